@@ -1,0 +1,79 @@
+//! `cargo xtask`: everything that is done to this project, by one name each.
+//!
+//! Top down: `main` chooses a task, `guest` makes the component, `native` the programs, `check` tests them;
+//! `setup` finds or installs what they need, `process` starts other programs.
+
+mod check;
+mod guest;
+mod native;
+mod process;
+mod setup;
+
+use std::process::ExitCode;
+
+use process::{Failure, Result};
+
+const HELP: &str = "\
+usage: cargo xtask TASK [ARGUMENT ...]
+
+  guest            build the component: host/component/kinesis_reader.wasm
+  build            guest, then the program: target/release/kinesis-reader
+  demo [ARG ...]   build all, then show a whole read of an emulated stream
+  test             everything: formatting, lints, documentation, all tests
+  test ARG ...     the tests alone, ARG ... handed to `cargo test`;
+                   e.g. `cargo xtask test -p tests --test cli`
+  sim [ARG ...]    the simulation; ARG is --seeds N, --seed S
+  help             this text
+
+What is missing is installed where that can be done without asking: a target or
+component by rustup (not with RUSTUP_AUTO_INSTALL=0), Debian's packages by apt-get
+as root, the emulator kinesis-local from npm into the user's cache folder.
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Words(words)) => {
+            eprintln!("error: {words}");
+            ExitCode::FAILURE
+        }
+        Err(Failure::Usage(words)) => {
+            eprintln!("error: {words}\nhint: `cargo xtask help` lists the tasks");
+            ExitCode::from(2)
+        }
+        Err(Failure::Status { what, code }) => {
+            eprintln!("error: failed with status {code}: {what}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(args: &[String]) -> Result<()> {
+    let Some((task, rest)) = args.split_first() else {
+        print!("{HELP}");
+        return Ok(());
+    };
+    match task.as_str() {
+        "guest" => none(task, rest).and_then(|()| guest::build().map(drop)),
+        "build" => none(task, rest).and_then(|()| native::build()),
+        "demo" => native::demo(rest),
+        "sim" => native::sim(rest),
+        "test" if rest.is_empty() => check::everything(),
+        "test" => check::tests(rest),
+        "help" | "-h" | "--help" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => Err(Failure::Usage(format!("no such task: {other}"))),
+    }
+}
+
+fn none(task: &str, rest: &[String]) -> Result<()> {
+    match rest.first() {
+        None => Ok(()),
+        Some(extra) => Err(Failure::Usage(format!(
+            "`{task}` takes no argument: {extra}"
+        ))),
+    }
+}

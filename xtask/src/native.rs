@@ -1,0 +1,82 @@
+//! The programs of this machine: the reader's own, the demo and the simulation.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::process::{Failure, Result, cargo, root, run, step, target_dir};
+use crate::{guest, setup};
+
+const PROGRAM: &str = "kinesis-reader";
+
+/// Makes the component and the program, and puts the program where the README says.
+pub(crate) fn build() -> Result<()> {
+    prepare()?;
+    step("program", || {
+        run(cargo().args(["build", "--release", "-p", PROGRAM]))
+    })?;
+    let made = built(PROGRAM)?;
+    let promised = root().join("target/release").join(file_name(PROGRAM));
+    if made != promised {
+        copy(&made, &promised)?;
+    }
+    eprintln!("program: {}", promised.display());
+    Ok(())
+}
+
+/// Makes all and runs the demo on it.
+pub(crate) fn demo(args: &[String]) -> Result<()> {
+    prepare()?;
+    step("demo and program", || compile(&["demo", PROGRAM]))?;
+    run(Command::new(built("demo")?)
+        .args(args)
+        .env("KINESIS_READER_BIN", built(PROGRAM)?))
+}
+
+/// Runs the simulation.
+pub(crate) fn sim(args: &[String]) -> Result<()> {
+    prepare()?;
+    step("simulation", || compile(&["sim"]))?;
+    run(Command::new(built("sim")?).args(args))
+}
+
+/// Builds programs with the features that the whole workspace asks for.
+/// Choosing packages one at a time would choose other features, and build the heavy dependencies anew.
+pub(crate) fn compile(programs: &[&str]) -> Result<()> {
+    let mut cargo = cargo();
+    cargo.args(["build", "--release", "--workspace"]);
+    for program in programs {
+        cargo.args(["--bin", program]);
+    }
+    run(&mut cargo)
+}
+
+/// Where a program lies once it is built.
+pub(crate) fn built(program: &str) -> Result<PathBuf> {
+    Ok(target_dir()?.join("release").join(file_name(program)))
+}
+
+/// The name under which the tests are told of the program.
+pub(crate) fn program() -> &'static str {
+    PROGRAM
+}
+
+fn prepare() -> Result<()> {
+    setup::c_compiler()?;
+    step("component", guest::build).map(drop)
+}
+
+fn file_name(program: &str) -> String {
+    format!("{program}{}", std::env::consts::EXE_SUFFIX)
+}
+
+/// Beside and renamed, so that a copy that runs is not written into.
+fn copy(from: &PathBuf, to: &PathBuf) -> Result<()> {
+    let failed = |e| Failure::Words(format!("cannot write: {}: {e}", to.display()));
+    let beside = to.with_extension("new");
+    if let Some(folder) = to.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    std::fs::copy(from, &beside)
+        .and_then(|_| std::fs::rename(&beside, to))
+        .map_err(failed)
+}

@@ -1,0 +1,156 @@
+//! Other programs: how they are started, with which environment, and what their failure is called.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+/// Why a task ended early.
+pub(crate) enum Failure {
+    /// Something is missing or wrong; the words say what, and what to do.
+    Words(String),
+    /// The task was asked for wrongly.
+    Usage(String),
+    /// A program that was started said no, in its own words, and with this status.
+    Status { what: String, code: u8 },
+}
+
+pub(crate) type Result<T> = std::result::Result<T, Failure>;
+
+/// A failure from words.
+pub(crate) fn words<T>(text: impl Into<String>) -> Result<T> {
+    Err(Failure::Words(text.into()))
+}
+
+/// Runs one step, announced before and timed after.
+pub(crate) fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    eprintln!("== {name}");
+    let start = Instant::now();
+    let done = work();
+    let verdict = if done.is_ok() { "ok" } else { "failed" };
+    eprintln!(
+        "== {name}: {verdict}, {:.1} s",
+        start.elapsed().as_secs_f64()
+    );
+    done
+}
+
+/// Runs a program to its end; its status, where it is not 0, becomes ours.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let what = shown(command);
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Failure::Status {
+            what,
+            code: code(status),
+        }),
+        Err(e) => words(format!("cannot start: {what}: {e}")),
+    }
+}
+
+/// Whether a program starts and says yes; what it prints is not shown.
+pub(crate) fn answers(command: &mut Command) -> bool {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
+}
+
+/// What a program prints, without the last line's end; `None` if it does not start or fails.
+pub(crate) fn output(command: &mut Command) -> Option<String> {
+    let out = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    let text = String::from_utf8(out.stdout).ok()?;
+    out.status.success().then(|| text.trim_end().to_owned())
+}
+
+/// The cargo that runs this task, at the root of the checkout, as if typed there by hand.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        if is_of_this_package(&name) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// The root of the checkout.
+pub(crate) fn root() -> PathBuf {
+    let here =
+        std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&here)
+        .parent()
+        .map(Path::to_owned)
+        .unwrap_or_default()
+}
+
+/// Cargo's target folder, wherever the environment or a configuration puts it.
+pub(crate) fn target_dir() -> Result<PathBuf> {
+    let metadata = output(cargo().args([
+        "metadata",
+        "--no-deps",
+        "--offline",
+        "--format-version",
+        "1",
+    ]));
+    let found = metadata.as_deref().and_then(|text| {
+        let (_, rest) = text.split_once("\"target_directory\":\"")?;
+        let (path, _) = rest.split_once('"')?;
+        Some(PathBuf::from(path.replace("\\\\", "\\")))
+    });
+    match found {
+        Some(path) => Ok(path),
+        None => words("cannot read the workspace\nhint: `cargo metadata --no-deps` says why"),
+    }
+}
+
+/// `PATH` with these folders before it.
+pub(crate) fn path_with(first: &[PathBuf]) -> Result<OsString> {
+    let old = std::env::var_os("PATH").unwrap_or_default();
+    let all = first.iter().cloned().chain(std::env::split_paths(&old));
+    std::env::join_paths(all).map_err(|e| Failure::Words(format!("cannot extend PATH: {e}")))
+}
+
+/// What an outer `cargo run` tells the program it runs about that program's own package.
+/// A nested cargo that inherits it would see another environment than one typed by hand, and rebuild.
+fn is_of_this_package(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with("CARGO_PKG_")
+        || [
+            "CARGO",
+            "CARGO_MANIFEST_DIR",
+            "CARGO_MANIFEST_PATH",
+            "CARGO_PRIMARY_PACKAGE",
+            "CARGO_BIN_NAME",
+        ]
+        .contains(&name.as_ref())
+}
+
+fn shown(command: &Command) -> String {
+    let mut text = command.get_program().to_string_lossy().into_owned();
+    for arg in command.get_args() {
+        text.push(' ');
+        text.push_str(&arg.to_string_lossy());
+    }
+    text
+}
+
+/// As a shell counts: a signal is 128 and its number.
+fn code(status: ExitStatus) -> u8 {
+    #[cfg(unix)]
+    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+        return u8::try_from(128 + signal).unwrap_or(1);
+    }
+    status
+        .code()
+        .and_then(|c| u8::try_from(c).ok())
+        .filter(|c| *c != 0)
+        .unwrap_or(1)
+}

@@ -1,0 +1,163 @@
+//! What the tasks need from the machine: found, or installed where that needs no question, or named.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::process::{Result, answers, cargo, output, run, words};
+
+const EMULATOR: &str = "kinesis-local";
+const EMULATOR_VERSION: &str = "0.6.2";
+
+/// Installs Debian packages; `false` where this is no Debian or we are not root.
+/// Nothing the user has is removed for them.
+pub(crate) fn apt_install(packages: &[&str]) -> bool {
+    let root = output(Command::new("id").arg("-u")).as_deref() == Some("0");
+    if !root || !answers(Command::new("apt-get").arg("--version")) {
+        return false;
+    }
+    let install = || {
+        eprintln!("installing by apt-get: {}", packages.join(" "));
+        let mut apt = Command::new("apt-get");
+        apt.env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["-qq", "-y", "--no-remove", "install"])
+            .args(packages);
+        run(&mut apt).is_ok()
+    };
+    // The second try is for a machine without package lists, or with another apt at work beside us.
+    install() || (run(Command::new("apt-get").args(["-qq", "update"])).is_ok() && install())
+}
+
+/// Runs `rustup ARGS` for the toolchain in use; `false` where rustup is not in charge or may not install.
+pub(crate) fn rustup(args: &[&str]) -> bool {
+    let Some(toolchain) = std::env::var_os("RUSTUP_TOOLCHAIN") else {
+        return false;
+    };
+    if std::env::var_os("RUSTUP_AUTO_INSTALL").is_some_and(|v| v == "0") {
+        eprintln!("not asking rustup: RUSTUP_AUTO_INSTALL is 0");
+        return false;
+    }
+    run(Command::new("rustup")
+        .args(args)
+        .arg("--toolchain")
+        .arg(toolchain))
+    .is_ok()
+}
+
+/// A C compiler with its headers: the bundled SQLite and the cryptography are partly C.
+pub(crate) fn c_compiler() -> Result<()> {
+    let cc = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+    let probe = || {
+        answers(
+            Command::new("sh")
+                .args([
+                    "-c",
+                    "echo '#include <stdlib.h>' | \"$0\" -fsyntax-only -x c -",
+                ])
+                .arg(&cc),
+        )
+    };
+    if probe() || (apt_install(&["gcc", "libc6-dev"]) && probe()) {
+        return Ok(());
+    }
+    words(format!(
+        "no working C compiler with headers: {}\nhint: on Debian: apt-get install gcc libc6-dev",
+        cc.to_string_lossy()
+    ))
+}
+
+/// `cargo fmt` and `cargo clippy`.
+pub(crate) fn linters() -> Result<()> {
+    let there = || {
+        answers(cargo().args(["fmt", "--version"]))
+            && answers(cargo().args(["clippy", "--version"]))
+    };
+    let get = || {
+        rustup(&["component", "add", "rustfmt", "clippy"])
+            || apt_install(&["rustfmt-web", "rust-web-clippy"])
+    };
+    if there() || (get() && there()) {
+        return Ok(());
+    }
+    words(
+        "no rustfmt or clippy\nhint: rustup component add rustfmt clippy; on Debian: apt-get install rustfmt-web rust-web-clippy",
+    )
+}
+
+/// The folder of the npm package kinesis-local, which is also the folder to start it in.
+pub(crate) fn emulator() -> Result<PathBuf> {
+    let cache = cache_dir()?;
+    let home = cache.join(format!("{EMULATOR}-{EMULATOR_VERSION}"));
+    let package = home.join("node_modules").join(EMULATOR);
+    node()?;
+    if package.join("main.js").is_file() {
+        return Ok(package);
+    }
+    // Made beside its place and moved there whole: an interrupted install is never taken for one that is done.
+    let half = cache.join(format!(
+        "{EMULATOR}-{EMULATOR_VERSION}.{}",
+        std::process::id()
+    ));
+    let made = install_emulator(&half).and_then(|()| {
+        std::fs::remove_dir_all(&home)
+            .or_else(|e| if home.exists() { Err(e) } else { Ok(()) })
+            .and_then(|()| std::fs::rename(&half, &home))
+            .or_else(|e| {
+                // Another run may have been first with the same package.
+                if package.join("main.js").is_file() {
+                    Ok(())
+                } else {
+                    words(format!("cannot write: {}: {e}", home.display()))
+                }
+            })
+    });
+    let _ = std::fs::remove_dir_all(&half);
+    made?;
+    match package.join("main.js").is_file() {
+        true => Ok(package),
+        false => words(format!(
+            "npm package without a main.js: {}",
+            package.display()
+        )),
+    }
+}
+
+fn install_emulator(to: &PathBuf) -> Result<()> {
+    if let Err(e) = std::fs::create_dir_all(to) {
+        return words(format!("cannot make a folder: {}: {e}", to.display()));
+    }
+    let mut npm = Command::new("npm");
+    npm.args([
+        "install",
+        "--no-audit",
+        "--no-fund",
+        "--loglevel=error",
+        "--prefix",
+    ])
+    .arg(to);
+    run(npm.arg(format!("{EMULATOR}@{EMULATOR_VERSION}")))
+}
+
+fn node() -> Result<()> {
+    let there = || {
+        answers(Command::new("node").arg("--version"))
+            && answers(Command::new("npm").arg("--version"))
+    };
+    if there() || (apt_install(&["nodejs", "npm"]) && there()) {
+        return Ok(());
+    }
+    words(
+        "no node or npm, which the emulator kinesis-local needs\nhint: on Debian: apt-get install nodejs npm",
+    )
+}
+
+fn cache_dir() -> Result<PathBuf> {
+    let set = |name| {
+        std::env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
+    match set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache"))) {
+        Some(cache) => Ok(cache.join("kinesis-reader")),
+        None => words("no cache folder\nhint: set HOME or XDG_CACHE_HOME"),
+    }
+}
