@@ -1,0 +1,338 @@
+//! CBOR: values read from bytes, and the members of one object written.
+//!
+//! The dialect is the service's: data stands as bytes, a time as an integer of milliseconds under tag 1, not of seconds
+//! as RFC 8949 has it. Taken as well are a time without a tag or as a float, data as a text of base64, and texts,
+//! bytes, arrays and maps of indefinite length. Tags are passed over. The reading of single items is minicbor's.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use minicbor::data::{IanaTag, Type};
+use minicbor::{Decoder, Encoder, decode};
+
+use super::decode::{DEPTH_MAX, Fault, SentData, Source, TIME_MAX};
+
+/// Reads one CBOR item from bytes.
+pub(super) struct Reader<'a> {
+    decoder: Decoder<'a>,
+}
+
+/// How many parts are to come of an array or map; `None` where an end mark tells.
+pub(super) struct Rest {
+    left: Option<u64>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { decoder: Decoder::new(bytes) }
+    }
+
+    /// The type of the next item, with its tags passed over.
+    fn next_type(&mut self) -> Result<Type, Fault> {
+        loop {
+            match self.decoder.datatype().map_err(|error| self.fault(error))? {
+                Type::Tag => drop(self.decoder.tag().map_err(|error| self.fault(error))?),
+                other => return Ok(other),
+            }
+        }
+    }
+
+    #[cold]
+    fn fault(&self, error: decode::Error) -> Fault {
+        let what = if error.is_end_of_input() { "the body ends too early" } else { "no such CBOR item" };
+        Fault::at_byte(what, self.decoder.position())
+    }
+
+    #[cold]
+    fn expected(&self, what: &str) -> Fault {
+        Fault::at_byte(what, self.decoder.position())
+    }
+
+    fn pass(&mut self) -> Result<(), Fault> {
+        self.decoder.skip().map_err(|error| self.fault(error))
+    }
+
+    /// Whether there is a further part, for an array or a map.
+    fn more(&mut self, rest: &mut Rest) -> Result<bool, Fault> {
+        match &mut rest.left {
+            Some(0) => Ok(false),
+            Some(left) => {
+                *left -= 1;
+                Ok(true)
+            }
+            None if self.next_type()? == Type::Break => {
+                self.decoder.set_position(self.decoder.position() + 1);
+                rest.left = Some(0);
+                Ok(false)
+            }
+            None => Ok(true),
+        }
+    }
+
+    fn string(&mut self, kind: Type) -> Result<Cow<'a, str>, Fault> {
+        if kind == Type::String {
+            return self.decoder.str().map(Cow::Borrowed).map_err(|error| self.fault(error));
+        }
+        let chunks = self.decoder.str_iter().and_then(Iterator::collect::<Result<String, _>>);
+        chunks.map(Cow::Owned).map_err(|error| self.fault(error))
+    }
+
+    fn bytes(&mut self, kind: Type) -> Result<Cow<'a, [u8]>, Fault> {
+        if kind == Type::Bytes {
+            return self.decoder.bytes().map(Cow::Borrowed).map_err(|error| self.fault(error));
+        }
+        let chunks = self.decoder.bytes_iter().and_then(Iterator::collect::<Result<Vec<&[u8]>, _>>);
+        chunks.map(|chunks| Cow::Owned(chunks.concat())).map_err(|error| self.fault(error))
+    }
+
+    fn pass_over(&mut self, depth: u32) -> Result<(), Fault> {
+        if depth > DEPTH_MAX {
+            return Err(self.expected("nested too deeply"));
+        }
+        match self.next_type()? {
+            Type::Array | Type::ArrayIndef => {
+                let mut rest = self.array()?;
+                while let Some(rest) = &mut rest
+                    && self.more(rest)?
+                {
+                    self.pass_over(depth + 1)?;
+                }
+                Ok(())
+            }
+            Type::Map | Type::MapIndef => {
+                let mut rest = self.object()?;
+                while let Some(rest) = &mut rest
+                    && self.more(rest)?
+                {
+                    self.pass_over(depth + 1)?;
+                    self.pass_over(depth + 1)?;
+                }
+                Ok(())
+            }
+            Type::Break | Type::Unknown(_) => Err(self.expected("expected a value")),
+            Type::Bool
+            | Type::Null
+            | Type::Undefined
+            | Type::U8
+            | Type::U16
+            | Type::U32
+            | Type::U64
+            | Type::I8
+            | Type::I16
+            | Type::I32
+            | Type::I64
+            | Type::Int
+            | Type::F16
+            | Type::F32
+            | Type::F64
+            | Type::Simple
+            | Type::Bytes
+            | Type::BytesIndef
+            | Type::String
+            | Type::StringIndef
+            | Type::Tag => self.pass(),
+        }
+    }
+}
+
+impl<'a> Source<'a> for Reader<'a> {
+    type Rest = Rest;
+
+    fn object(&mut self) -> Result<Option<Rest>, Fault> {
+        match self.next_type()? {
+            Type::Map | Type::MapIndef => {
+                let left = self.decoder.map().map_err(|error| self.fault(error))?;
+                Ok(Some(Rest { left }))
+            }
+            Type::Null | Type::Undefined => self.pass().map(|()| None),
+            _ => Err(self.expected("expected a map")),
+        }
+    }
+
+    fn member(&mut self, rest: &mut Rest) -> Result<Option<Cow<'a, str>>, Fault> {
+        if !self.more(rest)? {
+            return Ok(None);
+        }
+        match self.text()? {
+            Some(key) => Ok(Some(key)),
+            None => Err(self.expected("expected a key")),
+        }
+    }
+
+    fn array(&mut self) -> Result<Option<Rest>, Fault> {
+        match self.next_type()? {
+            Type::Array | Type::ArrayIndef => {
+                let left = self.decoder.array().map_err(|error| self.fault(error))?;
+                Ok(Some(Rest { left }))
+            }
+            Type::Null | Type::Undefined => self.pass().map(|()| None),
+            _ => Err(self.expected("expected an array")),
+        }
+    }
+
+    fn element(&mut self, rest: &mut Rest) -> Result<bool, Fault> {
+        self.more(rest)
+    }
+
+    fn text(&mut self) -> Result<Option<Cow<'a, str>>, Fault> {
+        match self.next_type()? {
+            kind @ (Type::String | Type::StringIndef) => self.string(kind).map(Some),
+            Type::Null | Type::Undefined => self.pass().map(|()| None),
+            _ => Err(self.expected("expected a text")),
+        }
+    }
+
+    fn data(&mut self) -> Result<Option<SentData<'a>>, Fault> {
+        match self.next_type()? {
+            kind @ (Type::Bytes | Type::BytesIndef) => self.bytes(kind).map(|bytes| Some(SentData::Raw(bytes))),
+            kind @ (Type::String | Type::StringIndef) => self.string(kind).map(|text| Some(SentData::Base64(text))),
+            Type::Null | Type::Undefined => self.pass().map(|()| None),
+            _ => Err(self.expected("expected bytes")),
+        }
+    }
+
+    fn time(&mut self) -> Result<Option<u64>, Fault> {
+        match self.count()? {
+            Some(time_ms) if time_ms > TIME_MAX => Err(self.expected("time out of range")),
+            time_ms => Ok(time_ms),
+        }
+    }
+
+    fn count(&mut self) -> Result<Option<u64>, Fault> {
+        match self.next_type()? {
+            Type::U8 | Type::U16 | Type::U32 | Type::U64 | Type::I8 | Type::I16 | Type::I32 | Type::I64 | Type::Int => {
+                let value = self.decoder.int().map_err(|error| self.fault(error))?;
+                Ok(Some(u64::try_from(value).unwrap_or(0)))
+            }
+            Type::F32 | Type::F64 => {
+                let value = self.decoder.f64().map_err(|error| self.fault(error))?;
+                // The cast takes what is below zero as 0, and what is above `u64` as its greatest value.
+                if value.is_nan() { Err(self.expected("not a number")) } else { Ok(Some((value + 0.5) as u64)) }
+            }
+            Type::Null | Type::Undefined => self.pass().map(|()| None),
+            _ => Err(self.expected("expected a number")),
+        }
+    }
+
+    fn skip(&mut self) -> Result<(), Fault> {
+        self.pass_over(0)
+    }
+
+    fn end(&mut self) -> Result<(), Fault> {
+        if self.decoder.position() == self.decoder.input().len() {
+            Ok(())
+        } else {
+            Err(self.expected("more than one CBOR item"))
+        }
+    }
+}
+
+/// Writes one map of CBOR.
+#[derive(Default)]
+pub(super) struct Writer {
+    members: Vec<u8>,
+    count: u64,
+}
+
+impl Writer {
+    pub(super) fn finish(self) -> Vec<u8> {
+        let mut map = Vec::with_capacity(self.members.len() + 1);
+        sure(Encoder::new(&mut map).map(self.count));
+        map.extend(self.members);
+        map
+    }
+
+    fn member(&mut self, key: &str) -> Encoder<&mut Vec<u8>> {
+        self.count += 1;
+        let mut encoder = Encoder::new(&mut self.members);
+        sure(encoder.str(key));
+        encoder
+    }
+}
+
+impl super::Write for Writer {
+    fn text(&mut self, key: &str, value: &str) {
+        sure(self.member(key).str(value));
+    }
+
+    fn count(&mut self, key: &str, value: u32) {
+        sure(self.member(key).u32(value));
+    }
+
+    fn time(&mut self, key: &str, value_ms: u64) {
+        sure(self.member(key).tag(IanaTag::Timestamp).and_then(|encoder| encoder.u64(value_ms)));
+    }
+}
+
+/// Writing to a vector does not fail.
+fn sure<T, E>(_: Result<T, E>) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_in_every_form() {
+        for (bytes, time) in [
+            (&b"\xc1\x1b\x00\x00\x01\xa2\x08\xf3\x0c\xdb"[..], Some(1_795_446_475_995)),
+            (b"\x1b\x00\x00\x01\xa2\x08\xf3\x0c\xdb", Some(1_795_446_475_995)),
+            (b"\xc1\xfb\x42\x7a\x20\x8f\x30\xcd\xb0\x00", Some(1_795_446_475_995)),
+            (b"\xfb\x3f\xf8\x00\x00\x00\x00\x00\x00", Some(2)),
+            (b"\xfa\x3f\x80\x00\x00", Some(1)),
+            (b"\x20", Some(0)),
+            (b"\xc1\x20", Some(0)),
+            (b"\xf6", None),
+            (b"\xf7", None),
+            (b"\xc1\xf6", None),
+        ] {
+            assert_eq!(Reader::new(bytes).time().unwrap(), time, "{bytes:x?}");
+        }
+        for bytes in [
+            &b"\x1b\xff\xff\xff\xff\xff\xff\xff\xff"[..],
+            b"\xfb\x7f\xf8\x00\x00\x00\x00\x00\x00",
+            b"\xc1",
+            b"",
+            b"\x61\x31",
+        ] {
+            assert!(Reader::new(bytes).time().is_err(), "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn what_is_passed_over_ends_where_it_ends() {
+        for bytes in [
+            &b"\x01"[..],
+            b"\x38\xff",
+            b"\xf4",
+            b"\xf9\x3c\x00",
+            b"\xf8\xff",
+            b"\x9f\x01\x82\x02\x03\x9f\xff\xff",
+            b"\xbf\x61a\xa1\x01\x9f\xff\xff",
+            b"\x5f\x41a\x42bc\xff",
+            b"\x7f\x61a\x62bc\xff",
+            b"\xd9\xd9\xf7\xc1\x80",
+        ] {
+            let mut reader = Reader::new(bytes);
+            assert!(reader.skip().is_ok() && reader.end().is_ok(), "{bytes:x?}");
+        }
+        for bytes in [
+            &b"\xff"[..],
+            b"\x82\x01",
+            b"\x9f",
+            b"\xbf\x01\xff",
+            b"\x61\xff",
+            b"\x1c",
+            b"\x9b\xff\xff\xff\xff\xff\xff\xff\xff",
+        ] {
+            assert!(Reader::new(bytes).skip().is_err(), "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        for opening in [b"\x81", b"\x9f", b"\xd8"] {
+            assert!(Reader::new(&opening.repeat(1_000_000)).skip().is_err());
+        }
+    }
+}

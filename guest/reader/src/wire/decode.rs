@@ -1,0 +1,429 @@
+//! The answers: what each holds, in either encoding.
+//!
+//! A [`Source`] reads a body from front to back, value by value. The functions here know the members of each answer and
+//! take what the reader needs. [`page`] is on the path of every record, hence no tree of values and no allocation for
+//! what lies in the body as it is.
+
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::{Body, ListedShard, Listing, Summary, Unintelligible};
+use crate::page::{Child, Data, Layout, Lying, LyingData, Span};
+use crate::sequence::{Sequence, is_sequence};
+
+/// A body read from front to back. Each function reads one value, or the next part of one; `None` is a null.
+pub(super) trait Source<'a> {
+    /// What is left of an object or an array.
+    type Rest;
+
+    fn object(&mut self) -> Result<Option<Self::Rest>, Fault>;
+    /// Reads the key of the next member, whose value is to be read next. `None`: there are no more.
+    fn member(&mut self, rest: &mut Self::Rest) -> Result<Option<Cow<'a, str>>, Fault>;
+    fn array(&mut self) -> Result<Option<Self::Rest>, Fault>;
+    /// Whether there is a further element, which is to be read next.
+    fn element(&mut self, rest: &mut Self::Rest) -> Result<bool, Fault>;
+    /// Borrowed where it lies in the body as it is.
+    fn text(&mut self) -> Result<Option<Cow<'a, str>>, Fault>;
+    fn data(&mut self) -> Result<Option<SentData<'a>>, Fault>;
+    /// In milliseconds, rounded; 0 if before the epoch.
+    fn time(&mut self) -> Result<Option<u64>, Fault>;
+    /// Rounded; 0 if negative.
+    fn count(&mut self) -> Result<Option<u64>, Fault>;
+    /// Reads a value of any kind and forgets it.
+    fn skip(&mut self) -> Result<(), Fault>;
+    /// Nothing may follow the one value of a body.
+    fn end(&mut self) -> Result<(), Fault>;
+}
+
+/// The data of a record as it was sent.
+pub(super) enum SentData<'a> {
+    Base64(Cow<'a, str>),
+    Raw(Cow<'a, [u8]>),
+}
+
+/// The most bytes of a body. The service's own bound is 10 MiB of data, which is 13.4 MiB in base64.
+const BODY_MAX: usize = 64 << 20;
+/// "GetRecords: Limit: Valid Range: Minimum value of 1. Maximum value of 10000."
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
+const RECORDS_MAX: usize = 10_000;
+/// "ListShards: MaxResults: Valid Range: Minimum value of 1. Maximum value of 10000."
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>
+const SHARDS_MAX: usize = 10_000;
+/// The most shards that follow one shard or precede it; the service has two.
+const RELATIVES_MAX: usize = 100;
+/// Values within values, in what is passed over.
+pub(super) const DEPTH_MAX: u32 = 100;
+/// The end of the year 9999, in milliseconds: the last time that has a date of the usual form.
+pub(super) const TIME_MAX: u64 = 253_402_300_799_999;
+
+pub(super) fn within_bounds(body: &Body) -> Result<(), Unintelligible> {
+    let size = body.as_bytes().len();
+    if size > BODY_MAX {
+        return Err(Unintelligible(format!("a body larger than {BODY_MAX} bytes: {size}")));
+    }
+    Ok(())
+}
+
+pub(super) fn page<'a, S: Source<'a>>(body: &'a [u8], mut source: S) -> Result<Layout, Fault> {
+    let mut layout = Layout::default();
+    let mut complete = false;
+    let mut members = source.object()?.ok_or_else(Fault::missing)?;
+    while let Some(key) = source.member(&mut members)? {
+        match &*key {
+            "Records" => {
+                complete = records(&mut source, body, &mut layout).map_err(|fault| fault.within("Records"))?;
+            }
+            "NextShardIterator" => layout.next_iterator = named(&mut source, "NextShardIterator")?,
+            "MillisBehindLatest" => {
+                layout.behind = source.count().map_err(|fault| fault.within("MillisBehindLatest"))?;
+            }
+            "ChildShards" => {
+                layout.children = list(&mut source, RELATIVES_MAX, child)
+                    .map_err(|fault| fault.within("ChildShards"))?
+                    .unwrap_or_default();
+            }
+            _ => source.skip()?,
+        }
+    }
+    source.end()?;
+    if complete { Ok(layout) } else { Err(Fault::missing().within("Records")) }
+}
+
+/// Whether there was an array at all.
+fn records<'a, S: Source<'a>>(source: &mut S, body: &'a [u8], layout: &mut Layout) -> Result<bool, Fault> {
+    layout.records.clear();
+    layout.apart.clear();
+    layout.size = 0;
+    let Some(mut elements) = source.array()? else { return Ok(false) };
+    while source.element(&mut elements)? {
+        let index = layout.records.len();
+        if index == RECORDS_MAX {
+            return Err(Fault::too_many(RECORDS_MAX));
+        }
+        let lying = record(source, body, layout).map_err(|fault| fault.at(index))?;
+        layout.records.push(lying);
+    }
+    Ok(true)
+}
+
+fn record<'a, S: Source<'a>>(source: &mut S, body: &'a [u8], layout: &mut Layout) -> Result<Lying, Fault> {
+    let (mut sequence, mut partition_key, mut arrived, mut data) = (None, None, None, None);
+    let mut members = source.object()?.ok_or_else(Fault::missing)?;
+    while let Some(key) = source.member(&mut members)? {
+        match &*key {
+            "Data" => data = source.data().map_err(|fault| fault.within("Data"))?,
+            "SequenceNumber" => sequence = source.text().map_err(|fault| fault.within("SequenceNumber"))?,
+            "PartitionKey" => partition_key = source.text().map_err(|fault| fault.within("PartitionKey"))?,
+            "ApproximateArrivalTimestamp" => {
+                arrived = source.time().map_err(|fault| fault.within("ApproximateArrivalTimestamp"))?;
+            }
+            _ => source.skip()?,
+        }
+    }
+    let sequence = match sequence {
+        Some(text) if is_sequence(&text) => text,
+        Some(text) => return Err(Fault::new("not a sequence number", &text).within("SequenceNumber")),
+        None => return Err(Fault::missing().within("SequenceNumber")),
+    };
+    Ok(Lying {
+        sequence: lay(layout, body, bytes_of(sequence)),
+        partition_key: partition_key.map(|key| lay(layout, body, bytes_of(key))),
+        arrived: arrived.unwrap_or(0),
+        data: match data {
+            Some(SentData::Base64(text)) => {
+                layout.size += Data::Base64(&text).size();
+                LyingData::Base64(lay(layout, body, bytes_of(text)))
+            }
+            Some(SentData::Raw(bytes)) => {
+                layout.size += Data::Raw(&bytes).size();
+                LyingData::Raw(lay(layout, body, bytes))
+            }
+            // A blob that is left out is an empty one: a record is never dropped.
+            None => LyingData::Raw(lay(layout, body, Cow::Borrowed(&[]))),
+        },
+    })
+}
+
+/// Notes where a part lies, if in the body; else keeps it apart. No sum of parts is larger than the body, so that both
+/// fit `u32`.
+fn lay(layout: &mut Layout, body: &[u8], part: Cow<'_, [u8]>) -> Span {
+    if let Cow::Borrowed(part) = part
+        && let Some(start) = part.as_ptr().addr().checked_sub(body.as_ptr().addr())
+        && let Some(end) = start.checked_add(part.len())
+        && end <= body.len()
+    {
+        return Span::Body { start: start as u32, end: end as u32 };
+    }
+    let start = layout.apart.len() as u32;
+    layout.apart.extend_from_slice(&part);
+    Span::Apart { start, end: layout.apart.len() as u32 }
+}
+
+fn bytes_of(text: Cow<'_, str>) -> Cow<'_, [u8]> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    }
+}
+
+fn child<'a, S: Source<'a>>(source: &mut S) -> Result<Child, Fault> {
+    let mut child = Child { id: String::new(), parents: Vec::new(), hash_range: None };
+    let mut members = source.object()?.ok_or_else(Fault::missing)?;
+    while let Some(key) = source.member(&mut members)? {
+        match &*key {
+            "ShardId" => child.id = named(source, "ShardId")?.unwrap_or_default(),
+            "ParentShards" => {
+                child.parents = list(source, RELATIVES_MAX, S::text)
+                    .map_err(|fault| fault.within("ParentShards"))?
+                    .unwrap_or_default()
+                    .into_iter()
+                    .flatten()
+                    .filter(|id| !id.is_empty())
+                    .map(Cow::into_owned)
+                    .collect();
+            }
+            "HashKeyRange" => child.hash_range = hash_range(source)?,
+            _ => source.skip()?,
+        }
+    }
+    if child.id.is_empty() { Err(Fault::missing().within("ShardId")) } else { Ok(child) }
+}
+
+pub(super) fn listing<'a, S: Source<'a>>(mut source: S) -> Result<Listing, Fault> {
+    let (mut shards, mut next_token) = (None, None);
+    let mut members = source.object()?.ok_or_else(Fault::missing)?;
+    while let Some(key) = source.member(&mut members)? {
+        match &*key {
+            "Shards" => shards = list(&mut source, SHARDS_MAX, shard).map_err(|fault| fault.within("Shards"))?,
+            "NextToken" => next_token = named(&mut source, "NextToken")?,
+            _ => source.skip()?,
+        }
+    }
+    source.end()?;
+    let shards = shards.ok_or_else(|| Fault::missing().within("Shards"))?;
+    Ok(Listing { shards, next_token })
+}
+
+fn shard<'a, S: Source<'a>>(source: &mut S) -> Result<ListedShard, Fault> {
+    let (mut id, mut parent, mut adjacent, mut hash_range_) = (None, None, None, None);
+    let (mut starting, mut ending) = (None, None);
+    let mut members = source.object()?.ok_or_else(Fault::missing)?;
+    while let Some(key) = source.member(&mut members)? {
+        match &*key {
+            "ShardId" => id = named(source, "ShardId")?,
+            "ParentShardId" => parent = named(source, "ParentShardId")?,
+            "AdjacentParentShardId" => adjacent = named(source, "AdjacentParentShardId")?,
+            "HashKeyRange" => hash_range_ = hash_range(source)?,
+            "SequenceNumberRange" => {
+                (starting, ending) =
+                    pair(source, "SequenceNumberRange", "StartingSequenceNumber", "EndingSequenceNumber")?;
+            }
+            _ => source.skip()?,
+        }
+    }
+    // An open shard has no ending; some servers write the word "null" for it.
+    let ending = ending.filter(|text| text != "null");
+    Ok(ListedShard {
+        id: id.ok_or_else(|| Fault::missing().within("ShardId"))?,
+        parents: [parent, adjacent].into_iter().flatten().collect(),
+        closed: ending.is_some(),
+        starting: starting.and_then(|text| Sequence::parse(&text).ok()),
+        ending: ending.and_then(|text| Sequence::parse(&text).ok()),
+        hash_range: hash_range_,
+    })
+}
+
+pub(super) fn iterator<'a, S: Source<'a>>(mut source: S) -> Result<String, Fault> {
+    let mut iterator = None;
+    let mut members = source.object()?.ok_or_else(Fault::missing)?;
+    while let Some(key) = source.member(&mut members)? {
+        match &*key {
+            "ShardIterator" => iterator = named(&mut source, "ShardIterator")?,
+            _ => source.skip()?,
+        }
+    }
+    source.end()?;
+    iterator.ok_or_else(|| Fault::missing().within("ShardIterator"))
+}
+
+pub(super) fn summary<'a, S: Source<'a>>(mut source: S) -> Result<Summary, Fault> {
+    const OUTER: &str = "StreamDescriptionSummary";
+    let mut summary = None;
+    let mut members = source.object()?.ok_or_else(Fault::missing)?;
+    while let Some(key) = source.member(&mut members)? {
+        match &*key {
+            OUTER => summary = description(&mut source).map_err(|fault| fault.within(OUTER))?,
+            _ => source.skip()?,
+        }
+    }
+    source.end()?;
+    summary.ok_or_else(|| Fault::missing().within(OUTER))
+}
+
+fn description<'a, S: Source<'a>>(source: &mut S) -> Result<Option<Summary>, Fault> {
+    let (mut name, mut arn, mut created, mut retention_hours, mut status) = (None, None, None, None, None);
+    let Some(mut members) = source.object()? else { return Ok(None) };
+    while let Some(key) = source.member(&mut members)? {
+        match &*key {
+            "StreamName" => name = named(source, "StreamName")?,
+            "StreamARN" => arn = named(source, "StreamARN")?,
+            "StreamStatus" => status = named(source, "StreamStatus")?,
+            "StreamCreationTimestamp" => {
+                created = source.time().map_err(|fault| fault.within("StreamCreationTimestamp"))?;
+            }
+            "RetentionPeriodHours" => {
+                retention_hours = source.count().map_err(|fault| fault.within("RetentionPeriodHours"))?;
+            }
+            _ => source.skip()?,
+        }
+    }
+    Ok(Some(Summary {
+        name: name.ok_or_else(|| Fault::missing().within("StreamName"))?,
+        arn: arn.ok_or_else(|| Fault::missing().within("StreamARN"))?,
+        created,
+        retention_hours: retention_hours.map(|hours| u32::try_from(hours).unwrap_or(u32::MAX)),
+        status,
+    }))
+}
+
+/// What a rejection says of itself, if anything.
+#[derive(Default)]
+pub(super) struct Said {
+    pub(super) code: Option<String>,
+    pub(super) message: Option<String>,
+}
+
+/// The error's name is `__type` in what the service writes, the message `message` or, from the layer before it,
+/// `Message`. Gateways and emulators also have `code`.
+pub(super) fn rejection<'a, S: Source<'a>>(mut source: S) -> Result<Said, Fault> {
+    let (mut kind, mut code, mut message) = (None, None, None);
+    let mut members = source.object()?.ok_or_else(Fault::missing)?;
+    while let Some(key) = source.member(&mut members)? {
+        match &*key {
+            "__type" => kind = named(&mut source, "__type")?,
+            "code" | "Code" => code = named(&mut source, "code")?.or(code),
+            "message" | "Message" | "errorMessage" => message = named(&mut source, "message")?.or(message),
+            _ => source.skip()?,
+        }
+    }
+    source.end()?;
+    Ok(Said { code: kind.or(code), message })
+}
+
+/// A text that names something: an empty one names nothing, as a null does.
+fn named<'a, S: Source<'a>>(source: &mut S, key: &str) -> Result<Option<String>, Fault> {
+    let text = source.text().map_err(|fault| fault.within(key))?;
+    Ok(text.filter(|text| !text.is_empty()).map(Cow::into_owned))
+}
+
+fn list<'a, S: Source<'a>, T>(
+    source: &mut S,
+    max: usize,
+    item: fn(&mut S) -> Result<T, Fault>,
+) -> Result<Option<Vec<T>>, Fault> {
+    let Some(mut elements) = source.array()? else { return Ok(None) };
+    let mut items = Vec::new();
+    while source.element(&mut elements)? {
+        if items.len() == max {
+            return Err(Fault::too_many(max));
+        }
+        items.push(item(source).map_err(|fault| fault.at(items.len()))?);
+    }
+    Ok(Some(items))
+}
+
+fn hash_range<'a, S: Source<'a>>(source: &mut S) -> Result<Option<(String, String)>, Fault> {
+    let (starting, ending) = pair(source, "HashKeyRange", "StartingHashKey", "EndingHashKey")?;
+    Ok(starting.zip(ending))
+}
+
+/// Two texts in an object of their own.
+fn pair<'a, S: Source<'a>>(
+    source: &mut S,
+    outer: &str,
+    first: &str,
+    second: &str,
+) -> Result<(Option<String>, Option<String>), Fault> {
+    let mut found = (None, None);
+    let Some(mut members) = source.object().map_err(|fault| fault.within(outer))? else { return Ok(found) };
+    while let Some(key) = source.member(&mut members).map_err(|fault| fault.within(outer))? {
+        if key == first {
+            found.0 = named(source, first).map_err(|fault| fault.within(outer))?;
+        } else if key == second {
+            found.1 = named(source, second).map_err(|fault| fault.within(outer))?;
+        } else {
+            source.skip().map_err(|fault| fault.within(outer))?;
+        }
+    }
+    Ok(found)
+}
+
+/// What is wrong with a body, and where. Boxed, because it is part of every result on the way of a record.
+#[derive(Debug)]
+pub(super) struct Fault(Box<Place>);
+
+#[derive(Debug)]
+struct Place {
+    path: String,
+    what: String,
+}
+
+impl Fault {
+    /// `what` is at fault, `at` says where or shows it.
+    #[cold]
+    pub(super) fn new(what: &str, at: impl fmt::Display) -> Self {
+        // The end of a long value tells no more than its beginning.
+        let at: String = at.to_string().chars().take(80).collect();
+        Self::because(format!("{what}: {at:?}"))
+    }
+
+    /// At a byte of the body.
+    #[cold]
+    pub(super) fn at_byte(what: &str, position: usize) -> Self {
+        Self::because(format!("{what} at byte {position}"))
+    }
+
+    #[cold]
+    fn missing() -> Self {
+        Self::because("missing".to_string())
+    }
+
+    #[cold]
+    fn too_many(max: usize) -> Self {
+        Self::because(format!("more than {max}"))
+    }
+
+    fn because(what: String) -> Self {
+        Self(Box::new(Place { path: String::new(), what }))
+    }
+
+    #[cold]
+    fn within(mut self, key: &str) -> Self {
+        let Place { path, .. } = &mut *self.0;
+        *path = match path.as_bytes().first() {
+            None => key.to_string(),
+            Some(b'[') => format!("{key}{path}"),
+            Some(_) => format!("{key}.{path}"),
+        };
+        self
+    }
+
+    #[cold]
+    fn at(mut self, index: usize) -> Self {
+        let Place { path, .. } = &mut *self.0;
+        let dot = if path.is_empty() { "" } else { "." };
+        *path = format!("[{index}]{dot}{path}");
+        self
+    }
+}
+
+impl From<Fault> for Unintelligible {
+    fn from(fault: Fault) -> Self {
+        let Place { path, what } = *fault.0;
+        Unintelligible(if path.is_empty() { what } else { format!("{path}: {what}") })
+    }
+}

@@ -1,0 +1,139 @@
+//! What a rejection says, made fit to be shown.
+//!
+//! The words of a rejection end on a terminal and in logs, and need not be the service's: anything between it and the
+//! host may answer in its place, with a page of HTML or with nothing.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+
+use super::decode::Said;
+use super::{Body, Rejection};
+
+/// Makes a rejection of what was said, as far as anything was.
+pub(super) fn of(status: u16, said: Said, body: &Body) -> Rejection {
+    let Said { code, message } = said;
+    let code =
+        code.map(|code| bare_name(&code)).filter(|code| !code.is_empty()).unwrap_or_else(|| format!("Http{status}"));
+    let message = match (message, body) {
+        (Some(message), _) => one_line(&message),
+        // Nobody's JSON: a page of HTML, most often, from something between the service and the host.
+        (None, Body::Json(text)) if !text.trim_start().starts_with('{') => one_line(&without_markup(text)),
+        (None, _) => String::new(),
+    };
+    Rejection { status, code, message }
+}
+
+/// The name alone of what may be `com.amazon.coral.service#SerializationException:http://internal.amazon.com/…`.
+fn bare_name(code: &str) -> String {
+    let code = code.split(':').next().unwrap_or_default();
+    let code = code.rsplit('#').next().unwrap_or_default();
+    let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    code.chars().filter(allowed).take(CODE_MAX).collect()
+}
+
+/// Puts a message on one line, without what a terminal would obey, and bounded.
+///
+/// What follows the first paragraph is left out: for a wrong signature it quotes the headers of the request, the
+/// session token among them.
+fn one_line(message: &str) -> String {
+    let message = message.replace("\r\n", "\n");
+    let first = message.trim().split("\n\n").next().unwrap_or_default();
+    let first = first.split("The Canonical String").next().unwrap_or_default();
+    let mut line = String::new();
+    let mut kept = 0;
+    for character in first.chars() {
+        let character = match character {
+            c if c.is_control() || c.is_whitespace() => ' ',
+            c if is_invisible(c) => continue,
+            c => c,
+        };
+        if character == ' ' && (line.is_empty() || line.ends_with(' ')) {
+            continue;
+        }
+        if kept == MESSAGE_MAX {
+            line.truncate(line.trim_end().len());
+            line.push('…');
+            return line;
+        }
+        line.push(character);
+        kept += 1;
+    }
+    line.truncate(line.trim_end().len());
+    line
+}
+
+/// Characters that change how their neighbours look: marks of direction, of no width, and their like.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// The text of a page of markup, roughly: it is only shown to a person.
+fn without_markup(page: &str) -> String {
+    let mut text = String::new();
+    let mut rest = page;
+    while let Some((before, after)) = rest.split_once('<') {
+        text.push_str(before);
+        text.push(' ');
+        rest = after.split_once('>').map_or("", |(_, after)| after);
+    }
+    text.push_str(rest);
+    // Empty lines between the tags would cut it off.
+    text.split_whitespace().flat_map(|word| [word, " "]).collect::<String>().trim_end().to_string()
+}
+
+/// The service's names are up to 40 characters long.
+const CODE_MAX: usize = 100;
+/// Longer than any message of the service; a page of HTML is cut off.
+const MESSAGE_MAX: usize = 400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::decode_rejection;
+
+    fn rejection(status: u16, body: &str) -> Rejection {
+        decode_rejection(status, &Body::Json(body.to_string()))
+    }
+
+    #[test]
+    fn a_name_is_found_in_every_spelling() {
+        for body in [
+            r#"{"__type":"SerializationException","Message":"no"}"#,
+            r#"{"__type":"com.amazon.coral.service#SerializationException","message":"no"}"#,
+            r#"{"__type":"a.b#SerializationException:http://internal.amazon.com/x#y/","message":"no"}"#,
+            r#"{"code":"SerializationException","message":"no","__type":null}"#,
+        ] {
+            let rejection = rejection(400, body);
+            assert_eq!(
+                (rejection.code.as_str(), rejection.message.as_str()),
+                ("SerializationException", "no"),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_is_a_rejection_too() {
+        let html = "<html>\r\n<head><title>503 Service Temporarily Unavailable</title></head>\r\n\r\n<body>try\n\nlater</body>";
+        let from_proxy = rejection(503, html);
+        assert_eq!(from_proxy.code, "Http503");
+        assert_eq!(from_proxy.message, "503 Service Temporarily Unavailable try later");
+        for body in ["", "{", "null", "[]", "{\"message\":3}", "{\"__type\":\"\"}", "{\"__type\":\"#:\"}"] {
+            assert_eq!(rejection(500, body).code, "Http500", "{body}");
+        }
+        assert_eq!(decode_rejection(500, &Body::Cbor(alloc::vec![0xff])).code, "Http500");
+    }
+
+    #[test]
+    fn a_message_is_one_bounded_line_without_secrets() {
+        let said = rejection(
+            403,
+            r#"{"__type":"InvalidSignatureException","message":"It does not match.\n\nThe Canonical String for this request should have been\n'POST\nx-amz-security-token:SECRET'"}"#,
+        );
+        assert_eq!(said.message, "It does not match.");
+        let said = rejection(400, r#"{"message":"a\u001b[31m\tred\u202e\n The Canonical String SECRET"}"#);
+        assert_eq!(said.message, "a [31m red");
+        let said = rejection(400, &alloc::format!(r#"{{"__type":"{0}","message":"{0}"}}"#, "a".repeat(10_000)));
+        assert_eq!((said.code.len(), said.message.chars().count()), (CODE_MAX, MESSAGE_MAX + 1));
+    }
+}
