@@ -1,0 +1,311 @@
+//! The machine's types as the WIT's, and the WIT's as the machine's: one `From` each way.
+
+use core::time::Duration;
+
+use kinesis_reader_machine as machine;
+
+use crate::exports::kinesis::reader::reading as wit;
+
+pub(crate) fn millis(length: Duration) -> u64 {
+    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl From<wit::Config> for machine::Config {
+    fn from(config: wit::Config) -> Self {
+        let wit::Config { source, start, until, payload, message_id, wire, limits } = config;
+        machine::Config {
+            source: match source {
+                wit::Source::Name(name) => machine::Source::Name(name),
+                wit::Source::Arn(arn) => machine::Source::Arn(arn),
+            },
+            start: match start {
+                wit::Start::TrimHorizon => machine::Start::TrimHorizon,
+                wit::Start::Latest => machine::Start::Latest,
+                wit::Start::AtTimestamp(time) => machine::Start::AtTimestamp(machine::Timestamp(time)),
+            },
+            until: match until {
+                wit::Until::CaughtUp(lag) => machine::Until::CaughtUp(Duration::from_millis(lag)),
+                wit::Until::Time(time) => machine::Until::Time(machine::Timestamp(time)),
+                wit::Until::Stopped => machine::Until::Stopped,
+            },
+            payload: match payload {
+                wit::Payload::Merged => machine::Payload::Merged,
+                wit::Payload::Json => machine::Payload::Json,
+                wit::Payload::Text => machine::Payload::Text,
+                wit::Payload::Base64 => machine::Payload::Base64,
+            },
+            message_id: match message_id {
+                wit::MessageId::Sha256 => machine::MessageId::Sha256,
+                wit::MessageId::Dlt => machine::MessageId::Dlt,
+            },
+            wire: match wire {
+                wit::Wire::Json => machine::wire::Wire::Json,
+                wit::Wire::Cbor => machine::wire::Wire::Cbor,
+            },
+            limits: limits.into(),
+        }
+    }
+}
+
+impl From<wit::Limits> for machine::Limits {
+    fn from(limits: wit::Limits) -> Self {
+        machine::Limits {
+            messages: limits.messages,
+            page_records: limits.page_records,
+            requests: limits.requests,
+            batches: limits.batches,
+            pace: limits.pace,
+            list_interval: Duration::from_millis(limits.list_interval),
+            request_timeout: Duration::from_millis(limits.request_timeout),
+            backoff_first: Duration::from_millis(limits.backoff_first),
+            backoff_max: Duration::from_millis(limits.backoff_max),
+            failures: limits.failures,
+        }
+    }
+}
+
+impl From<machine::Limits> for wit::Limits {
+    fn from(limits: machine::Limits) -> Self {
+        wit::Limits {
+            messages: limits.messages,
+            page_records: limits.page_records,
+            requests: limits.requests,
+            batches: limits.batches,
+            pace: limits.pace,
+            list_interval: millis(limits.list_interval),
+            request_timeout: millis(limits.request_timeout),
+            backoff_first: millis(limits.backoff_first),
+            backoff_max: millis(limits.backoff_max),
+            failures: limits.failures,
+        }
+    }
+}
+
+impl From<wit::Body> for machine::wire::Body {
+    fn from(body: wit::Body) -> Self {
+        match body {
+            wit::Body::Json(text) => machine::wire::Body::Json(text),
+            wit::Body::Cbor(bytes) => machine::wire::Body::Cbor(bytes),
+        }
+    }
+}
+
+impl From<machine::wire::Body> for wit::Body {
+    fn from(body: machine::wire::Body) -> Self {
+        match body {
+            machine::wire::Body::Json(text) => wit::Body::Json(text),
+            machine::wire::Body::Cbor(bytes) => wit::Body::Cbor(bytes),
+        }
+    }
+}
+
+impl From<wit::Response> for machine::Response {
+    fn from(response: wit::Response) -> Self {
+        let wit::Response { status, body, trace, date } = response;
+        machine::Response { status, body: body.into(), trace, date: date.map(machine::Timestamp) }
+    }
+}
+
+impl From<wit::Failure> for machine::Failure {
+    fn from(failure: wit::Failure) -> Self {
+        match failure {
+            wit::Failure::Transient(why) => machine::Failure::Transient(why),
+            wit::Failure::Permanent(why) => machine::Failure::Permanent(why),
+        }
+    }
+}
+
+impl From<machine::Failure> for wit::Failure {
+    fn from(failure: machine::Failure) -> Self {
+        match failure {
+            machine::Failure::Transient(why) => wit::Failure::Transient(why),
+            machine::Failure::Permanent(why) => wit::Failure::Permanent(why),
+        }
+    }
+}
+
+impl From<machine::Action> for wit::Action {
+    fn from(action: machine::Action) -> Self {
+        match action {
+            machine::Action::Send(request) => wit::Action::Send(request.into()),
+            machine::Action::Deliver(batch) => wit::Action::Deliver(wit::Batch::new(crate::Batch(batch))),
+            machine::Action::Notice(notice) => wit::Action::Notice(notice.into()),
+            machine::Action::Wait(wait) => wit::Action::Wait(wait.into()),
+            machine::Action::Finish(outcome) => wit::Action::Finish(outcome.into()),
+        }
+    }
+}
+
+impl From<machine::Request> for wit::Request {
+    fn from(request: machine::Request) -> Self {
+        let machine::Request { id, operation, shard, body, deadline } = request;
+        wit::Request {
+            id: id.0,
+            operation: operation.into(),
+            shard,
+            target: operation.target().into(),
+            body: body.into(),
+            deadline: deadline.0,
+        }
+    }
+}
+
+impl From<machine::wire::Operation> for wit::Operation {
+    fn from(operation: machine::wire::Operation) -> Self {
+        match operation {
+            machine::wire::Operation::DescribeStreamSummary => wit::Operation::DescribeStreamSummary,
+            machine::wire::Operation::ListShards => wit::Operation::ListShards,
+            machine::wire::Operation::GetShardIterator => wit::Operation::GetShardIterator,
+            machine::wire::Operation::GetRecords => wit::Operation::GetRecords,
+        }
+    }
+}
+
+impl From<machine::Notice> for wit::Notice {
+    fn from(notice: machine::Notice) -> Self {
+        match notice {
+            machine::Notice::Lost(machine::Lost { shard, after }) => wit::Notice::Lost(wit::Lost { shard, after }),
+            machine::Notice::Retry(error) => wit::Notice::Retry(error.into()),
+            machine::Notice::Shard(status) => wit::Notice::Shard(status.into()),
+        }
+    }
+}
+
+impl From<machine::Wait> for wit::Wait {
+    fn from(wait: machine::Wait) -> Self {
+        wit::Wait {
+            until: wait.until.map(|until| until.0),
+            reason: match wait.reason {
+                machine::WaitReason::Response => wit::WaitReason::Response,
+                machine::WaitReason::Delivery => wit::WaitReason::Delivery,
+                machine::WaitReason::Pace => wit::WaitReason::Pace,
+                machine::WaitReason::Backoff => wit::WaitReason::Backoff,
+                machine::WaitReason::Listing => wit::WaitReason::Listing,
+            },
+        }
+    }
+}
+
+impl From<machine::Outcome> for wit::Outcome {
+    fn from(outcome: machine::Outcome) -> Self {
+        match outcome {
+            machine::Outcome::Reached => wit::Outcome::Reached,
+            machine::Outcome::Exhausted => wit::Outcome::Exhausted,
+            machine::Outcome::Limited => wit::Outcome::Limited,
+            machine::Outcome::Stopped => wit::Outcome::Stopped,
+            machine::Outcome::Failed(error) => wit::Outcome::Failed(error.into()),
+        }
+    }
+}
+
+impl From<machine::ServiceError> for wit::ServiceError {
+    fn from(error: machine::ServiceError) -> Self {
+        let machine::ServiceError { operation, shard, cause, attempts } = error;
+        wit::ServiceError { operation: operation.into(), shard, cause: cause.into(), attempts }
+    }
+}
+
+impl From<machine::Cause> for wit::Cause {
+    fn from(cause: machine::Cause) -> Self {
+        match cause {
+            machine::Cause::Rejected { rejection, trace } => {
+                let machine::wire::Rejection { status, code, message } = rejection;
+                let hint = machine::wire::hint(&code).map(Into::into);
+                wit::Cause::Rejected(wit::Rejection { status, code, message, trace, hint })
+            }
+            machine::Cause::Unintelligible(why) => wit::Cause::Unintelligible(why),
+            machine::Cause::Failure(failure) => wit::Cause::Failure(failure.into()),
+            machine::Cause::Timeout => wit::Cause::Timeout,
+            machine::Cause::Recreated(stream) => wit::Cause::Recreated(stream),
+        }
+    }
+}
+
+impl From<machine::ShardStatus> for wit::ShardStatus {
+    fn from(status: machine::ShardStatus) -> Self {
+        let machine::ShardStatus { shard, parents, closed, state, place, behind } = status;
+        wit::ShardStatus {
+            shard,
+            parents,
+            closed,
+            state: match state {
+                machine::ShardState::Blocked => wit::ShardState::Blocked,
+                machine::ShardState::Seeking => wit::ShardState::Seeking,
+                machine::ShardState::Sought => wit::ShardState::Sought,
+                machine::ShardState::Ready => wit::ShardState::Ready,
+                machine::ShardState::Reading => wit::ShardState::Reading,
+                machine::ShardState::Delivering => wit::ShardState::Delivering,
+                machine::ShardState::Ending => wit::ShardState::Ending,
+                machine::ShardState::CaughtUp => wit::ShardState::CaughtUp,
+                machine::ShardState::Drained => wit::ShardState::Drained,
+                machine::ShardState::Failed => wit::ShardState::Failed,
+            },
+            place: place.into(),
+            behind: behind.map(millis),
+        }
+    }
+}
+
+impl From<machine::Place> for wit::Place {
+    fn from(place: machine::Place) -> Self {
+        match place {
+            machine::Place::TrimHorizon => wit::Place::TrimHorizon,
+            machine::Place::At(time) => wit::Place::At(time.0),
+            machine::Place::After(last) => wit::Place::After(wit::LastMessage {
+                sequence: last.sequence.as_str().into(),
+                subsequence: last.subsequence,
+            }),
+            machine::Place::End => wit::Place::End,
+        }
+    }
+}
+
+impl From<machine::Totals> for wit::Totals {
+    fn from(totals: machine::Totals) -> Self {
+        let machine::Totals { messages, bytes, pages, empty_pages, requests, throttled, retried } = totals;
+        wit::Totals { messages, bytes, pages, empty_pages, requests, throttled, retried }
+    }
+}
+
+impl From<machine::Lines> for wit::Lines {
+    fn from(lines: machine::Lines) -> Self {
+        let machine::Lines { text, count, fallbacks } = lines;
+        wit::Lines { text, count, fallbacks }
+    }
+}
+
+impl From<machine::Message> for wit::Message {
+    fn from(message: machine::Message) -> Self {
+        let machine::Message { id, sequence, subsequence, partition_key, arrived, data } = message;
+        wit::Message { id, sequence, subsequence, partition_key, arrived: arrived.0, data }
+    }
+}
+
+impl From<machine::OpenError> for wit::OpenError {
+    fn from(error: machine::OpenError) -> Self {
+        match error {
+            machine::OpenError::Config(machine::FieldError { field, message }) => {
+                wit::OpenError::Config(wit::FieldError { field, message })
+            }
+            machine::OpenError::Checkpoint(error) => wit::OpenError::Checkpoint(error.into()),
+        }
+    }
+}
+
+impl From<machine::CheckpointError> for wit::CheckpointError {
+    fn from(error: machine::CheckpointError) -> Self {
+        match error {
+            machine::CheckpointError::Malformed(why) => wit::CheckpointError::Malformed(why),
+            machine::CheckpointError::Foreign(stream) => wit::CheckpointError::Foreign(stream),
+        }
+    }
+}
+
+impl From<machine::Misuse> for wit::Misuse {
+    fn from(misuse: machine::Misuse) -> Self {
+        match misuse {
+            machine::Misuse::UnknownRequest(id) => wit::Misuse::UnknownRequest(id.0),
+            machine::Misuse::UnknownBatch(id) => wit::Misuse::UnknownBatch(id.0),
+        }
+    }
+}

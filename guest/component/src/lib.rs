@@ -1,0 +1,143 @@
+//! The component `kinesis:reader`: glue between the WIT interface and the machine. No decision is made here.
+//!
+//! `convert` maps the types of one side to those of the other.
+#![cfg_attr(target_arch = "wasm32", no_std)]
+
+extern crate alloc;
+
+mod convert;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+
+use kinesis_reader_machine as machine;
+
+wit_bindgen::generate!({
+    path: "../../wit",
+    world: "reader",
+});
+
+use exports::kinesis::reader::reading as wit;
+
+struct Component;
+
+export!(Component);
+
+struct Reader(RefCell<machine::Reader>);
+
+struct Batch(machine::Batch);
+
+impl wit::Guest for Component {
+    type Reader = Reader;
+    type Batch = Batch;
+
+    fn defaults() -> wit::Limits {
+        machine::Limits::default().into()
+    }
+
+    fn merge_checkpoints(left: String, right: String) -> Result<String, wit::CheckpointError> {
+        Ok(machine::merge_checkpoints(&left, &right)?)
+    }
+}
+
+impl wit::GuestReader for Reader {
+    fn open(
+        config: wit::Config,
+        checkpoint: Option<String>,
+        seed: u64,
+        now: u64,
+        present: u64,
+    ) -> Result<wit::Reader, wit::OpenError> {
+        let (now, present) = (machine::Instant(now), machine::Timestamp(present));
+        let reader = machine::Reader::open(config.into(), checkpoint.as_deref(), seed, now, present)?;
+        Ok(wit::Reader::new(Reader(RefCell::new(reader))))
+    }
+
+    fn poll(&self) -> wit::Action {
+        self.0.borrow_mut().poll_action().into()
+    }
+
+    fn handle_response(&self, id: u64, response: wit::Response, now: u64) -> Result<(), wit::Misuse> {
+        let mut reader = self.0.borrow_mut();
+        Ok(reader.handle_response(machine::RequestId(id), response.into(), machine::Instant(now))?)
+    }
+
+    fn handle_failure(&self, id: u64, failure: wit::Failure, now: u64) -> Result<(), wit::Misuse> {
+        let mut reader = self.0.borrow_mut();
+        Ok(reader.handle_failure(machine::RequestId(id), failure.into(), machine::Instant(now))?)
+    }
+
+    fn handle_delivered(&self, id: u64, now: u64) -> Result<(), wit::Misuse> {
+        Ok(self.0.borrow_mut().handle_delivered(machine::BatchId(id), machine::Instant(now))?)
+    }
+
+    fn handle_timeout(&self, now: u64) {
+        self.0.borrow_mut().handle_timeout(machine::Instant(now));
+    }
+
+    fn stop(&self, now: u64) {
+        self.0.borrow_mut().stop(machine::Instant(now));
+    }
+
+    fn checkpoint(&self) -> String {
+        self.0.borrow().checkpoint()
+    }
+
+    fn revision(&self) -> u64 {
+        self.0.borrow().revision()
+    }
+
+    fn shards(&self) -> Vec<wit::ShardStatus> {
+        self.0.borrow().shards().into_iter().map(Into::into).collect()
+    }
+
+    fn totals(&self) -> wit::Totals {
+        self.0.borrow().totals().into()
+    }
+}
+
+impl wit::GuestBatch for Batch {
+    fn id(&self) -> u64 {
+        self.0.id().0
+    }
+
+    fn shard(&self) -> String {
+        self.0.shard().into()
+    }
+
+    fn count(&self) -> u32 {
+        self.0.count()
+    }
+
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn behind(&self) -> u64 {
+        convert::millis(self.0.behind())
+    }
+
+    fn checkpoint(&self) -> String {
+        self.0.checkpoint()
+    }
+
+    fn lines(&self, skip: u32, size: u32) -> wit::Lines {
+        self.0.lines(skip, size).into()
+    }
+
+    fn messages(&self, skip: u32, take: u32) -> Vec<wit::Message> {
+        self.0.messages(skip, take).into_iter().map(Into::into).collect()
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
+/// A panic becomes a trap, which the host reports; the machine itself does not panic on any input.
+#[cfg(target_arch = "wasm32")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    core::arch::wasm32::unreachable()
+}

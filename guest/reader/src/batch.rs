@@ -1,0 +1,161 @@
+//! The messages of one page of one shard, held as they came and rendered when asked.
+
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::iter;
+use core::time::Duration;
+
+use crate::action::BatchId;
+use crate::checkpoint::{self, Identity, Place};
+use crate::envelope::{self, Envelope, Rendered};
+use crate::page::{Page, Record};
+use crate::time::Timestamp;
+
+/// The messages of one page of one shard: at least one, in order.
+pub struct Batch {
+    pub(crate) id: BatchId,
+    pub(crate) shard: Arc<str>,
+    pub(crate) stream: Arc<Identity>,
+    pub(crate) envelope: Arc<Envelope>,
+    pub(crate) page: Page,
+    /// The records of the page that were delivered before.
+    pub(crate) skip: usize,
+    pub(crate) behind: Duration,
+    /// Where the shard's place is once the batch is safe.
+    pub(crate) to: Place,
+}
+
+/// Some lines of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lines {
+    /// Newline-delimited JSON.
+    pub text: String,
+    /// The number of lines in the text.
+    pub count: u32,
+    /// Of these, the lines whose data could not be put as asked.
+    pub fallbacks: u32,
+}
+
+/// A message and its envelope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// As the configuration asks.
+    pub id: String,
+    /// The sequence number of its record.
+    pub sequence: String,
+    /// The place within an aggregated record. None: it was not aggregated.
+    pub subsequence: Option<u32>,
+    /// None: the stream distributes records by itself and names no key.
+    pub partition_key: Option<String>,
+    /// When Kinesis took it in, more or less.
+    pub arrived: Timestamp,
+    /// The payload.
+    pub data: Vec<u8>,
+}
+
+impl Batch {
+    /// The name to give to `handle_delivered`.
+    pub fn id(&self) -> BatchId {
+        self.id
+    }
+
+    /// The shard that all the messages are from.
+    pub fn shard(&self) -> &str {
+        &self.shard
+    }
+
+    /// The number of messages.
+    pub fn count(&self) -> u32 {
+        u32::try_from(self.page.len().saturating_sub(self.skip)).unwrap_or(u32::MAX)
+    }
+
+    /// The bytes of data in the messages.
+    pub fn size(&self) -> u64 {
+        self.records(0).map(|record| record.data.size()).sum()
+    }
+
+    /// How far the end of the batch is behind the tip of the shard.
+    pub fn behind(&self) -> Duration {
+        self.behind
+    }
+
+    /// The checkpoint of this shard alone as it is once this batch is safe.
+    pub fn checkpoint(&self) -> String {
+        checkpoint::write(&self.stream, iter::once((&*self.shard, &self.to)))
+    }
+
+    /// The messages from number `skip` on: whole lines, at least one if there is one, else as many as fit in `size`
+    /// bytes.
+    pub fn lines(&self, skip: u32, size: u32) -> Lines {
+        let most = size as usize;
+        let mut text = Vec::with_capacity(most.min(MOST_RESERVED));
+        let (mut count, mut fallbacks) = (0, 0);
+        for record in self.records(skip) {
+            let before = text.len();
+            let rendered = self.envelope.write_line(&message(&record), &mut text);
+            if count > 0 && text.len() > most {
+                text.truncate(before);
+                break;
+            }
+            count += 1;
+            fallbacks += match rendered {
+                Rendered::AsAsked => 0,
+                Rendered::Fallback => 1,
+            };
+            if text.len() >= most {
+                break;
+            }
+        }
+        // Lines are text by construction; were one not, what can be read of it still comes through.
+        let text = String::from_utf8(text)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+        Lines { text, count, fallbacks }
+    }
+
+    /// The messages from number `skip` on, `take` at most.
+    pub fn messages(&self, skip: u32, take: u32) -> Vec<Message> {
+        let records = self.records(skip).take(take as usize);
+        records
+            .map(|record| Message {
+                id: self.envelope.message_id(record.sequence, None),
+                sequence: record.sequence.to_owned(),
+                subsequence: None,
+                partition_key: record.partition_key.map(ToOwned::to_owned),
+                arrived: Timestamp(record.arrived),
+                data: envelope::bytes(record.data),
+            })
+            .collect()
+    }
+
+    fn records(&self, skip: u32) -> impl Iterator<Item = Record<'_>> {
+        let first = self.skip.saturating_add(skip as usize);
+        (first..self.page.len()).filter_map(|index| self.page.record(index))
+    }
+}
+
+/// The most that is reserved for lines before any is written.
+const MOST_RESERVED: usize = 4 << 20;
+
+fn message<'a>(record: &Record<'a>) -> envelope::Message<'a> {
+    envelope::Message {
+        sequence: record.sequence,
+        subsequence: None,
+        partition_key: record.partition_key,
+        arrived: record.arrived,
+        data: record.data,
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("id", &self.id)
+            .field("shard", &self.shard)
+            .field("count", &self.count())
+            .field("to", &self.to)
+            .finish_non_exhaustive()
+    }
+}

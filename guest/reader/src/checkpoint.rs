@@ -1,0 +1,330 @@
+//! How far each shard was read, and the text that says so.
+//!
+//! A [`Place`] is a point in one shard. The places of a shard have a total order in which reading only goes up, so that
+//! two checkpoints of one stream can be joined by taking the further place of each shard. That join is associative,
+//! commutative and idempotent: checkpoints kept by several writers may be joined in any order, any number of times.
+//!
+//! # The text, version 1
+//!
+//! ```json
+//! {"version":1,
+//!  "stream":{"name":"orders","arn":"arn:aws:kinesis:eu-west-1:123456789012:stream/orders","created":1763900000000},
+//!  "shards":{"shardId-000000000000":{"at":"end"},
+//!            "shardId-000000000001":{"after":"49590338271490256608559692538361571095921575989136588898"},
+//!            "shardId-000000000002":{"after":"49590338271490256608559692540925702759324208523137515618","sub":3},
+//!            "shardId-000000000003":{"at":"trim-horizon"},
+//!            "shardId-000000000004":{"at":1763900000000}}}
+//! ```
+//!
+//! Times are in milliseconds since the Unix epoch. `arn` and `created` are left out where they are not known. `sub`
+//! tells that of the record after which the place is, which is an aggregate, only the messages up to that one are
+//! delivered. Every shard that was seen has a place, also one that was never read.
+
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::cmp::Ordering;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::CheckpointError;
+use crate::sequence::Sequence;
+use crate::time::Timestamp;
+
+/// The version of the text that this reader writes, and the latest it reads.
+const VERSION: u32 = 1;
+
+/// A point in a shard. What is before it was delivered, or is not wanted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// Before the oldest record that is left.
+    TrimHorizon,
+    /// Before the first record that arrived at this time or later.
+    At(Timestamp),
+    /// After a message.
+    After(Message),
+    /// After the last record of a closed shard.
+    End,
+}
+
+/// A message, by its place in its shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The sequence number of its record.
+    pub sequence: Sequence,
+    /// Its place within the record, if that is an aggregate. None: all that the record holds.
+    pub subsequence: Option<u32>,
+}
+
+impl Ord for Message {
+    fn cmp(&self, other: &Message) -> Ordering {
+        // None is the whole record, which is further than any part of it.
+        let part = |message: &Message| message.subsequence.map_or(u64::MAX, u64::from);
+        self.sequence.cmp(&other.sequence).then_with(|| part(self).cmp(&part(other)))
+    }
+}
+
+impl PartialOrd for Message {
+    fn partial_cmp(&self, other: &Message) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Place {
+    /// The sequence number of the last message delivered, if there is one and the shard goes on.
+    pub(crate) fn after(&self) -> Option<&Sequence> {
+        match self {
+            Place::After(message) => Some(&message.sequence),
+            Place::TrimHorizon | Place::At(_) | Place::End => None,
+        }
+    }
+}
+
+/// Which stream a checkpoint is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its name.
+    pub name: String,
+    /// Its ARN, where it is known.
+    pub arn: Option<String>,
+    /// When it was made, where it is known: this tells it from an earlier stream of the same name.
+    pub created: Option<Timestamp>,
+}
+
+impl Identity {
+    /// Whether both can be the same stream: nothing that both know differs.
+    pub(crate) fn agrees(&self, other: &Identity) -> bool {
+        fn meet<T: PartialEq>(a: &Option<T>, b: &Option<T>) -> bool {
+            match (a, b) {
+                (Some(a), Some(b)) => a == b,
+                (Some(_) | None, None) | (None, Some(_)) => true,
+            }
+        }
+        self.name == other.name && meet(&self.arn, &other.arn) && meet(&self.created, &other.created)
+    }
+
+    /// What either knows.
+    pub(crate) fn join(self, other: Identity) -> Identity {
+        Identity { name: self.name, arn: self.arn.or(other.arn), created: self.created.or(other.created) }
+    }
+
+    /// For a person.
+    pub(crate) fn describe(&self) -> String {
+        let stream = self.arn.as_ref().unwrap_or(&self.name);
+        match self.created {
+            Some(created) => format!("{stream}, created at {} ms since the epoch", created.0),
+            None => stream.clone(),
+        }
+    }
+}
+
+/// How far each shard of a stream was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The stream.
+    pub stream: Identity,
+    /// A place for each shard that was seen.
+    pub shards: BTreeMap<String, Place>,
+}
+
+impl Checkpoint {
+    /// Reads the text.
+    pub fn parse(text: &str) -> Result<Checkpoint, CheckpointError> {
+        let malformed = |why: String| CheckpointError::Malformed(why);
+        let AnyVersion { version } = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
+        if version != VERSION {
+            return Err(malformed(format!("version {version}, and this reader knows version {VERSION}")));
+        }
+        let text: Text = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
+        let mut shards = BTreeMap::new();
+        for (id, place) in text.shards {
+            let place = place.parse().map_err(|why| malformed(format!("shard {id}: {why}")))?;
+            shards.insert(id, place);
+        }
+        let StreamText { name, arn, created } = text.stream;
+        Ok(Checkpoint { stream: Identity { name, arn, created: created.map(Timestamp) }, shards })
+    }
+
+    /// The text. Equal checkpoints have equal texts.
+    pub fn to_text(&self) -> String {
+        write(&self.stream, self.shards.iter().map(|(id, place)| (id.as_str(), place)))
+    }
+
+    /// Of each shard, the further place.
+    pub fn join(mut self, other: Checkpoint) -> Result<Checkpoint, CheckpointError> {
+        if !self.stream.agrees(&other.stream) {
+            return Err(CheckpointError::Foreign(other.stream.describe()));
+        }
+        self.stream = self.stream.join(other.stream);
+        for (id, place) in other.shards {
+            match self.shards.entry(id) {
+                Entry::Vacant(entry) => {
+                    entry.insert(place);
+                }
+                Entry::Occupied(mut entry) => {
+                    if place > *entry.get() {
+                        entry.insert(place);
+                    }
+                }
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// Joins the texts of two checkpoints of one stream: of each shard, the further place.
+pub fn merge_checkpoints(left: &str, right: &str) -> Result<String, CheckpointError> {
+    Ok(Checkpoint::parse(left)?.join(Checkpoint::parse(right)?)?.to_text())
+}
+
+/// The text of a checkpoint whose places lie elsewhere.
+pub(crate) fn write<'a>(stream: &Identity, shards: impl Iterator<Item = (&'a str, &'a Place)>) -> String {
+    let text = Text {
+        version: VERSION,
+        stream: StreamText {
+            name: stream.name.clone(),
+            arn: stream.arn.clone(),
+            created: stream.created.map(|created| created.0),
+        },
+        shards: shards.map(|(id, place)| (id.to_owned(), PlaceText::new(place))).collect(),
+    };
+    // Maps with string keys, strings and numbers: there is nothing here that JSON cannot hold.
+    serde_json::to_string(&text).unwrap_or_default()
+}
+
+#[derive(Deserialize)]
+struct AnyVersion {
+    version: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    version: u32,
+    stream: StreamText,
+    shards: BTreeMap<String, PlaceText>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StreamText {
+    name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    arn: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    created: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlaceText {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<At>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sub: Option<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum At {
+    Time(u64),
+    Name(String),
+}
+
+impl PlaceText {
+    fn new(place: &Place) -> PlaceText {
+        let at = |at| PlaceText { at: Some(at), after: None, sub: None };
+        match place {
+            Place::TrimHorizon => at(At::Name("trim-horizon".to_owned())),
+            Place::At(time) => at(At::Time(time.0)),
+            Place::After(Message { sequence, subsequence }) => {
+                PlaceText { at: None, after: Some(sequence.as_str().to_owned()), sub: *subsequence }
+            }
+            Place::End => at(At::Name("end".to_owned())),
+        }
+    }
+
+    fn parse(self) -> Result<Place, String> {
+        match self {
+            PlaceText { at: Some(At::Time(time)), after: None, sub: None } => Ok(Place::At(Timestamp(time))),
+            PlaceText { at: Some(At::Name(name)), after: None, sub: None } => match name.as_str() {
+                "trim-horizon" => Ok(Place::TrimHorizon),
+                "end" => Ok(Place::End),
+                other => Err(format!("no place: {other:?}")),
+            },
+            PlaceText { at: None, after: Some(after), sub } => match after.parse() {
+                Ok(sequence) => Ok(Place::After(Message { sequence, subsequence: sub })),
+                Err(_) => Err(format!("no sequence number: {after:?}")),
+            },
+            PlaceText { at: Some(_), after: _, sub: _ } | PlaceText { at: None, after: None, sub: _ } => {
+                Err("a place is either `at` or `after`, with `sub` only beside `after`".to_owned())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = concat!(
+        r#"{"version":1,"stream":{"name":"orders","arn":"arn:aws:kinesis:eu-west-1:123456789012:stream/orders","#,
+        r#""created":1763900000000},"shards":{"a":{"at":"end"},"b":{"after":"9"},"c":{"after":"10","sub":3},"#,
+        r#""d":{"at":"trim-horizon"},"e":{"at":1763900000000}}}"#
+    );
+
+    #[test]
+    fn the_text_comes_back_to_the_letter() {
+        assert_eq!(Checkpoint::parse(TEXT).expect("it is one").to_text(), TEXT);
+    }
+
+    #[test]
+    fn what_is_none_is_refused_with_its_reason() {
+        let refused = |text: &str| match Checkpoint::parse(text) {
+            Err(CheckpointError::Malformed(why)) => why,
+            other => panic!("{text}: {other:?}"),
+        };
+        assert!(refused("").contains("EOF"));
+        assert!(refused(r#"{"version":2,"new":true}"#).contains("version 2"));
+        assert!(refused(&TEXT.replace("\"shards\"", "\"sards\"")).contains("sards"));
+        assert!(refused(&TEXT.replace("\"9\"", "\"09\"")).contains("shard b: no sequence number"));
+        assert!(refused(&TEXT.replace("trim-horizon", "begin")).contains("no place: \"begin\""));
+        assert!(refused(&TEXT.replace(r#"{"at":"end"}"#, "{}")).contains("either `at` or `after`"));
+        assert!(refused(&TEXT.replace(r#"{"at":"end"}"#, r#"{"at":"end","sub":1}"#)).contains("either `at` or `after`"));
+    }
+
+    #[test]
+    fn places_grow_from_the_horizon_to_the_end() {
+        let after = |text: &str, subsequence| {
+            Place::After(Message { sequence: text.parse().expect("a number"), subsequence })
+        };
+        let ladder = [
+            Place::TrimHorizon,
+            Place::At(Timestamp(1)),
+            Place::At(Timestamp(2)),
+            after("9", Some(0)),
+            after("9", Some(1)),
+            after("9", None),
+            after("10", Some(0)),
+            after("10", None),
+            Place::End,
+        ];
+        for (i, low) in ladder.iter().enumerate() {
+            for (j, high) in ladder.iter().enumerate() {
+                assert_eq!(low.cmp(high), i.cmp(&j), "{low:?} {high:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_stream_is_not_joined() {
+        let other = TEXT.replace("1763900000000},", "1763900000001},");
+        assert!(matches!(merge_checkpoints(TEXT, &other), Err(CheckpointError::Foreign(_))));
+        let nameless = TEXT.replace(r#","created":1763900000000"#, "");
+        assert_eq!(merge_checkpoints(&nameless, TEXT).expect("the same stream"), TEXT);
+    }
+}

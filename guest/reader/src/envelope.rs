@@ -1,0 +1,573 @@
+//! One message to one line: the envelope, the payload in the form asked for, and the message's identifier.
+//!
+//! ```text
+//! {"_kinesis":{"shard_id":…,"seq_no":…,"ts":…,"partition":…,"stream_name":…},"_kinesis_msg_id":…, …payload… }
+//! ```
+//!
+//! A line is one JSON value and ends with its only LF, whatever the data are. The payload comes through to the letter,
+//! and cannot touch the envelope: an object with a member of the envelope's names stands whole under `data`. Data that
+//! are not valid in the form asked for stand as text or as base64, so that no message is dropped:
+//!
+//! | form | as asked | else, if UTF-8 | else |
+//! |---|---|---|---|
+//! | merged | an object's members; other JSON under `data` | a string under `data` | `data_base64` |
+//! | json | the JSON value under `data` | a string under `data` | `data_base64` |
+//! | text | a string under `data` | | `data_base64` |
+//! | base64 | `data_base64` | | |
+//!
+//! The data are decoded straight into the output and judged there: of an object's braces the first becomes a comma, the
+//! last closes the line. Only what is not as asked moves.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use base64_simd::{AsOut as _, STANDARD};
+use sha2::{Digest, Sha256};
+use shake::Shake128;
+use shake::digest::{ExtendableOutput as _, Update, XofReader as _};
+
+use crate::json::{self, Kind};
+use crate::page::Data;
+use crate::stamp;
+
+/// How the data of a message appears in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// The members of a JSON object, as they stand, beside the envelope: the form of dlt's Kinesis source. A JSON value
+    /// of another kind, and an object that has a member named like the envelope's, stands whole under `data`.
+    Merged,
+    /// A JSON value, as it stands, under `data`.
+    Json,
+    /// UTF-8 text, as a JSON string under `data`.
+    Text,
+    /// Any bytes, as base64 under `data_base64`.
+    Base64,
+}
+
+/// How `_kinesis_msg_id` is made. Both are equal each time a message is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageId {
+    /// The first half of SHA-256 over `SHARD/SEQUENCE`, or `SHARD/SEQUENCE/SUBSEQUENCE`, in hexadecimal.
+    ///
+    /// No two messages of a stream give the same text: a shard's id is of `[a-zA-Z0-9_.-]`
+    /// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_Shard.html>), a sequence number of digits, and
+    /// neither has the slash. 128 bits suffice: among 10^15 messages, a million a second for thirty years, the chance
+    /// that any two have one identifier is below 2 in 10^9.
+    Sha256,
+    /// What dlt's Kinesis source makes, so that rows loaded by either meet: 15 bytes of SHAKE128 over the shard and the
+    /// sequence number, with nothing between, in base64. That source does not split aggregated records; here
+    /// `/SUBSEQUENCE` is appended for a message out of one.
+    Dlt,
+}
+
+/// A message, borrowed from its page.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// The sequence number of its record.
+    pub sequence: &'a str,
+    /// The place within an aggregated record. None: it was not aggregated.
+    pub subsequence: Option<u32>,
+    /// None: the stream distributes records by itself and names no key.
+    pub partition_key: Option<&'a str>,
+    /// When Kinesis took it in, in milliseconds since the Unix epoch.
+    pub arrived: u64,
+    /// What the producer put. Base64 text that is none, which Kinesis never sends, counts as the data itself.
+    pub data: Data<'a>,
+}
+
+/// Whether the data stand in the form asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rendered {
+    /// They do.
+    AsAsked,
+    /// They could not, and stand as text or as base64.
+    Fallback,
+}
+
+/// What is common to the lines of a shard, rendered beforehand.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    shard: String,
+    /// From the line's first byte to before the sequence number.
+    head: Vec<u8>,
+    /// From behind the partition key to the last member that every envelope has.
+    stream: Vec<u8>,
+    payload: Payload,
+    id: MessageId,
+}
+
+impl Envelope {
+    /// For the messages of one shard of a stream.
+    pub fn new(shard: &str, stream: &str, payload: Payload, id: MessageId) -> Envelope {
+        let mut head = Vec::from(br#"{"_kinesis":{"shard_id":"#);
+        json::write_string(shard, &mut head);
+        head.extend_from_slice(br#","seq_no":"#);
+        let mut name = Vec::from(br#","stream_name":"#);
+        json::write_string(stream, &mut name);
+        Envelope { shard: String::from(shard), head, stream: name, payload, id }
+    }
+
+    /// Appends the line of a message with its LF. What is appended is UTF-8.
+    pub fn write_line(&self, message: &Message<'_>, out: &mut Vec<u8>) -> Rendered {
+        let Message { sequence, subsequence, partition_key, arrived, data } = *message;
+        // Enough for what is usual: strings without escapes, data as they are or as base64.
+        let size = match data {
+            Data::Base64(text) => text.len(),
+            Data::Raw(bytes) => bytes.len() / 3 * 4 + 4,
+        };
+        out.reserve(
+            self.head.len() + self.stream.len() + sequence.len() + partition_key.map_or(0, str::len) + size + 192,
+        );
+
+        out.extend_from_slice(&self.head);
+        json::write_string(sequence, out);
+        out.extend_from_slice(br#","ts":""#);
+        out.extend_from_slice(&stamp::rfc3339(arrived));
+        out.extend_from_slice(br#"","partition":"#);
+        match partition_key {
+            Some(key) => json::write_string(key, out),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.extend_from_slice(&self.stream);
+        if let Some(subsequence) = subsequence {
+            out.extend_from_slice(br#","sub_seq":"#);
+            out.extend_from_slice(itoa::Buffer::new().format(subsequence).as_bytes());
+        }
+        out.extend_from_slice(br#"},"_kinesis_msg_id":""#);
+        out.extend_from_slice(self.id(sequence, subsequence).as_bytes());
+        out.push(b'"');
+
+        let rendered = self.write_payload(data, out);
+        out.push(b'\n');
+        rendered
+    }
+
+    /// The identifier of a message, as it stands in its line.
+    pub fn message_id(&self, sequence: &str, subsequence: Option<u32>) -> String {
+        self.id(sequence, subsequence).as_bytes().iter().map(|&byte| char::from(byte)).collect()
+    }
+
+    fn id(&self, sequence: &str, subsequence: Option<u32>) -> Id {
+        let mut buffer = itoa::Buffer::new();
+        let (slash, subsequence) = match subsequence {
+            Some(subsequence) => ("/", buffer.format(subsequence)),
+            None => ("", ""),
+        };
+        match self.id {
+            MessageId::Sha256 => {
+                let mut hash = Sha256::new();
+                for part in [&self.shard, "/", sequence, slash, subsequence] {
+                    Digest::update(&mut hash, part);
+                }
+                Id::sha256(&hash.finalize())
+            }
+            MessageId::Dlt => {
+                let mut hash = Shake128::default();
+                for part in [&self.shard, sequence, slash, subsequence] {
+                    Update::update(&mut hash, part.as_bytes());
+                }
+                let mut digest = [0; 15];
+                hash.finalize_xof().read(&mut digest);
+                Id::dlt(&digest)
+            }
+        }
+    }
+
+    /// Appends the payload, from the comma before it to the brace that closes the line.
+    fn write_payload(&self, data: Data<'_>, out: &mut Vec<u8>) -> Rendered {
+        let lead: &[u8] = match self.payload {
+            Payload::Merged => b"",
+            Payload::Json => VALUE,
+            Payload::Text => TEXT,
+            Payload::Base64 => return write_base64(data, out),
+        };
+        let start = out.len();
+        out.extend_from_slice(lead);
+        let body = out.len();
+        let (data, rendered) = decode(data, out);
+        let decoded = out.get(body..).unwrap_or_default();
+
+        let shape = match self.payload {
+            Payload::Merged | Payload::Json => json::scan(decoded),
+            Payload::Text | Payload::Base64 => None,
+        };
+        if !is_utf8(decoded) {
+            out.truncate(start);
+            write_base64(data, out);
+            return Rendered::Fallback;
+        }
+        let Some(shape) = shape else {
+            put(TEXT, start..body, out);
+            json::escape_from(start + TEXT.len(), out);
+            out.extend_from_slice(b"\"}");
+            return if self.payload == Payload::Text { rendered } else { Rendered::Fallback };
+        };
+        let value = body + shape.value.start;
+        out.truncate(body + shape.value.end);
+        if shape.breaks {
+            json::unbreak(out.get_mut(value..).unwrap_or_default());
+        }
+        match (self.payload, shape.kind) {
+            (Payload::Merged, Kind::Members) => put(b",", start..value + 1, out),
+            (Payload::Merged, Kind::Empty) => {
+                out.truncate(start);
+                out.push(b'}');
+            }
+            _ => {
+                put(VALUE, start..value, out);
+                out.push(b'}');
+            }
+        }
+        rendered
+    }
+}
+
+/// The bytes of a message's data.
+pub fn bytes(data: Data<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    decode(data, &mut bytes);
+    bytes
+}
+
+/// What stands before a JSON value.
+const VALUE: &[u8] = br#","data":"#;
+/// What stands before the inside of a string.
+const TEXT: &[u8] = br#","data":""#;
+
+/// Appends the bytes of `data`. Text that is not base64 is appended as it is, and is the data from there on.
+fn decode<'a>(data: Data<'a>, out: &mut Vec<u8>) -> (Data<'a>, Rendered) {
+    let (bytes, rendered) = match data {
+        Data::Base64(text) if STANDARD.decode_append(text, out).is_ok() => return (data, Rendered::AsAsked),
+        Data::Base64(text) => (text.as_bytes(), Rendered::Fallback),
+        Data::Raw(bytes) => (bytes, Rendered::AsAsked),
+    };
+    out.extend_from_slice(bytes);
+    (Data::Raw(bytes), rendered)
+}
+
+/// Appends the data as base64 and closes the line.
+fn write_base64(data: Data<'_>, out: &mut Vec<u8>) -> Rendered {
+    out.extend_from_slice(br#","data_base64":""#);
+    let rendered = match data {
+        Data::Base64(text) if STANDARD.check(text.as_bytes()).is_ok() => {
+            out.extend_from_slice(text.as_bytes());
+            Rendered::AsAsked
+        }
+        Data::Base64(text) => {
+            STANDARD.encode_append(text, out);
+            Rendered::Fallback
+        }
+        Data::Raw(bytes) => {
+            STANDARD.encode_append(bytes, out);
+            Rendered::AsAsked
+        }
+    };
+    out.extend_from_slice(b"\"}");
+    rendered
+}
+
+/// Nearly all payloads are ASCII, and to see that takes a fifteenth of the time of a check that must be ready for more.
+fn is_utf8(bytes: &[u8]) -> bool {
+    bytes.iter().fold(0, |all, byte| all | byte) < 0x80 || core::str::from_utf8(bytes).is_ok()
+}
+
+/// Puts `bytes` in the place of a range; what is behind it moves only if the lengths differ.
+fn put(bytes: &[u8], range: Range<usize>, out: &mut Vec<u8>) {
+    match out.get_mut(range.clone()) {
+        Some(place) if place.len() == bytes.len() => place.copy_from_slice(bytes),
+        _ => {
+            out.splice(range, bytes.iter().copied());
+        }
+    }
+}
+
+/// The text of an identifier, which is ASCII.
+struct Id {
+    text: [u8; 32],
+    length: usize,
+}
+
+impl Id {
+    fn sha256(digest: &[u8]) -> Id {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 32];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(digest) {
+            pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        }
+        Id { text, length: 32 }
+    }
+
+    fn dlt(digest: &[u8; 15]) -> Id {
+        let mut text = [0; 32];
+        let length = STANDARD.encode(digest, text.as_mut_slice().as_out()).len();
+        Id { text, length }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.text.get(..self.length).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+
+    use proptest::collection;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use serde_json::{Map, Value};
+
+    use super::*;
+
+    #[test]
+    fn an_object_is_spliced_in_to_the_letter() {
+        check(Payload::Merged, br#"{"n":1.50,"a":"\u00e9\/","n":2}"#, r#","n":1.50,"a":"\u00e9\/","n":2}"#);
+        check(Payload::Merged, b"{\"t\":\"\xe2\x80\xa8\",\"big\":1e400}", ",\"t\":\"\u{2028}\",\"big\":1e400}");
+        check(Payload::Merged, br#"{"lone":"\ud800"}"#, r#","lone":"\ud800"}"#);
+        check(Payload::Merged, b"{\"a\":1}\r\n", r#","a":1}"#);
+        check(Payload::Merged, b" \n{ \"a\" :\r\n[1,\n2]\t}\n", ", \"a\" :  [1, 2]\t}");
+        check(Payload::Merged, b"{\n}", "}");
+        check(Payload::Merged, br#"{"data":[]}"#, r#","data":[]}"#);
+        check(Payload::Merged, br#"{"a":{"_kinesis":1}}"#, r#","a":{"_kinesis":1}}"#);
+    }
+
+    #[test]
+    fn what_cannot_stand_beside_the_envelope_stands_under_data() {
+        check(Payload::Merged, b" [1,\n2]\n", r#","data":[1, 2]}"#);
+        check(Payload::Merged, br#""text""#, r#","data":"text"}"#);
+        check(Payload::Merged, b"null", r#","data":null}"#);
+        check(Payload::Merged, b" {\"_kinesis\":5}", r#","data":{"_kinesis":5}}"#);
+        check(
+            Payload::Merged,
+            br#"{"v":1,"_kin\u0065sis_msg_id":"mine"}"#,
+            r#","data":{"v":1,"_kin\u0065sis_msg_id":"mine"}}"#,
+        );
+    }
+
+    #[test]
+    fn each_form_is_as_asked_where_it_can_be() {
+        check(Payload::Json, b"\t{\"_kinesis\":\n1} ", r#","data":{"_kinesis": 1}}"#);
+        check(Payload::Json, b"{}", r#","data":{}}"#);
+        check(Payload::Json, b"-0.0", r#","data":-0.0}"#);
+        check(Payload::Text, b"{\"a\": 1}\n", r#","data":"{\"a\": 1}\n"}"#);
+        check(Payload::Text, "ż\u{1}".as_bytes(), r#","data":"ż\u0001"}"#);
+        check(Payload::Text, b"", r#","data":""}"#);
+        check(Payload::Base64, b"{\"a\":1}", r#","data_base64":"eyJhIjoxfQ=="}"#);
+        check(Payload::Base64, b"\xff", r#","data_base64":"/w=="}"#);
+        check(Payload::Base64, b"", r#","data_base64":""}"#);
+    }
+
+    #[test]
+    fn what_is_not_as_asked_stands_as_text_or_as_base64() {
+        for form in [Payload::Merged, Payload::Json] {
+            falls_back(form, b"", r#","data":""}"#);
+            falls_back(form, b" \n", r#","data":" \n"}"#);
+            falls_back(form, b"hello \"world\"", r#","data":"hello \"world\""}"#);
+            falls_back(form, b"{\"a\":NaN}", r#","data":"{\"a\":NaN}"}"#);
+            falls_back(form, "\u{feff}{}".as_bytes(), ",\"data\":\"\u{feff}{}\"}");
+            falls_back(form, b"{\"a\":\"\xff\"}", r#","data_base64":"eyJhIjoi/yJ9"}"#);
+        }
+        falls_back(Payload::Text, b"\xed\xa0\x80", r#","data_base64":"7aCA"}"#);
+    }
+
+    #[test]
+    fn data_that_were_to_be_base64_and_are_not_count_as_they_are() {
+        for (form, data, wanted) in [
+            (Payload::Merged, "{\"a\":1}", r#","a":1}"#),
+            (Payload::Merged, "not base64", r#","data":"not base64"}"#),
+            (Payload::Json, "[1]", r#","data":[1]}"#),
+            (Payload::Text, "eyJ", r#","data":"eyJ"}"#),
+            (Payload::Text, "eyI=\n", r#","data":"eyI=\n"}"#),
+            (Payload::Base64, "!", r#","data_base64":"IQ=="}"#),
+        ] {
+            let line = line(form, Data::Base64(data));
+            assert_eq!(line, (format!("{HEAD}{wanted}\n"), Rendered::Fallback));
+        }
+        assert_eq!(bytes(Data::Base64("!")), b"!");
+        assert_eq!(bytes(Data::Base64("IQ==")), b"!");
+        assert_eq!(bytes(Data::Raw(b"IQ==")), b"IQ==");
+    }
+
+    #[test]
+    fn the_envelope_names_what_there_is() {
+        let envelope = Envelope::new("s", "n", Payload::Merged, MessageId::Sha256);
+        let message =
+            Message { sequence: "7", subsequence: Some(30), partition_key: None, arrived: 0, data: Data::Raw(b"{}") };
+        let mut out = Vec::from(*b"before\n");
+        assert_eq!(envelope.write_line(&message, &mut out), Rendered::AsAsked);
+        let id = envelope.message_id("7", Some(30));
+        let kinesis = r#"{"shard_id":"s","seq_no":"7","ts":"1970-01-01T00:00:00.000Z","partition":null,"stream_name":"n","sub_seq":30}"#;
+        let wanted = format!("before\n{{\"_kinesis\":{kinesis},\"_kinesis_msg_id\":\"{id}\"}}\n");
+        assert_eq!(String::from_utf8(out).as_deref(), Ok(&*wanted));
+    }
+
+    #[test]
+    fn identifiers_are_of_the_whole_name_of_a_message() {
+        let id =
+            |form, subsequence| Envelope::new(SHARD, "orders", Payload::Merged, form).message_id("42", subsequence);
+        // Of `shardId-000000000001/42` and `…/0`, as sha256sum gives it.
+        assert_eq!(id(MessageId::Sha256, None), "72ad48cac82cf016e749aff6f4b62a9d");
+        assert_eq!(id(MessageId::Sha256, Some(0)), "a5cc5aedfd100bbc83d829bb117731f2");
+        // Of `shardId-00000000000142` and `…/0`, as Python's hashlib gives it.
+        assert_eq!(id(MessageId::Dlt, None), "n85ewDyKk2PwN31XJ5L/");
+        assert_eq!(id(MessageId::Dlt, Some(0)), "7yQIallNkdXk3ctogqTE");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_line_is_one_json_value_with_its_envelope_whole(
+            names in collection::vec(text(), 4),
+            subsequence: Option<u32>,
+            keyed: bool,
+            arrived: u64,
+            data in data(),
+            form in form(),
+            id in select(&[MessageId::Sha256, MessageId::Dlt][..]),
+        ) {
+            let envelope = Envelope::new(&names[0], &names[1], form, id);
+            let key = keyed.then_some(&*names[3]);
+            let data = Data::Raw(&data);
+            let message = Message { sequence: &names[2], subsequence, partition_key: key, arrived, data };
+            let mut out = Vec::new();
+            envelope.write_line(&message, &mut out);
+            let line = String::from_utf8(out).expect("UTF-8");
+            prop_assert_eq!(line.find('\n'), Some(line.len() - 1));
+            prop_assert!(!line.contains('\r'));
+            // serde_json has bounds on depth and exponents, and lone surrogates, which the grammar has not.
+            prop_assert!(json::scan(line.as_bytes()).is_some(), "{}", line);
+            if let Ok(members) = serde_json::from_str::<Map<String, Value>>(&line) {
+                let mut kinesis = Map::new();
+                kinesis.insert("shard_id".into(), names[0].as_str().into());
+                kinesis.insert("seq_no".into(), names[2].as_str().into());
+                kinesis.insert("ts".into(), core::str::from_utf8(&stamp::rfc3339(arrived)).expect("ASCII").into());
+                kinesis.insert("partition".into(), key.into());
+                kinesis.insert("stream_name".into(), names[1].as_str().into());
+                if let Some(subsequence) = subsequence {
+                    kinesis.insert("sub_seq".into(), subsequence.into());
+                }
+                prop_assert_eq!(&members["_kinesis"], &Value::Object(kinesis));
+                prop_assert_eq!(&members["_kinesis_msg_id"], &envelope.message_id(&names[2], subsequence));
+            }
+        }
+
+        #[test]
+        fn from_a_line_the_payload_can_be_had_back(data in data(), form in form()) {
+            let (line, rendered) = line(form, Data::Raw(&data));
+            let payload = line.strip_prefix(HEAD).and_then(|rest| rest.strip_suffix('\n')).expect("the head");
+            let value = payload.strip_prefix(r#","data":"#).and_then(|rest| rest.strip_suffix('}'));
+            let base64 = payload.strip_prefix(r#","data_base64":"#).and_then(|rest| rest.strip_suffix('}'));
+            let string = |text: &str| serde_json::from_str::<String>(text).expect("a string");
+            let text = core::str::from_utf8(&data);
+            let json = text.ok().filter(|_| json::scan(&data).is_some()).map(|json| {
+                json.trim_matches([' ', '\t', '\n', '\r']).replace(['\n', '\r'], " ")
+            });
+            match (form, json, text) {
+                (Payload::Merged, Some(json), _) if value.is_none_or(|value| value != json) => {
+                    prop_assert_eq!(rendered, Rendered::AsAsked);
+                    let members = payload.strip_prefix(',').unwrap_or(payload);
+                    prop_assert_eq!(format!("{{{members}"), if payload == "}" { "{}".into() } else { json });
+                }
+                (Payload::Merged | Payload::Json, Some(json), _) => {
+                    prop_assert_eq!((value, rendered), (Some(&*json), Rendered::AsAsked));
+                }
+                (Payload::Merged | Payload::Json, None, Ok(text)) => {
+                    prop_assert_eq!((value.map(string), rendered), (Some(text.into()), Rendered::Fallback));
+                }
+                (Payload::Text, _, Ok(text)) => {
+                    prop_assert_eq!((value.map(string), rendered), (Some(text.into()), Rendered::AsAsked));
+                }
+                (_, _, text) => {
+                    let back = base64.map(string).and_then(|text| STANDARD.decode_to_vec(text).ok());
+                    prop_assert_eq!(back.as_ref(), Some(&data));
+                    let wanted = if form == Payload::Base64 { Rendered::AsAsked } else { Rendered::Fallback };
+                    prop_assert_eq!(rendered, wanted);
+                    prop_assert!(form == Payload::Base64 || text.is_err());
+                }
+            }
+        }
+
+        #[test]
+        fn base64_and_raw_data_give_the_same_line(data in data(), form in form()) {
+            let text = STANDARD.encode_to_string(&data);
+            prop_assert_eq!(line(form, Data::Base64(&text)), line(form, Data::Raw(&data)));
+        }
+
+        #[test]
+        fn text_that_is_not_base64_gives_the_line_of_its_bytes(text in "[A-Za-z0-9+/=\\-]{0,9}", form in form()) {
+            if STANDARD.check(text.as_bytes()).is_err() {
+                let (wanted, _) = line(form, Data::Raw(text.as_bytes()));
+                prop_assert_eq!(line(form, Data::Base64(&text)), (wanted, Rendered::Fallback));
+            }
+        }
+    }
+
+    const SHARD: &str = "shardId-000000000001";
+    const HEAD: &str = r#"{"_kinesis":{"shard_id":"shardId-000000000001","seq_no":"42","ts":"2026-11-23T15:09:35.129Z","partition":"k","stream_name":"orders"},"_kinesis_msg_id":"72ad48cac82cf016e749aff6f4b62a9d""#;
+
+    #[track_caller]
+    fn check(form: Payload, data: &[u8], wanted: &str) {
+        assert_eq!(line(form, Data::Raw(data)), (format!("{HEAD}{wanted}\n"), Rendered::AsAsked));
+    }
+
+    #[track_caller]
+    fn falls_back(form: Payload, data: &[u8], wanted: &str) {
+        assert_eq!(line(form, Data::Raw(data)), (format!("{HEAD}{wanted}\n"), Rendered::Fallback));
+    }
+
+    fn line(form: Payload, data: Data<'_>) -> (String, Rendered) {
+        let envelope = Envelope::new(SHARD, "orders", form, MessageId::Sha256);
+        let arrived = 1_795_446_575_129;
+        let mut out = Vec::new();
+        let message = Message { sequence: "42", subsequence: None, partition_key: Some("k"), arrived, data };
+        let rendered = envelope.write_line(&message, &mut out);
+        (String::from_utf8(out).expect("UTF-8"), rendered)
+    }
+
+    fn form() -> impl Strategy<Value = Payload> {
+        select(&[Payload::Merged, Payload::Json, Payload::Text, Payload::Base64][..])
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof!["[a-zA-Z0-9-]{0,30}", any::<String>()]
+    }
+
+    /// JSON, nearly JSON, text and bytes.
+    fn data() -> impl Strategy<Value = Vec<u8>> {
+        const PIECES: &[&str] = &[
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "\"a\"",
+            "\"_kinesis\":1",
+            "\"b\":",
+            "\"a\":1",
+            "\"\\ud800\"",
+            "1e400",
+            "null",
+            " ",
+            "\r\n",
+            "é",
+        ];
+        let member = (
+            select(&["a", "_kinesis", "_kinesis_msg_id", "_\\u006binesis", "data", "é"][..]),
+            select(&["1", "[1,\n2]", "{}", "\"\\n\"", "\"é\""][..]),
+        )
+            .prop_map(|(key, value)| format!("\"{key}\" :{value}"));
+        let object = (collection::vec(member, 0..4), select(&["", " ", "\r\n"][..])).prop_map(|(members, space)| {
+            format!("{space}{{{space}{}{space}}}{space}", members.join(",\n")).into_bytes()
+        });
+        prop_oneof![
+            4 => object,
+            2 => collection::vec(select(PIECES), 0..8).prop_map(|pieces| pieces.concat().into_bytes()),
+            2 => any::<String>().prop_map(String::into_bytes),
+            1 => any::<Vec<u8>>(),
+            1 => Just(Vec::new()),
+        ]
+    }
+}

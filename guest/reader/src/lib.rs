@@ -1,0 +1,74 @@
+//! A reader of one Amazon Kinesis data stream, as a state machine without I/O.
+//!
+//! It has no clock, no randomness, no network and no storage: it says what it wants done, and is told what happened.
+//! Who drives it owns the sockets, the credentials, the clock and the place where checkpoints are kept.
+//!
+//! # The loop
+//!
+//! Feed one input (a `handle_*` or [`Reader::stop`]), then call [`Reader::poll_action`] until it answers
+//! [`Action::Wait`] or [`Action::Finish`]:
+//!
+//! ```
+//! use kinesis_reader_machine::{Action, Config, Instant, Reader, Source, Timestamp};
+//!
+//! let config = Config::new(Source::Name("orders".into()));
+//! let mut reader = Reader::open(config, None, 42, Instant(0), Timestamp(1_763_900_000_000)).unwrap();
+//! match reader.poll_action() {
+//!     Action::Send(request) => assert_eq!(request.operation.target(), "Kinesis_20131202.DescribeStreamSummary"),
+//!     Action::Deliver(batch) => { /* make batch.lines(..) safe, then handle_delivered, then keep checkpoint() */ }
+//!     Action::Notice(notice) => { /* tell the operator */ }
+//!     Action::Wait(wait) => { /* until an answer comes or wait.until; then handle_timeout */ }
+//!     Action::Finish(outcome) => { /* done */ }
+//! }
+//! ```
+//!
+//! # What is promised
+//!
+//! - At least once, in order: the messages of a shard are delivered in the order of their sequence numbers, and a shard
+//!   is not read before its parents are delivered to the end.
+//! - One batch of a shard is out at a time, and the next page of that shard is asked for after it is reported.
+//! - A checkpoint never names a message that was not reported as delivered, and has a place for every shard seen.
+//! - Equal inputs at equal times with an equal seed give equal outputs.
+//! - Nothing that comes from outside makes it panic.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod action;
+mod config;
+mod error;
+mod reader;
+
+mod lineage;
+mod shard;
+mod survey;
+mod tip;
+
+mod batch;
+mod checkpoint;
+pub mod envelope;
+
+mod backoff;
+mod json;
+mod pace;
+pub mod page;
+mod rng;
+pub mod sequence;
+mod stamp;
+mod time;
+pub mod wire;
+
+pub use action::{
+    Action, BatchId, Lost, Notice, Outcome, Request, RequestId, Response, ShardState, ShardStatus, Totals, Wait,
+    WaitReason,
+};
+pub use batch::{Batch, Lines, Message};
+pub use checkpoint::{Checkpoint, Identity, Message as LastMessage, Place, merge_checkpoints};
+pub use config::{Config, Limits, Source, Start, Until};
+pub use envelope::{MessageId, Payload};
+pub use error::{Cause, CheckpointError, Failure, FieldError, Misuse, OpenError, ServiceError};
+pub use reader::Reader;
+pub use time::{Instant, Timestamp};

@@ -1,0 +1,303 @@
+//! The reader: routes what it is told to the shard it is about, and says what to do next.
+//!
+//! **The loop.** Feed one input (`handle_*`, `stop`), then call [`Reader::poll_action`] until it answers
+//! [`Action::Wait`] or [`Action::Finish`]. Everything that the reader does is decided in these calls; between them it is
+//! a value.
+
+use alloc::borrow::ToOwned;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::action::{
+    Action, BatchId, Outcome, RequestId, Response, ShardStatus, Totals, Wait, WaitReason,
+};
+use crate::checkpoint::{self, Checkpoint, Identity, Place};
+use crate::config::{Config, Plan};
+use crate::envelope::Envelope;
+use crate::error::{CheckpointError, Failure, Misuse, OpenError};
+use crate::lineage::{Lineage, ShardKey};
+use crate::rng::Rng;
+use crate::shard::{Event, State};
+use crate::survey::Survey;
+use crate::time::{Instant, Timestamp, millis};
+use crate::tip::Tip;
+use crate::wire::Operation;
+
+mod answers;
+mod requests;
+mod shards;
+
+/// The reader of one stream.
+#[derive(Debug)]
+pub struct Reader {
+    plan: Plan,
+    rng: Rng,
+    clock: Clock,
+    /// What is known of the stream.
+    stream: Arc<Identity>,
+    /// The places of the last run, until the first listing is complete.
+    saved: BTreeMap<String, Place>,
+    /// Whether there was a last run: then a shard that it did not see is new, and read from its first record.
+    resumed: bool,
+
+    survey: Survey,
+    lineage: Lineage,
+    /// By key.
+    shards: Vec<Shard>,
+    /// Shards that are not in a final state.
+    unfinished: usize,
+    /// Shards that need an iterator, by when it may be asked for.
+    seeking: BTreeSet<(Instant, ShardKey)>,
+    /// Shards that have an iterator, by when it may be used.
+    ready: BTreeSet<(Instant, ShardKey)>,
+
+    /// Requests that are out. All have the same time to live, so that the first one is the first to expire.
+    requests: BTreeMap<RequestId, Sent>,
+    requests_made: u64,
+    /// Pages asked for.
+    reading: usize,
+    /// Batches made and not yet reported as delivered.
+    batches: BTreeMap<BatchId, Made>,
+    batches_made: u64,
+    /// Messages that may still be delivered.
+    allowance: Option<u64>,
+
+    outbox: VecDeque<Action>,
+    ending: Option<Outcome>,
+    revision: u64,
+    totals: Totals,
+}
+
+/// A shard and what is known of it.
+#[derive(Debug)]
+struct Shard {
+    id: Arc<str>,
+    place: Place,
+    state: State,
+    /// The listing shows it as closed.
+    closed: bool,
+    tip: Tip,
+    behind: Option<Duration>,
+    /// Made with its first message.
+    envelope: Option<Arc<Envelope>>,
+}
+
+/// A request that is out.
+#[derive(Debug)]
+struct Sent {
+    about: About,
+    sent: Instant,
+    deadline: Instant,
+}
+
+/// Whose request it is.
+#[derive(Clone, Copy, Debug)]
+enum About {
+    Survey(Operation),
+    Iterator(ShardKey),
+    /// `limit`: the records asked for.
+    Page(ShardKey, u32),
+}
+
+/// A batch that was made.
+#[derive(Debug)]
+struct Made {
+    key: ShardKey,
+    messages: u64,
+    bytes: u64,
+}
+
+/// What is known of time.
+#[derive(Debug)]
+struct Clock {
+    now: Instant,
+    opened: Instant,
+    /// The calendar time at the opening: the service's, once it told, else the host's.
+    opened_at: Timestamp,
+    /// The service told its time.
+    told: bool,
+}
+
+impl Clock {
+    fn present(&self) -> Timestamp {
+        self.opened_at + self.now.since(self.opened)
+    }
+
+    fn hear(&mut self, date: Timestamp) {
+        if !self.told {
+            self.told = true;
+            self.opened_at = Timestamp(date.0.saturating_sub(millis(self.now.since(self.opened))));
+        }
+    }
+}
+
+impl Reader {
+    /// Opens a reader. Nothing is sent before the first [`Reader::poll_action`].
+    ///
+    /// - `saved`: what [`Reader::checkpoint`] gave in the last run, if there was one.
+    /// - `seed`: any number, for the spread of pauses; let it differ between readers.
+    /// - `now` and `present`: the time on the host's monotonic clock, and in the calendar.
+    pub fn open(
+        config: Config,
+        saved: Option<&str>,
+        seed: u64,
+        now: Instant,
+        present: Timestamp,
+    ) -> Result<Reader, OpenError> {
+        let plan = Plan::new(config).map_err(OpenError::Config)?;
+        let mut stream = Identity { name: plan.name.clone(), arn: plan.arn().map(ToOwned::to_owned), created: None };
+        let mut places = BTreeMap::new();
+        if let Some(text) = saved {
+            let checkpoint = Checkpoint::parse(text).map_err(OpenError::Checkpoint)?;
+            if !stream.agrees(&checkpoint.stream) {
+                let foreign = CheckpointError::Foreign(checkpoint.stream.describe());
+                return Err(OpenError::Checkpoint(foreign));
+            }
+            stream = stream.join(checkpoint.stream);
+            places = checkpoint.shards;
+        }
+        Ok(Reader {
+            allowance: plan.limits.messages,
+            plan,
+            rng: Rng::new(seed),
+            clock: Clock { now, opened: now, opened_at: present, told: false },
+            stream: Arc::new(stream),
+            resumed: !places.is_empty(),
+            saved: places,
+            survey: Survey::new(now),
+            lineage: Lineage::default(),
+            shards: Vec::new(),
+            unfinished: 0,
+            seeking: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            requests: BTreeMap::new(),
+            requests_made: 0,
+            reading: 0,
+            batches: BTreeMap::new(),
+            batches_made: 0,
+            outbox: VecDeque::new(),
+            ending: None,
+            revision: 0,
+            totals: Totals::default(),
+        })
+    }
+
+    /// Gives the next thing to do. Does not advance time.
+    pub fn poll_action(&mut self) -> Action {
+        if let Some(action) = self.outbox.pop_front() {
+            return action;
+        }
+        if self.ending.is_none() {
+            if let Some(request) = self.next_request() {
+                return Action::Send(request);
+            }
+            // Letting a stale iterator go may have told something.
+            if let Some(action) = self.outbox.pop_front() {
+                return action;
+            }
+            self.ending = self.is_done();
+        }
+        match &self.ending {
+            Some(outcome) if self.batches.is_empty() => Action::Finish(outcome.clone()),
+            Some(_) => Action::Wait(Wait { until: None, reason: WaitReason::Delivery }),
+            None => Action::Wait(self.wait()),
+        }
+    }
+
+    /// Tells of the response to a request. One that was given up meanwhile, or answered before, changes nothing.
+    pub fn handle_response(&mut self, id: RequestId, response: Response, now: Instant) -> Result<(), Misuse> {
+        self.check(id)?;
+        self.advance(now);
+        if let Some(date) = response.date {
+            self.clock.hear(date);
+        }
+        if let Some(sent) = self.take_request(id) {
+            self.on_response(id, sent, response);
+        }
+        self.expire_requests();
+        Ok(())
+    }
+
+    /// Tells that a request got no response.
+    pub fn handle_failure(&mut self, id: RequestId, failure: Failure, now: Instant) -> Result<(), Misuse> {
+        self.check(id)?;
+        self.advance(now);
+        if let Some(sent) = self.take_request(id) {
+            self.on_failure(id, sent, failure);
+        }
+        self.expire_requests();
+        Ok(())
+    }
+
+    /// Tells that the messages of a batch are safe.
+    pub fn handle_delivered(&mut self, id: BatchId, now: Instant) -> Result<(), Misuse> {
+        let Made { key, messages, bytes } = self.batches.remove(&id).ok_or(Misuse::UnknownBatch(id))?;
+        self.advance(now);
+        self.totals.messages += messages;
+        self.totals.bytes += bytes;
+        self.step(key, Event::Delivered);
+        self.expire_requests();
+        Ok(())
+    }
+
+    /// Tells that time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.advance(now);
+        self.expire_requests();
+    }
+
+    /// Asks for no more pages; one on its way is let go. Batches that are out may still be reported.
+    pub fn stop(&mut self, now: Instant) {
+        self.advance(now);
+        self.end(Outcome::Stopped);
+    }
+
+    /// The place reached in every shard, to be kept for the next run.
+    pub fn checkpoint(&self) -> String {
+        let known = self.lineage.keys().filter_map(|(id, key)| Some((id, &self.shards.get(key.0)?.place)));
+        let saved = self.saved.iter().map(|(id, place)| (id.as_str(), place));
+        checkpoint::write(&self.stream, known.chain(saved))
+    }
+
+    /// Counts the changes of the checkpoint.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Every shard known, in the order of their identifiers.
+    pub fn shards(&self) -> Vec<ShardStatus> {
+        self.lineage.keys().filter_map(|(_, key)| self.status(key)).collect()
+    }
+
+    /// What was done since the opening.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    fn check(&self, id: RequestId) -> Result<(), Misuse> {
+        if id.0 < self.requests_made { Ok(()) } else { Err(Misuse::UnknownRequest(id)) }
+    }
+
+    fn advance(&mut self, now: Instant) {
+        self.clock.now = self.clock.now.max(now);
+    }
+
+    /// Ends the reader once what is out is reported. The first reason counts.
+    fn end(&mut self, outcome: Outcome) {
+        self.requests.clear();
+        self.reading = 0;
+        self.ending.get_or_insert(outcome);
+    }
+
+    /// How it ended, if every shard has come as far as it was asked to and no other can appear.
+    fn is_done(&self) -> Option<Outcome> {
+        if self.unfinished > 0 || self.survey.complete == 0 || !self.survey.is_resting() {
+            return None;
+        }
+        let drained = self.shards.iter().all(|shard| shard.state == State::Drained);
+        Some(if drained { Outcome::Exhausted } else { Outcome::Reached })
+    }
+}

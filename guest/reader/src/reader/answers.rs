@@ -1,0 +1,370 @@
+//! What an answer means, and what follows from it.
+
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use super::{About, Made, Reader, Sent};
+use crate::action::{Action, BatchId, Notice, Outcome, RequestId, Response};
+use crate::backoff;
+use crate::batch::Batch;
+use crate::checkpoint::{Identity, Message, Place};
+use crate::config::Until;
+use crate::envelope::Envelope;
+use crate::error::{Cause, Failure, ServiceError};
+use crate::lineage::ShardKey;
+use crate::page::Page;
+use crate::sequence::Sequence;
+use crate::shard::{Event, Iterator, Seek, State, Then, Trouble};
+use crate::survey::{Phase, Step};
+use crate::time::{Instant, Timestamp};
+use crate::tip::Sight;
+use crate::wire::{self, Body, Class, Operation};
+
+/// A page of this many bytes is taken as full: the service gives 10 MiB at most, and stops before the record that
+/// would pass it, which may itself be nearly half of that with its key.
+const FULL_BYTES: u64 = 5 << 20;
+
+/// What becomes of a request that did not succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Throttled,
+    Failed,
+    Expired,
+    Trimmed,
+    Gone,
+    Refused,
+}
+
+impl Reader {
+    pub(super) fn take_request(&mut self, id: RequestId) -> Option<Sent> {
+        let sent = self.requests.remove(&id)?;
+        if let About::Page(..) = sent.about {
+            self.reading -= 1;
+        }
+        Some(sent)
+    }
+
+    /// Lets go of the requests whose time has passed.
+    pub(super) fn expire_requests(&mut self) {
+        while let Some((&id, sent)) = self.requests.first_key_value()
+            && sent.deadline <= self.clock.now
+            && let Some(sent) = self.take_request(id)
+        {
+            self.on_trouble(id, sent, Cause::Timeout, Verdict::Failed);
+        }
+    }
+
+    pub(super) fn on_failure(&mut self, id: RequestId, sent: Sent, failure: Failure) {
+        let verdict = match &failure {
+            Failure::Transient(_) => Verdict::Failed,
+            Failure::Permanent(_) => Verdict::Refused,
+        };
+        self.on_trouble(id, sent, Cause::Failure(failure), verdict);
+    }
+
+    pub(super) fn on_response(&mut self, id: RequestId, sent: Sent, response: Response) {
+        let Response { status, body, trace, date: _ } = response;
+        if status != 200 {
+            let rejection = wire::decode_rejection(status, &body);
+            let verdict = match wire::classify(sent.about.operation(), &rejection) {
+                Class::Throttled => Verdict::Throttled,
+                Class::Transient => Verdict::Failed,
+                Class::ExpiredIterator | Class::ExpiredToken => Verdict::Expired,
+                Class::ShardGone => Verdict::Gone,
+                Class::Trimmed => Verdict::Trimmed,
+                // The host renews credentials and sets its clock by itself; one more try is enough to see it done.
+                Class::Credentials | Class::ClockSkew if self.trouble_of(&sent).failures == 0 => Verdict::Failed,
+                Class::Credentials | Class::ClockSkew | Class::Fatal => Verdict::Refused,
+            };
+            return self.on_trouble(id, sent, Cause::Rejected { rejection, trace }, verdict);
+        }
+        let understood = match sent.about {
+            About::Survey(Operation::DescribeStreamSummary) => self.on_summary(id, &body),
+            About::Survey(_) => self.on_listing_page(id, &body),
+            About::Iterator(key) => wire::decode_iterator(&body).map(|text| self.step(key, Event::Iterator { text })),
+            About::Page(key, limit) => self.on_page(key, limit, sent.sent, body),
+        };
+        if let Err(wire::Unintelligible(why)) = understood {
+            self.on_trouble(id, sent, Cause::Unintelligible(why), Verdict::Failed);
+        }
+    }
+
+    fn on_summary(&mut self, id: RequestId, body: &Body) -> Result<(), wire::Unintelligible> {
+        let summary = wire::decode_summary(body)?;
+        let found = Identity {
+            name: self.plan.name.clone(),
+            arn: Some(self.plan.arn().map_or(summary.arn, ToOwned::to_owned)),
+            created: summary.created.map(Timestamp),
+        };
+        if !self.stream.agrees(&found) {
+            self.end(Outcome::Failed(ServiceError {
+                operation: Operation::DescribeStreamSummary,
+                shard: None,
+                cause: Cause::Recreated(self.stream.describe()),
+                attempts: 1,
+            }));
+            return Ok(());
+        }
+        let known = Identity::clone(&self.stream).join(found);
+        if known != *self.stream {
+            self.stream = Arc::new(known);
+            self.revision += 1;
+        }
+        self.survey.answered(id, self.clock.now);
+        self.survey.list(self.clock.now);
+        Ok(())
+    }
+
+    fn on_listing_page(&mut self, id: RequestId, body: &Body) -> Result<(), wire::Unintelligible> {
+        let page = wire::decode_listing(body)?;
+        let now = self.clock.now;
+        let Some((step, _)) = self.survey.answered(id, now) else { return Ok(()) };
+        let (asked_with, mut gathered) = match step {
+            Step::Describe => (None, Default::default()),
+            Step::List { token, gathered } => (token, gathered),
+        };
+        gathered.extend(page.shards);
+        match page.next_token {
+            // A token that leads to itself would lead there for ever.
+            Some(token) if Some(&token) == asked_with.as_ref() => {
+                self.survey.list(now + self.plan.limits.backoff_max);
+            }
+            Some(token) => {
+                let step = Step::List { token: Some(token), gathered };
+                self.survey.phase = Phase::Due { step, not_before: now, trouble: Trouble::default() };
+            }
+            None => self.on_listing(gathered),
+        }
+        Ok(())
+    }
+
+    fn on_page(
+        &mut self,
+        key: ShardKey,
+        limit: u32,
+        sent: Instant,
+        body: Body,
+    ) -> Result<(), wire::Unintelligible> {
+        let mut page = wire::decode_page(body)?;
+        let size = page.data_size();
+        let not_before = self.plan.pace.after_read(sent, size);
+        self.adopt_children(&page);
+        let Some(shard) = self.shards.get_mut(key.0) else { return Ok(()) };
+        let State::Reading { iterator, trouble, .. } = &shard.state else { return Ok(()) };
+
+        let sight = Sight {
+            behind: page.behind().unwrap_or(0),
+            empty: page.is_empty(),
+            full: page.len() >= limit as usize || size >= FULL_BYTES,
+            newest: page.records().map(|record| Timestamp(record.arrived)).max(),
+            present: self.clock.present(),
+        };
+        shard.behind = Some(Duration::from_millis(sight.behind));
+        let reached = shard.tip.reached(self.plan.until, self.clock.opened_at, sight);
+
+        // What was delivered already is passed over: no service should send it, and it must not come twice.
+        let skip = page.records().take_while(|record| is_before(record.sequence, &shard.place)).count();
+        let cut = match self.plan.until {
+            Until::Time(end) => page.records().position(|record| record.arrived >= end.0),
+            Until::CaughtUp(_) | Until::Stopped => None,
+        };
+        if let Some(cut) = cut {
+            page.truncate(cut.max(skip));
+        }
+        let allowed = self.allowance.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
+        let stopped_short = page.len() - skip > allowed;
+        if stopped_short {
+            page.truncate(skip + allowed);
+        }
+
+        let seek = if page.len() > skip { Seek::Place } else { iterator.seek };
+        let then = if stopped_short {
+            Then::Seek
+        } else if cut.is_some() {
+            Then::CaughtUp
+        } else if let Some(next) = page.next_iterator() {
+            if reached {
+                Then::CaughtUp
+            } else {
+                let iterator = Iterator { text: next.to_owned(), born: sent, seek };
+                Then::Read { iterator, not_before }
+            }
+        } else if !page.children().is_empty() || shard.closed {
+            Then::Drained
+        } else {
+            let trouble = if page.is_empty() { trouble.failed() } else { Trouble::default() };
+            Then::Ending { trouble }
+        };
+
+        let batch = match page.record(page.len().wrapping_sub(1)) {
+            Some(last) if page.len() > skip => {
+                let sequence: Sequence = last
+                    .sequence
+                    .parse()
+                    .map_err(|_| wire::Unintelligible(format!("no sequence number: {:?}", last.sequence)))?;
+                Some(Place::After(Message { sequence, subsequence: None }))
+            }
+            Some(_) | None => None,
+        };
+        let batch = batch.map(|to| {
+            let id = BatchId(self.batches_made);
+            self.batches_made += 1;
+            let plan = &self.plan;
+            let envelope = shard
+                .envelope
+                .get_or_insert_with(|| {
+                    Arc::new(Envelope::new(&shard.id, &plan.name, plan.payload, plan.message_id))
+                })
+                .clone();
+            let made = Made { key, messages: (page.len() - skip) as u64, bytes: page.data_size() };
+            if let Some(left) = &mut self.allowance {
+                *left = left.saturating_sub(made.messages);
+            }
+            self.batches.insert(id, made);
+            let batch = Batch {
+                id,
+                shard: shard.id.clone(),
+                stream: self.stream.clone(),
+                envelope,
+                page,
+                skip,
+                behind: Duration::from_millis(sight.behind),
+                to: to.clone(),
+            };
+            self.outbox.push_back(Action::Deliver(batch));
+            (id, to)
+        });
+        match &batch {
+            Some(_) => self.totals.pages += 1,
+            None => self.totals.empty_pages += 1,
+        }
+        self.step(key, Event::Page { batch, then });
+        if self.allowance == Some(0) {
+            self.end(Outcome::Limited);
+        }
+        Ok(())
+    }
+
+    /// Learns of the shards that a page names as following its own.
+    fn adopt_children(&mut self, page: &Page) {
+        let heard = self.survey.begun;
+        for child in page.children() {
+            let key = match self.lineage.key(&child.id) {
+                Some(key) => key,
+                None => self.insert(&child.id, Place::TrimHorizon, Seek::Place, heard),
+            };
+            self.lineage.adopt(key, &child.parents);
+        }
+    }
+
+    fn on_trouble(&mut self, id: RequestId, sent: Sent, cause: Cause, verdict: Verdict) {
+        let error = ServiceError {
+            operation: sent.about.operation(),
+            shard: self.shard_of(&sent),
+            cause,
+            attempts: self.trouble_of(&sent).attempts().saturating_add(1),
+        };
+        match verdict {
+            Verdict::Throttled => self.totals.throttled += 1,
+            Verdict::Failed | Verdict::Expired => self.totals.retried += 1,
+            Verdict::Trimmed | Verdict::Gone | Verdict::Refused => {}
+        }
+        match sent.about {
+            About::Survey(_) => self.on_survey_trouble(id, error, verdict),
+            About::Iterator(key) | About::Page(key, _) => {
+                let event = match verdict {
+                    Verdict::Throttled => Event::Throttled,
+                    Verdict::Failed => Event::Failed,
+                    Verdict::Expired => Event::Expired,
+                    Verdict::Trimmed => Event::Trimmed,
+                    Verdict::Gone => Event::Gone,
+                    Verdict::Refused => Event::Refused,
+                };
+                self.step(key, event);
+                self.settle(key, error);
+            }
+        }
+    }
+
+    /// Tells of what went wrong with a shard: it is tried again, or the reader cannot go on.
+    pub(super) fn settle(&mut self, key: ShardKey, error: ServiceError) {
+        match self.shards.get(key.0).map(|shard| &shard.state) {
+            Some(State::Failed) => self.end(Outcome::Failed(error)),
+            Some(_) => self.outbox.push_back(Action::Notice(Notice::Retry(error))),
+            None => {}
+        }
+    }
+
+    fn on_survey_trouble(&mut self, id: RequestId, error: ServiceError, verdict: Verdict) {
+        let now = self.clock.now;
+        let Some((step, trouble)) = self.survey.answered(id, now) else { return };
+        let denied = match &error.cause {
+            Cause::Rejected { rejection, .. } => wire::classify(error.operation, rejection) == Class::Fatal,
+            Cause::Unintelligible(_) | Cause::Failure(_) | Cause::Timeout | Cause::Recreated(_) => false,
+        };
+        if let Step::Describe = step
+            && denied
+        {
+            // Not everybody who may read a stream may describe it.
+            return self.survey.list(now);
+        }
+        let (step, trouble) = match verdict {
+            Verdict::Throttled => (step, trouble.delayed()),
+            Verdict::Failed => (step, trouble.failed()),
+            // Of a token that expired the pages before are of no use either: the listing begins anew.
+            Verdict::Expired => (Step::first_page(), trouble.failed()),
+            Verdict::Trimmed | Verdict::Gone | Verdict::Refused => return self.end(Outcome::Failed(error)),
+        };
+        let limits = &self.plan.limits;
+        if limits.failures.is_some_and(|most| trouble.failures >= most) {
+            return self.end(Outcome::Failed(error));
+        }
+        let pause = backoff::pause(limits.backoff_first, limits.backoff_max, trouble.attempts(), &mut self.rng);
+        self.survey.phase = Phase::Due { step, not_before: now + pause, trouble };
+        self.outbox.push_back(Action::Notice(Notice::Retry(error)));
+    }
+
+    fn trouble_of(&self, sent: &Sent) -> Trouble {
+        match sent.about {
+            About::Survey(_) => match &self.survey.phase {
+                Phase::Asked { trouble, .. } | Phase::Due { trouble, .. } => *trouble,
+                Phase::Resting { .. } => Trouble::default(),
+            },
+            About::Iterator(key) | About::Page(key, _) => {
+                self.shards.get(key.0).map(|shard| shard.state.trouble()).unwrap_or_default()
+            }
+        }
+    }
+
+    fn shard_of(&self, sent: &Sent) -> Option<String> {
+        match sent.about {
+            About::Survey(_) => None,
+            About::Iterator(key) | About::Page(key, _) => {
+                self.shards.get(key.0).map(|shard| (*shard.id).to_owned())
+            }
+        }
+    }
+}
+
+impl About {
+    fn operation(&self) -> Operation {
+        match self {
+            About::Survey(operation) => *operation,
+            About::Iterator(_) => Operation::GetShardIterator,
+            About::Page(..) => Operation::GetRecords,
+        }
+    }
+}
+
+/// Whether the record of this number was delivered whole.
+fn is_before(sequence: &str, place: &Place) -> bool {
+    match (place, sequence.parse::<Sequence>()) {
+        (Place::After(Message { sequence: last, subsequence: None }), Ok(sequence)) => sequence <= *last,
+        (Place::After(Message { sequence: last, subsequence: Some(_) }), Ok(sequence)) => sequence < *last,
+        (Place::End, Ok(_)) => true,
+        (Place::TrimHorizon | Place::At(_), _) | (_, Err(_)) => false,
+    }
+}

@@ -1,0 +1,174 @@
+//! What to ask next, and how long to wait where there is nothing to ask.
+
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+
+use super::{About, Reader, Sent};
+use crate::action::{Request, RequestId, Wait, WaitReason};
+use crate::checkpoint::{Message, Place};
+use crate::lineage::ShardKey;
+use crate::shard::{Event, Seek, State, Trouble};
+use crate::survey::{Phase, Step};
+use crate::time::Instant;
+use crate::wire::{self, Position, Query};
+
+impl Reader {
+    /// The next request, if one is due and there is room for it.
+    pub(super) fn next_request(&mut self) -> Option<Request> {
+        if self.requests.len() >= self.plan.limits.requests as usize {
+            return None;
+        }
+        let now = self.clock.now;
+        if self.survey.due().is_some_and(|due| due <= now) {
+            return self.survey_request();
+        }
+        loop {
+            let due = |&(at, key): &(Instant, ShardKey)| (at <= now).then_some((at, key));
+            let seek = self.seeking.first().and_then(due);
+            let read = if self.has_room() { self.ready.first().and_then(due) } else { None };
+            match (seek, read) {
+                (Some((at, key)), Some((other, _))) if at <= other => return self.iterator_request(key),
+                (Some((_, key)), None) => return self.iterator_request(key),
+                (_, Some((_, key))) => match self.page_request(key) {
+                    Some(request) => return Some(request),
+                    None => continue,
+                },
+                (None, None) => return None,
+            }
+        }
+    }
+
+    /// How long to wait, and for what.
+    pub(super) fn wait(&self) -> Wait {
+        let deadline = self.requests.values().next().map(|sent| (sent.deadline, WaitReason::Response));
+        let mut next = deadline;
+        let mut sooner = |at: Instant, reason: WaitReason| {
+            if next.is_none_or(|(earliest, _)| at < earliest) {
+                next = Some((at, reason));
+            }
+        };
+        if self.requests.len() < self.plan.limits.requests as usize {
+            match &self.survey.phase {
+                Phase::Due { not_before, .. } => sooner(*not_before, WaitReason::Backoff),
+                Phase::Resting { until } => sooner(*until, WaitReason::Listing),
+                Phase::Asked { .. } => {}
+            }
+            if let Some(&(at, key)) = self.seeking.first() {
+                sooner(at, self.why(key));
+            }
+            if self.has_room()
+                && let Some(&(at, key)) = self.ready.first()
+            {
+                sooner(at, self.why(key));
+            }
+        }
+        match next {
+            Some((until, reason)) => {
+                let held = !self.has_room() && !self.ready.is_empty() && deadline.is_none();
+                Wait { until: Some(until), reason: if held { WaitReason::Delivery } else { reason } }
+            }
+            None => Wait { until: None, reason: WaitReason::Delivery },
+        }
+    }
+
+    /// Whether a page that is asked for now has a place when it comes.
+    fn has_room(&self) -> bool {
+        self.reading + self.batches.len() < self.plan.limits.batches as usize
+    }
+
+    fn why(&self, key: ShardKey) -> WaitReason {
+        let trouble = self.shards.get(key.0).map(|shard| shard.state.trouble()).unwrap_or_default();
+        if trouble == Trouble::default() { WaitReason::Pace } else { WaitReason::Backoff }
+    }
+
+    fn survey_request(&mut self) -> Option<Request> {
+        let now = self.clock.now;
+        let id = RequestId(self.requests_made);
+        let asked = Phase::Asked { step: Step::Describe, request: id, trouble: Trouble::default() };
+        let (step, trouble) = match core::mem::replace(&mut self.survey.phase, asked) {
+            Phase::Due { step, not_before: _, trouble } => (step, trouble),
+            Phase::Resting { .. } => (Step::first_page(), Trouble::default()),
+            phase @ Phase::Asked { .. } => {
+                self.survey.phase = phase;
+                return None;
+            }
+        };
+        let query = match &step {
+            Step::Describe => Query::DescribeStreamSummary { stream: self.plan.stream() },
+            Step::List { token: None, .. } => Query::ListShards { stream: self.plan.stream() },
+            Step::List { token: Some(token), .. } => Query::ListShardsNext { token },
+        };
+        let body = wire::encode(&query, self.plan.wire);
+        let operation = query.operation();
+        if let Step::List { token: None, .. } = &step {
+            self.survey.begin();
+        }
+        self.survey.phase = Phase::Asked { step, request: id, trouble };
+        Some(self.send(About::Survey(operation), operation, None, body, now))
+    }
+
+    fn iterator_request(&mut self, key: ShardKey) -> Option<Request> {
+        let now = self.clock.now;
+        let shard = self.shards.get(key.0)?;
+        let State::Seeking { seek, .. } = &shard.state else { return None };
+        let position = match (seek, &shard.place) {
+            (Seek::Oldest, _) | (Seek::Place, Place::TrimHorizon) => Position::TrimHorizon,
+            (Seek::Latest, _) => Position::Latest,
+            // A time to come is refused: "the timestamp […] cannot be greater than the currentTimestampInMillis".
+            (Seek::Place, Place::At(time)) if self.clock.told => {
+                Position::AtTimestamp((*time).min(self.clock.present()).0)
+            }
+            (Seek::Place, Place::At(time)) => Position::AtTimestamp(time.0),
+            (Seek::Place, Place::After(Message { sequence, subsequence: None })) => {
+                Position::AfterSequence(sequence.as_str())
+            }
+            (Seek::Place, Place::After(Message { sequence, subsequence: Some(_) })) => {
+                Position::AtSequence(sequence.as_str())
+            }
+            // What is delivered to the end is not sought; were it, nothing would come twice.
+            (Seek::Place, Place::End) => Position::Latest,
+        };
+        let query = Query::GetShardIterator { stream: self.plan.stream(), shard: &shard.id, position };
+        let body = wire::encode(&query, self.plan.wire);
+        let (operation, id) = (query.operation(), (*shard.id).to_owned());
+        let request = self.send(About::Iterator(key), operation, Some(id), body, now);
+        self.step(key, Event::Sent { request: request.id });
+        Some(request)
+    }
+
+    /// The request for the next page of a shard, unless its iterator is too old.
+    fn page_request(&mut self, key: ShardKey) -> Option<Request> {
+        let now = self.clock.now;
+        let most = u64::from(self.plan.limits.page_records);
+        let limit = u32::try_from(self.allowance.map_or(most, |left| left.clamp(1, most))).unwrap_or(u32::MAX);
+        let shard = self.shards.get(key.0)?;
+        let State::Ready { iterator, .. } = &shard.state else { return None };
+        if iterator.is_stale(now) {
+            self.step(key, Event::Expired);
+            return None;
+        }
+        let query = Query::GetRecords { arn: self.plan.arn(), iterator: &iterator.text, limit };
+        let body = wire::encode(&query, self.plan.wire);
+        let (operation, id) = (query.operation(), (*shard.id).to_owned());
+        let request = self.send(About::Page(key, limit), operation, Some(id), body, now);
+        self.reading += 1;
+        self.step(key, Event::Sent { request: request.id });
+        Some(request)
+    }
+
+    fn send(
+        &mut self,
+        about: About,
+        operation: wire::Operation,
+        shard: Option<String>,
+        body: wire::Body,
+        now: Instant,
+    ) -> Request {
+        let id = RequestId(self.requests_made);
+        let deadline = now + self.plan.limits.request_timeout;
+        self.requests_made += 1;
+        self.totals.requests += 1;
+        self.requests.insert(id, Sent { about, sent: now, deadline });
+        Request { id, operation, shard, body, deadline }
+    }
+}

@@ -1,0 +1,222 @@
+//! The shards of the reader: who is known, what happens to each, and what a listing says of them.
+
+use alloc::borrow::ToOwned;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::{Reader, Shard};
+use crate::action::{Action, Lost, Notice, ShardStatus};
+use crate::checkpoint::Place;
+use crate::config::Start;
+use crate::error::{Cause, ServiceError};
+use crate::lineage::ShardKey;
+use crate::shard::{Context, Effect, Event, Seek, Shown, State};
+use crate::tip::Tip;
+use crate::wire::{ListedShard, Operation};
+
+impl Reader {
+    /// Lets an event happen to a shard, and does what follows from it.
+    pub(super) fn step(&mut self, key: ShardKey, event: Event) {
+        let Some(shard) = self.shards.get_mut(key.0) else { return };
+        let mut cx = Context {
+            now: self.clock.now,
+            backoff_first: self.plan.limits.backoff_first,
+            backoff_max: self.plan.limits.backoff_max,
+            failures: self.plan.limits.failures,
+            listings: self.survey.begun,
+            rng: &mut self.rng,
+        };
+        match &shard.state {
+            State::Seeking { not_before, .. } => self.seeking.remove(&(*not_before, key)),
+            State::Ready { not_before, .. } => self.ready.remove(&(*not_before, key)),
+            State::Blocked { .. }
+            | State::Sought { .. }
+            | State::Reading { .. }
+            | State::Delivering { .. }
+            | State::Ending { .. }
+            | State::CaughtUp
+            | State::Drained
+            | State::Failed => false,
+        };
+        let was_final = shard.state.is_final();
+        let step = core::mem::replace(&mut shard.state, State::Failed).on(event, &mut cx);
+        shard.state = step.state;
+        match &shard.state {
+            State::Seeking { not_before, .. } => self.seeking.insert((*not_before, key)),
+            State::Ready { not_before, .. } => self.ready.insert((*not_before, key)),
+            State::Blocked { .. }
+            | State::Sought { .. }
+            | State::Reading { .. }
+            | State::Delivering { .. }
+            | State::Ending { .. }
+            | State::CaughtUp
+            | State::Drained
+            | State::Failed => false,
+        };
+        match step.effect {
+            Effect::Nothing => {}
+            Effect::Lost => {
+                let after = shard.place.after().map(|sequence| sequence.as_str().to_owned());
+                let lost = Lost { shard: (*shard.id).to_owned(), after };
+                self.outbox.push_back(Action::Notice(Notice::Lost(lost)));
+            }
+            Effect::List => self.survey.want(self.clock.now),
+        }
+        if let Some(place) = step.place
+            && place > shard.place
+        {
+            shard.place = place;
+            self.revision += 1;
+        }
+        if shard.state.is_final() && !was_final {
+            let drained = shard.state == State::Drained;
+            self.unfinished -= 1;
+            self.tell_of(key);
+            if drained {
+                self.on_drained(key);
+            }
+        }
+    }
+
+    fn on_drained(&mut self, key: ShardKey) {
+        self.lineage.drain(key);
+        let Some(shard) = self.shards.get(key.0) else { return };
+        let children = self.lineage.children(&shard.id).to_vec();
+        if children.is_empty() {
+            // A shard closes by a split or a merge: its children are to be found.
+            self.survey.want(self.clock.now);
+        }
+        for child in children {
+            self.unblock(child);
+        }
+    }
+
+    fn unblock(&mut self, key: ShardKey) {
+        if self.lineage.is_free(key, self.survey.complete) {
+            self.step(key, Event::Unblocked);
+        } else if self.lineage.waits_for_listing(key, self.survey.complete) {
+            self.survey.want(self.clock.now);
+        }
+    }
+
+    /// Adds a shard that is not known yet.
+    pub(super) fn insert(&mut self, id: &str, place: Place, seek: Seek, heard: u64) -> ShardKey {
+        let id: Arc<str> = id.into();
+        let drained = place == Place::End;
+        let key = self.lineage.insert(id.clone(), heard, drained);
+        let state = if drained { State::Drained } else { State::Blocked { seek } };
+        self.unfinished += usize::from(!drained);
+        let shard = Shard { id, place, state, closed: false, tip: Tip::new(), behind: None, envelope: None };
+        self.shards.push(shard);
+        self.revision += 1;
+        if !drained {
+            self.tell_of(key);
+        }
+        key
+    }
+
+    fn tell_of(&mut self, key: ShardKey) {
+        if let Some(status) = self.status(key) {
+            self.outbox.push_back(Action::Notice(Notice::Shard(status)));
+        }
+    }
+
+    /// A shard as the host is told of it.
+    pub(super) fn status(&self, key: ShardKey) -> Option<ShardStatus> {
+        let shard = self.shards.get(key.0)?;
+        Some(ShardStatus {
+            shard: (*shard.id).to_owned(),
+            parents: self.lineage.parents(key).to_vec(),
+            closed: shard.closed,
+            state: shard.state.shown(),
+            place: shard.place.clone(),
+            behind: shard.behind,
+        })
+    }
+
+    /// A listing is complete.
+    pub(super) fn on_listing(&mut self, gathered: Vec<ListedShard>) {
+        let number = self.survey.begun;
+        let first = self.survey.complete == 0;
+        let heard = number.saturating_sub(1);
+        let mut shown = BTreeMap::new();
+        for listed in &gathered {
+            let now = if listed.closed { Shown::Closed } else { Shown::Open };
+            shown.insert(listed.id.as_str(), now);
+        }
+        if first {
+            let parents: BTreeSet<&str> = gathered.iter().flat_map(|listed| &listed.parents).map(String::as_str).collect();
+            for (id, place) in core::mem::take(&mut self.saved) {
+                // A shard that is done and has left the stream is forgotten with the last of its children.
+                if place != Place::End || shown.contains_key(id.as_str()) || parents.contains(id.as_str()) {
+                    self.insert(&id, place, Seek::Place, heard);
+                }
+            }
+        }
+        for listed in &gathered {
+            let key = match self.lineage.key(&listed.id) {
+                Some(key) => key,
+                None => {
+                    let (place, seek) = self.beginning(first, listed);
+                    self.insert(&listed.id, place, seek, heard)
+                }
+            };
+            self.lineage.adopt(key, &listed.parents);
+            if let Some(shard) = self.shards.get_mut(key.0) {
+                shard.closed |= listed.closed;
+            }
+        }
+        let until = self.clock.now + self.plan.limits.list_interval;
+        self.survey.rest(self.clock.now, until);
+        for index in 0..self.shards.len() {
+            let Some(shard) = self.shards.get(index) else { continue };
+            match &shard.state {
+                State::Blocked { .. } => self.unblock(ShardKey(index)),
+                State::Ending { .. } => {
+                    let shown = shown.get(&*shard.id).copied().unwrap_or(Shown::Absent);
+                    self.on_shown(ShardKey(index), number, shown);
+                }
+                State::Seeking { .. }
+                | State::Sought { .. }
+                | State::Ready { .. }
+                | State::Reading { .. }
+                | State::Delivering { .. }
+                | State::CaughtUp
+                | State::Drained
+                | State::Failed => {}
+            }
+        }
+    }
+
+    /// A listing shows a shard that has no iterator any more.
+    fn on_shown(&mut self, key: ShardKey, number: u64, shown: Shown) {
+        let Some(shard) = self.shards.get(key.0) else { return };
+        let error = ServiceError {
+            operation: Operation::ListShards,
+            shard: Some((*shard.id).to_owned()),
+            cause: Cause::Unintelligible("the shard has no next iterator, and yet it is listed as going on".to_owned()),
+            attempts: shard.state.trouble().attempts(),
+        };
+        self.step(key, Event::Listed { number, shown });
+        match self.shards.get(key.0).map(|shard| &shard.state) {
+            Some(State::Drained | State::Ending { .. }) | None => {}
+            Some(_) => self.settle(key, error),
+        }
+    }
+
+    /// Where a shard begins that was never seen.
+    fn beginning(&self, first: bool, listed: &ListedShard) -> (Place, Seek) {
+        if self.resumed || !first {
+            return (Place::TrimHorizon, Seek::Place);
+        }
+        match self.plan.start {
+            Start::TrimHorizon => (Place::TrimHorizon, Seek::Place),
+            Start::AtTimestamp(time) => (Place::At(time), Seek::Place),
+            // Nothing comes to a closed shard any more.
+            Start::Latest if listed.closed => (Place::End, Seek::Place),
+            Start::Latest => (Place::At(self.clock.opened_at), Seek::Latest),
+        }
+    }
+}

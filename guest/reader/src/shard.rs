@@ -1,0 +1,421 @@
+//! The life of a shard: its states, what can happen to it, and what then follows.
+//!
+//! ```text
+//!           parents               iterator               messages
+//!           drained   send        came        send       came
+//!  Blocked ------> Seeking ----> Sought ----> Ready ----> Reading ----> Delivering
+//!                   ^ ^            |          ^  ^         | |            |
+//!                   | +-- retry ---+          |  +- empty -+ |            |
+//!                   |     trimmed: from the   |     or retry |            |
+//!                   |     oldest, with notice |              |            |
+//!                   +----------- expired -----|--------------+            |
+//!                   |                         +---- delivered, more ------+
+//!                   +-- still open -- Ending
+//!
+//!  Reading, Delivering -- no next iterator, and children or known as closed --> Drained
+//!  Reading, Delivering -- no next iterator, nothing known                   --> Ending
+//!  Sought, Reading     -- the service does not know the shard              --> Ending
+//!  Ending              -- listed as closed, or not listed                  --> Drained
+//!  Reading, Delivering -- read as far as was asked                         --> CaughtUp
+//!  Sought, Reading, Ending -- refused, or too many failures                --> Failed
+//! ```
+//!
+//! [`State::on`] is the whole table: it takes the state by value and gives the next, so that a half-changed state has no
+//! name. `Drained`, `CaughtUp` and `Failed` are final. Whatever cannot happen in a state leaves it as it is.
+
+use alloc::string::String;
+use core::time::Duration;
+
+use crate::action::{BatchId, RequestId, ShardState};
+use crate::backoff;
+use crate::checkpoint::Place;
+use crate::rng::Rng;
+use crate::time::Instant;
+
+/// "A shard iterator expires 5 minutes after it is returned to the requester"
+/// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetShardIterator.html>).
+const ITERATOR_LIFE: Duration = Duration::from_secs(5 * 60);
+
+/// An iterator, and the time when it was asked for: from then it ages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Iterator {
+    pub(crate) text: String,
+    pub(crate) born: Instant,
+    /// Where its successor points, if it expires before a message came of it.
+    pub(crate) seek: Seek,
+}
+
+impl Iterator {
+    /// Whether the service refuses it by now, so that it need not be asked.
+    pub(crate) fn is_stale(&self, now: Instant) -> bool {
+        now.since(self.born) >= ITERATOR_LIFE
+    }
+}
+
+/// Where the next iterator points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seek {
+    /// To the shard's place.
+    Place,
+    /// To the tip, as the first run was asked.
+    Latest,
+    /// To the oldest record that is left, because the place has left the stream.
+    Oldest,
+}
+
+impl Seek {
+    /// Where to point when this did not succeed at once. What has come since the tip was first asked for is wanted, and
+    /// the place says so; a place that has left the stream does not come back.
+    fn again(self) -> Seek {
+        match self {
+            Seek::Place | Seek::Latest => Seek::Place,
+            Seek::Oldest => Seek::Oldest,
+        }
+    }
+}
+
+/// Tries that did not succeed since the last page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    /// Those that count towards giving up.
+    pub(crate) failures: u32,
+    /// Those that do not: throttling, and iterators that expired.
+    pub(crate) delays: u32,
+}
+
+impl Trouble {
+    pub(crate) fn attempts(self) -> u32 {
+        self.failures.saturating_add(self.delays)
+    }
+
+    pub(crate) fn failed(self) -> Trouble {
+        Trouble { failures: self.failures.saturating_add(1), ..self }
+    }
+
+    pub(crate) fn delayed(self) -> Trouble {
+        Trouble { delays: self.delays.saturating_add(1), ..self }
+    }
+}
+
+/// Where a shard is in its life, with what belongs to that part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// A parent is not yet delivered to the end.
+    Blocked { seek: Seek },
+    /// Needs an iterator, to be asked for at `not_before`.
+    Seeking { seek: Seek, not_before: Instant, trouble: Trouble },
+    /// An iterator was asked for.
+    Sought { seek: Seek, request: RequestId, sent: Instant, trouble: Trouble },
+    /// Has an iterator, to be used at `not_before`.
+    Ready { iterator: Iterator, not_before: Instant, trouble: Trouble },
+    /// A page was asked for.
+    Reading { iterator: Iterator, request: RequestId, sent: Instant, trouble: Trouble },
+    /// A batch is with the host. Once it is safe, the shard's place moves to `to`.
+    Delivering { batch: BatchId, to: Place, then: Then },
+    /// A listing that begins after number `since` tells how it goes on. `gone`: the service said that there is no such
+    /// shard, so that records may have been lost.
+    Ending { since: u64, gone: bool, trouble: Trouble },
+    /// Read as far as was asked.
+    CaughtUp,
+    /// Closed and delivered to the end.
+    Drained,
+    /// Given up.
+    Failed,
+}
+
+/// How a shard goes on after a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// With the next page.
+    Read { iterator: Iterator, not_before: Instant },
+    /// With a new iterator, because what followed in the page is left for another time.
+    Seek,
+    /// It was read as far as was asked.
+    CaughtUp,
+    /// It is closed, and that was all.
+    Drained,
+    /// It has no next iterator, and nothing is known that would explain it.
+    Ending { trouble: Trouble },
+}
+
+/// What happens to a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// All its parents are delivered to the end.
+    Unblocked,
+    /// The request for an iterator or for a page was given out.
+    Sent { request: RequestId },
+    /// The iterator came.
+    Iterator { text: String },
+    /// A page came, with a batch unless it was empty.
+    Page { batch: Option<(BatchId, Place)>, then: Then },
+    /// The batch is safe.
+    Delivered,
+    /// The iterator is too old.
+    Expired,
+    /// The service is asked for too much.
+    Throttled,
+    /// A failure that may pass.
+    Failed,
+    /// A failure that will not.
+    Refused,
+    /// The place has left the stream.
+    Trimmed,
+    /// The service knows no such shard.
+    Gone,
+    /// A listing that began after number `number - 1` is complete and shows the shard so.
+    Listed { number: u64, shown: Shown },
+}
+
+/// A shard in a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Open,
+    Closed,
+    Absent,
+}
+
+/// The next state, and what it asks of the reader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) state: State,
+    /// Where the shard's place moves.
+    pub(crate) place: Option<Place>,
+    pub(crate) effect: Effect,
+}
+
+/// What a change of state asks of the reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Nothing,
+    /// Records may have left the stream unread: it is to be told.
+    Lost,
+    /// The shards must be listed.
+    List,
+}
+
+impl Step {
+    fn to(state: State) -> Step {
+        Step { state, place: None, effect: Effect::Nothing }
+    }
+
+    fn drained(effect: Effect) -> Step {
+        Step { state: State::Drained, place: Some(Place::End), effect }
+    }
+}
+
+/// What the table needs to know beside state and event.
+pub(crate) struct Context<'a> {
+    pub(crate) now: Instant,
+    pub(crate) backoff_first: Duration,
+    pub(crate) backoff_max: Duration,
+    pub(crate) failures: Option<u32>,
+    /// Listings begun so far.
+    pub(crate) listings: u64,
+    pub(crate) rng: &'a mut Rng,
+}
+
+impl Context<'_> {
+    fn pause(&mut self, trouble: Trouble) -> Instant {
+        self.now + backoff::pause(self.backoff_first, self.backoff_max, trouble.attempts(), self.rng)
+    }
+
+    fn too_many(&self, trouble: Trouble) -> bool {
+        self.failures.is_some_and(|most| trouble.failures >= most)
+    }
+
+    fn seek_again(&mut self, seek: Seek, trouble: Trouble) -> State {
+        if self.too_many(trouble) {
+            return State::Failed;
+        }
+        State::Seeking { seek, not_before: self.pause(trouble), trouble }
+    }
+
+    fn read_again(&mut self, iterator: Iterator, trouble: Trouble) -> State {
+        if self.too_many(trouble) {
+            return State::Failed;
+        }
+        State::Ready { iterator, not_before: self.pause(trouble), trouble }
+    }
+
+    fn trimmed(&mut self, seek: Seek, trouble: Trouble) -> Step {
+        match seek {
+            Seek::Place | Seek::Latest => Step {
+                state: State::Seeking { seek: Seek::Oldest, not_before: self.now, trouble },
+                place: None,
+                effect: Effect::Lost,
+            },
+            // There is nothing older than the oldest: the service contradicts itself.
+            Seek::Oldest => Step::to(self.seek_again(Seek::Oldest, trouble.failed())),
+        }
+    }
+
+    fn go_on(&self, then: Then) -> Step {
+        match then {
+            Then::Read { iterator, not_before } => {
+                Step::to(State::Ready { iterator, not_before, trouble: Trouble::default() })
+            }
+            Then::Seek => {
+                let trouble = Trouble::default();
+                Step::to(State::Seeking { seek: Seek::Place, not_before: self.now, trouble })
+            }
+            Then::CaughtUp => Step::to(State::CaughtUp),
+            Then::Drained => Step::drained(Effect::Nothing),
+            Then::Ending { trouble } => Step {
+                state: State::Ending { since: self.listings, gone: false, trouble },
+                place: None,
+                effect: Effect::List,
+            },
+        }
+    }
+}
+
+impl State {
+    /// The next state, and what it asks of the reader.
+    pub(crate) fn on(self, event: Event, cx: &mut Context<'_>) -> Step {
+        match (self, event) {
+            (State::Blocked { seek }, Event::Unblocked) => {
+                Step::to(State::Seeking { seek, not_before: cx.now, trouble: Trouble::default() })
+            }
+
+            (State::Seeking { seek, not_before: _, trouble }, Event::Sent { request }) => {
+                Step::to(State::Sought { seek, request, sent: cx.now, trouble })
+            }
+
+            (State::Sought { seek, request: _, sent, trouble }, Event::Iterator { text }) => {
+                let iterator = Iterator { text, born: sent, seek: seek.again() };
+                Step::to(State::Ready { iterator, not_before: cx.now, trouble })
+            }
+            (State::Sought { seek, request: _, sent: _, trouble }, Event::Throttled | Event::Expired) => {
+                Step::to(cx.seek_again(seek.again(), trouble.delayed()))
+            }
+            (State::Sought { seek, request: _, sent: _, trouble }, Event::Failed) => {
+                Step::to(cx.seek_again(seek.again(), trouble.failed()))
+            }
+            (State::Sought { seek, request: _, sent: _, trouble }, Event::Trimmed) => cx.trimmed(seek, trouble),
+            (State::Reading { iterator, request: _, sent: _, trouble }, Event::Trimmed) => {
+                cx.trimmed(iterator.seek, trouble)
+            }
+
+            (State::Ready { iterator, not_before: _, trouble }, Event::Sent { request }) => {
+                Step::to(State::Reading { iterator, request, sent: cx.now, trouble })
+            }
+            (State::Ready { iterator, not_before: _, trouble }, Event::Expired) => {
+                Step::to(State::Seeking { seek: iterator.seek, not_before: cx.now, trouble })
+            }
+
+            (State::Reading { .. }, Event::Page { batch: Some((batch, to)), then }) => {
+                Step::to(State::Delivering { batch, to, then })
+            }
+            (State::Reading { .. }, Event::Page { batch: None, then }) => cx.go_on(then),
+            (State::Reading { iterator, request: _, sent: _, trouble }, Event::Expired) => {
+                Step::to(cx.seek_again(iterator.seek, trouble.delayed()))
+            }
+            (State::Reading { iterator, request: _, sent: _, trouble }, Event::Throttled) => {
+                Step::to(cx.read_again(iterator, trouble.delayed()))
+            }
+            (State::Reading { iterator, request: _, sent: _, trouble }, Event::Failed) => {
+                Step::to(cx.read_again(iterator, trouble.failed()))
+            }
+
+            (
+                State::Sought { seek: _, request: _, sent: _, trouble }
+                | State::Reading { iterator: _, request: _, sent: _, trouble },
+                Event::Gone,
+            ) => {
+                let trouble = trouble.failed();
+                if cx.too_many(trouble) {
+                    return Step::to(State::Failed);
+                }
+                let state = State::Ending { since: cx.listings, gone: true, trouble };
+                Step { state, place: None, effect: Effect::List }
+            }
+            (State::Sought { .. } | State::Reading { .. }, Event::Refused) => Step::to(State::Failed),
+
+            (State::Delivering { batch: _, to, then }, Event::Delivered) => {
+                let step = cx.go_on(then);
+                // The end, where that is next, is further than any message.
+                Step { place: step.place.or(Some(to)), ..step }
+            }
+
+            // A listing that began earlier may be older than what the shard said.
+            (State::Ending { since, gone, trouble }, Event::Listed { number, shown }) if number > since => {
+                match (shown, gone) {
+                    (Shown::Closed | Shown::Absent, false) => Step::drained(Effect::Nothing),
+                    (Shown::Absent, true) => Step::drained(Effect::Lost),
+                    (Shown::Open, _) | (Shown::Closed, true) => Step::to(cx.seek_again(Seek::Place, trouble)),
+                }
+            }
+
+            (
+                state @ (State::Blocked { .. }
+                | State::Seeking { .. }
+                | State::Sought { .. }
+                | State::Ready { .. }
+                | State::Reading { .. }
+                | State::Delivering { .. }
+                | State::Ending { .. }
+                | State::CaughtUp
+                | State::Drained
+                | State::Failed),
+                Event::Unblocked
+                | Event::Sent { .. }
+                | Event::Iterator { .. }
+                | Event::Page { .. }
+                | Event::Delivered
+                | Event::Expired
+                | Event::Throttled
+                | Event::Failed
+                | Event::Refused
+                | Event::Trimmed
+                | Event::Gone
+                | Event::Listed { .. },
+            ) => Step::to(state),
+        }
+    }
+
+    /// Whether nothing more will happen in this run.
+    pub(crate) fn is_final(&self) -> bool {
+        match self {
+            State::CaughtUp | State::Drained | State::Failed => true,
+            State::Blocked { .. }
+            | State::Seeking { .. }
+            | State::Sought { .. }
+            | State::Ready { .. }
+            | State::Reading { .. }
+            | State::Delivering { .. }
+            | State::Ending { .. } => false,
+        }
+    }
+
+    /// The state as the host is told.
+    pub(crate) fn shown(&self) -> ShardState {
+        match self {
+            State::Blocked { .. } => ShardState::Blocked,
+            State::Seeking { .. } => ShardState::Seeking,
+            State::Sought { .. } => ShardState::Sought,
+            State::Ready { .. } => ShardState::Ready,
+            State::Reading { .. } => ShardState::Reading,
+            State::Delivering { .. } => ShardState::Delivering,
+            State::Ending { .. } => ShardState::Ending,
+            State::CaughtUp => ShardState::CaughtUp,
+            State::Drained => ShardState::Drained,
+            State::Failed => ShardState::Failed,
+        }
+    }
+
+    pub(crate) fn trouble(&self) -> Trouble {
+        match self {
+            State::Seeking { trouble, .. }
+            | State::Sought { trouble, .. }
+            | State::Ready { trouble, .. }
+            | State::Reading { trouble, .. }
+            | State::Ending { trouble, .. } => *trouble,
+            State::Blocked { .. }
+            | State::Delivering { .. }
+            | State::CaughtUp
+            | State::Drained
+            | State::Failed => Trouble::default(),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! When a shard has been read far enough.
+//!
+//! `MillisBehindLatest` alone does not tell. It may stay above 0 on a shard to which nothing is written, it may be 0 on
+//! a page that more pages follow (some emulators), and it is measured against now by some and against the newest record
+//! by others. Hence a bounded read ends a shard by any of three signs, each safe by itself:
+//!
+//! 1. the lag is small enough, and the page was not full: there was nothing more to give;
+//! 2. a record arrived after the reader was opened, so the tip of that time is passed: a stream that is written to
+//!    without pause ends too;
+//! 3. page after page is empty and the lag does not fall, so the iterator no longer moves.
+
+use core::time::Duration;
+
+use crate::config::Until;
+use crate::time::{Timestamp, millis};
+
+/// Empty pages in a row, none with a smaller lag than before, after which a shard is at its tip. An iterator that
+/// crosses a stretch without records brings empty pages too, but with each of them the lag falls.
+const IDLE_PAGES: u32 = 20;
+
+/// How far the times of arrival and of the service's `Date` may be off: the header has whole seconds, and arrival is
+/// "approximate […] not guaranteed to be accurate" to the millisecond
+/// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_Record.html>).
+const SLACK: Duration = Duration::from_secs(2);
+
+/// What a page says about the tip.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sight {
+    /// `MillisBehindLatest`. Absent counts as 0.
+    pub(crate) behind: u64,
+    pub(crate) empty: bool,
+    /// The page held as much as was asked for, or nearly as much as a page can.
+    pub(crate) full: bool,
+    /// The latest arrival in the page.
+    pub(crate) newest: Option<Timestamp>,
+    /// The service's time, as well as it is known.
+    pub(crate) present: Timestamp,
+}
+
+/// The signs seen so far in one shard.
+#[derive(Clone, Debug)]
+pub(crate) struct Tip {
+    idle_pages: u32,
+    least_behind: u64,
+}
+
+impl Tip {
+    pub(crate) fn new() -> Tip {
+        Tip { idle_pages: 0, least_behind: u64::MAX }
+    }
+
+    /// Whether with this page the shard is read as far as `until` asks of a reader opened at `opened`.
+    pub(crate) fn reached(&mut self, until: Until, opened: Timestamp, sight: Sight) -> bool {
+        if !sight.empty {
+            *self = Tip::new();
+        } else if sight.behind < self.least_behind {
+            self.idle_pages = 0;
+            self.least_behind = sight.behind;
+        } else {
+            self.idle_pages += 1;
+        }
+        let idle = self.idle_pages >= IDLE_PAGES;
+        match until {
+            Until::CaughtUp(lag) => {
+                let close = sight.behind <= millis(lag) && !sight.full;
+                let passed = sight.newest.is_some_and(|newest| newest > opened + SLACK);
+                close || passed || idle
+            }
+            // A record at or past the time ends the shard in the reader, which cuts the page there. Here: nothing that
+            // arrived before it can still come.
+            Until::Time(end) => sight.present > end + SLACK && ((sight.behind == 0 && !sight.full) || idle),
+            Until::Stopped => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPENED: Timestamp = Timestamp(1_000_000);
+    const CAUGHT_UP: Until = Until::CaughtUp(Duration::ZERO);
+
+    fn page(behind: u64) -> Sight {
+        Sight { behind, empty: false, full: false, newest: Some(Timestamp(5)), present: OPENED }
+    }
+
+    fn empty(behind: u64) -> Sight {
+        Sight { behind, empty: true, full: false, newest: None, present: OPENED }
+    }
+
+    #[test]
+    fn a_full_page_is_never_the_tip() {
+        let mut tip = Tip::new();
+        assert!(!tip.reached(CAUGHT_UP, OPENED, Sight { full: true, ..page(0) }));
+        assert!(tip.reached(CAUGHT_UP, OPENED, page(0)));
+    }
+
+    #[test]
+    fn a_stream_that_never_rests_ends_past_the_opening() {
+        let mut tip = Tip::new();
+        let at = |ms| Sight { newest: Some(Timestamp(OPENED.0 + ms)), full: true, ..page(500) };
+        assert!(!tip.reached(CAUGHT_UP, OPENED, at(2000)));
+        assert!(tip.reached(CAUGHT_UP, OPENED, at(2001)));
+    }
+
+    #[test]
+    fn a_lag_that_does_not_fall_ends_an_idle_shard_and_one_that_falls_does_not() {
+        let mut tip = Tip::new();
+        for falling in (1..200).rev() {
+            assert!(!tip.reached(CAUGHT_UP, OPENED, empty(falling * 1000)));
+        }
+        let mut idle = 1;
+        while !tip.reached(CAUGHT_UP, OPENED, empty(1000 + idle)) {
+            idle += 1;
+        }
+        assert_eq!(idle, u64::from(IDLE_PAGES));
+    }
+
+    #[test]
+    fn a_time_is_reached_only_once_it_is_past() {
+        let mut tip = Tip::new();
+        let until = Until::Time(OPENED);
+        let at = |ms| Sight { present: Timestamp(OPENED.0 + ms), ..empty(0) };
+        assert!(!tip.reached(until, OPENED, at(2000)));
+        assert!(tip.reached(until, OPENED, at(2001)));
+        assert!(!Tip::new().reached(until, OPENED, Sight { behind: 7, ..at(9000) }));
+    }
+}
