@@ -1,0 +1,280 @@
+//! The flags as typed. What they mean together is decided in [`plan`](crate::plan).
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args as ArgGroup, Parser, Subcommand, ValueEnum};
+use tracing::level_filters::LevelFilter;
+
+/// Reads Amazon Kinesis streams into SQLite or files, each message exactly once
+///
+/// A run goes on where the last one stopped: what was read, and how far, is kept together.
+#[derive(Debug, Parser)]
+#[command(name = "kinesis-reader", version, max_term_width = 100, after_help = FOOT)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Say more on stderr: -v what happens, -vv each request, -vvv all
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+const FOOT: &str = "\
+Examples:
+  kinesis-reader read orders
+      everything the stream holds into the table `orders` of orders.db; run again for what is new
+  kinesis-reader read orders --to ndjson:- --from '1h ago' | jq .
+  kinesis-reader read orders --follow
+  kinesis-reader show orders.db
+
+Exit codes:
+    0  reached its end
+    1  failed
+    2  asked wrongly: a flag or a setting
+    3  reached its end, but records had left the stream unread
+  130  interrupted, after what was under way had been made safe";
+
+impl Args {
+    /// What to log. Only this program's own events may be shown: those of libraries could hold what is
+    /// nobody else's business.
+    pub fn log_level(&self) -> LevelFilter {
+        match self.verbose {
+            0 => LevelFilter::WARN,
+            1 => LevelFilter::INFO,
+            2 => LevelFilter::DEBUG,
+            _ => LevelFilter::TRACE,
+        }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Read a stream into a database, a file or stdout
+    Read(Box<Read>),
+    /// List the shards of a stream: lineage, open or closed, place in the checkpoint, lag
+    Shards(Box<Shards>),
+    /// Show what a database holds: tables, counts, the newest rows, the checkpoint
+    Show(Show),
+}
+
+/// The flags of `read`.
+#[derive(Debug, ArgGroup)]
+#[command(after_help = READ_FOOT)]
+pub struct Read {
+    /// The stream's name or ARN
+    #[arg(value_name = "STREAM|ARN")]
+    pub stream: String,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub kept: Kept,
+
+    /// Where the first run begins; later runs go on from the checkpoint: trim-horizon (the oldest
+    /// record there is), latest, a TIME, or a DURATION ago
+    #[arg(long, value_name = "START", default_value = "trim-horizon")]
+    pub from: String,
+
+    /// When to stop: caught-up (with what the stream held at the start), a TIME of arrival, or forever
+    #[arg(long, value_name = "END", default_value = "caught-up")]
+    pub until: String,
+
+    /// Go on reading what arrives, as --until forever
+    #[arg(short, long, conflicts_with = "until")]
+    pub follow: bool,
+
+    /// Count as caught up when no further behind than this DURATION [default: 0s]
+    #[arg(long, value_name = "DURATION")]
+    pub behind: Option<String>,
+
+    /// Stop after this many messages; pages already asked for are still delivered
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_messages: Option<u64>,
+
+    /// Records to ask for at a time, up to 10000
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub page_records: Option<u32>,
+
+    /// The share of what Kinesis allows to all readers of a shard (5 calls and 2 MiB a second) that
+    /// this one may use: a percentage, or off for emulators
+    #[arg(long, value_name = "PERCENT|off", default_value = "100%")]
+    pub pace: String,
+
+    /// How a message's data appears
+    #[arg(long, value_name = "FORM", value_enum, default_value_t = Payload::Merged)]
+    pub payload: Payload,
+
+    /// How _kinesis_msg_id is made
+    #[arg(long, value_name = "KIND", value_enum, default_value_t = MessageId::Sha256)]
+    pub message_id: MessageId,
+
+    /// Write the outcome to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub aws: Aws,
+}
+
+const READ_FOOT: &str = "\
+TIME is RFC 3339 (2025-11-23T12:00:00Z), a date (2025-11-23, from 00:00 UTC) or Unix seconds.
+DURATION is 90s, 15m, 1h30m, 2d or PT1H; as a START it means that long ago, as does `1h ago`.
+
+Messages and checkpoint go into SQLite in one transaction, and a file is cut to what its checkpoint
+holds: each message is there exactly once. On stdout it is there at least once.
+
+Examples:
+  kinesis-reader read orders
+  kinesis-reader read orders --to ndjson:orders.ndjson --from 2025-11-23 --until 2025-11-24
+  kinesis-reader read orders --to ndjson:- --state file:orders.state --follow
+  kinesis-reader read arn:aws:kinesis:eu-central-1:123456789012:stream/orders --profile prod
+  kinesis-reader read orders --endpoint-url http://localhost:4567 --pace off";
+
+/// The flags of `shards`.
+#[derive(Debug, ArgGroup)]
+pub struct Shards {
+    /// The stream's name or ARN
+    #[arg(value_name = "STREAM|ARN")]
+    pub stream: String,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub kept: Kept,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub aws: Aws,
+}
+
+/// The flags of `show`.
+#[derive(Debug, ArgGroup)]
+pub struct Show {
+    /// The database that `read` wrote
+    #[arg(value_name = "DATABASE")]
+    pub database: PathBuf,
+}
+
+/// Where messages and checkpoint are.
+#[derive(Debug, Default, ArgGroup)]
+pub struct Kept {
+    /// Where messages go: sqlite:PATH, ndjson:PATH, or ndjson:- for stdout [default: sqlite:STREAM.db]
+    #[arg(long, value_name = "DESTINATION")]
+    pub to: Option<String>,
+
+    /// Where the checkpoint is kept: file:PATH [default: in the database, or beside the file as
+    /// PATH.state; for stdout nowhere]
+    #[arg(long, value_name = "STATE")]
+    pub state: Option<String>,
+}
+
+/// How to reach AWS.
+#[derive(Debug, Default, ArgGroup)]
+#[command(next_help_heading = "AWS, found as the AWS command line finds it where left out")]
+pub struct Aws {
+    /// The region [default: that of the ARN, AWS_REGION, AWS_DEFAULT_REGION, the profile's]
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+
+    /// The profile to take credentials and settings from
+    #[arg(long, value_name = "PROFILE")]
+    pub profile: Option<String>,
+
+    /// A role to assume
+    #[arg(long, value_name = "ARN")]
+    pub role_arn: Option<String>,
+
+    /// The URL of another Kinesis, as of an emulator or a VPC endpoint
+    #[arg(long, value_name = "URL")]
+    pub endpoint_url: Option<String>,
+}
+
+/// How a message's data appears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Payload {
+    /// The members of a JSON object beside the envelope
+    Merged,
+    /// A JSON value under `data`
+    Json,
+    /// UTF-8 text under `data`
+    Text,
+    /// Any bytes as base64 under `data_base64`
+    Base64,
+}
+
+/// How a message's identifier is made. Both are equal each time a message is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MessageId {
+    /// SHA-256 over shard, sequence number and subsequence
+    Sha256,
+    /// As dlt's Kinesis source makes it, so that rows of both meet
+    Dlt,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_fit_together() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_stream_alone_is_enough() {
+        let Command::Read(read) = parse("read orders").unwrap().command else { panic!("not a read") };
+        assert_eq!((read.stream.as_str(), read.from.as_str(), read.until.as_str()), ("orders", "trim-horizon", "caught-up"));
+        assert_eq!((read.pace.as_str(), read.payload, read.message_id), ("100%", Payload::Merged, MessageId::Sha256));
+        assert!(read.kept.to.is_none() && read.behind.is_none() && !read.follow);
+    }
+
+    #[test]
+    fn asking_wrongly_is_told_with_what_there_is() {
+        for (line, kind, told) in [
+            ("read", ErrorKind::MissingRequiredArgument, "STREAM"),
+            ("read orders --paylod json", ErrorKind::UnknownArgument, "--payload"),
+            ("read orders --payload xml", ErrorKind::InvalidValue, "merged, json, text, base64"),
+            ("read orders --message-id md5", ErrorKind::InvalidValue, "sha256, dlt"),
+            ("read orders --page-records 10001", ErrorKind::ValueValidation, "1..=10000"),
+            ("read orders --max-messages 0", ErrorKind::ValueValidation, "0"),
+            ("read orders --follow --until caught-up", ErrorKind::ArgumentConflict, "--until"),
+            ("raed orders", ErrorKind::InvalidSubcommand, "read"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!((error.kind(), error.exit_code()), (kind, 2), "{line}");
+            assert!(error.to_string().contains(told), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn verbosity_counts() {
+        for (line, level) in [
+            ("show a.db", LevelFilter::WARN),
+            ("show a.db -v", LevelFilter::INFO),
+            ("-vv show a.db", LevelFilter::DEBUG),
+            ("show -vvvv a.db", LevelFilter::TRACE),
+        ] {
+            assert_eq!(parse(line).unwrap().log_level(), level, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_help_names_every_exit_code_and_flag() {
+        let help = Args::command().render_long_help().to_string();
+        for code in ["0", "1", "2", "3", "130"] {
+            assert!(help.lines().any(|line| line.trim_start().starts_with(&format!("{code}  "))), "{code}: {help}");
+        }
+        let read = Args::command().find_subcommand_mut("read").unwrap().render_long_help().to_string();
+        for flag in ["--to", "--state", "--from", "--until", "--follow", "--behind", "--max-messages", "--page-records", "--pace", "--payload", "--message-id", "--region", "--profile", "--role-arn", "--endpoint-url", "--report"] {
+            assert!(read.contains(flag), "{flag}");
+        }
+    }
+
+    fn parse(line: &str) -> Result<Args, clap::Error> {
+        Args::try_parse_from(std::iter::once("kinesis-reader").chain(line.split(' ')))
+    }
+}

@@ -1,0 +1,308 @@
+//! The view `STREAM_flat`: a row for each message, with the members of its payload as columns.
+//!
+//! The view has the envelope's columns and then one for each member that has been seen at the top
+//! of a payload, in the order in which they appeared. A message whose payload is no JSON object, or
+//! has no such member, has NULL there. The view is rebuilt in the transaction that brings a new
+//! member, so it always fits what is in the table. It is a convenience: the payload itself is in
+//! the table, to the letter.
+//!
+//! Members become columns by these rules:
+//!
+//! - A column has the member's name. SQLite takes `Id` and `id` for one, so the second to appear is
+//!   `id_2`; so is a member named as a column of the envelope. The empty name becomes `_`.
+//! - No more than [`MEMBERS_MAX`] members become columns: SQLite ends at 2,000 columns, and people
+//!   well before. A name longer than [`NAME_MAX`] bytes, or with a NUL in it, is left out.
+//! - Of a member that a payload has twice, the first counts: that is how SQLite reads JSON.
+//!
+//! A view by that name that someone else has made is left alone.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use rusqlite::{Connection, OptionalExtension};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+
+use super::schema::{COLUMNS, quote};
+
+/// The members of a stream's payloads that become columns of its view, at most.
+pub const MEMBERS_MAX: usize = 500;
+
+/// The longest name of a member that becomes a column, in bytes.
+const NAME_MAX: usize = 200;
+
+/// Tells the view from one that someone else has made.
+const MARK: &str = "/* kept up by kinesis-reader: it is replaced when members appear */";
+
+/// What the view has, and what it is to have.
+pub(super) struct Flat {
+    stream: String,
+    view: String,
+    members: HashSet<String>,
+    /// Names of columns in lower case, as SQLite compares them.
+    taken: HashSet<String>,
+    /// Members and their columns.
+    columns: Vec<(String, String)>,
+    /// How many of `columns` are in the table of members.
+    saved: usize,
+    /// The view as it is in the database. None: it is not there.
+    text: Option<String>,
+    /// The name is someone else's.
+    foreign: bool,
+}
+
+impl Flat {
+    /// What the database has of the view.
+    pub(super) fn load(db: &Connection, stream: &str) -> rusqlite::Result<Flat> {
+        let view = format!("{stream}_flat");
+        let found: Option<(String, Option<String>)> = db
+            .query_row(
+                "SELECT type, sql FROM sqlite_schema \
+                 WHERE type IN ('table', 'view', 'index') AND name = ?1 COLLATE NOCASE",
+                [&view],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()?;
+        let (text, foreign) = match found {
+            None => (None, false),
+            Some((kind, Some(text))) if kind == "view" && text.contains(MARK) => {
+                (Some(text), false)
+            }
+            Some(_) => (None, true),
+        };
+        let mut flat = Flat {
+            stream: stream.to_owned(),
+            view,
+            members: HashSet::new(),
+            taken: COLUMNS.map(|(name, _)| name.to_owned()).into(),
+            columns: Vec::new(),
+            saved: 0,
+            text,
+            foreign,
+        };
+        // The view leaves the payload out, and a member may well be named so.
+        flat.taken.remove("data");
+        let mut select = db.prepare(
+            "SELECT member, column_name FROM _kinesis_members WHERE stream = ?1 ORDER BY rowid",
+        )?;
+        let rows = select.query_map([stream], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        for row in rows {
+            let (member, column): (String, String) = row?;
+            flat.taken.insert(column.to_ascii_lowercase());
+            flat.members.insert(member.clone());
+            flat.columns.push((member, column));
+        }
+        flat.saved = flat.columns.len();
+        Ok(flat)
+    }
+
+    /// Takes note of the members of a payload.
+    pub(super) fn note(&mut self, payload: &[u8]) {
+        if self.foreign || self.columns.len() >= MEMBERS_MAX {
+            return;
+        }
+        let mut found = Found {
+            known: &self.members,
+            new: Vec::new(),
+        };
+        let mut json = serde_json::Deserializer::from_slice(payload);
+        // What is no JSON object has no members.
+        if (&mut json).deserialize_map(&mut found).is_err() || json.end().is_err() {
+            return;
+        }
+        for member in found.new {
+            self.add(member);
+        }
+    }
+
+    /// Brings the database up to what was noted, within the transaction that is open.
+    pub(super) fn save(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        if self.foreign {
+            return Ok(());
+        }
+        if self.saved < self.columns.len() || self.text.is_none() {
+            let mut insert =
+                db.prepare("INSERT INTO _kinesis_members VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?;
+            for (member, column) in self.columns.iter().skip(self.saved) {
+                insert.execute([&self.stream, member, column])?;
+            }
+            let text = self.text();
+            db.execute_batch(&format!("DROP VIEW IF EXISTS {}", quote(&self.view)))?;
+            db.execute_batch(&text)?;
+            self.saved = self.columns.len();
+            self.text = Some(text);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, member: String) {
+        if self.columns.len() >= MEMBERS_MAX
+            || member.len() > NAME_MAX
+            || member.contains('\0')
+            || !self.members.insert(member.clone())
+        {
+            return;
+        }
+        let name = if member.is_empty() { "_" } else { &member };
+        let mut column = name.to_owned();
+        let mut number = 2;
+        while !self.taken.insert(column.to_ascii_lowercase()) {
+            column = format!("{name}_{number}");
+            number += 1;
+        }
+        self.columns.push((member, column));
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("CREATE VIEW {} AS {MARK}\nSELECT", quote(&self.view));
+        let envelope = COLUMNS.map(|(name, _)| name);
+        let envelope = envelope.iter().filter(|name| **name != "data");
+        let mut separator = "\n  ";
+        for name in envelope.clone() {
+            text.push_str(&format!("{separator}{}", quote(name)));
+            separator = ",\n  ";
+        }
+        for (member, column) in &self.columns {
+            text.push_str(&format!(
+                "{separator}{} AS {}",
+                extract(member),
+                quote(column)
+            ));
+        }
+        text.push_str("\nFROM (SELECT");
+        for name in envelope {
+            text.push_str(&format!(" {},", quote(name)));
+        }
+        // Functions of JSON fail on what is none, and take some bytes for JSON in binary.
+        text.push_str(&format!(
+            "\n  CASE WHEN typeof(\"data\") = 'text' AND json_valid(\"data\") THEN \"data\" END \
+             AS \"payload\"\n  FROM {})",
+            quote(&self.stream)
+        ));
+        text
+    }
+}
+
+/// The value of a member in SQL that every SQLite since 3.9 reads alike.
+///
+/// A path is quick, but versions differ on names with quotes, backslashes and what JSON may write
+/// as an escape, such as `/` and all that is not ASCII. Those are compared as text.
+fn extract(member: &str) -> String {
+    let literal = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    let plain = |b: u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\' | b'/');
+    if !member.is_empty() && member.bytes().all(plain) {
+        let path = literal(&format!("$.\"{member}\""));
+        format!("json_extract(\"payload\", {path})")
+    } else {
+        let name = literal(member);
+        format!("(SELECT value FROM json_each(\"payload\") WHERE key = {name} LIMIT 1)")
+    }
+}
+
+/// Reads an object for the names of its members that are not known.
+struct Found<'a> {
+    known: &'a HashSet<String>,
+    new: Vec<String>,
+}
+
+impl<'de> Visitor<'de> for &mut Found<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while map.next_key_seed(Name(self))?.is_some() {
+            map.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
+    }
+}
+
+struct Name<'a, 'b>(&'a mut Found<'b>);
+
+impl<'de> DeserializeSeed<'de> for Name<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Name<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<(), E> {
+        if !self.0.known.contains(name) {
+            self.0.new.push(name.to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_member_has_a_column_of_its_own() {
+        let db = database();
+        let mut flat = Flat::load(&db, "s").unwrap();
+        flat.note(br#"{"id":1,"Id":2,"ID":3,"_KINESIS__TS":4,"data":5,"":6,"_":7,"id":8,"id_2":9}"#);
+        let columns: Vec<&str> = flat.columns.iter().map(|(_, column)| &**column).collect();
+        assert_eq!(
+            columns,
+            ["id", "Id_2", "ID_3", "_KINESIS__TS_2", "data", "_", "__2", "id_2_2"]
+        );
+        flat.save(&db).unwrap();
+        let again = Flat::load(&db, "s").unwrap();
+        assert_eq!(again.columns, flat.columns);
+        assert_eq!(again.text, flat.text);
+    }
+
+    #[test]
+    fn what_is_no_object_has_no_members() {
+        let mut flat = Flat::load(&database(), "s").unwrap();
+        for payload in [
+            "", "[]", "3", "\"x\"", "null", "{\"a\":1}x", "{\"a\":", "{\"a\":1,}", "{'a':1}",
+            "\u{feff}{\"a\":1}", "{\"\\ud800\":1}",
+        ] {
+            flat.note(payload.as_bytes());
+            assert!(flat.columns.is_empty(), "{payload}");
+        }
+        flat.note(b" {\"a\": {\"b\": 1}}\r\n");
+        assert_eq!(flat.columns, [("a".to_owned(), "a".to_owned())]);
+    }
+
+    #[test]
+    fn names_that_cannot_be_columns_are_left_out() {
+        let mut flat = Flat::load(&database(), "s").unwrap();
+        let long = "n".repeat(NAME_MAX + 1);
+        flat.note(format!("{{\"{long}\":1,\"a\\u0000b\":2,\"c\":3}}").as_bytes());
+        assert_eq!(flat.columns, [("c".to_owned(), "c".to_owned())]);
+    }
+
+    #[test]
+    fn members_have_a_bound() {
+        let db = database();
+        let mut flat = Flat::load(&db, "s").unwrap();
+        let members: Vec<String> = (0..MEMBERS_MAX * 2).map(|n| format!("\"é{n}\":{n}")).collect();
+        flat.note(format!("{{{}}}", members.join(",")).as_bytes());
+        flat.save(&db).unwrap();
+        assert_eq!(flat.columns.len(), MEMBERS_MAX);
+        let last: Option<i64> = db
+            .query_row("SELECT max(\"é499\") FROM s_flat", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(last, None);
+    }
+
+    fn database() -> Connection {
+        let db = Connection::open_in_memory().unwrap();
+        super::super::schema::set_up(&db, std::path::Path::new("s.db"), "s").unwrap();
+        db
+    }
+}

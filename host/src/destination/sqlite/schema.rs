@@ -1,0 +1,174 @@
+//! The tables: made where they are missing, checked where they are not.
+//!
+//! - one named as the stream, with a row for each message,
+//! - `_kinesis_checkpoints`, with a row for each stream,
+//! - `_kinesis_members`, with the members that are columns of a stream's view.
+//!
+//! A table may have more columns and indexes than ours, so long as a row without them can be put
+//! in; it may not have fewer.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::database_error;
+use super::flat::Flat;
+use crate::destination::Error;
+
+/// The columns of a stream's table: of them, all but the payload are the envelope.
+pub(super) const COLUMNS: [(&str, &str); 8] = [
+    ("_kinesis_msg_id", "TEXT PRIMARY KEY NOT NULL"),
+    ("_kinesis__shard_id", "TEXT NOT NULL"),
+    ("_kinesis__seq_no", "TEXT NOT NULL"),
+    ("_kinesis__sub_seq", "INTEGER"),
+    ("_kinesis__ts", "TEXT NOT NULL"),
+    ("_kinesis__partition", "TEXT"),
+    ("_kinesis__stream_name", "TEXT NOT NULL"),
+    // Without a type, so that text stays text and bytes stay bytes.
+    ("data", ""),
+];
+
+pub(super) const CHECKPOINTS: &str = "_kinesis_checkpoints";
+const MEMBERS: &str = "_kinesis_members";
+
+/// Refuses the names that a table cannot have.
+pub(super) fn check_name(path: &Path, stream: &str) -> Result<(), Error> {
+    let lower = stream.to_ascii_lowercase();
+    let by = if lower.starts_with("sqlite_") {
+        "SQLite, which keeps all that begin with sqlite_ to itself"
+    } else if lower == CHECKPOINTS || lower == MEMBERS {
+        "a table of this program"
+    } else {
+        return Ok(());
+    };
+    Err(Error::NameTaken {
+        path: path.to_owned(),
+        name: stream.to_owned(),
+        by: by.to_owned(),
+    })
+}
+
+/// Makes what is missing and checks what is there, in one transaction.
+pub(super) fn set_up(db: &Connection, path: &Path, stream: &str) -> Result<Flat, Error> {
+    let failed = |error| database_error(path, "write to", error);
+    db.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
+    check_taken(db, path, stream)?;
+
+    let columns = COLUMNS.map(|(name, kind)| format!("{} {kind}", quote(name)));
+    db.execute_batch(&format!(
+        "CREATE TABLE IF NOT EXISTS {} ({});
+         CREATE TABLE IF NOT EXISTS {CHECKPOINTS} (
+             stream TEXT PRIMARY KEY NOT NULL,
+             revision INTEGER NOT NULL,
+             checkpoint TEXT NOT NULL,
+             updated_at TEXT NOT NULL
+         );
+         CREATE TABLE IF NOT EXISTS {MEMBERS} (
+             stream TEXT NOT NULL,
+             member TEXT NOT NULL,
+             column_name TEXT NOT NULL,
+             PRIMARY KEY (stream, member)
+         );",
+        quote(stream),
+        columns.join(", ").replace(" ,", ","),
+    ))
+    .map_err(failed)?;
+
+    check_table(db, path, stream, &COLUMNS.map(|(name, _)| name))?;
+    if key(db, stream).map_err(failed)? != ["_kinesis_msg_id"] {
+        return Err(foreign(
+            path,
+            stream,
+            "its primary key is not _kinesis_msg_id".to_owned(),
+        ));
+    }
+    let checkpoints = ["stream", "revision", "checkpoint", "updated_at"];
+    check_table(db, path, CHECKPOINTS, &checkpoints)?;
+    check_table(db, path, MEMBERS, &["stream", "member", "column_name"])?;
+
+    let mut flat = Flat::load(db, stream).map_err(failed)?;
+    flat.save(db).map_err(failed)?;
+    db.execute_batch("COMMIT").map_err(failed)?;
+    Ok(flat)
+}
+
+/// Puts a message in, if it is not there.
+pub(super) fn insert(stream: &str) -> String {
+    let names = COLUMNS.map(|(name, _)| quote(name)).join(", ");
+    format!(
+        "INSERT INTO {} ({names}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+         ON CONFLICT (\"_kinesis_msg_id\") DO NOTHING",
+        quote(stream)
+    )
+}
+
+/// A name of a table or column in SQL.
+pub(crate) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Tables, views and indexes share their names, and to SQLite `Orders` is `orders`; to Kinesis it
+/// is another stream.
+fn check_taken(db: &Connection, path: &Path, stream: &str) -> Result<(), Error> {
+    let found: Option<(String, String)> = db
+        .query_row(
+            "SELECT type, name FROM sqlite_schema \
+             WHERE type IN ('table', 'view', 'index') AND name = ?1 COLLATE NOCASE",
+            [stream],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .optional()
+        .map_err(|error| database_error(path, "read", error))?;
+    match found {
+        Some((kind, name)) if kind != "table" || name != stream => Err(Error::NameTaken {
+            path: path.to_owned(),
+            name: stream.to_owned(),
+            by: format!("the {kind} {name}"),
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_table(db: &Connection, path: &Path, table: &str, names: &[&str]) -> Result<(), Error> {
+    let there = columns(db, table).map_err(|error| database_error(path, "read", error))?;
+    let missing: Vec<&str> = names
+        .iter()
+        .filter(|name| !there.iter().any(|there| there.eq_ignore_ascii_case(name)))
+        .copied()
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(foreign(
+        path,
+        table,
+        format!("it lacks {}", missing.join(", ")),
+    ))
+}
+
+fn foreign(path: &Path, table: &str, why: String) -> Error {
+    Error::ForeignTable {
+        path: path.to_owned(),
+        table: table.to_owned(),
+        why,
+    }
+}
+
+/// The names of the columns of a table or view.
+pub(crate) fn columns(db: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+    names(db, "SELECT name FROM pragma_table_info(?1)", table)
+}
+
+fn key(db: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+    names(
+        db,
+        "SELECT lower(name) FROM pragma_table_info(?1) WHERE pk > 0",
+        table,
+    )
+}
+
+fn names(db: &Connection, sql: &str, table: &str) -> rusqlite::Result<Vec<String>> {
+    db.prepare(sql)?
+        .query_map([table], |row| row.get(0))?
+        .collect()
+}

@@ -1,0 +1,349 @@
+//! The loop: poll the reader, start what it asks for, await, and tell it what happened.
+//!
+//! Requests run beside each other on the runtime, while the reader and the destination work here, one call at a time.
+//! A batch counts as delivered once the destination has taken it, so that the shard's next page is asked for at once;
+//! what makes both safe is [`Destination::commit`], which keeps messages and checkpoint together. No checkpoint is kept
+//! but there, so none names a message that is not safe.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::component::{self, Action, BatchHandle, Reader, wit};
+use crate::destination::{self, Destination, Written};
+use crate::transport::{self, Transport};
+
+/// How long what was taken may wait for its commit: what a crash may cost to read again.
+const UNSAFE_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How many bytes may wait for their commit.
+const UNSAFE_BYTES_MAX: u64 = 32 << 20;
+
+/// How often progress is told.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Who is told what happens.
+pub trait Observer {
+    /// Something that an operator should know.
+    fn notice(&mut self, notice: &wit::Notice);
+
+    /// How far the reader is. Told now and then, to those who want it.
+    fn progress(&mut self, progress: &Progress);
+
+    /// Whether progress is wanted: it costs a little to find out.
+    fn wants_progress(&self) -> bool;
+}
+
+/// How far a reader is.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// Messages and bytes written.
+    pub written: Written,
+    /// The shards known.
+    pub shards: Vec<wit::ShardStatus>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Why it ended.
+    pub outcome: wit::Outcome,
+    /// What was done.
+    pub totals: wit::Totals,
+    /// What was written and is safe.
+    pub written: Written,
+    /// Every shard known.
+    pub shards: Vec<wit::ShardStatus>,
+}
+
+/// Why a run did not come to an end of its own.
+#[derive(Debug)]
+pub enum Error {
+    /// The component failed.
+    Component(component::Error),
+    /// The destination failed.
+    Destination(destination::Error),
+}
+
+/// What a driver needs to know of time.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// A clock that begins here.
+    pub fn start() -> Clock {
+        Clock(Instant::now())
+    }
+
+    /// Milliseconds since it began.
+    pub fn now(self) -> u64 {
+        self.0.elapsed().as_millis() as u64
+    }
+
+    fn at(self, instant: u64) -> tokio::time::Instant {
+        tokio::time::Instant::from_std(self.0 + Duration::from_millis(instant))
+    }
+}
+
+/// Drives `reader` to its end, or until `interrupt` comes, and leaves everything safe that was taken.
+pub async fn drive<T: Transport>(
+    mut reader: Reader,
+    transport: Arc<T>,
+    destination: &mut dyn Destination,
+    observer: &mut dyn Observer,
+    clock: Clock,
+    interrupt: impl Future<Output = ()>,
+) -> Result<Summary, Error> {
+    let mut flight = Flight::new(transport, clock);
+    let mut ledger = Ledger::new(reader.revision()?);
+    let mut interrupt = std::pin::pin!(interrupt);
+    let mut interrupted = false;
+    let mut told = Instant::now();
+
+    let outcome = loop {
+        let wait = match reader.poll()? {
+            Action::Send(request) => {
+                flight.launch(request);
+                continue;
+            }
+            Action::Deliver(batch) => {
+                ledger.take(&mut reader, batch, destination, clock)?;
+                ledger.commit_if_due(&mut reader, destination)?;
+                tell(&mut reader, observer, &ledger, &mut told)?;
+                continue;
+            }
+            Action::Notice(notice) => {
+                observer.notice(&notice);
+                continue;
+            }
+            Action::Finish(outcome) => break outcome,
+            Action::Wait(wait) => wait,
+        };
+        // With nothing on its way there is time to make safe what was taken.
+        if wait.reason != wit::WaitReason::Response {
+            ledger.commit(&mut reader, destination)?;
+        }
+        let until = [wait.until.map(|until| clock.at(until)), ledger.due()].into_iter().flatten().min();
+        tokio::select! {
+            answer = flight.landed() => {
+                tell_answer(&mut reader, answer, clock)?;
+                while let Ok(answer) = flight.answers.try_recv() {
+                    tell_answer(&mut reader, answer, clock)?;
+                }
+            }
+            () = sleep_until(until) => {
+                reader.handle_timeout(clock.now())?;
+            }
+            () = &mut interrupt, if !interrupted => {
+                interrupted = true;
+                reader.stop(clock.now())?;
+            }
+        }
+        ledger.watch(&mut reader)?;
+        ledger.commit_if_due(&mut reader, destination)?;
+        tell(&mut reader, observer, &ledger, &mut told)?;
+    };
+    ledger.watch(&mut reader)?;
+    ledger.commit(&mut reader, destination)?;
+    Ok(Summary { outcome, totals: reader.totals()?, written: ledger.written, shards: reader.shards()? })
+}
+
+fn tell(
+    reader: &mut Reader,
+    observer: &mut dyn Observer,
+    ledger: &Ledger,
+    told: &mut Instant,
+) -> Result<(), component::Error> {
+    if observer.wants_progress() && told.elapsed() >= PROGRESS_INTERVAL {
+        *told = Instant::now();
+        observer.progress(&Progress { written: ledger.written, shards: reader.shards()? });
+    }
+    Ok(())
+}
+
+fn tell_answer(reader: &mut Reader, answer: Answer, clock: Clock) -> Result<(), component::Error> {
+    match answer.result {
+        Ok(response) => reader.handle_response(answer.id, &response, clock.now()),
+        Err(failure) => reader.handle_failure(answer.id, &failure, clock.now()),
+    }
+}
+
+async fn sleep_until(until: Option<tokio::time::Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What is taken and not yet safe.
+struct Ledger {
+    written: Written,
+    /// Bytes taken since the last commit.
+    unsafe_bytes: u64,
+    /// Since when there is something to commit.
+    since: Option<Instant>,
+    /// The checkpoint that is kept, by its revision.
+    kept: u64,
+}
+
+impl Ledger {
+    fn new(revision: u64) -> Ledger {
+        Ledger { written: Written::default(), unsafe_bytes: 0, since: None, kept: revision }
+    }
+
+    /// Hands a batch to the destination, and tells the reader.
+    fn take(
+        &mut self,
+        reader: &mut Reader,
+        handle: BatchHandle,
+        destination: &mut dyn Destination,
+        clock: Clock,
+    ) -> Result<(), Error> {
+        let mut batch = reader.batch(&handle)?;
+        let id = batch.id;
+        let written = destination.write(&mut batch).map_err(Error::Destination)?;
+        reader.release(handle)?;
+        reader.handle_delivered(id, clock.now())?;
+        self.written.messages += written.messages;
+        self.written.bytes += written.bytes;
+        self.written.fallbacks += written.fallbacks;
+        self.written.new += written.new;
+        self.unsafe_bytes += written.bytes;
+        self.since.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    /// Sees whether the checkpoint moved, which it does without messages too.
+    fn watch(&mut self, reader: &mut Reader) -> Result<(), component::Error> {
+        if reader.revision()? != self.kept {
+            self.since.get_or_insert_with(Instant::now);
+        }
+        Ok(())
+    }
+
+    fn due(&self) -> Option<tokio::time::Instant> {
+        self.since.map(|since| tokio::time::Instant::from_std(since + UNSAFE_TIME_MAX))
+    }
+
+    fn commit_if_due(&mut self, reader: &mut Reader, destination: &mut dyn Destination) -> Result<(), Error> {
+        let late = self.since.is_some_and(|since| since.elapsed() >= UNSAFE_TIME_MAX);
+        if late || self.unsafe_bytes >= UNSAFE_BYTES_MAX {
+            self.commit(reader, destination)?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, reader: &mut Reader, destination: &mut dyn Destination) -> Result<(), Error> {
+        if self.since.take().is_some() {
+            self.kept = reader.revision()?;
+            destination.commit(&reader.checkpoint()?).map_err(Error::Destination)?;
+            self.unsafe_bytes = 0;
+        }
+        Ok(())
+    }
+}
+
+/// Requests on their way.
+struct Flight<T> {
+    transport: Arc<T>,
+    clock: Clock,
+    landing: mpsc::UnboundedSender<Answer>,
+    answers: UnboundedReceiver<Answer>,
+}
+
+struct Answer {
+    id: u64,
+    result: Result<wit::Response, wit::Failure>,
+}
+
+impl<T: Transport> Flight<T> {
+    fn new(transport: Arc<T>, clock: Clock) -> Flight<T> {
+        // The reader bounds the requests that are out, and with them what may wait here.
+        let (landing, answers) = mpsc::unbounded_channel();
+        Flight { transport, clock, landing, answers }
+    }
+
+    fn launch(&self, request: wit::Request) {
+        let (transport, landing) = (self.transport.clone(), self.landing.clone());
+        let timeout = Duration::from_millis(request.deadline.saturating_sub(self.clock.now()));
+        tracing::trace!(id = request.id, target = %request.target, shard = request.shard, "sending");
+        tokio::spawn(async move {
+            let body = match request.body {
+                wit::Body::Json(text) => transport::Body::Json(text),
+                wit::Body::Cbor(bytes) => transport::Body::Cbor(bytes),
+            };
+            let asked = transport::Request { target: request.target, body, timeout };
+            let result = match transport.send(asked).await {
+                Ok(response) => Ok(lift(response)),
+                Err(transport::Failure::Transient(why)) => Err(wit::Failure::Transient(why)),
+                Err(transport::Failure::Permanent(why)) => Err(wit::Failure::Permanent(why)),
+            };
+            // Nobody listens any more once the run has ended.
+            let _ = landing.send(Answer { id: request.id, result });
+        });
+    }
+
+    async fn landed(&mut self) -> Answer {
+        match self.answers.recv().await {
+            Some(answer) => answer,
+            // It holds a sender itself, so the channel does not close.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn lift(response: transport::Response) -> wit::Response {
+    let transport::Response { status, body, trace, date } = response;
+    let body = match body {
+        transport::Body::Json(text) => wit::Body::Json(text),
+        transport::Body::Cbor(bytes) => wit::Body::Cbor(bytes),
+    };
+    wit::Response { status, body, trace, date }
+}
+
+impl destination::Batch for component::Batch<'_> {
+    fn shard(&self) -> &str {
+        &self.shard
+    }
+
+    fn count(&self) -> u32 {
+        self.count
+    }
+
+    fn lines(&mut self, skip: u32, size: u32) -> Result<destination::Lines, destination::BatchError> {
+        let wit::Lines { text, count, fallbacks } = component::Batch::lines(self, skip, size)?;
+        Ok(destination::Lines { text, count, fallbacks })
+    }
+
+    fn messages(&mut self, skip: u32, take: u32) -> Result<Vec<destination::Message>, destination::BatchError> {
+        let messages = component::Batch::messages(self, skip, take)?;
+        let lift = |message: wit::Message| destination::Message {
+            id: message.id,
+            sequence: message.sequence,
+            subsequence: message.subsequence,
+            partition_key: message.partition_key,
+            arrived: message.arrived,
+            data: message.data,
+        };
+        Ok(messages.into_iter().map(lift).collect())
+    }
+}
+
+impl From<component::Error> for Error {
+    fn from(error: component::Error) -> Error {
+        Error::Component(error)
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Error::Component(error) => error.fmt(f),
+            Error::Destination(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,199 @@
+//! Everything that ends the program before its time, in words, and the exit codes.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::component::wit;
+use crate::{component, destination, drive, plan, state, transport};
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: it reached its end, or whoever read its output has gone.
+    Reached,
+    /// 1: it failed. What was made safe stays safe.
+    Failed,
+    /// 2: it was asked wrongly: a flag, a setting or a saved state. Nothing was read.
+    Asked,
+    /// 3: it reached its end, but records had left the stream unread.
+    Gap,
+    /// 130: it was interrupted, after what was under way had been made safe.
+    Interrupted,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(match exit {
+            Exit::Reached => 0,
+            Exit::Failed => 1,
+            Exit::Asked => 2,
+            Exit::Gap => 3,
+            Exit::Interrupted => 130,
+        })
+    }
+}
+
+/// Why the program could not do what it was asked.
+#[derive(Debug)]
+pub enum Error {
+    /// What was asked cannot be meant.
+    Plan(plan::Error),
+    /// Kinesis cannot be asked.
+    Transport(transport::Error),
+    /// Messages or checkpoint cannot be kept.
+    Destination(destination::Error),
+    /// The component failed.
+    Component(component::Error),
+    /// Kinesis, or the way to it, ended the run.
+    Service(wit::ServiceError),
+    /// The outcome cannot be written.
+    Report {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The operating system does not give what is needed to run.
+    System(std::io::Error),
+}
+
+impl Error {
+    /// How the program ends with it.
+    pub fn exit(&self) -> Exit {
+        let asked = match self {
+            Error::Plan(error) => error.asked_wrongly(),
+            Error::Transport(error) => error.asked_wrongly(),
+            Error::Destination(destination::Error::ClosedPipe) => return Exit::Reached,
+            Error::Destination(error) => error.asked_wrongly(),
+            Error::Component(error) => error.asked_wrongly(),
+            Error::Service(error) => matches!(error.cause, wit::Cause::Recreated(_)),
+            Error::Report { .. } | Error::System(_) => false,
+        };
+        if asked { Exit::Asked } else { Exit::Failed }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Plan(error) => error.hint(),
+            Error::Transport(error) => error.hint(),
+            Error::Destination(error) => error.hint(),
+            Error::Component(error) => error.hint(),
+            Error::Service(error) => service_hint(error),
+            Error::Report { error, .. } => state::io_hint(error).map(str::to_owned),
+            Error::System(_) => None,
+        }
+    }
+}
+
+fn service_hint(error: &wit::ServiceError) -> Option<String> {
+    match &error.cause {
+        wit::Cause::Rejected(rejection) => rejection.hint.clone(),
+        wit::Cause::Failure(_) | wit::Cause::Timeout => {
+            Some("look at the network, the region and --endpoint-url; run again to go on from here".to_owned())
+        }
+        wit::Cause::Recreated(_) => {
+            Some("the stream was deleted and made again: read it into another --to or --state".to_owned())
+        }
+        wit::Cause::Unintelligible(_) => Some("look whether the endpoint is a Kinesis".to_owned()),
+    }
+}
+
+/// A request that did not succeed, in words.
+pub struct InWords<'a>(pub &'a wit::ServiceError);
+
+impl fmt::Display for InWords<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wit::ServiceError { operation, shard, cause, attempts } = self.0;
+        let operation = match operation {
+            wit::Operation::DescribeStreamSummary => "DescribeStreamSummary",
+            wit::Operation::ListShards => "ListShards",
+            wit::Operation::GetShardIterator => "GetShardIterator",
+            wit::Operation::GetRecords => "GetRecords",
+        };
+        if let wit::Cause::Recreated(stream) = cause {
+            return write!(f, "the checkpoint is of another stream of this name: {stream}");
+        }
+        f.write_str(operation)?;
+        if let Some(shard) = shard {
+            write!(f, " of {shard}")?;
+        }
+        match cause {
+            wit::Cause::Rejected(wit::Rejection { status: _, code, message, trace, hint: _ }) => {
+                write!(f, " was refused: {code}")?;
+                if !message.is_empty() {
+                    write!(f, ": {message}")?;
+                }
+                if let Some(trace) = trace {
+                    write!(f, " (request {trace})")?;
+                }
+            }
+            wit::Cause::Unintelligible(why) => write!(f, " has an answer that cannot be understood: {why}")?,
+            wit::Cause::Failure(wit::Failure::Transient(why) | wit::Failure::Permanent(why)) => {
+                write!(f, " has no answer: {why}")?;
+            }
+            wit::Cause::Timeout => f.write_str(" has no answer in time")?,
+            wit::Cause::Recreated(_) => {}
+        }
+        if *attempts > 1 {
+            write!(f, ", after {attempts} tries")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Plan(error) => error.fmt(f),
+            Error::Transport(error) => error.fmt(f),
+            Error::Destination(error) => error.fmt(f),
+            Error::Component(error) => error.fmt(f),
+            Error::Service(error) => InWords(error).fmt(f),
+            Error::Report { path, error } => write!(f, "cannot write the report: {}: {error}", path.display()),
+            Error::System(error) => write!(f, "cannot run here: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<plan::Error> for Error {
+    fn from(error: plan::Error) -> Error {
+        Error::Plan(error)
+    }
+}
+
+impl From<transport::Error> for Error {
+    fn from(error: transport::Error) -> Error {
+        Error::Transport(error)
+    }
+}
+
+impl From<destination::Error> for Error {
+    fn from(error: destination::Error) -> Error {
+        Error::Destination(error)
+    }
+}
+
+impl From<state::Error> for Error {
+    fn from(error: state::Error) -> Error {
+        Error::Destination(error.into())
+    }
+}
+
+impl From<component::Error> for Error {
+    fn from(error: component::Error) -> Error {
+        Error::Component(error)
+    }
+}
+
+impl From<drive::Error> for Error {
+    fn from(error: drive::Error) -> Error {
+        match error {
+            drive::Error::Component(error) => Error::Component(error),
+            drive::Error::Destination(error) => Error::Destination(error),
+        }
+    }
+}

@@ -1,0 +1,446 @@
+//! What to do: flags and environment, checked and made definite, once.
+//!
+//! Nothing past this file reads a flag or the environment; only aws-config, which is told here what the
+//! flags say, looks for the rest where every AWS tool does.
+
+mod stream;
+mod time;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::args::{self, Args, Command};
+use crate::transport::Settings;
+
+pub use crate::args::{MessageId, Payload};
+pub use stream::Source;
+
+/// One of the things that the program does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// Read a stream.
+    Read(Box<Plan>),
+    /// List the shards of a stream.
+    Shards(Box<ShardsPlan>),
+    /// Show what a database holds.
+    Show(ShowPlan),
+}
+
+/// How to read a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The stream.
+    pub source: Source,
+    /// Where the first run begins.
+    pub start: Start,
+    /// When to stop.
+    pub until: Until,
+    /// Bounds on the work.
+    pub limits: Limits,
+    /// How data appears.
+    pub payload: Payload,
+    /// How identifiers are made.
+    pub message_id: MessageId,
+    /// Where messages go.
+    pub destination: Destination,
+    /// Where the checkpoint is kept.
+    pub state: StateAt,
+    /// How to reach the stream.
+    pub aws: Settings,
+    /// Where to write the outcome.
+    pub report: Option<PathBuf>,
+}
+
+/// How to list the shards of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardsPlan {
+    /// The stream.
+    pub source: Source,
+    /// Where its messages go.
+    pub destination: Destination,
+    /// Where its checkpoint is kept.
+    pub state: StateAt,
+    /// How to reach the stream.
+    pub aws: Settings,
+}
+
+/// What to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShowPlan {
+    /// The database's file.
+    pub database: PathBuf,
+}
+
+/// Where the first run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The oldest record.
+    TrimHorizon,
+    /// What arrives from now on; the present time, in milliseconds since the Unix epoch.
+    Latest(u64),
+    /// The first record at or after this time, in milliseconds since the Unix epoch.
+    At(u64),
+}
+
+/// When to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// When no shard is further behind than this.
+    CaughtUp(Duration),
+    /// When every shard is delivered up to this time of arrival, in milliseconds since the Unix epoch.
+    Time(u64),
+    /// When told to.
+    Stopped,
+}
+
+/// Bounds on the work. What is `None` here is the reader's own default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Messages after which to stop. None: no bound.
+    pub max_messages: Option<u64>,
+    /// Records to ask for at a time.
+    pub page_records: Option<u32>,
+    /// Percent of the service's limits to use, 1 to 100. None: no pace is kept.
+    pub pace: Option<u8>,
+}
+
+/// Where messages go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// A table in this database.
+    Sqlite(PathBuf),
+    /// Lines in this file.
+    Ndjson(PathBuf),
+    /// Lines on stdout.
+    Stdout,
+}
+
+/// Where the checkpoint is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateAt {
+    /// In the database, with the messages.
+    Destination,
+    /// In this file.
+    File(PathBuf),
+    /// Nowhere: every run begins anew.
+    Nowhere,
+}
+
+/// What the plan takes from around the program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Environment {
+    /// The present time, in milliseconds since the Unix epoch.
+    pub now_ms: u64,
+    /// `AWS_CA_BUNDLE`.
+    pub ca_bundle: Option<OsString>,
+}
+
+impl Environment {
+    /// Looks around.
+    pub fn read() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            now_ms: now.as_millis() as u64,
+            ca_bundle: std::env::var_os("AWS_CA_BUNDLE"),
+        }
+    }
+}
+
+impl Job {
+    /// Makes the flags definite.
+    pub fn new(args: Args, environment: &Environment) -> Result<Self, Error> {
+        match args.command {
+            Command::Read(read) => Plan::new(*read, environment).map(|plan| Self::Read(Box::new(plan))),
+            Command::Shards(shards) => {
+                let source = Source::parse(&shards.stream)?;
+                let (destination, state) = kept(&shards.kept, &source)?;
+                let aws = settings(shards.aws, &source, environment)?;
+                Ok(Self::Shards(Box::new(ShardsPlan { source, destination, state, aws })))
+            }
+            Command::Show(show) => {
+                // What `--to` takes is taken here too.
+                let database = match show.database.to_str().and_then(|path| path.strip_prefix("sqlite:")) {
+                    Some(path) => PathBuf::from(path),
+                    None => show.database,
+                };
+                Ok(Self::Show(ShowPlan { database }))
+            }
+        }
+    }
+}
+
+impl Plan {
+    fn new(read: args::Read, environment: &Environment) -> Result<Self, Error> {
+        let now_ms = environment.now_ms;
+        let source = Source::parse(&read.stream)?;
+        let start = start(&read.from, now_ms)?;
+        let until = until(&read, now_ms)?;
+        if let Until::Time(end) = until {
+            let begins = match start {
+                Start::TrimHorizon => 0,
+                Start::Latest(time) | Start::At(time) => time,
+            };
+            if end <= begins {
+                return Err(Error::EndsBeforeItBegins { from: read.from, until: read.until });
+            }
+        }
+        let (destination, state) = kept(&read.kept, &source)?;
+        let aws = settings(read.aws, &source, environment)?;
+        Ok(Self {
+            source,
+            start,
+            until,
+            limits: Limits {
+                max_messages: read.max_messages,
+                page_records: read.page_records,
+                pace: pace(&read.pace)?,
+            },
+            payload: read.payload,
+            message_id: read.message_id,
+            destination,
+            state,
+            aws,
+            report: read.report,
+        })
+    }
+}
+
+fn start(text: &str, now_ms: u64) -> Result<Start, Error> {
+    match word(text).as_str() {
+        "trim-horizon" => Ok(Start::TrimHorizon),
+        "latest" => Ok(Start::Latest(now_ms)),
+        _ => {
+            let bad = |why| Error::BadTime { flag: "--from", text: text.to_owned(), why };
+            let point = time::point(text).unwrap_or_else(|| time::ago(text)).map_err(bad)?;
+            let at = point.resolve(now_ms).map_err(bad)?;
+            if at > now_ms {
+                return Err(Error::FromTheFuture(text.to_owned()));
+            }
+            Ok(Start::At(at))
+        }
+    }
+}
+
+fn until(read: &args::Read, now_ms: u64) -> Result<Until, Error> {
+    let text = if read.follow { "forever" } else { read.until.as_str() };
+    let until = match word(text).as_str() {
+        "caught-up" => Until::CaughtUp(match &read.behind {
+            None => Duration::ZERO,
+            Some(behind) => time::duration(behind)
+                .map_err(|why| Error::BadTime { flag: "--behind", text: behind.clone(), why })?,
+        }),
+        "forever" => Until::Stopped,
+        // A plain duration could mean that long ago as well as for that long.
+        _ => {
+            let bad = |why| Error::BadTime { flag: "--until", text: text.to_owned(), why };
+            let point = match time::point(text) {
+                Some(point) => point,
+                None if text.trim_end().ends_with("ago") => time::ago(text),
+                None => Err("it is no word and no time".to_owned()),
+            };
+            Until::Time(point.and_then(|point| point.resolve(now_ms)).map_err(bad)?)
+        }
+    };
+    if read.behind.is_some() && !matches!(until, Until::CaughtUp(_)) {
+        return Err(Error::BehindWhat(text.to_owned()));
+    }
+    Ok(until)
+}
+
+fn pace(text: &str) -> Result<Option<u8>, Error> {
+    if word(text) == "off" {
+        return Ok(None);
+    }
+    let number = text.trim();
+    let number = number.strip_suffix('%').unwrap_or(number);
+    match number.parse() {
+        Ok(percent @ 1..=100) => Ok(Some(percent)),
+        _ => Err(Error::BadPace(text.to_owned())),
+    }
+}
+
+fn kept(kept: &args::Kept, source: &Source) -> Result<(Destination, StateAt), Error> {
+    let destination = destination(kept.to.as_deref(), source)?;
+    let state = match (kept.state.as_deref(), &destination) {
+        (Some(text), _) => match text.split_once(':') {
+            Some(("file", path)) if !path.is_empty() => StateAt::File(path.into()),
+            _ => return Err(Error::BadState(text.to_owned())),
+        },
+        (None, Destination::Sqlite(_)) => StateAt::Destination,
+        (None, Destination::Ndjson(path)) => {
+            let mut path = path.clone().into_os_string();
+            path.push(".state");
+            StateAt::File(path.into())
+        }
+        (None, Destination::Stdout) => StateAt::Nowhere,
+    };
+    if let (Destination::Sqlite(to) | Destination::Ndjson(to), StateAt::File(state)) = (&destination, &state)
+        && to == state
+    {
+        return Err(Error::SameFile(to.clone()));
+    }
+    Ok((destination, state))
+}
+
+fn destination(text: Option<&str>, source: &Source) -> Result<Destination, Error> {
+    let text = text.unwrap_or("sqlite");
+    let (kind, path) = text.split_once(':').unwrap_or((text, ""));
+    let path = |ending| match path {
+        "" => PathBuf::from(format!("{}.{ending}", source.stream())),
+        path => Path::new(path).to_owned(),
+    };
+    match kind {
+        "sqlite" if text == "sqlite:-" => Err(Error::BadDestination(text.to_owned())),
+        "sqlite" => Ok(Destination::Sqlite(path("db"))),
+        "ndjson" if text == "ndjson:-" => Ok(Destination::Stdout),
+        "ndjson" => Ok(Destination::Ndjson(path("ndjson"))),
+        _ => Err(Error::BadDestination(text.to_owned())),
+    }
+}
+
+fn settings(aws: args::Aws, source: &Source, environment: &Environment) -> Result<Settings, Error> {
+    let region = match (aws.region, source.region()) {
+        (Some(region), Some(in_arn)) if region != in_arn => {
+            return Err(Error::OtherRegion { region, in_arn: in_arn.to_owned() });
+        }
+        (Some(region), _) => Some(region),
+        (None, in_arn) => in_arn.map(str::to_owned),
+    };
+    if let Some(role) = &aws.role_arn
+        && !(role.starts_with("arn:") && role.contains(":iam::") && role.contains(":role/"))
+    {
+        return Err(Error::BadRole(role.clone()));
+    }
+    Ok(Settings {
+        region,
+        profile: aws.profile,
+        role_arn: aws.role_arn,
+        endpoint_url: aws.endpoint_url,
+        ca_bundle: environment.ca_bundle.clone().filter(|path| !path.is_empty()).map(PathBuf::from),
+    })
+}
+
+/// A word as it is known: AWS writes TRIM_HORIZON.
+fn word(text: &str) -> String {
+    text.trim().to_ascii_lowercase().replace('_', "-")
+}
+
+/// What was asked wrongly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// Not the name of a stream.
+    BadStream(String),
+    /// Not the ARN of a stream, and why.
+    BadArn {
+        /// The ARN as given.
+        arn: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Not a time or a length of time, and why.
+    BadTime {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A start that is not yet.
+    FromTheFuture(String),
+    /// A range that is empty.
+    EndsBeforeItBegins {
+        /// The start as given.
+        from: String,
+        /// The end as given.
+        until: String,
+    },
+    /// `--behind` with an end that is not `caught-up`.
+    BehindWhat(String),
+    /// Not a share.
+    BadPace(String),
+    /// Not a destination.
+    BadDestination(String),
+    /// Not a place for a checkpoint.
+    BadState(String),
+    /// Messages and checkpoint in one file.
+    SameFile(PathBuf),
+    /// A flag that contradicts the ARN.
+    OtherRegion {
+        /// The region of the flag.
+        region: String,
+        /// The region of the ARN.
+        in_arn: String,
+    },
+    /// Not the ARN of a role.
+    BadRole(String),
+}
+
+impl Error {
+    /// Always: a plan is made of flags alone.
+    pub fn asked_wrongly(&self) -> bool {
+        true
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::BadStream(_) => "a name has 1 to 128 of a-z, A-Z, 0-9, `_`, `.` and `-`",
+            Self::BadArn { .. } => "it looks like arn:aws:kinesis:us-east-1:123456789012:stream/orders",
+            Self::BadTime { flag: "--behind", .. } => "write 90s, 15m, 1h30m or PT1H",
+            Self::BadTime { flag: "--until", .. } => {
+                "write caught-up, forever, 2025-11-23T12:00:00Z, 2025-11-23, Unix seconds, or `1h ago`"
+            }
+            Self::BadTime { .. } => {
+                "write trim-horizon, latest, 2025-11-23T12:00:00Z, 2025-11-23, Unix seconds, or a duration ago, as in 90s, 1h30m or 2d"
+            }
+            Self::FromTheFuture(_) => "use latest for what arrives from now on",
+            Self::EndsBeforeItBegins { .. } => "give an --until that is later than --from",
+            Self::BehindWhat(_) => "--behind says what counts as caught up; leave it out, or use --until caught-up",
+            Self::BadPace(_) => "write a percentage from 1% to 100%, or off",
+            Self::BadDestination(text) => {
+                return Some(match text.rsplit_once('.').map(|(_, ending)| ending) {
+                    Some("db" | "sqlite" | "sqlite3") if !text.contains(':') => format!("write sqlite:{text}"),
+                    Some("ndjson" | "jsonl" | "json") if !text.contains(':') => format!("write ndjson:{text}"),
+                    _ => "write sqlite:PATH, ndjson:PATH, or ndjson:- for stdout".to_owned(),
+                });
+            }
+            Self::BadState(_) => "write file:PATH",
+            Self::SameFile(_) => "give the state a path of its own",
+            Self::OtherRegion { .. } => "leave out --region",
+            Self::BadRole(_) => "it looks like arn:aws:iam::123456789012:role/reader",
+        };
+        Some(hint.to_owned())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadStream(text) => write!(f, "not the name of a stream: {text}"),
+            Self::BadArn { arn, why } => write!(f, "not the ARN of a stream: {arn} ({why})"),
+            Self::BadTime { flag: "--behind", text, why } => write!(f, "not a duration for --behind: {text} ({why})"),
+            Self::BadTime { flag, text, why } => write!(f, "not a time for {flag}: {text} ({why})"),
+            Self::FromTheFuture(text) => write!(f, "--from is in the future: {text}"),
+            Self::EndsBeforeItBegins { from, until } => {
+                write!(f, "--until is not after --from: {until} (--from is {from})")
+            }
+            Self::BehindWhat(until) => write!(f, "--behind has no meaning with this end: {until}"),
+            Self::BadPace(text) => write!(f, "not a pace: {text}"),
+            Self::BadDestination(text) => write!(f, "not a destination for --to: {text}"),
+            Self::BadState(text) => write!(f, "not a place for --state: {text}"),
+            Self::SameFile(path) => write!(f, "--to and --state are one file: {}", path.display()),
+            Self::OtherRegion { region, in_arn } => {
+                write!(f, "--region is not that of the ARN: {region} (the ARN's is {in_arn})")
+            }
+            Self::BadRole(text) => write!(f, "not the ARN of a role: {text}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests;

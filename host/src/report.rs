@@ -1,0 +1,200 @@
+//! Words to the operator: progress on a terminal, warnings, the last line, and the outcome as JSON.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::component::wit;
+use crate::drive::{Observer, Progress, Summary};
+use crate::error::{Error, Exit, InWords};
+
+/// Tells on stderr what happens, and keeps what the report needs.
+pub struct Console {
+    bar: Option<ProgressBar>,
+    started: Instant,
+    /// Shards of which records had left the stream unread, with the last message delivered before.
+    gaps: Vec<(String, Option<String>)>,
+}
+
+impl Console {
+    /// With a bar if stderr is a terminal.
+    pub fn new(stream: &str) -> Console {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(0);
+            let template = "{spinner} {prefix} [{bar:20}] {pos}/{len} shards  {msg}";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar.set_prefix(stream.to_owned());
+            bar
+        });
+        Console { bar, started: Instant::now(), gaps: Vec::new() }
+    }
+
+    /// How a run that came to an end ends the program.
+    pub fn exit(&self, outcome: &wit::Outcome) -> Exit {
+        match outcome {
+            wit::Outcome::Failed(_) => Exit::Failed,
+            wit::Outcome::Stopped => Exit::Interrupted,
+            wit::Outcome::Reached | wit::Outcome::Exhausted | wit::Outcome::Limited => {
+                if self.gaps.is_empty() { Exit::Reached } else { Exit::Gap }
+            }
+        }
+    }
+
+    /// The last line.
+    pub fn sum_up(&self, stream: &str, to: &str, summary: &Summary) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        let Summary { outcome, totals, written, shards } = summary;
+        let why = match outcome {
+            wit::Outcome::Reached => "caught up",
+            wit::Outcome::Exhausted => "every shard is closed and read to its end",
+            wit::Outcome::Limited => "as many as were asked for",
+            wit::Outcome::Stopped => "interrupted",
+            wit::Outcome::Failed(_) => "failed",
+        };
+        eprintln!(
+            "read {} messages ({}) of {stream} from {} {} into {to} in {:.1} s: {why}",
+            HumanCount(totals.messages),
+            HumanBytes(totals.bytes),
+            shards.len(),
+            if shards.len() == 1 { "shard" } else { "shards" },
+            self.started.elapsed().as_secs_f64(),
+        );
+        if written.fallbacks > 0 {
+            self.warn(format_args!(
+                "{} messages could not be put as asked and stand as text or base64",
+                HumanCount(written.fallbacks)
+            ));
+        }
+    }
+
+    /// The outcome, as `--report` writes it.
+    pub fn outcome(&self, stream: &str, result: &Result<Summary, Error>) -> Value {
+        let gaps: Vec<Value> = self.gaps.iter().map(|(shard, after)| json!({"shard": shard, "after": after})).collect();
+        let duration_ms = self.started.elapsed().as_millis() as u64;
+        match result {
+            Ok(summary) => {
+                let Summary { outcome, totals, written, shards } = summary;
+                let mut states = BTreeMap::<&str, u32>::new();
+                for shard in shards {
+                    *states.entry(state_word(shard.state)).or_default() += 1;
+                }
+                json!({
+                    "stream": stream,
+                    "outcome": match outcome {
+                        wit::Outcome::Reached => "reached",
+                        wit::Outcome::Exhausted => "exhausted",
+                        wit::Outcome::Limited => "limited",
+                        wit::Outcome::Stopped => "stopped",
+                        wit::Outcome::Failed(_) => "failed",
+                    },
+                    "error": match outcome {
+                        wit::Outcome::Failed(error) => Some(InWords(error).to_string()),
+                        wit::Outcome::Reached
+                        | wit::Outcome::Exhausted
+                        | wit::Outcome::Limited
+                        | wit::Outcome::Stopped => None,
+                    },
+                    "messages": totals.messages,
+                    "new": written.new,
+                    "bytes": totals.bytes,
+                    "fallbacks": written.fallbacks,
+                    "requests": totals.requests,
+                    "throttled": totals.throttled,
+                    "retried": totals.retried,
+                    "pages": totals.pages,
+                    "empty_pages": totals.empty_pages,
+                    "gaps": gaps,
+                    "shards": {"known": shards.len(), "states": states},
+                    "duration_ms": duration_ms,
+                })
+            }
+            Err(error) => json!({
+                "stream": stream,
+                "outcome": "failed",
+                "error": error.to_string(),
+                "gaps": gaps,
+                "duration_ms": duration_ms,
+            }),
+        }
+    }
+
+    fn warn(&self, words: fmt::Arguments<'_>) {
+        self.say(format_args!("warning: {words}"));
+    }
+
+    fn say(&self, words: fmt::Arguments<'_>) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{words}")),
+            None => eprintln!("{words}"),
+        }
+    }
+}
+
+/// Writes the outcome to a file.
+pub fn write(path: &Path, outcome: &Value) -> Result<(), Error> {
+    std::fs::write(path, format!("{outcome:#}\n")).map_err(|error| Error::Report { path: path.to_owned(), error })
+}
+
+/// The word for a shard's state.
+pub fn state_word(state: wit::ShardState) -> &'static str {
+    match state {
+        wit::ShardState::Blocked => "blocked",
+        wit::ShardState::Seeking => "seeking",
+        wit::ShardState::Sought => "sought",
+        wit::ShardState::Ready => "ready",
+        wit::ShardState::Reading => "reading",
+        wit::ShardState::Delivering => "delivering",
+        wit::ShardState::Ending => "ending",
+        wit::ShardState::CaughtUp => "caught-up",
+        wit::ShardState::Drained => "drained",
+        wit::ShardState::Failed => "failed",
+    }
+}
+
+impl Observer for Console {
+    fn notice(&mut self, notice: &wit::Notice) {
+        match notice {
+            wit::Notice::Lost(wit::Lost { shard, after }) => {
+                let after = after.as_deref().unwrap_or("the beginning");
+                self.warn(format_args!(
+                    "records of {shard} have left the stream and may be unread: those that follow {after}"
+                ));
+                self.gaps.push((shard.clone(), after.to_owned().into()));
+            }
+            wit::Notice::Retry(error) => tracing::info!("trying again: {}", InWords(error)),
+            wit::Notice::Shard(shard) => {
+                tracing::info!(shard = %shard.shard, parents = ?shard.parents, "{}", state_word(shard.state));
+            }
+        }
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        let Some(bar) = &self.bar else { return };
+        let is_done = |shard: &&wit::ShardStatus| {
+            matches!(shard.state, wit::ShardState::CaughtUp | wit::ShardState::Drained)
+        };
+        bar.set_length(progress.shards.len() as u64);
+        bar.set_position(progress.shards.iter().filter(is_done).count() as u64);
+        let messages = progress.written.messages;
+        let rate = messages as f64 / self.started.elapsed().as_secs_f64().max(0.001);
+        let behind = progress.shards.iter().filter_map(|shard| shard.behind).max();
+        let lag = match behind {
+            Some(0) | None => String::new(),
+            Some(behind) => format!("  {} behind", HumanDuration(Duration::from_millis(behind))),
+        };
+        bar.set_message(format!("{} messages  {}/s{lag}", HumanCount(messages), HumanCount(rate as u64)));
+    }
+
+    fn wants_progress(&self) -> bool {
+        self.bar.is_some()
+    }
+}

@@ -1,0 +1,338 @@
+//! A state in a file: JSON that people can read, replaced whole.
+//!
+//! ```json
+//! {
+//!   "version": 1,
+//!   "checkpoint": { … as the reader made it … },
+//!   "output": {"path":"orders.ndjson","length":12345}
+//! }
+//! ```
+//!
+//! Each save writes a new file beside the old one, makes it durable, and renames it over the old
+//! one, so that there is a whole state at every moment. A file that does not parse is refused when
+//! it is opened, and so is never overwritten.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use super::lock::{Lock, LockError, beside, resolve, sync_directory};
+use super::{Error, Output, Saved, State};
+
+const VERSION: u64 = 1;
+
+/// A state is a few hundred bytes a shard; a file larger than this is something else.
+const SIZE_MAX: u64 = 256 << 20;
+
+/// A state in a file.
+#[derive(Debug)]
+pub struct FileState {
+    path: PathBuf,
+    saved: Option<Saved>,
+    _lock: Lock,
+}
+
+impl FileState {
+    /// Opens the state at `path`, and keeps others from it until it is dropped. The file need not
+    /// be there, its directory must.
+    pub fn open(path: &Path) -> Result<FileState, Error> {
+        let resolved = resolve(path).map_err(|error| misplaced(path, error))?;
+        if resolved.is_dir() {
+            return Err(Error::Path {
+                path: path.to_owned(),
+                why: "it is a directory",
+            });
+        }
+        let lock = Lock::take(&resolved, "").map_err(|error| match error {
+            LockError::Held { by } => Error::Held {
+                path: path.to_owned(),
+                by,
+            },
+            LockError::Io(error) => misplaced(path, error),
+        })?;
+        let saved = read(&resolved)?;
+        Ok(FileState {
+            path: resolved,
+            saved,
+            _lock: lock,
+        })
+    }
+
+    /// What the state at `path` holds, for one who only looks: nobody is kept from it.
+    pub fn peek(path: &Path) -> Result<Option<Saved>, Error> {
+        match resolve(path) {
+            Ok(path) => read(&path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(misplaced(path, error)),
+        }
+    }
+}
+
+impl State for FileState {
+    fn load(&mut self) -> Result<Option<Saved>, Error> {
+        Ok(self.saved.clone())
+    }
+
+    fn save(&mut self, saved: &Saved) -> Result<(), Error> {
+        let text = encode(&self.path, saved)?;
+        replace(&self.path, text.as_bytes()).map_err(|error| Error::Write {
+            path: self.path.clone(),
+            error,
+        })?;
+        self.saved = Some(saved.clone());
+        Ok(())
+    }
+}
+
+/// The file. `Head` is read first, so that a later version is told apart from damage.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    #[serde(rename = "version")]
+    _version: IgnoredAny,
+    checkpoint: Box<RawValue>,
+    output: Option<Output>,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    version: u64,
+}
+
+fn read(path: &Path) -> Result<Option<Saved>, Error> {
+    let failed = |error| Error::Read {
+        path: path.to_owned(),
+        error,
+    };
+    let damaged = |why: String| Error::Damaged {
+        path: path.to_owned(),
+        why,
+    };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(Error::Path {
+            path: path.to_owned(),
+            why: "it is not a file",
+        });
+    }
+    let mut bytes = Vec::new();
+    file.take(SIZE_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 > SIZE_MAX {
+        return Err(damaged("it is too large to be a state".to_owned()));
+    }
+    if bytes.is_empty() {
+        return Err(damaged("it is empty".to_owned()));
+    }
+    let head: Head = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+    if head.version != VERSION {
+        return Err(Error::Version {
+            path: path.to_owned(),
+            version: head.version,
+        });
+    }
+    let document: Document = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+    Ok(Some(Saved {
+        checkpoint: document.checkpoint.get().to_owned(),
+        output: document.output.map(|output| Output {
+            path: directory(path)
+                .join(output.path)
+                .to_string_lossy()
+                .into_owned(),
+            length: output.length,
+        }),
+    }))
+}
+
+/// An output that lies beside the state is named from there, so that both can be moved together.
+fn encode(path: &Path, saved: &Saved) -> Result<String, Error> {
+    let checkpoint = RawValue::from_string(saved.checkpoint.clone())
+        .map_err(|error| Error::Checkpoint(error.to_string()))?;
+    let mut text = format!("{{\n  \"version\": {VERSION},\n  \"checkpoint\": {checkpoint}");
+    if let Some(output) = &saved.output {
+        let near = Path::new(&output.path)
+            .strip_prefix(directory(path))
+            .ok()
+            .and_then(Path::to_str)
+            .unwrap_or(&output.path);
+        let output = Output {
+            path: near.to_owned(),
+            length: output.length,
+        };
+        let output = serde_json::to_string(&output)
+            .map_err(|error| Error::Checkpoint(error.to_string()))?;
+        text.push_str(",\n  \"output\": ");
+        text.push_str(&output);
+    }
+    text.push_str("\n}\n");
+    Ok(text)
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = beside(path, "", "new");
+    let written = File::create(&new).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    if let Err(error) = written.and_then(|()| fs::rename(&new, path)) {
+        let _ = fs::remove_file(&new);
+        return Err(error);
+    }
+    sync_directory(path)
+}
+
+fn directory(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+fn misplaced(path: &Path, error: io::Error) -> Error {
+    let path = path.to_owned();
+    match error.kind() {
+        io::ErrorKind::NotFound => Error::Path {
+            path,
+            why: "its directory does not exist",
+        },
+        io::ErrorKind::NotADirectory => Error::Path {
+            path,
+            why: "what should be its directory is a file",
+        },
+        io::ErrorKind::IsADirectory => Error::Path {
+            path,
+            why: "it is a directory",
+        },
+        _ => Error::Write { path, error },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn saved(checkpoint: &str) -> Saved {
+        Saved {
+            checkpoint: checkpoint.to_owned(),
+            output: None,
+        }
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded_to_the_letter() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        let text = r#"{"shards": {"a":"1e400", "b":-0.0, "c":123456789012345678901234567890}}"#;
+        let mut state = FileState::open(&path).unwrap();
+        assert_eq!(state.load().unwrap(), None);
+        state.save(&saved("{}")).unwrap();
+        state.save(&saved(text)).unwrap();
+        drop(state);
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            format!("{{\n  \"version\": 1,\n  \"checkpoint\": {text}\n}}\n")
+        );
+        assert_eq!(
+            FileState::open(&path).unwrap().load().unwrap(),
+            Some(saved(text))
+        );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_output_beside_the_state_moves_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+        fs::create_dir(&old).unwrap();
+        let old = fs::canonicalize(&old).unwrap();
+        let with = |path: PathBuf| Saved {
+            checkpoint: "{}".to_owned(),
+            output: Some(Output {
+                path: path.to_str().unwrap().to_owned(),
+                length: 5,
+            }),
+        };
+        let mut state = FileState::open(&old.join("s")).unwrap();
+        state.save(&with(old.join("out"))).unwrap();
+        drop(state);
+        fs::rename(&old, &new).unwrap();
+        let new = fs::canonicalize(&new).unwrap();
+        let mut state = FileState::open(&new.join("s")).unwrap();
+        assert_eq!(state.load().unwrap(), Some(with(new.join("out"))));
+        state.save(&with(PathBuf::from("/elsewhere/out"))).unwrap();
+        drop(state);
+        let mut state = FileState::open(&new.join("s")).unwrap();
+        assert_eq!(
+            state.load().unwrap(),
+            Some(with(PathBuf::from("/elsewhere/out")))
+        );
+    }
+
+    #[test]
+    fn what_is_no_state_is_refused_and_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        for (text, words) in [
+            ("", "damaged"),
+            ("{", "damaged"),
+            ("[]", "damaged"),
+            ("{\"version\":1}", "missing field `checkpoint`"),
+            ("{\"version\":1,\"checkpoint\":{}}trailing", "damaged"),
+            ("{\"version\":1,\"checkpoint\":{},\"checkpoint\":{}}", "duplicate"),
+            ("{\"version\":1,\"checkpoint\":{},\"extra\":1}", "unknown field `extra`"),
+            ("{\"version\":1,\"checkpoint\":{},\"output\":{\"path\":\"x\"}}", "length"),
+            ("{\"version\":2,\"checkpoints\":[]}", "unknown version"),
+            ("{\"version\":\"1\"}", "damaged"),
+            ("\u{0}\u{0}\u{0}\u{0}", "damaged"),
+        ] {
+            fs::write(&path, text).unwrap();
+            let error = FileState::open(&path).unwrap_err();
+            assert!(error.to_string().contains(words), "{text}: {error}");
+            assert!(error.asked_wrongly() && error.hint().is_some(), "{text}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn one_reader_holds_a_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        let first = FileState::open(&path).unwrap();
+        let error = FileState::open(&path).unwrap_err();
+        assert!(matches!(error, Error::Held { by: Some(by), .. } if by == std::process::id()));
+        drop(first);
+        FileState::open(&path).unwrap();
+    }
+
+    #[test]
+    fn paths_that_cannot_be_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
+        for (path, words) in [
+            ("none/state.json", "its directory does not exist"),
+            ("file/state.json", "is a file"),
+            ("", "directory"),
+        ] {
+            let error = FileState::open(&dir.path().join(path)).unwrap_err();
+            assert!(error.to_string().contains(words), "{path}: {error}");
+            assert!(error.asked_wrongly());
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_that_is_no_json_is_not_saved() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        let mut state = FileState::open(&path).unwrap();
+        state.save(&saved("{}")).unwrap();
+        let error = state.save(&saved("{\"a\":")).unwrap_err();
+        assert!(matches!(error, Error::Checkpoint(_)));
+        assert_eq!(state.load().unwrap(), Some(saved("{}")));
+    }
+}

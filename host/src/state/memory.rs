@@ -1,0 +1,59 @@
+//! A state that lives as long as the process: for programs that keep checkpoints by means of
+//! their own, and for tests.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Error, Saved, State};
+
+/// A state in memory. Clones share what is saved, so a program can keep one and give the other
+/// away.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryState {
+    saved: Arc<Mutex<Option<Saved>>>,
+}
+
+impl MemoryState {
+    /// A state that holds `saved`.
+    pub fn new(saved: Option<Saved>) -> Self {
+        MemoryState {
+            saved: Arc::new(Mutex::new(saved)),
+        }
+    }
+
+    /// What was saved last.
+    pub fn saved(&self) -> Option<Saved> {
+        self.saved
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl State for MemoryState {
+    fn load(&mut self) -> Result<Option<Saved>, Error> {
+        Ok(self.saved())
+    }
+
+    fn save(&mut self, saved: &Saved) -> Result<(), Error> {
+        *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(saved.clone());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_share_what_is_saved() {
+        let kept = MemoryState::default();
+        let mut given = kept.clone();
+        assert_eq!(given.load().unwrap(), None);
+        let saved = Saved {
+            checkpoint: "{}".to_owned(),
+            output: None,
+        };
+        given.save(&saved).unwrap();
+        assert_eq!(kept.saved(), Some(saved));
+    }
+}

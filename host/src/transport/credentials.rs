@@ -1,0 +1,303 @@
+//! In whose name requests are signed, and what the environment and the profile say of the endpoint.
+//!
+//! Both are found by aws-config, as every AWS tool finds them: environment, profile (keys, SSO, a process, a
+//! role), web identity, container, instance. Its requests go through our own HTTP client, so that there is one
+//! TLS stack. Where a profile is named by flag, keys in the environment do not count, as in the AWS command
+//! line. The instance is asked for credentials, never for the region: that would delay every machine that is
+//! no instance.
+
+use std::error::Error as _;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use aws_config::BehaviorVersion;
+use aws_config::ecs::EcsCredentialsProvider;
+use aws_config::environment::region::EnvironmentVariableRegionProvider;
+use aws_config::imds::client::error::ImdsError;
+use aws_config::imds::credentials::ImdsCredentialsProvider;
+use aws_config::meta::credentials::CredentialsProviderChain;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
+use aws_config::provider_config::ProviderConfig;
+use aws_config::sts::AssumeRoleProvider;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use aws_types::SdkConfig;
+use aws_types::origin::Origin;
+use aws_types::os_shim_internal::{Env, Fs};
+use aws_types::region::Region;
+use aws_types::service_config::ServiceConfigKey;
+use bytes::Bytes;
+use http_body_util::Full;
+use tokio::sync::Mutex;
+
+use super::endpoint::{Endpoint, Known};
+use super::http::{Http, causes, words};
+use super::{Error, Failure, Settings};
+
+/// Credentials, kept until they near their end. One fetch at a time: who comes meanwhile waits for it.
+pub(super) struct Credentials {
+    provider: SharedCredentialsProvider,
+    kept: Mutex<Option<Kept>>,
+}
+
+struct Kept {
+    credentials: aws_credential_types::Credentials,
+    fetched: Instant,
+}
+
+/// Instances and containers have new credentials this long before the old ones end.
+const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
+
+/// Credentials that are near their end when they come are not asked for again before this has passed.
+const RENEW_PAUSE: Duration = Duration::from_secs(30);
+
+impl Credentials {
+    pub(super) fn new(provider: impl ProvideCredentials + 'static) -> Self {
+        Self {
+            provider: SharedCredentialsProvider::new(provider),
+            kept: Mutex::new(None),
+        }
+    }
+
+    /// Credentials to sign with.
+    pub(super) async fn current(&self) -> Result<aws_credential_types::Credentials, Error> {
+        let mut kept = self.kept.lock().await;
+        let Some(old) = kept.as_mut() else {
+            return self.fetch(&mut kept).await;
+        };
+        let left = match old.credentials.expiry() {
+            Some(expiry) => expiry.duration_since(SystemTime::now()).unwrap_or_default(),
+            None => Duration::MAX,
+        };
+        if left > RENEW_BEFORE || (!left.is_zero() && old.fetched.elapsed() < RENEW_PAUSE) {
+            return Ok(old.credentials.clone());
+        }
+        let still_good = old.credentials.clone();
+        old.fetched = Instant::now();
+        match self.fetch(&mut kept).await {
+            Err(_) if !left.is_zero() => Ok(still_good),
+            result => result,
+        }
+    }
+
+    /// Other credentials than the given ones, which the service does not take. None: there are no others.
+    pub(super) async fn replace(
+        &self,
+        refused: &aws_credential_types::Credentials,
+    ) -> Result<Option<aws_credential_types::Credentials>, Error> {
+        let mut kept = self.kept.lock().await;
+        if let Some(kept) = kept.as_ref().filter(|kept| !same(&kept.credentials, refused)) {
+            return Ok(Some(kept.credentials.clone()));
+        }
+        let fresh = self.fetch(&mut kept).await?;
+        Ok((!same(&fresh, refused)).then_some(fresh))
+    }
+
+    async fn fetch(&self, kept: &mut Option<Kept>) -> Result<aws_credential_types::Credentials, Error> {
+        let credentials = self.provider.provide_credentials().await.map_err(|error| {
+            // Its own words say only that there is an error.
+            let why = words(error.source().unwrap_or(&error));
+            match error {
+                CredentialsError::CredentialsNotLoaded(_) => Error::NoCredentials,
+                _ if is_no_instance(&error) => Error::NoCredentials,
+                CredentialsError::InvalidConfiguration(_) => Error::Credentials { why, transient: false },
+                _ => Error::Credentials { why, transient: true },
+            }
+        })?;
+        *kept = Some(Kept {
+            credentials: credentials.clone(),
+            fetched: Instant::now(),
+        });
+        Ok(credentials)
+    }
+}
+
+/// Whether the last place to ask, the instance, does not give out even a token: there is no instance, or it
+/// keeps us out.
+fn is_no_instance(error: &(dyn std::error::Error + 'static)) -> bool {
+    causes(error).any(|cause| matches!(cause.downcast_ref(), Some(ImdsError::FailedToLoadToken(_))))
+}
+
+fn same(a: &aws_credential_types::Credentials, b: &aws_credential_types::Credentials) -> bool {
+    a.access_key_id() == b.access_key_id()
+        && a.secret_access_key() == b.secret_access_key()
+        && a.session_token() == b.session_token()
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(..)")
+    }
+}
+
+/// Finds endpoint and credentials. No credentials are fetched, and nothing is sent.
+pub(super) async fn find(settings: &Settings, http: &Arc<Http>) -> Result<(Endpoint, Credentials), Error> {
+    check_profile(settings.profile.as_deref()).await?;
+    let base = ProviderConfig::default()
+        .with_http_client(Lent(http.clone()))
+        .with_behavior_version(Some(BehaviorVersion::latest()));
+    let region = region(settings, &base).await;
+
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(Lent(http.clone()))
+        .region(region.clone());
+    if let Some(profile) = &settings.profile {
+        let config = base.with_region(region);
+        loader = loader
+            .profile_name(profile)
+            .credentials_provider(named_profile(profile, &config));
+    }
+    let config = loader.load().await;
+    let endpoint = Endpoint::resolve(Known {
+        region: config.region().map(|region| region.as_ref().to_owned()),
+        url: settings.endpoint_url.clone().or_else(|| configured_url(&config)),
+        fips: config.use_fips().unwrap_or_default(),
+        dual_stack: config.use_dual_stack().unwrap_or_default(),
+    })?;
+
+    let provider = config.credentials_provider().ok_or(Error::NoCredentials)?;
+    let provider = match &settings.role_arn {
+        None => provider,
+        Some(role) => {
+            let role = AssumeRoleProvider::builder(role)
+                .session_name("kinesis-reader")
+                .configure(&config)
+                .build_from_provider(provider);
+            SharedCredentialsProvider::new(role.await)
+        }
+    };
+    Ok((endpoint, Credentials::new(provider)))
+}
+
+/// A profile that is asked for, by flag or by `AWS_PROFILE`, must be there.
+async fn check_profile(name: Option<&str>) -> Result<(), Error> {
+    let files = Default::default();
+    let profiles = aws_config::profile::load(&Fs::real(), &Env::real(), &files, None)
+        .await
+        .map_err(|error| Error::BadProfiles(words(&error)))?;
+    let name = name.unwrap_or(profiles.selected_profile());
+    if name == "default" || profiles.get_profile(name).is_some() {
+        return Ok(());
+    }
+    Err(Error::UnknownProfile(name.to_owned()))
+}
+
+async fn region(settings: &Settings, base: &ProviderConfig) -> Option<Region> {
+    if let Some(region) = &settings.region {
+        return Some(Region::new(region.clone()));
+    }
+    let mut profile = ProfileFileRegionProvider::builder().configure(base);
+    if let Some(name) = &settings.profile {
+        profile = profile.profile_name(name);
+    }
+    RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+        .or_else(profile.build())
+        .region()
+        .await
+}
+
+/// The default chain less the environment: who names a profile means the profile.
+fn named_profile(name: &str, config: &ProviderConfig) -> CredentialsProviderChain {
+    let profile = ProfileFileCredentialsProvider::builder().profile_name(name).configure(config);
+    CredentialsProviderChain::first_try("Profile", profile.build())
+        .or_else("EcsContainer", EcsCredentialsProvider::builder().configure(config).build())
+        .or_else("Ec2InstanceMetadata", ImdsCredentialsProvider::builder().configure(config).build())
+}
+
+/// What stands in for AWS's own URL, in AWS's order: the environment for Kinesis, the environment for all
+/// services, the profile's section for Kinesis, the profile.
+fn configured_url(config: &SdkConfig) -> Option<String> {
+    let service = |profile_key| {
+        let key = ServiceConfigKey::builder()
+            .service_id("kinesis")
+            .env("AWS_ENDPOINT_URL")
+            .profile(profile_key)
+            .build()
+            .ok()?;
+        config.service_config()?.load_config(key)
+    };
+    let general = || config.endpoint_url().map(str::to_owned);
+    let in_environment = config.get_origin("endpoint_url") == Origin::shared_environment_variable();
+    // No file can hold a key without a name, so this asks the environment alone.
+    let service_in_environment = service("");
+    match service_in_environment {
+        Some(url) => Some(url),
+        None if in_environment => general(),
+        None => service("endpoint_url").or_else(general),
+    }
+}
+
+/// Our HTTP client, lent to aws-config for STS, SSO, container and instance.
+#[derive(Clone)]
+struct Lent(Arc<Http>);
+
+impl HttpClient for Lent {
+    fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        let connect = settings.connect_timeout().unwrap_or(Duration::from_secs(10));
+        let read = settings.read_timeout().unwrap_or(Duration::from_secs(30));
+        SharedHttpConnector::new(LentFor { http: self.0.clone(), timeout: connect + read })
+    }
+}
+
+impl fmt::Debug for Lent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lent")
+    }
+}
+
+struct LentFor {
+    http: Arc<Http>,
+    timeout: Duration,
+}
+
+impl HttpConnector for LentFor {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let (http, timeout) = (self.http.clone(), self.timeout);
+        HttpConnectorFuture::new(async move {
+            let request = to_http(request)?;
+            match tokio::time::timeout(timeout, http.send(request)).await {
+                Err(elapsed) => Err(ConnectorError::timeout(elapsed.into())),
+                Ok(Err(Failure::Transient(why))) => Err(ConnectorError::io(why.into())),
+                Ok(Err(Failure::Permanent(why))) => Err(ConnectorError::other(why.into(), None)),
+                Ok(Ok(answer)) => {
+                    let status = answer.status.try_into().map_err(user)?;
+                    let mut response = HttpResponse::new(status, SdkBody::from(answer.body));
+                    for (name, value) in &answer.headers {
+                        if let Ok(value) = value.to_str() {
+                            response.headers_mut().try_append(name.as_str().to_owned(), value.to_owned()).map_err(user)?;
+                        }
+                    }
+                    Ok(response)
+                }
+            }
+        })
+    }
+}
+
+impl fmt::Debug for LentFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LentFor")
+    }
+}
+
+fn to_http(request: HttpRequest) -> Result<http::Request<Full<Bytes>>, ConnectorError> {
+    let body = request.body().bytes().ok_or_else(|| user("a body that streams"))?;
+    let mut builder = http::Request::builder().method(request.method()).uri(request.uri());
+    for (name, value) in request.headers() {
+        builder = builder.header(name, value);
+    }
+    builder.body(Full::new(Bytes::copy_from_slice(body))).map_err(user)
+}
+
+fn user(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ConnectorError {
+    ConnectorError::user(error.into())
+}

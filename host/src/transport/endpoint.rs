@@ -1,0 +1,265 @@
+//! Where requests go: region, partition and overrides in, one URL out.
+//!
+//! The region decides the signature too, so it is needed even where the URL is given.
+//! Suffixes and their exceptions are those of the AWS endpoint rules for Kinesis; the table at the foot was
+//! made with them.
+
+use std::fmt;
+
+use http::Uri;
+
+use super::Error;
+
+/// The one place that requests are sent to, and the region they are signed for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    uri: Uri,
+    region: String,
+}
+
+/// What was found out about the endpoint, from the strongest word on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The region.
+    pub region: Option<String>,
+    /// A URL that stands in for AWS's own.
+    pub url: Option<String>,
+    /// Whether a FIPS endpoint is asked for.
+    pub fips: bool,
+    /// Whether an endpoint with IPv6 is asked for.
+    pub dual_stack: bool,
+}
+
+impl Endpoint {
+    /// Settles on an endpoint.
+    pub fn resolve(known: Known) -> Result<Self, Error> {
+        let region = known.region.filter(|region| !region.is_empty()).ok_or(Error::NoRegion)?;
+        if !is_host_label(&region) {
+            return Err(Error::BadRegion(region));
+        }
+        let url = match known.url {
+            Some(url) => url,
+            None => service_url(&region, known.fips, known.dual_stack),
+        };
+        let uri = parse(&url).map_err(|why| Error::BadEndpoint { url: without_password(&url), why })?;
+        Ok(Self { uri, region })
+    }
+
+    /// The URL, with a path.
+    pub fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// The region that requests are signed for.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// Whether it is spoken to through TLS.
+    pub fn is_secure(&self) -> bool {
+        self.uri.scheme_str() == Some("https")
+    }
+}
+
+/// Whether this can be the name of a region: as the AWS command line has it, a part of a host name.
+pub fn is_host_label(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+fn service_url(region: &str, fips: bool, dual_stack: bool) -> String {
+    let partition = PARTITIONS
+        .iter()
+        .find(|partition| partition.prefixes.iter().any(|prefix| region.starts_with(prefix)))
+        .unwrap_or(&AWS);
+    let suffix = if dual_stack { partition.dual_stack_suffix } else { partition.suffix };
+    // In GovCloud the common endpoint is a FIPS endpoint.
+    let fips = fips && (dual_stack || !region.starts_with("us-gov-"));
+    let service = if fips { "kinesis-fips" } else { "kinesis" };
+    format!("https://{service}.{region}.{suffix}")
+}
+
+/// A part of AWS with names of its own.
+struct Partition {
+    prefixes: &'static [&'static str],
+    suffix: &'static str,
+    dual_stack_suffix: &'static str,
+}
+
+const AWS: Partition = Partition {
+    prefixes: &[],
+    suffix: "amazonaws.com",
+    dual_stack_suffix: "api.aws",
+};
+
+/// All partitions whose suffixes are not those of [`AWS`].
+const PARTITIONS: &[Partition] = &[
+    Partition {
+        prefixes: &["cn-"],
+        suffix: "amazonaws.com.cn",
+        dual_stack_suffix: "api.amazonwebservices.com.cn",
+    },
+    Partition {
+        prefixes: &["eusc-"],
+        suffix: "amazonaws.eu",
+        dual_stack_suffix: "api.amazonwebservices.eu",
+    },
+    Partition {
+        prefixes: &["us-iso-"],
+        suffix: "c2s.ic.gov",
+        dual_stack_suffix: "api.aws.ic.gov",
+    },
+    Partition {
+        prefixes: &["us-isob-"],
+        suffix: "sc2s.sgov.gov",
+        dual_stack_suffix: "api.aws.scloud",
+    },
+    Partition {
+        prefixes: &["eu-isoe-"],
+        suffix: "cloud.adc-e.uk",
+        dual_stack_suffix: "api.cloud-aws.adc-e.uk",
+    },
+    Partition {
+        prefixes: &["us-isof-", "eu-isof-"],
+        suffix: "csp.hci.ic.gov",
+        dual_stack_suffix: "api.aws.hci.ic.gov",
+    },
+];
+
+fn parse(url: &str) -> Result<Uri, String> {
+    let Some((_, rest)) = url.split_once("://") else {
+        return Err("it has no scheme: put http:// or https:// before it".to_owned());
+    };
+    if rest.is_empty() || rest.starts_with([':', '/', '?']) {
+        return Err("it names no host".to_owned());
+    }
+    let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| error.to_string())?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err("its scheme is neither http nor https".to_owned());
+    }
+    let Some(authority) = uri.authority() else {
+        return Err("it names no host".to_owned());
+    };
+    if authority.as_str().contains('@') {
+        return Err("it holds a user name: credentials come from the AWS settings".to_owned());
+    }
+    // `Uri` takes any text for a port and says only that there is none.
+    if authority.as_str() != uri.host().unwrap_or_default() && uri.port_u16().is_none() {
+        return Err("its port is no number from 0 to 65535".to_owned());
+    }
+    if uri.query().is_some() {
+        return Err("it holds a query".to_owned());
+    }
+    Ok(uri)
+}
+
+/// The URL as it may be shown.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}://***{}", &rest[at..]),
+        None => url.to_owned(),
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.uri.fmt(f)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.uri, self.region)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aws_endpoints_by_partition() {
+        // Region; plain, dual-stack, FIPS, FIPS and dual-stack. Made with the endpoint rules of botocore 1.44.5.
+        for (region, plain, dual, fips, both) in [
+            ("us-east-1", "kinesis.us-east-1.amazonaws.com", "kinesis.us-east-1.api.aws", "kinesis-fips.us-east-1.amazonaws.com", "kinesis-fips.us-east-1.api.aws"),
+            ("ap-southeast-7", "kinesis.ap-southeast-7.amazonaws.com", "kinesis.ap-southeast-7.api.aws", "kinesis-fips.ap-southeast-7.amazonaws.com", "kinesis-fips.ap-southeast-7.api.aws"),
+            ("cn-north-1", "kinesis.cn-north-1.amazonaws.com.cn", "kinesis.cn-north-1.api.amazonwebservices.com.cn", "kinesis-fips.cn-north-1.amazonaws.com.cn", "kinesis-fips.cn-north-1.api.amazonwebservices.com.cn"),
+            ("us-gov-west-1", "kinesis.us-gov-west-1.amazonaws.com", "kinesis.us-gov-west-1.api.aws", "kinesis.us-gov-west-1.amazonaws.com", "kinesis-fips.us-gov-west-1.api.aws"),
+            ("us-iso-east-1", "kinesis.us-iso-east-1.c2s.ic.gov", "kinesis.us-iso-east-1.api.aws.ic.gov", "kinesis-fips.us-iso-east-1.c2s.ic.gov", "kinesis-fips.us-iso-east-1.api.aws.ic.gov"),
+            ("us-isob-west-1", "kinesis.us-isob-west-1.sc2s.sgov.gov", "kinesis.us-isob-west-1.api.aws.scloud", "kinesis-fips.us-isob-west-1.sc2s.sgov.gov", "kinesis-fips.us-isob-west-1.api.aws.scloud"),
+            ("eu-isoe-west-1", "kinesis.eu-isoe-west-1.cloud.adc-e.uk", "kinesis.eu-isoe-west-1.api.cloud-aws.adc-e.uk", "kinesis-fips.eu-isoe-west-1.cloud.adc-e.uk", "kinesis-fips.eu-isoe-west-1.api.cloud-aws.adc-e.uk"),
+            ("us-isof-south-1", "kinesis.us-isof-south-1.csp.hci.ic.gov", "kinesis.us-isof-south-1.api.aws.hci.ic.gov", "kinesis-fips.us-isof-south-1.csp.hci.ic.gov", "kinesis-fips.us-isof-south-1.api.aws.hci.ic.gov"),
+            ("eusc-de-east-1", "kinesis.eusc-de-east-1.amazonaws.eu", "kinesis.eusc-de-east-1.api.amazonwebservices.eu", "kinesis-fips.eusc-de-east-1.amazonaws.eu", "kinesis-fips.eusc-de-east-1.api.amazonwebservices.eu"),
+            ("xx-nowhere-9", "kinesis.xx-nowhere-9.amazonaws.com", "kinesis.xx-nowhere-9.api.aws", "kinesis-fips.xx-nowhere-9.amazonaws.com", "kinesis-fips.xx-nowhere-9.api.aws"),
+        ] {
+            for (fips, dual_stack, host) in [(false, false, plain), (false, true, dual), (true, false, fips), (true, true, both)] {
+                let endpoint = Endpoint::resolve(Known { region: Some(region.to_owned()), url: None, fips, dual_stack });
+                assert_eq!(endpoint.unwrap().to_string(), format!("https://{host}/"), "{region} fips={fips} dual={dual_stack}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_given_url_stands() {
+        for (url, shown) in [
+            ("http://localhost:4567", "http://localhost:4567/"),
+            ("http://127.0.0.1:4568/", "http://127.0.0.1:4568/"),
+            ("http://[::1]:4568", "http://[::1]:4568/"),
+            ("https://vpce-1.kinesis.us-east-1.vpce.amazonaws.com", "https://vpce-1.kinesis.us-east-1.vpce.amazonaws.com/"),
+            ("http://gateway/kinesis/", "http://gateway/kinesis/"),
+        ] {
+            let endpoint = at(url).unwrap();
+            assert_eq!((endpoint.to_string().as_str(), endpoint.region()), (shown, "us-east-1"));
+            assert_eq!(endpoint.is_secure(), url.starts_with("https"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_endpoint_says_why() {
+        for (url, why) in [
+            ("localhost:4567", "no scheme"),
+            ("", "no scheme"),
+            ("ftp://host", "neither http nor https"),
+            ("http://", "no host"),
+            ("http://:80", "no host"),
+            ("http://host:port", "port"),
+            ("http://host:99999", "port"),
+            ("http://host/?a=b", "query"),
+            ("http://a b", "invalid"),
+        ] {
+            let error = at(url).unwrap_err();
+            assert!(error.to_string().contains(why), "{url}: {error}");
+            assert!(error.asked_wrongly() && error.hint().is_some());
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        let error = at("http://user:marked@host:80/").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "not an endpoint: http://***@host:80/ (it holds a user name: credentials come from the AWS settings)"
+        );
+        assert!(!format!("{error:?}").contains("marked"));
+    }
+
+    #[test]
+    fn a_region_is_needed_and_checked() {
+        let with = |region: Option<&str>| {
+            Endpoint::resolve(Known { region: region.map(str::to_owned), url: Some("http://localhost:1".to_owned()), ..Known::default() })
+        };
+        assert_eq!(with(None), Err(Error::NoRegion));
+        assert_eq!(with(Some("")), Err(Error::NoRegion));
+        for bad in ["us east", "us-east-1.evil.com", "-x", "x-", "a/b", &"x".repeat(64)] {
+            assert_eq!(with(Some(bad)), Err(Error::BadRegion(bad.to_owned())));
+        }
+    }
+
+    fn at(url: &str) -> Result<Endpoint, Error> {
+        Endpoint::resolve(Known { region: Some("us-east-1".to_owned()), url: Some(url.to_owned()), ..Known::default() })
+    }
+}

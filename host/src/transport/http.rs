@@ -1,0 +1,339 @@
+//! HTTP/1.1 with kept connections: hyper over rustls.
+//!
+//! Nothing here knows Kinesis. There are no redirects. A proxy named by `HTTPS_PROXY` or `ALL_PROXY` is
+//! used for https alone, as a tunnel, so that it sees no request; `NO_PROXY` holds. Plain http, which is for
+//! emulators, goes straight.
+
+use std::error::Error as StdError;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use aws_smithy_types::date_time::Format;
+use bytes::Bytes;
+use http::{HeaderMap, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{CertificateError, ClientConfig, RootCertStore};
+use tower_service::Service;
+
+use super::{Error, Failure};
+
+/// A page holds 10 MiB of data, which is 13.4 MiB as base64 and less than twice that in any encoding.
+pub(super) const ANSWER_SIZE_MAX: usize = 64 << 20;
+
+/// A page's answer is read into one buffer; a length that is announced is believed up to here.
+const ANSWER_SIZE_FIRST: usize = 16 << 20;
+
+/// The time in which a connection must stand.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Kinesis closes a connection that is idle for longer.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// How far into a body an error's name is looked for.
+const SEARCH_SIZE_MAX: usize = 64 << 10;
+
+/// A pool of connections.
+pub(super) struct Http {
+    plain: Client<Route, Full<Bytes>>,
+    /// Made when first needed: reading the system's certificates takes milliseconds.
+    secure: OnceLock<Client<HttpsConnector<Route>, Full<Bytes>>>,
+    ca_bundle: Option<PathBuf>,
+}
+
+impl Http {
+    pub(super) fn new(ca_bundle: Option<PathBuf>) -> Self {
+        Self {
+            plain: client(Route::new()),
+            secure: OnceLock::new(),
+            ca_bundle,
+        }
+    }
+
+    /// Reads the certificates to trust, so that what is wrong with them is told early.
+    pub(super) fn trust(&self) -> Result<(), Error> {
+        self.secure().map(drop)
+    }
+
+    /// Sends a request and takes in the whole answer, of any status.
+    pub(super) async fn send(&self, request: http::Request<Full<Bytes>>) -> Result<Answer, Failure> {
+        let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+        let response = match request.uri().scheme_str() {
+            Some("https") => self.secure()?.request(request).await,
+            _ => self.plain.request(request).await,
+        };
+        let (head, mut body) = response.map_err(|error| failure(&error, &host))?.into_parts();
+
+        let announced = head
+            .headers
+            .get(http::header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse::<u64>().ok())
+            .unwrap_or(0);
+        if announced > ANSWER_SIZE_MAX as u64 {
+            return Err(too_large(&host));
+        }
+        let mut bytes = Vec::with_capacity((announced as usize).min(ANSWER_SIZE_FIRST));
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| failure(&error, &host))?;
+            let Some(data) = frame.data_ref() else { continue };
+            if bytes.len() + data.len() > ANSWER_SIZE_MAX {
+                return Err(too_large(&host));
+            }
+            bytes.extend_from_slice(data);
+        }
+        Ok(Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body: bytes,
+        })
+    }
+
+    fn secure(&self) -> Result<&Client<HttpsConnector<Route>, Full<Bytes>>, Error> {
+        if let Some(client) = self.secure.get() {
+            return Ok(client);
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("ring has the suites of TLS 1.2 and 1.3")
+            .with_root_certificates(self.roots()?)
+            .with_no_client_auth();
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(config)
+            .https_only()
+            .enable_http1()
+            .wrap_connector(Route::new());
+        Ok(self.secure.get_or_init(|| client(connector)))
+    }
+
+    /// The bundle that is named, else the system's certificates, else Mozilla's, which are built in for
+    /// containers that hold none.
+    fn roots(&self) -> Result<RootCertStore, Error> {
+        let mut roots = RootCertStore::empty();
+        if let Some(path) = &self.ca_bundle {
+            let bad = |why: String| Error::BadCertificates { path: path.clone(), why };
+            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| bad(words(&error)))? {
+                let certificate = certificate.map_err(|error| bad(words(&error)))?;
+                roots.add(certificate).map_err(|error| bad(error.to_string()))?;
+            }
+            if roots.is_empty() {
+                return Err(bad("it holds no certificate".to_owned()));
+            }
+            return Ok(roots);
+        }
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        Ok(roots)
+    }
+}
+
+/// An answer taken in whole.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    /// A header's text, if it is text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The server's own time.
+    pub(super) fn date(&self) -> Option<SystemTime> {
+        let date = aws_smithy_types::DateTime::from_str(self.header("date")?, Format::HttpDate).ok()?;
+        SystemTime::try_from(date).ok()
+    }
+}
+
+/// Whether the beginning of a body holds a name.
+pub(super) fn contains(body: &[u8], name: &[u8]) -> bool {
+    let body = body.get(..SEARCH_SIZE_MAX).unwrap_or(body);
+    body.windows(name.len()).any(|window| window == name)
+}
+
+/// All the words of an error and its causes, each once, on one line.
+pub(super) fn words(error: &(dyn StdError + 'static)) -> String {
+    let mut text = String::new();
+    for cause in causes(error) {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&words);
+        }
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// An error and what is behind it.
+pub(super) fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        // An io::Error passes over what it wraps when asked for its source.
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        wrapped.map(|wrapped| wrapped as &(dyn StdError + 'static)).or_else(|| error.source())
+    })
+}
+
+fn client<C>(connector: C) -> Client<C, Full<Bytes>>
+where
+    C: hyper_util::client::legacy::connect::Connect + Clone,
+{
+    Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .build(connector)
+}
+
+fn too_large(host: &str) -> Failure {
+    Failure::Permanent(format!("an answer larger than {} MiB came from: {host}", ANSWER_SIZE_MAX >> 20))
+}
+
+/// Says in plain words why there is no answer, by the innermost cause, which is what went wrong.
+fn failure(error: &(dyn StdError + 'static), host: &str) -> Failure {
+    let innermost = causes(error).last().unwrap_or(error);
+    for cause in causes(error) {
+        let io = cause.downcast_ref::<std::io::Error>();
+        match cause.downcast_ref::<rustls::Error>() {
+            Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+                return Failure::Permanent(format!("the certificate is of an unknown issuer: {host}"));
+            }
+            Some(rustls::Error::InvalidCertificate(why)) => {
+                return Failure::Permanent(format!("the certificate does not hold: {host} ({why})"));
+            }
+            Some(rustls::Error::InvalidMessage(_)) => {
+                return Failure::Permanent(format!("no TLS is spoken at: {host}"));
+            }
+            _ => {}
+        }
+        match io.map(std::io::Error::kind) {
+            Some(ErrorKind::ConnectionRefused) => {
+                return Failure::Transient(format!("the connection is refused: {host}"));
+            }
+            Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted) => {
+                return Failure::Transient(format!("the connection was reset: {host}"));
+            }
+            Some(ErrorKind::TimedOut) => {
+                return Failure::Transient(format!("no connection in time: {host}"));
+            }
+            Some(ErrorKind::UnexpectedEof) => {
+                return Failure::Transient(format!("the answer ended early: {host}"));
+            }
+            _ => {}
+        }
+        if cause.to_string() == "dns error" {
+            return Failure::Transient(format!("the host is not found: {host} ({innermost})"));
+        }
+        if let Some(error) = cause.downcast_ref::<hyper::Error>() {
+            if error.is_incomplete_message() {
+                return Failure::Transient(format!("the answer ended early: {host}"));
+            }
+            if error.is_body_write_aborted() || error.is_closed() || error.is_canceled() {
+                return Failure::Transient(format!("the connection was closed: {host}"));
+            }
+            if error.is_parse() {
+                return Failure::Transient(format!("the answer is no HTTP: {host} ({innermost})"));
+            }
+        }
+    }
+    Failure::Transient(format!("no answer from: {host} ({innermost})"))
+}
+
+/// The way to a host: straight, or for https through the proxy that the environment names.
+#[derive(Clone)]
+struct Route {
+    direct: HttpConnector,
+    proxies: Arc<Matcher>,
+}
+
+impl Route {
+    fn new() -> Self {
+        let mut direct = HttpConnector::new();
+        direct.enforce_http(false);
+        direct.set_nodelay(true);
+        direct.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        direct.set_keepalive(Some(Duration::from_secs(30)));
+        Self {
+            direct,
+            proxies: Arc::new(Matcher::from_env()),
+        }
+    }
+}
+
+impl Service<Uri> for Route {
+    type Response = <HttpConnector as Service<Uri>>::Response;
+    type Error = Box<dyn StdError + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.direct.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let proxy = match uri.scheme_str() {
+            Some("https") => self.proxies.intercept(&uri),
+            _ => None,
+        };
+        let Some(proxy) = proxy else {
+            let connecting = self.direct.call(uri);
+            return Box::pin(async move { connecting.await.map_err(Into::into) });
+        };
+        let mut tunnel = Tunnel::new(proxy.uri().clone(), self.direct.clone());
+        if let Some(auth) = proxy.basic_auth() {
+            tunnel = tunnel.with_auth(auth.clone());
+        }
+        Box::pin(async move { tunnel.call(uri).await.map_err(Into::into) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_is_read_to_the_second() {
+        let mut headers = HeaderMap::new();
+        headers.insert("date", "Sun, 23 Nov 2025 12:34:56 GMT".parse().unwrap());
+        let mut answer = Answer { status: 200, headers, body: Vec::new() };
+        assert_eq!(answer.date(), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_763_901_296)));
+
+        answer.headers.insert("date", "tomorrow".parse().unwrap());
+        assert_eq!(answer.date(), None);
+    }
+
+    #[test]
+    fn words_of_an_error_come_once() {
+        let inner = std::io::Error::other("the disk is full");
+        let outer = std::io::Error::other(inner);
+        assert_eq!(words(&outer), "the disk is full");
+    }
+
+    #[test]
+    fn a_bundle_without_certificates_is_told() {
+        let path = std::env::temp_dir().join(format!("kinesis-reader-{}-empty.pem", std::process::id()));
+        for (text, why) in [("", "it holds no certificate"), ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "")] {
+            std::fs::write(&path, text).unwrap();
+            let error = Http::new(Some(path.clone())).trust().unwrap_err();
+            assert!(matches!(&error, Error::BadCertificates { path: at, why: told } if *at == path && told.contains(why)), "{error:?}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        let error = Http::new(Some(path.clone())).trust().unwrap_err();
+        assert!(matches!(error, Error::BadCertificates { .. }), "{error:?}");
+        assert!(Http::new(None).trust().is_ok());
+    }
+}

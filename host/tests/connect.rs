@@ -1,0 +1,328 @@
+//! Region, endpoint and credentials as a shell would set them.
+//!
+//! An environment belongs to a process, so each case is a child: this very program, started with flags and
+//! environment of its own. The child connects, sends one request and says what came of it.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clap::Parser;
+use kinesis_reader::args::Args;
+use kinesis_reader::plan::{Environment, Job};
+use kinesis_reader::transport::{Body, Kinesis, Request, Transport};
+use tracing_subscriber::filter::LevelFilter;
+
+const CHILD: &str = "KINESIS_READER_TEST_CHILD";
+
+fn main() -> ExitCode {
+    if std::env::var_os(CHILD).is_some() {
+        return child();
+    }
+    let tests: &[(&str, fn(&Fixture))] = &[
+        ("the region is found as by the AWS command line", regions),
+        ("the endpoint is found as by the AWS command line", endpoints),
+        ("credentials come from every place", credentials),
+        ("what is missing is told with a hint", errors),
+    ];
+    for (name, test) in tests {
+        test(&Fixture::new());
+        println!("test {name} ... ok");
+    }
+    ExitCode::SUCCESS
+}
+
+fn regions(fixture: &Fixture) {
+    let profile = ("AWS_PROFILE", "frankfurt");
+    for (flags, env, region) in [
+        ("--region eu-west-1", &[("AWS_REGION", "us-west-1"), profile][..], "eu-west-1"),
+        ("", &[("AWS_REGION", "us-west-1"), ("AWS_DEFAULT_REGION", "us-west-2"), profile], "us-west-1"),
+        ("", &[("AWS_DEFAULT_REGION", "us-west-2"), profile], "us-west-2"),
+        ("", &[profile], "eu-central-1"),
+        ("--profile frankfurt", &[], "eu-central-1"),
+        ("--profile frankfurt", &[("AWS_REGION", "us-west-1")], "us-west-1"),
+        ("", &[], "ap-south-1"),
+    ] {
+        let said = fixture.run(&format!("shards x {flags}"), env);
+        assert_eq!(said.first(), format!("{region} http://{}/", fixture.server), "{flags} {env:?}: {said:?}");
+    }
+    let said = fixture.run("shards arn:aws:kinesis:ca-west-1:123456789012:stream/x", &[("AWS_REGION", "us-west-1"), profile]);
+    assert_eq!(said.first(), format!("ca-west-1 http://{}/", fixture.server), "{said:?}");
+}
+
+fn endpoints(fixture: &Fixture) {
+    let (general, kinesis) = (("AWS_ENDPOINT_URL", "http://127.0.0.1:1"), ("AWS_ENDPOINT_URL_KINESIS", "http://127.0.0.1:2"));
+    let none = ("AWS_ENDPOINT_URL", "");
+    for (flags, env, endpoint) in [
+        ("--endpoint-url http://127.0.0.1:9", &[general, kinesis][..], "http://127.0.0.1:9/"),
+        ("", &[general, kinesis], "http://127.0.0.1:2/"),
+        ("", &[general], "http://127.0.0.1:1/"),
+        ("--profile sections", &[general], "http://127.0.0.1:1/"),
+        ("--profile sections", &[none], "http://127.0.0.1:3/"),
+        ("--profile url", &[none], "http://127.0.0.1:4/"),
+        ("", &[general, kinesis, ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")], "https://kinesis.ap-south-1.amazonaws.com/"),
+        ("", &[none], "https://kinesis.ap-south-1.amazonaws.com/"),
+        ("--region cn-north-1", &[none, ("AWS_USE_DUALSTACK_ENDPOINT", "true")], "https://kinesis.cn-north-1.api.amazonwebservices.com.cn/"),
+        ("", &[none, ("AWS_USE_FIPS_ENDPOINT", "true")], "https://kinesis-fips.ap-south-1.amazonaws.com/"),
+    ] {
+        let env = [env, &[("ONLY_CONNECT", "1")]].concat();
+        let said = fixture.run(&format!("shards x {flags}"), &env);
+        assert!(said.first().ends_with(endpoint), "{flags} {env:?}: {said:?}");
+    }
+}
+
+fn credentials(fixture: &Fixture) {
+    let url = |path: &str| format!("http://{}{path}", fixture.server);
+    let container = url("/container");
+    let sts = url("/sts");
+    let no_keys = &[("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
+    let token_file = fixture.folder.join("token").display().to_string();
+    for (flags, env, key) in [
+        ("", &[][..], "KEYENV"),
+        ("", &[no_keys[0], no_keys[1]], "KEYDEFAULT"),
+        // Who names a profile means the profile, also where keys stand in the environment.
+        ("--profile frankfurt", &[], "KEYFRANKFURT"),
+        ("--profile process", &[], "KEYPROCESS"),
+        ("--profile bare", &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*container)], "KEYCONTAINER"),
+        ("--profile role", &[("AWS_ENDPOINT_URL_STS", &*sts)], "KEYROLE"),
+        ("--role-arn arn:aws:iam::123456789012:role/r", &[("AWS_ENDPOINT_URL_STS", &*sts)], "KEYROLE"),
+        (
+            "",
+            &[
+                no_keys[0],
+                no_keys[1],
+                ("AWS_PROFILE", "bare"),
+                ("AWS_ENDPOINT_URL_STS", &*sts),
+                ("AWS_WEB_IDENTITY_TOKEN_FILE", &*token_file),
+                ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/r"),
+            ],
+            "KEYWEB",
+        ),
+    ] {
+        let said = fixture.run(&format!("shards x {flags}"), env);
+        assert_eq!(said.text.lines().last(), Some("status 200"), "{flags} {env:?}: {said:?}");
+        let signed = fixture.seen.lock().unwrap().last().cloned().unwrap();
+        assert!(signed.contains(&format!("Credential={key}/")), "{flags} {env:?}: {signed}");
+    }
+}
+
+fn errors(fixture: &Fixture) {
+    let no_keys = &[("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
+    let bad = fixture.folder.join("bad").display().to_string();
+    let instance = ("AWS_EC2_METADATA_DISABLED", "false");
+    for (flags, env, told, wrongly) in [
+        ("--profile nobody", &[][..], "no such profile: nobody", true),
+        ("", &[("AWS_PROFILE", "nobody")], "no such profile: nobody", true),
+        ("", &[("AWS_CONFIG_FILE", &*bad)], "the profiles cannot be read: could not parse profile file: error parsing", true),
+        ("--profile bare", &[], "no AWS credentials were found", false),
+        ("--profile bare", &[instance, ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &*format!("http://{}/denied", fixture.server))], "no AWS credentials were found", false),
+        ("", &[no_keys[0], no_keys[1], ("AWS_PROFILE", "bare")], "no AWS credentials were found", false),
+        ("", &[("AWS_CONFIG_FILE", "/nowhere")], "no region is set", true),
+        ("--region us_east", &[], "not a region: us_east", true),
+        ("--endpoint-url localhost:4567", &[], "not an endpoint: localhost:4567", true),
+        ("", &[("AWS_ENDPOINT_URL", "ftp://x")], "not an endpoint: ftp://x", true),
+        ("", &[("AWS_CA_BUNDLE", "/nowhere.pem"), ("AWS_ENDPOINT_URL", "https://127.0.0.1:1")], "the certificates cannot be read: /nowhere.pem", true),
+        ("--profile broken-process", &[], "the AWS credentials cannot be had: ", false),
+        ("--role-arn arn:aws:iam::123456789012:role/denied", &[("AWS_ENDPOINT_URL_STS", &*format!("http://{}/denied", fixture.server))], "is not authorized to perform: sts:AssumeRole", false),
+    ] {
+        let said = fixture.run(&format!("shards x {flags}"), env);
+        assert!(said.first().contains(told), "{flags} {env:?}: {said:?}");
+        assert!(said.text.lines().nth(1).is_some_and(|hint| hint.starts_with("hint: ")), "{said:?}");
+        assert_eq!(said.code, if wrongly { 2 } else { 1 }, "{said:?}");
+        assert!(said.seconds < 8.0, "{flags}: {said:?}");
+    }
+}
+
+// ------------------------------------------------------------------- child ---
+
+#[tokio::main]
+async fn child() -> ExitCode {
+    tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(std::io::stderr).init();
+    let args = Args::parse_from(std::env::args());
+    let job = Job::new(args, &Environment::read()).unwrap();
+    let Job::Shards(plan) = job else { panic!("not shards") };
+    let kinesis = match Kinesis::connect(&plan.aws).await {
+        Ok(kinesis) => kinesis,
+        Err(error) => {
+            println!("{error}\nhint: {}", error.hint().unwrap());
+            return ExitCode::from(if error.asked_wrongly() { 2 } else { 1 });
+        }
+    };
+    println!("{} {}", kinesis.endpoint().region(), kinesis.endpoint());
+    if std::env::var_os("ONLY_CONNECT").is_none() {
+        let request = Request {
+            target: "Kinesis_20131202.ListShards".to_owned(),
+            body: Body::Json("{}".to_owned()),
+            timeout: Duration::from_secs(10),
+        };
+        println!("status {}", kinesis.send(request).await.unwrap().status);
+    }
+    ExitCode::SUCCESS
+}
+
+// ----------------------------------------------------------------- fixture ---
+
+/// A home with profiles, and one server that is Kinesis, STS and the container's agent.
+struct Fixture {
+    folder: PathBuf,
+    server: std::net::SocketAddr,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+const CONFIG: &str = "\
+[default]
+region = ap-south-1
+[profile frankfurt]
+region = eu-central-1
+[profile bare]
+region = eu-central-1
+[profile sections]
+region = eu-central-1
+services = local
+endpoint_url = http://127.0.0.1:4
+credential_process = printf '{\"Version\":1,\"AccessKeyId\":\"KEYPROCESS\",\"SecretAccessKey\":\"MARKED-PROCESS\"}'
+[services local]
+kinesis =
+  endpoint_url = http://127.0.0.1:3
+[profile url]
+region = eu-central-1
+endpoint_url = http://127.0.0.1:4
+credential_process = printf '{\"Version\":1,\"AccessKeyId\":\"KEYPROCESS\",\"SecretAccessKey\":\"MARKED-PROCESS\"}'
+[profile process]
+region = eu-central-1
+credential_process = printf '{\"Version\":1,\"AccessKeyId\":\"KEYPROCESS\",\"SecretAccessKey\":\"MARKED-PROCESS\"}'
+[profile broken-process]
+region = eu-central-1
+credential_process = false
+[profile role]
+region = eu-central-1
+role_arn = arn:aws:iam::123456789012:role/r
+source_profile = frankfurt
+";
+
+const CREDENTIALS: &str = "\
+[default]
+aws_access_key_id = KEYDEFAULT
+aws_secret_access_key = MARKED-DEFAULT
+[frankfurt]
+aws_access_key_id = KEYFRANKFURT
+aws_secret_access_key = MARKED-FRANKFURT
+";
+
+#[derive(Debug)]
+struct Said {
+    text: String,
+    code: i32,
+    seconds: f64,
+}
+
+impl Said {
+    fn first(&self) -> &str {
+        self.text.lines().next().unwrap_or_default()
+    }
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let folder = std::env::temp_dir().join(format!("kinesis-reader-connect-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        for (name, text) in [("config", CONFIG), ("credentials", CREDENTIALS), ("token", "MARKED-TOKEN"), ("bad", "[profile x")] {
+            std::fs::write(folder.join(name), text).unwrap();
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = listener.local_addr().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        std::thread::spawn({
+            let seen = seen.clone();
+            move || serve(&listener, &seen)
+        });
+        Self { folder, server, seen }
+    }
+
+    fn run(&self, line: &str, env: &[(&str, &str)]) -> Said {
+        let file = |name: &str| Path::display(&self.folder.join(name)).to_string();
+        let mut all = BTreeMap::from([
+            (CHILD, "1".to_owned()),
+            ("PATH", std::env::var("PATH").unwrap()),
+            ("HOME", self.folder.display().to_string()),
+            ("AWS_CONFIG_FILE", file("config")),
+            ("AWS_SHARED_CREDENTIALS_FILE", file("credentials")),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+            ("AWS_ACCESS_KEY_ID", "KEYENV".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "MARKED-ENV".to_owned()),
+            ("AWS_ENDPOINT_URL_KINESIS", format!("http://{}", self.server)),
+        ]);
+        if env.iter().any(|(name, _)| *name == "AWS_ENDPOINT_URL") {
+            all.remove("AWS_ENDPOINT_URL_KINESIS");
+        }
+        all.extend(env.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        all.retain(|_, value| !value.is_empty());
+        let started = std::time::Instant::now();
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(line.split_whitespace())
+            .env_clear()
+            .envs(all)
+            .output()
+            .unwrap();
+        let (out, log) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        for line in log.lines().filter(|line| line.contains("kinesis_reader")).chain(out.lines()) {
+            assert!(!line.contains("MARKED"), "{line}");
+        }
+        Said {
+            text: out,
+            code: output.status.code().unwrap_or_else(|| panic!("{log}")),
+            seconds: started.elapsed().as_secs_f64(),
+        }
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn serve(listener: &TcpListener, seen: &Mutex<Vec<String>>) {
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        let mut request = Vec::new();
+        let mut piece = [0; 4096];
+        while !is_whole(&request) {
+            match stream.read(&mut piece) {
+                Ok(0) | Err(_) => break,
+                Ok(length) => request.extend_from_slice(&piece[..length]),
+            }
+        }
+        let request = String::from_utf8_lossy(&request).into_owned();
+        let keys = |key: &str| {
+            format!(
+                "<Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>MARKED-STS</SecretAccessKey>\
+                 <SessionToken>MARKED-SESSION</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>"
+            )
+        };
+        let (status, body) = if request.starts_with("GET /container ") {
+            ("200 OK", r#"{"AccessKeyId":"KEYCONTAINER","SecretAccessKey":"MARKED-CONTAINER","Token":"MARKED-CONTAINER-TOKEN","Expiration":"2099-01-01T00:00:00Z"}"#.to_owned())
+        } else if request.contains(" /denied") {
+            ("403 Forbidden", "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>User: u is not authorized to perform: sts:AssumeRole</Message></Error></ErrorResponse>".to_owned())
+        } else if request.contains("Action=AssumeRoleWithWebIdentity") {
+            ("200 OK", format!("<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult>{}</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>", keys("KEYWEB")))
+        } else if request.contains("Action=AssumeRole") {
+            ("200 OK", format!("<AssumeRoleResponse><AssumeRoleResult>{}</AssumeRoleResult></AssumeRoleResponse>", keys("KEYROLE")))
+        } else {
+            seen.lock().unwrap().push(request);
+            ("200 OK", "{}".to_owned())
+        };
+        let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+    }
+}
+
+fn is_whole(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request).to_ascii_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok()).unwrap_or(0);
+    body.len() >= length
+}

@@ -1,0 +1,464 @@
+//! The transport against a server that misbehaves on purpose.
+//!
+//! The server is plain TCP, so that every byte of a good and of a bad answer is the test's own.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, future};
+use kinesis_reader::transport::endpoint::{Endpoint, Known};
+use kinesis_reader::transport::{Body, Failure, Kinesis, Request, Response, Transport};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::prelude::*;
+
+const SECRET: &str = "MARKED-SECRET-KEY";
+const TOKEN: &str = "MARKED-SESSION-TOKEN";
+const BODY: &str = r#"{"StreamName":"MARKED-BODY"}"#;
+
+#[tokio::test]
+async fn one_connection_serves_many_requests() {
+    let server = Server::start(|_| ok("{}")).await;
+    let kinesis = server.kinesis();
+    for _ in 0..5 {
+        let response = send(&kinesis).await.unwrap();
+        assert_eq!((response.status, response.body), (200, Body::Json("{}".to_owned())));
+        assert_eq!(response.trace.as_deref(), Some("request-1"));
+        assert_eq!(response.date, Some(1_763_901_296_000));
+    }
+    assert_eq!((server.requests(), server.connections()), (5, 1));
+}
+
+#[tokio::test]
+async fn a_request_is_whole_and_signed() {
+    let server = Server::start(|_| ok("{}")).await;
+    send(&server.kinesis()).await.unwrap();
+    let seen = server.seen.lock().unwrap()[0].to_ascii_lowercase();
+    assert!(seen.starts_with("post / http/1.1\r\n"), "{seen}");
+    for header in [
+        "content-type: application/x-amz-json-1.1\r\n".to_owned(),
+        "x-amz-target: kinesis_20131202.getrecords\r\n".to_owned(),
+        format!("host: {}\r\n", server.address),
+        format!("content-length: {}\r\n", BODY.len()),
+        format!("x-amz-security-token: {}\r\n", TOKEN.to_ascii_lowercase()),
+        "user-agent: kinesis-reader/".to_owned(),
+        "/us-east-1/kinesis/aws4_request, signedheaders=content-type;host;x-amz-date;x-amz-security-token;x-amz-target,".to_owned(),
+    ] {
+        assert!(seen.contains(&header), "{header}: {seen}");
+    }
+    assert!(seen.ends_with(&BODY.to_ascii_lowercase()), "{seen}");
+}
+
+#[tokio::test]
+async fn cbor_and_strange_bodies_come_as_they_are() {
+    let server = Server::start(|seen| match seen.number {
+        0 => answer("200 OK", "Content-Type: application/x-amz-cbor-1.1\r\n", &[0xa0, 0xff]),
+        1 => answer("503 Service Unavailable", "Content-Type: text/html\r\n", b"<html>busy</html>"),
+        2 => answer("200 OK", "Content-Type: application/x-amz-json-1.1\r\n", b"{\"a\":\"\xff\"}"),
+        3 => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"a\r\n4\r\n\":1}\r\n0\r\n\r\n".to_vec(),
+        _ => answer("302 Found", "Location: http://127.0.0.1:1/\r\n", b""),
+    })
+    .await;
+    let kinesis = server.kinesis();
+    for (status, body) in [
+        (200, Body::Cbor(vec![0xa0, 0xff])),
+        (503, Body::Json("<html>busy</html>".to_owned())),
+        (200, Body::Json("{\"a\":\"\u{fffd}\"}".to_owned())),
+        (200, Body::Json("{\"a\":1}".to_owned())),
+        (302, Body::Json(String::new())),
+    ] {
+        let response = send(&kinesis).await.unwrap();
+        assert!((response.status, &response.body) == (status, &body), "{status}: {:?}", response.body);
+    }
+    assert_eq!(server.requests(), 5, "a redirect is not followed");
+}
+
+#[tokio::test]
+async fn no_answer_in_time_is_transient() {
+    let server = Server::start(|_| Vec::new()).await;
+    let started = Instant::now();
+    let mut request = request();
+    request.timeout = Duration::from_millis(50);
+    let failure = server.kinesis().send(request).await.unwrap_err();
+    assert_eq!(failure, Failure::Transient("no answer within: 50ms".to_owned()));
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_transient() {
+    for (bytes, told) in [
+        (&b""[..], "the answer ended early"),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", "the answer ended early"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"Records\":[", "the answer ended early"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"Re", "the answer ended early"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "the answer is no HTTP"),
+    ] {
+        let server = Server::start(move |_| [bytes, CLOSE].concat()).await;
+        let failure = send(&server.kinesis()).await.unwrap_err();
+        assert!(matches!(&failure, Failure::Transient(why) if why.contains(told) && why.contains("127.0.0.1")), "{told}: {failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_reset_is_transient_and_the_next_request_goes_through() {
+    let server = Server::start(|seen| if seen.number == 0 { RESET.to_vec() } else { ok("{}") }).await;
+    let kinesis = server.kinesis();
+    let failure = send(&kinesis).await.unwrap_err();
+    assert!(matches!(&failure, Failure::Transient(why) if why.contains("the connection was reset")), "{failure:?}");
+    assert_eq!(send(&kinesis).await.unwrap().status, 200);
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_refused_connection_and_an_unknown_host_are_transient() {
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let failure = send(&kinesis(&format!("http://{gone}"), keys())).await.unwrap_err();
+    assert_eq!(failure, Failure::Transient(format!("the connection is refused: {gone}")));
+
+    let failure = send(&kinesis("http://kinesis.invalid", keys())).await.unwrap_err();
+    assert!(matches!(&failure, Failure::Transient(why) if why.contains("the host is not found: kinesis.invalid")), "{failure:?}");
+}
+
+#[tokio::test]
+async fn https_to_a_server_without_tls_is_permanent() {
+    let server = Server::start(|_| b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_vec()).await;
+    let kinesis = kinesis(&format!("https://{}", server.address), keys());
+    let failure = send(&kinesis).await.unwrap_err();
+    assert!(matches!(&failure, Failure::Permanent(why) if why.contains("no TLS is spoken")), "{failure:?}");
+}
+
+#[tokio::test]
+async fn an_answer_without_bounds_is_cut_off() {
+    let announced = Server::start(|_| b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n{".to_vec()).await;
+    let chunk = [b"100000\r\n".to_vec(), vec![b' '; 1 << 20], b"\r\n".to_vec()].concat();
+    let endless = Server::start(move |_| {
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec(), chunk.repeat(70)].concat()
+    })
+    .await;
+    for server in [announced, endless] {
+        let failure = send(&server.kinesis()).await.unwrap_err();
+        assert_eq!(failure, Failure::Permanent(format!("an answer larger than 64 MiB came from: {}", server.address)));
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_off_is_put_right_once() {
+    // The service lives an hour ahead, and tells so when a signature is of another time.
+    let server = Server::start(|seen| {
+        let ahead = SystemTime::now() + Duration::from_secs(3600);
+        let near = [0, 10].map(|seconds| amz_date(ahead - Duration::from_secs(seconds)));
+        let date = seen.header("x-amz-date").unwrap();
+        // To ten seconds; the one before counts too.
+        if near.iter().any(|near| near[..14] == date[..14]) {
+            return ok("{}");
+        }
+        rejection("InvalidSignatureException", ahead)
+    })
+    .await;
+    let kinesis = server.kinesis();
+    assert_eq!(send(&kinesis).await.unwrap().status, 200);
+    assert_eq!(server.requests(), 2);
+    assert_eq!(send(&kinesis).await.unwrap().status, 200);
+    assert_eq!(server.requests(), 3, "the offset is kept");
+}
+
+#[tokio::test]
+async fn a_clock_is_not_blamed_twice_nor_for_a_small_difference() {
+    for (ahead, requests) in [(3600, 2), (60, 1), (-3600, 2)] {
+        let server = Server::start(move |_| {
+            let now = SystemTime::now();
+            let offset = Duration::from_secs(i64::unsigned_abs(ahead));
+            rejection("SignatureDoesNotMatch", if ahead < 0 { now - offset } else { now + offset })
+        })
+        .await;
+        let response = send(&server.kinesis()).await.unwrap();
+        assert_eq!((response.status, server.requests()), (400, requests), "{ahead}");
+    }
+}
+
+#[tokio::test]
+async fn expired_credentials_are_replaced_once() {
+    let server = Server::start(|seen| match seen.access_key().as_str() {
+        "KEY2" => ok("{}"),
+        _ => rejection("ExpiredTokenException", SystemTime::now()),
+    })
+    .await;
+    let fetches = Arc::new(AtomicUsize::new(0));
+    let kinesis = Arc::new(kinesis(&server.url(), Rotating { fetches: fetches.clone(), refuse_from: 9 }));
+
+    // Several requests meet the end of the credentials at once: they share one fetch.
+    let requests: Vec<_> = (0..8).map(|_| tokio::spawn({ let kinesis = kinesis.clone(); async move { send(&kinesis).await } })).collect();
+    for request in requests {
+        assert_eq!(request.await.unwrap().unwrap().status, 200);
+    }
+    assert_eq!(fetches.load(Ordering::SeqCst), 2);
+    assert!(server.requests() <= 16, "{}", server.requests());
+}
+
+#[tokio::test]
+async fn credentials_that_no_fetch_helps_are_not_tried_again() {
+    for name in ["UnrecognizedClientException", "InvalidClientTokenId", "ExpiredTokenException"] {
+        // The same keys again: to send them once more would be in vain.
+        let server = Server::start(move |_| rejection(name, SystemTime::now())).await;
+        let response = send(&server.kinesis()).await.unwrap();
+        assert_eq!((response.status, server.requests()), (400, 1), "{name}");
+
+        // New keys are tried once, and then the service's word stands.
+        let server = Server::start(move |_| rejection(name, SystemTime::now())).await;
+        let rotating = Rotating { fetches: Arc::default(), refuse_from: 9 };
+        let response = send(&kinesis(&server.url(), rotating)).await.unwrap();
+        assert_eq!((response.status, server.requests()), (400, 2), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_about_something_else_is_left_alone() {
+    let server = Server::start(|_| rejection("ProvisionedThroughputExceededException", SystemTime::UNIX_EPOCH)).await;
+    let response = send(&server.kinesis()).await.unwrap();
+    assert_eq!((response.status, server.requests()), (400, 1));
+    assert_eq!(response.body, Body::Json(r#"{"__type":"ProvisionedThroughputExceededException","message":"no"}"#.to_owned()));
+}
+
+#[tokio::test]
+async fn no_credentials_is_permanent() {
+    let server = Server::start(|_| ok("{}")).await;
+    let failure = send(&kinesis(&server.url(), Rotating { fetches: Arc::default(), refuse_from: 0 })).await.unwrap_err();
+    assert_eq!(failure, Failure::Permanent("no AWS credentials were found".to_owned()));
+    assert_eq!(server.requests(), 0);
+}
+
+#[tokio::test]
+async fn neither_log_nor_debug_holds_a_secret_or_a_body() {
+    let written = Arc::new(Mutex::new(Vec::new()));
+    let sink = Sink(written.clone());
+    let log = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || sink.clone()).with_filter(LevelFilter::TRACE);
+    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(log));
+
+    let server = Server::start(|seen| match seen.number {
+        0 => rejection("InvalidSignatureException", SystemTime::now() + Duration::from_secs(3600)),
+        1 => ok(r#"{"Records":"MARKED-ANSWER"}"#),
+        _ => RESET.to_vec(),
+    })
+    .await;
+    let kinesis = server.kinesis();
+    let response = send(&kinesis).await.unwrap();
+    let failure = send(&kinesis).await.unwrap_err();
+    let debug = format!("{kinesis:?} {response:?} {failure:?} {failure} {:?}", request());
+
+    let log = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+    assert!(log.contains("GetRecords") && log.contains("the clock is off"), "{log}");
+    for secret in [SECRET, TOKEN, "MARKED-BODY", "MARKED-ANSWER", "Signature="] {
+        assert!(!debug.contains(secret), "{secret} in: {debug}");
+        assert!(!log.contains(secret), "{secret} in: {log}");
+    }
+}
+
+// ------------------------------------------------------------------ helpers ---
+
+fn request() -> Request {
+    Request {
+        target: "Kinesis_20131202.GetRecords".to_owned(),
+        body: Body::Json(BODY.to_owned()),
+        timeout: Duration::from_secs(20),
+    }
+}
+
+async fn send(kinesis: &Kinesis) -> Result<Response, Failure> {
+    kinesis.send(request()).await
+}
+
+fn kinesis(url: &str, provider: impl ProvideCredentials + 'static) -> Kinesis {
+    let endpoint = Endpoint::resolve(Known {
+        region: Some("us-east-1".to_owned()),
+        url: Some(url.to_owned()),
+        ..Known::default()
+    });
+    Kinesis::with_credentials(endpoint.unwrap(), provider, None).unwrap()
+}
+
+fn keys() -> Credentials {
+    Credentials::new("KEY", SECRET, Some(TOKEN.to_owned()), None, "test")
+}
+
+/// Gives KEY1, then KEY2 and so on, and from some fetch on nothing.
+#[derive(Debug)]
+struct Rotating {
+    fetches: Arc<AtomicUsize>,
+    refuse_from: usize,
+}
+
+impl ProvideCredentials for Rotating {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let number = self.fetches.fetch_add(1, Ordering::SeqCst);
+        future::ProvideCredentials::ready(if number >= self.refuse_from {
+            Err(CredentialsError::not_loaded_no_source())
+        } else {
+            Ok(Credentials::new(format!("KEY{}", number + 1), SECRET, None, None, "test"))
+        })
+    }
+}
+
+/// At the end of an answer: close the connection.
+const CLOSE: &[u8] = b"\0close";
+/// In place of an answer: reset the connection.
+const RESET: &[u8] = b"\0reset";
+
+/// What a server got.
+struct Seen {
+    number: usize,
+    text: String,
+}
+
+impl Seen {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.text.lines().find_map(|line| {
+            let (key, value) = line.split_once(": ")?;
+            key.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
+
+    fn access_key(&self) -> String {
+        let authorization = self.header("authorization").unwrap();
+        let (_, rest) = authorization.split_once("Credential=").unwrap();
+        rest.split('/').next().unwrap().to_owned()
+    }
+}
+
+struct Server {
+    address: std::net::SocketAddr,
+    seen: Arc<Mutex<Vec<String>>>,
+    connections: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    async fn start(script: impl Fn(&Seen) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let script = Arc::new(script);
+        let task = tokio::spawn({
+            let (seen, connections) = (seen.clone(), connections.clone());
+            async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    connections.fetch_add(1, Ordering::SeqCst);
+                    let (seen, script) = (seen.clone(), script.clone());
+                    tokio::spawn(async move { serve(stream, &seen, &*script).await });
+                }
+            }
+        });
+        Self { address, seen, connections, task }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn kinesis(&self) -> Kinesis {
+        kinesis(&self.url(), keys())
+    }
+
+    fn requests(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, script: &(impl Fn(&Seen) -> Vec<u8> + ?Sized)) {
+    let mut buffer = Vec::new();
+    loop {
+        let text = loop {
+            if let Some(text) = whole_request(&mut buffer) {
+                break text;
+            }
+            let mut piece = [0; 4096];
+            match stream.read(&mut piece).await {
+                Ok(0) | Err(_) => return,
+                Ok(length) => buffer.extend_from_slice(&piece[..length]),
+            }
+        };
+        let number = {
+            let mut seen = seen.lock().unwrap();
+            seen.push(text.clone());
+            seen.len() - 1
+        };
+        let answer = script(&Seen { number, text });
+        if answer == RESET {
+            stream.set_zero_linger().unwrap();
+            return;
+        }
+        let (bytes, closes) = match answer.strip_suffix(CLOSE) {
+            Some(bytes) => (bytes, true),
+            None => (&answer[..], false),
+        };
+        if stream.write_all(bytes).await.is_err() || closes {
+            return;
+        }
+    }
+}
+
+/// Takes one request off the buffer. What is no HTTP, as a TLS hello, counts as a request.
+fn whole_request(buffer: &mut Vec<u8>) -> Option<String> {
+    if buffer.first().is_some_and(|byte| !byte.is_ascii_uppercase()) {
+        return Some(String::from_utf8_lossy(&std::mem::take(buffer)).into_owned());
+    }
+    let head = buffer.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let text = String::from_utf8_lossy(&buffer[..head]).to_ascii_lowercase();
+    let length = text.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok()).unwrap_or(0);
+    if buffer.len() < head + length {
+        return None;
+    }
+    Some(String::from_utf8_lossy(&buffer.drain(..head + length).collect::<Vec<_>>()).into_owned())
+}
+
+fn ok(body: &str) -> Vec<u8> {
+    let headers = "Content-Type: application/x-amz-json-1.1\r\nx-amzn-RequestId: request-1\r\nDate: Sun, 23 Nov 2025 12:34:56 GMT\r\n";
+    answer("200 OK", headers, body.as_bytes())
+}
+
+fn rejection(name: &str, date: SystemTime) -> Vec<u8> {
+    let date = aws_smithy_types::DateTime::from(date).fmt(aws_smithy_types::date_time::Format::HttpDate).unwrap();
+    let headers = format!("Content-Type: application/x-amz-json-1.1\r\nDate: {date}\r\n");
+    answer("400 Bad Request", &headers, format!(r#"{{"__type":"{name}","message":"no"}}"#).as_bytes())
+}
+
+fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    [format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
+}
+
+/// As in `X-Amz-Date`.
+fn amz_date(time: SystemTime) -> String {
+    let date = aws_smithy_types::DateTime::from(time).fmt(aws_smithy_types::date_time::Format::DateTime).unwrap();
+    date.replace(['-', ':'], "")
+}
+
+#[derive(Clone)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
