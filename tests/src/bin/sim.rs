@@ -1,0 +1,51 @@
+//! `cargo xtask sim [--seeds N] [--seed S]`: plays seeds, or one of them with its history.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use tests::{sim, world};
+
+/// Lines of history that a failure shows.
+const HISTORY: usize = 60;
+/// Seeds that are played if none are asked for.
+const SEEDS: u64 = 5_000;
+
+fn main() -> ExitCode {
+    let (mut first, mut count, mut history) = (0, SEEDS, HISTORY);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let number = arguments.next().and_then(|value| value.parse::<u64>().ok());
+        match (argument.as_str(), number) {
+            ("--seeds", Some(n)) => count = n,
+            ("--seed", Some(seed)) => (first, count) = (seed, 1),
+            ("--first", Some(seed)) => first = seed,
+            ("--history", Some(lines)) => history = lines as usize,
+            _ => {
+                eprintln!("usage: cargo xtask sim [--seeds N] [--first S] | --seed S [--history LINES]");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    let begun = Instant::now();
+    let summary = sim::play(first, count, 20);
+    for (what, seeds) in &summary.seen {
+        println!("{seeds:>8} of {} seeds: {what}", summary.seeds);
+    }
+    println!("{} seeds in {:.1} s, {} failed", summary.seeds, begun.elapsed().as_secs_f64(), summary.failures.len());
+    let Some(first) = summary.failures.first() else { return ExitCode::SUCCESS };
+    for failure in &summary.failures {
+        println!("seed {}: {}", failure.seed, failure.why);
+    }
+    // A seed is the same each time, so its history need only be kept when it is wanted.
+    if let Err(failure) = world::play_changed(first.seed, |_| (), history) {
+        if count == 1 {
+            println!("\n{}", failure.scenario);
+        }
+        println!("\nthe end of seed {}:", failure.seed);
+        for line in &failure.history {
+            println!("{line}");
+        }
+        println!("\n{}\nto play it again: cargo xtask sim --seed {}", failure.why, failure.seed);
+    }
+    ExitCode::FAILURE
+}

@@ -1,0 +1,129 @@
+//! `ListShards`: pages in any order, tokens that expire, and a view that may be of a moment ago.
+
+use super::json::{Object, array};
+use super::request::{self, Forbidden};
+use super::habits::Order;
+use super::rejection::{Refusal, Rejection};
+use super::{Facts, Kinesis, Listed, Operation, Served};
+
+/// The rest of a listing.
+pub(super) struct Token {
+    incarnation: u32,
+    born: u64,
+    /// The shards that are still to be told.
+    rest: Vec<usize>,
+    /// How many shards the listing knows of: what is born later comes at its end.
+    known: usize,
+    /// The moment that the listing shows.
+    shown: u64,
+}
+
+impl Kinesis {
+    pub(super) fn list(&mut self, body: &str, now: u64) -> Result<Served, Forbidden> {
+        let asked: request::ListShards = request::parse(body)?;
+        request::within("MaxResults", asked.max_results, 1, 10_000)?;
+        if asked.exclusive_start_shard_id.is_some() {
+            return Err("ExclusiveStartShardId is of no use to a reader of all shards".to_owned());
+        }
+        let first = asked.next_token.is_none();
+        let (name, arn) = (asked.stream_name.as_deref(), asked.stream_arn.as_deref());
+        let token = match &asked.next_token {
+            None => {
+                request::names(&self.stream, name, arn)?;
+                None
+            }
+            // "You cannot specify this parameter if you specify NextToken" stands by each of the others.
+            Some(_) if name.is_some() || arn.is_some() || asked.stream_creation_timestamp.is_some() => {
+                return Err(format!("another parameter beside NextToken: {body}"));
+            }
+            Some(token) => Some(self.token(token)?),
+        };
+        if let Some(rejection) = self.groundless(Operation::ListShards) {
+            return Ok(Err(rejection));
+        }
+        let (rest, known, shown) = match token {
+            None => {
+                let shown = now.saturating_sub(self.chance.within(0, self.habits.stale_ms));
+                (Vec::new(), 0, shown.max(self.stream.created))
+            }
+            Some(index) => {
+                let token = &self.tokens[index];
+                let expired = token.incarnation != self.stream.incarnation
+                    || now - token.born > self.habits.token_life_ms
+                    || self.chance.percent(self.habits.errors.token_expired);
+                if expired {
+                    let message = "The specified next token is no longer valid";
+                    return Ok(Err(Rejection::new(Refusal::Expired, "ExpiredNextTokenException", message)));
+                }
+                // Each page is of its own moment, and no earlier than the page before.
+                (token.rest.clone(), token.known, token.shown + self.chance.within(0, now - token.shown))
+            }
+        };
+        let max = asked.max_results.map_or(usize::MAX, |max| max as usize);
+        Ok(Ok(self.listing(rest, known, shown, max.min(self.habits.listing_page), first, now)))
+    }
+
+    fn listing(
+        &mut self,
+        mut rest: Vec<usize>,
+        known: usize,
+        shown: u64,
+        page: usize,
+        first: bool,
+        now: u64,
+    ) -> (String, Facts) {
+        let shards = &self.stream.shards;
+        let visible = shards.iter().take_while(|shard| shard.born <= shown).count().max(known);
+        let mut fresh: Vec<usize> = (known..visible).collect();
+        match self.habits.order {
+            Order::Sorted => {}
+            Order::Reversed => fresh.reverse(),
+            Order::Shuffled => self.chance.shuffle(&mut fresh),
+        }
+        rest.extend(fresh);
+        rest.retain(|&i| shards[i].expired.is_none());
+
+        let later = rest.split_off(rest.len().min(page));
+        let listed: Vec<Listed> = rest
+            .iter()
+            .map(|&shard| Listed { shard, open: shards[shard].closed.is_none_or(|closed| closed > shown) })
+            .collect();
+        let texts: Vec<String> = listed.iter().map(|&listed| self.shard(listed)).collect();
+        let last = later.is_empty();
+        let mut object = Object::new().raw("Shards", &array(&texts));
+        if last {
+            object = object.maybe("NextToken", None, self.habits.explicit_nulls);
+        } else {
+            let incarnation = self.stream.incarnation;
+            self.tokens.push(Token { incarnation, born: now, rest: later, known: visible, shown });
+            object = object.text("NextToken", &format!("AAAAAAAAAAG\"{}==", self.tokens.len() - 1));
+        }
+        (object.end(), Facts::Listed { shards: listed, first, last })
+    }
+
+    fn shard(&self, listed: Listed) -> String {
+        let shard = &self.stream.shards[listed.shard];
+        let nulls = self.habits.explicit_nulls;
+        let parent = |i: usize| shard.parents.get(i).map(|&parent| self.stream.shards[parent].id.as_str());
+        let last = if listed.open { None } else { shard.last_sequence.as_deref() };
+        let sequences = Object::new()
+            .text("StartingSequenceNumber", &shard.first_sequence)
+            .maybe("EndingSequenceNumber", last, nulls)
+            .end();
+        Object::new()
+            .text("ShardId", &shard.id)
+            .maybe("ParentShardId", parent(0), nulls)
+            .maybe("AdjacentParentShardId", parent(1), nulls)
+            .raw("HashKeyRange", &super::read::hash_range(shard))
+            .raw("SequenceNumberRange", &sequences)
+            .end()
+    }
+
+    fn token(&self, token: &str) -> Result<usize, Forbidden> {
+        let number = token.strip_prefix("AAAAAAAAAAG\"").and_then(|rest| rest.strip_suffix("=="));
+        number
+            .and_then(|number| number.parse().ok())
+            .filter(|&number: &usize| number < self.tokens.len())
+            .ok_or_else(|| format!("a NextToken that was not given out: {token}"))
+    }
+}

@@ -1,0 +1,244 @@
+//! `GetShardIterator` and `GetRecords`.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::habits::{IdleLag, Lag, Trimmed};
+use super::json::{Object, array};
+use super::rejection::{Refusal, Rejection};
+use super::request::{self, Forbidden, IteratorType};
+use super::stream::{Record, Shard};
+use super::{Facts, Kinesis, Operation, Page, Served};
+
+/// "GetRecords can return up to 10 MB of data […] or up to 10,000 records."
+const PAGE_BYTES: u64 = 10 * 1024 * 1024;
+const PAGE_RECORDS: usize = 10_000;
+
+/// An iterator that was given out.
+#[derive(Clone)]
+pub(super) struct Iterator {
+    incarnation: u32,
+    born: u64,
+    shard: usize,
+    /// The record that is next.
+    position: usize,
+    /// Pages that will be empty though there is more.
+    voids: u64,
+    /// Pages that were empty at the tip.
+    idle: u64,
+}
+
+impl Kinesis {
+    pub(super) fn seek(&mut self, body: &str, now: u64) -> Result<Served, Forbidden> {
+        let asked: request::GetShardIterator = request::parse(body)?;
+        request::names(&self.stream, asked.stream_name.as_deref(), asked.stream_arn.as_deref())?;
+        let by_sequence =
+            matches!(asked.shard_iterator_type, IteratorType::AtSequenceNumber | IteratorType::AfterSequenceNumber);
+        if by_sequence != asked.starting_sequence_number.is_some() {
+            return Err(format!("StartingSequenceNumber does not go with the type: {body}"));
+        }
+        if (asked.shard_iterator_type == IteratorType::AtTimestamp) != asked.timestamp.is_some() {
+            return Err(format!("Timestamp does not go with the type: {body}"));
+        }
+        let Some(shard) = self.stream.find(&asked.shard_id) else {
+            return Err(format!("a shard that never was: {}", asked.shard_id));
+        };
+        if let Some(rejection) = self.groundless(Operation::GetShardIterator) {
+            return Ok(Err(rejection));
+        }
+        let there = &self.stream.shards[shard];
+        if there.expired.is_some() {
+            let message = format!("Shard {} in stream {} under account 123456789012 does not exist", there.id, self.stream.name);
+            return Ok(Err(Rejection::new(Refusal::NotFound, "ResourceNotFoundException", message)));
+        }
+        let mut clamped = false;
+        let position = match asked.shard_iterator_type {
+            IteratorType::TrimHorizon => there.gone,
+            IteratorType::Latest => there.records.len(),
+            IteratorType::AtTimestamp => {
+                let time = (asked.timestamp.unwrap_or_default() * 1000.0).round() as u64;
+                if time > now {
+                    return Err(format!("a Timestamp in the future: {} ms", time - now));
+                }
+                there.at(time).max(there.gone)
+            }
+            IteratorType::AtSequenceNumber | IteratorType::AfterSequenceNumber => {
+                let sequence = asked.starting_sequence_number.as_deref().unwrap_or_default();
+                match there.position(sequence) {
+                    None if sequence == there.first_sequence => there.gone,
+                    None => return Err(format!("a sequence number that is not of {}: {sequence}", there.id)),
+                    Some(position) if position < there.gone && self.habits.trimmed == Trimmed::Refused => {
+                        let message = format!(
+                            "StartingSequenceNumber {sequence} used in GetShardIterator on shard {} in stream {} \
+                             under account 123456789012 is invalid.",
+                            there.id, self.stream.name
+                        );
+                        return Ok(Err(Rejection::new(Refusal::Trimmed, "InvalidArgumentException", message)));
+                    }
+                    Some(position) => {
+                        let after = usize::from(asked.shard_iterator_type == IteratorType::AfterSequenceNumber);
+                        clamped = position < there.gone;
+                        (position + after).max(there.gone)
+                    }
+                }
+            }
+        };
+        let iterator = self.give(shard, position, now, 0);
+        let facts = Facts::Sought {
+            shard,
+            iterator: iterator.clone(),
+            position,
+            latest: asked.shard_iterator_type == IteratorType::Latest,
+            clamped,
+        };
+        Ok(Ok((Object::new().text("ShardIterator", &iterator).end(), facts)))
+    }
+
+    pub(super) fn read(&mut self, body: &str, now: u64) -> Result<Served, Forbidden> {
+        let asked: request::GetRecords = request::parse(body)?;
+        request::within("Limit", asked.limit, 1, PAGE_RECORDS as u64)?;
+        request::same(&self.stream, None, asked.stream_arn.as_deref())?;
+        let iterator = self.iterator(&asked.shard_iterator)?.clone();
+        if iterator.incarnation != self.stream.incarnation || self.stream.shards[iterator.shard].expired.is_some() {
+            let message = "The shard of this iterator does not exist";
+            return Ok(Err(Rejection::new(Refusal::NotFound, "ResourceNotFoundException", message)));
+        }
+        if now - iterator.born > self.habits.iterator_life_ms {
+            let message = "Iterator expired. The iterator was created at another time";
+            return Ok(Err(Rejection::new(Refusal::Expired, "ExpiredIteratorException", message)));
+        }
+        if self.habits.limits && !self.quotas.entry(iterator.shard).or_default().admit(now) {
+            let message = "Rate exceeded for shard";
+            return Ok(Err(Rejection::new(
+                Refusal::Throttled,
+                "ProvisionedThroughputExceededException",
+                message,
+            )));
+        }
+        if let Some(rejection) = self.groundless(Operation::GetRecords) {
+            return Ok(Err(rejection));
+        }
+        let limit = asked.limit.map_or(PAGE_RECORDS, |limit| limit as usize);
+        Ok(Ok(self.page(iterator, limit, now)))
+    }
+
+    fn page(&mut self, iterator: Iterator, limit: usize, now: u64) -> (String, Facts) {
+        let shard = &self.stream.shards[iterator.shard];
+        let from = iterator.position.max(shard.gone);
+        let tip = shard.records.len();
+        let voids = match iterator.voids {
+            0 if from < tip && self.chance.percent(self.habits.voids) => self.chance.within(1, 15),
+            voids => voids,
+        };
+        let to = if voids > 0 { from } else { from + self.fill(iterator.shard, from, limit) };
+        let shard = &self.stream.shards[iterator.shard];
+        let records = &shard.records[from..to];
+        let bytes = records.iter().map(|record| record.data.len() as u64).sum();
+        let end = !shard.is_open() && to == tip && voids == 0 && (from == to || !self.habits.separate_end);
+        let false_end = !end && self.chance.percent(self.habits.false_ends);
+
+        let lag = match (self.habits.lag, shard.records[from..to].last()) {
+            _ if end => self.habits.end_lag,
+            // It falls from page to page, as the iterator moves through times without records.
+            _ if voids > 0 => now.saturating_sub(shard.records[from].arrived).max(1) + voids * 60_000,
+            (Lag::Age, last) if to < tip => {
+                let place = last.or(shard.records.get(to)).map_or(now, |record| record.arrived);
+                now.saturating_sub(place).max(1)
+            }
+            // A closed shard has no tip to be at; where a listing may still show it as open, the lag tells.
+            (Lag::Age, Some(last)) if !shard.is_open() && self.habits.stale_ms > 0 => {
+                now.saturating_sub(last.arrived).max(1)
+            }
+            (Lag::Age, _) => match self.habits.idle_lag {
+                IdleLag::Zero => 0,
+                IdleLag::Constant(lag) => lag,
+                IdleLag::Growing => 1000 + iterator.idle * 200,
+            },
+            (Lag::ZeroOnRecords, Some(_)) => 0,
+            (Lag::BehindTipRecord, Some(last)) => {
+                shard.records[tip - 1].arrived.saturating_sub(last.arrived)
+            }
+            (Lag::ZeroOnRecords | Lag::BehindTipRecord, None) => 0,
+        };
+        let children = if end && self.habits.names_children { shard.children.clone() } else { Vec::new() };
+        let texts: Vec<String> = records.iter().map(|record| self.record(record)).collect();
+        let names: Vec<String> = children.iter().map(|&child| self.child(child)).collect();
+        let next = if end || false_end {
+            None
+        } else {
+            let idle = if from == tip { iterator.idle + 1 } else { 0 };
+            let next = self.give(iterator.shard, to, now, idle);
+            if let Some(given) = self.iterators.last_mut() {
+                given.voids = voids.saturating_sub(1);
+            }
+            Some(next)
+        };
+        let nulls = self.habits.explicit_nulls;
+        let mut object = Object::new()
+            .raw("Records", &array(&texts))
+            .maybe("NextShardIterator", next.as_deref(), nulls)
+            .raw("MillisBehindLatest", &lag.to_string());
+        if !names.is_empty() {
+            object = object.raw("ChildShards", &array(&names));
+        }
+        self.quotas.entry(iterator.shard).or_default().brought(bytes, now);
+        let asked = iterator.position;
+        (object.end(), Facts::Read(Page { shard: iterator.shard, asked, from, to, bytes, next, end, children }))
+    }
+
+    /// How many of these records go on a page: at least one if there is one.
+    fn fill(&mut self, shard: usize, from: usize, limit: usize) -> usize {
+        let records = self.stream.shards[shard].records.get(from..).unwrap_or(&[]);
+        let mut bytes = 0;
+        let fits = |record: &&Record| {
+            bytes += record.data.len() as u64;
+            bytes <= PAGE_BYTES
+        };
+        let most = records.iter().take(limit).take_while(fits).count().max(records.len().min(1));
+        if most > 1 && self.chance.percent(self.habits.short_pages) {
+            return self.chance.within(1, most as u64) as usize;
+        }
+        most
+    }
+
+    fn record(&self, record: &Record) -> String {
+        Object::new()
+            .text("SequenceNumber", &record.sequence)
+            .raw("ApproximateArrivalTimestamp", &self.time(record.arrived))
+            .text("Data", &STANDARD.encode(&record.data))
+            .maybe("PartitionKey", record.key.as_deref(), self.habits.explicit_nulls)
+            .end()
+    }
+
+    fn child(&self, child: usize) -> String {
+        let child = &self.stream.shards[child];
+        let parents: Vec<String> =
+            child.parents.iter().map(|&parent| super::json::quoted(&self.stream.shards[parent].id)).collect();
+        Object::new()
+            .text("ShardId", &child.id)
+            .raw("ParentShards", &array(&parents))
+            .raw("HashKeyRange", &hash_range(child))
+            .end()
+    }
+
+    fn give(&mut self, shard: usize, position: usize, now: u64, idle: u64) -> String {
+        let incarnation = self.stream.incarnation;
+        self.iterators.push(Iterator { incarnation, born: now, shard, position, voids: 0, idle });
+        let end = if self.habits.odd_iterators { "\n" } else { "" };
+        format!("AAAAAAAAAA/{}+=={end}", self.iterators.len() - 1)
+    }
+
+    fn iterator(&self, iterator: &str) -> Result<&Iterator, Forbidden> {
+        let number = iterator.trim_end_matches('\n').strip_prefix("AAAAAAAAAA/").and_then(|rest| rest.strip_suffix("+=="));
+        number
+            .and_then(|number| self.iterators.get(number.parse::<usize>().ok()?))
+            .ok_or_else(|| format!("an iterator that was not given out: {iterator}"))
+    }
+}
+
+pub(super) fn hash_range(shard: &Shard) -> String {
+    Object::new()
+        .text("StartingHashKey", &shard.hash.0.to_string())
+        .text("EndingHashKey", &shard.hash.1.to_string())
+        .end()
+}

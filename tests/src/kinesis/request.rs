@@ -1,0 +1,90 @@
+//! Requests as the service takes them: exactly the members of its model, and their bounds.
+//!
+//! What the service would not accept from any client at any time is *forbidden*: a reader that asks it has a fault,
+//! and the simulation ends there.
+
+use serde::Deserialize;
+
+use super::stream::Stream;
+
+/// Why a request is one that no reader may make.
+pub(super) type Forbidden = String;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct DescribeStreamSummary {
+    pub(super) stream_name: Option<String>,
+    #[serde(rename = "StreamARN")]
+    pub(super) stream_arn: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct ListShards {
+    pub(super) stream_name: Option<String>,
+    #[serde(rename = "StreamARN")]
+    pub(super) stream_arn: Option<String>,
+    pub(super) next_token: Option<String>,
+    pub(super) max_results: Option<u64>,
+    pub(super) exclusive_start_shard_id: Option<String>,
+    pub(super) stream_creation_timestamp: Option<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct GetShardIterator {
+    pub(super) stream_name: Option<String>,
+    #[serde(rename = "StreamARN")]
+    pub(super) stream_arn: Option<String>,
+    pub(super) shard_id: String,
+    pub(super) shard_iterator_type: IteratorType,
+    pub(super) starting_sequence_number: Option<String>,
+    pub(super) timestamp: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(super) enum IteratorType {
+    AtSequenceNumber,
+    AfterSequenceNumber,
+    TrimHorizon,
+    Latest,
+    AtTimestamp,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct GetRecords {
+    pub(super) shard_iterator: String,
+    pub(super) limit: Option<u64>,
+    #[serde(rename = "StreamARN")]
+    pub(super) stream_arn: Option<String>,
+}
+
+pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, Forbidden> {
+    serde_json::from_str(body).map_err(|error| format!("{error}: {body}"))
+}
+
+/// The stream must be named, in one way or in two that agree.
+pub(super) fn names(stream: &Stream, name: Option<&str>, arn: Option<&str>) -> Result<(), Forbidden> {
+    if name.is_none() && arn.is_none() {
+        return Err("names no stream".to_owned());
+    }
+    same(stream, name, arn)
+}
+
+/// Where the stream is named, it must be this one.
+pub(super) fn same(stream: &Stream, name: Option<&str>, arn: Option<&str>) -> Result<(), Forbidden> {
+    match (name, arn) {
+        (Some(name), _) if name != stream.name => Err(format!("names another stream: {name}")),
+        (_, Some(arn)) if arn != stream.arn => Err(format!("names another stream: {arn}")),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn within(name: &str, value: Option<u64>, least: u64, most: u64) -> Result<(), Forbidden> {
+    match value {
+        Some(value) if !(least..=most).contains(&value) => Err(format!("{name} is not from {least} to {most}: {value}")),
+        _ => Ok(()),
+    }
+}

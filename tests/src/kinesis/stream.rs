@@ -1,0 +1,269 @@
+//! A stream: its shards with their records, resharding, and ageing.
+//!
+//! This is the truth that both the service's answers and the oracle's judgement are taken from.
+
+use super::habits::Sequences;
+
+/// A record as the stream holds it.
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub sequence: String,
+    /// When the service says that it came.
+    pub arrived: u64,
+    /// When it truly came.
+    pub put: u64,
+    pub key: Option<String>,
+    pub data: Vec<u8>,
+}
+
+/// A shard. It stays in [`Stream::shards`] for ever, also when it has left the stream.
+#[derive(Clone, Debug)]
+pub struct Shard {
+    pub id: String,
+    pub parents: Vec<usize>,
+    pub children: Vec<usize>,
+    pub hash: (u128, u128),
+    pub born: u64,
+    pub closed: Option<u64>,
+    /// When it left the stream.
+    pub expired: Option<u64>,
+    pub first_sequence: String,
+    pub last_sequence: Option<String>,
+    /// Every record ever put.
+    pub records: Vec<Record>,
+    /// How many of them have left the stream, from the front.
+    pub gone: usize,
+    counter: Counter,
+}
+
+impl Shard {
+    /// Where a record with this sequence number is.
+    pub fn position(&self, sequence: &str) -> Option<usize> {
+        self.records.iter().position(|record| record.sequence == sequence)
+    }
+
+    /// The first record at or after a time of arrival.
+    pub fn at(&self, time: u64) -> usize {
+        self.records.iter().position(|record| record.arrived >= time).unwrap_or(self.records.len())
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.closed.is_none()
+    }
+}
+
+/// A stream.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    pub name: String,
+    pub arn: String,
+    pub created: u64,
+    /// How many streams of this name were there before.
+    pub incarnation: u32,
+    pub shards: Vec<Shard>,
+    pub retention_ms: u64,
+    sequences: Sequences,
+}
+
+/// The hash keys are 128 bits wide.
+const HASH_MAX: u128 = u128::MAX;
+
+impl Stream {
+    pub fn new(name: &str, incarnation: u32, shards: u32, sequences: Sequences, retention_ms: u64, now: u64) -> Stream {
+        let arn = format!("arn:aws:kinesis:eu-west-1:123456789012:stream/{name}");
+        let mut stream = Stream {
+            name: name.to_owned(),
+            arn,
+            created: now,
+            incarnation,
+            shards: Vec::new(),
+            retention_ms,
+            sequences,
+        };
+        let width = HASH_MAX / u128::from(shards);
+        for i in 0..shards {
+            let low = width * u128::from(i);
+            let high = if i + 1 == shards { HASH_MAX } else { low + width - 1 };
+            stream.add(Vec::new(), (low, high), now);
+        }
+        stream
+    }
+
+    /// The shards that take records.
+    pub fn open(&self) -> Vec<usize> {
+        (0..self.shards.len()).filter(|&i| self.shards[i].is_open()).collect()
+    }
+
+    /// The shard of this name that is in the stream, or ever was.
+    pub fn find(&self, id: &str) -> Option<usize> {
+        self.shards.iter().position(|shard| shard.id == id)
+    }
+
+    pub fn put(&mut self, shard: usize, key: Option<String>, data: Vec<u8>, arrived: u64, now: u64) {
+        let shard = &mut self.shards[shard];
+        assert!(shard.is_open(), "a closed shard takes no records");
+        let sequence = shard.counter.next();
+        shard.records.push(Record { sequence, arrived, put: now, key, data });
+    }
+
+    /// Splits a shard in two halves.
+    pub fn split(&mut self, shard: usize, now: u64) {
+        let (low, high) = self.shards[shard].hash;
+        if low == high {
+            return;
+        }
+        let middle = low + (high - low) / 2;
+        self.close(shard, now);
+        self.add(vec![shard], (low, middle), now);
+        self.add(vec![shard], (middle + 1, high), now);
+    }
+
+    /// Merges an open shard with its neighbour, if that is open too, as one of an unbroken range always is.
+    pub fn merge(&mut self, shard: usize, now: u64) {
+        let (low, high) = self.shards[shard].hash;
+        let neighbour = self.open().into_iter().find(|&i| high < HASH_MAX && self.shards[i].hash.0 == high + 1);
+        let Some(other) = neighbour else { return };
+        let end = self.shards[other].hash.1;
+        self.close(shard, now);
+        self.close(other, now);
+        self.add(vec![shard, other], (low, end), now);
+    }
+
+    /// Lets go of what is older than the retention.
+    pub fn age(&mut self, now: u64) {
+        let oldest = now.saturating_sub(self.retention_ms);
+        for shard in self.shards.iter_mut().filter(|shard| shard.expired.is_none()) {
+            while shard.records.get(shard.gone).is_some_and(|record| record.put < oldest) {
+                shard.gone += 1;
+            }
+            if shard.closed.is_some_and(|closed| closed < oldest) {
+                shard.expired = Some(now);
+            }
+        }
+    }
+
+    fn add(&mut self, parents: Vec<usize>, hash: (u128, u128), now: u64) {
+        let index = self.shards.len();
+        for &parent in &parents {
+            self.shards[parent].children.push(index);
+        }
+        let mut counter = Counter::new(self.sequences, index, now);
+        self.shards.push(Shard {
+            id: format!("shardId-{index:012}"),
+            parents,
+            children: Vec::new(),
+            hash,
+            born: now,
+            closed: None,
+            expired: None,
+            first_sequence: counter.next(),
+            last_sequence: None,
+            records: Vec::new(),
+            gone: 0,
+            counter,
+        });
+    }
+
+    fn close(&mut self, shard: usize, now: u64) {
+        let shard = &mut self.shards[shard];
+        assert!(shard.is_open(), "a shard closes once");
+        shard.closed = Some(now);
+        // At least the last record's; AWS's is most often greater.
+        let last = shard.records.last().map(|record| record.sequence.clone());
+        shard.last_sequence = match last {
+            Some(last) if shard.records.len() % 3 == 0 => Some(last),
+            _ => Some(shard.counter.next()),
+        };
+    }
+}
+
+/// Gives a shard's sequence numbers, each greater than the one before.
+#[derive(Clone, Debug)]
+struct Counter {
+    style: Sequences,
+    shard: usize,
+    value: u128,
+    zeros: usize,
+}
+
+impl Counter {
+    fn new(style: Sequences, shard: usize, now: u64) -> Counter {
+        let value = match style {
+            Sequences::Long => u128::from(now) * 1_000_000_000,
+            Sequences::Counted | Sequences::Lengthening => 0,
+        };
+        Counter { style, shard, value, zeros: 0 }
+    }
+
+    fn next(&mut self) -> String {
+        match self.style {
+            Sequences::Long => {
+                self.value += 977;
+                format!("49{:06}{:048}", 600_000 + self.shard, self.value)
+            }
+            Sequences::Counted => {
+                self.value += 1;
+                self.value.to_string()
+            }
+            Sequences::Lengthening => {
+                self.value += 1;
+                if self.value.is_multiple_of(3) && self.zeros < 120 {
+                    self.zeros += 1;
+                }
+                format!("{}{}", self.value, "0".repeat(self.zeros))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(shards: u32) -> Stream {
+        Stream::new("orders", 0, shards, Sequences::Counted, 1000, 0)
+    }
+
+    #[test]
+    fn resharding_keeps_the_range_whole() {
+        let mut stream = stream(3);
+        stream.split(1, 10);
+        stream.merge(0, 20);
+        stream.merge(2, 30);
+        let mut ranges: Vec<_> = stream.open().into_iter().map(|i| stream.shards[i].hash).collect();
+        ranges.sort_unstable();
+        assert_eq!((ranges[0].0, ranges[ranges.len() - 1].1), (0, HASH_MAX));
+        assert!(ranges.windows(2).all(|pair| pair[0].1 + 1 == pair[1].0));
+        assert_eq!(stream.shards[5].parents, [0, 3]);
+        assert_eq!(stream.shards[0].children, [5]);
+        assert_eq!(stream.shards[2].closed, None, "the last of the range has no neighbour above");
+    }
+
+    #[test]
+    fn what_is_older_than_the_retention_leaves() {
+        let mut stream = stream(1);
+        stream.put(0, None, vec![], 0, 0);
+        stream.put(0, None, vec![], 500, 500);
+        stream.age(1001);
+        assert_eq!(stream.shards[0].gone, 1);
+        stream.split(0, 1001);
+        stream.age(2001);
+        assert_eq!((stream.shards[0].gone, stream.shards[0].expired), (2, None));
+        stream.age(2002);
+        assert_eq!(stream.shards[0].expired, Some(2002));
+    }
+
+    #[test]
+    fn sequence_numbers_grow_as_numbers() {
+        for style in [Sequences::Long, Sequences::Counted, Sequences::Lengthening] {
+            let mut counter = Counter::new(style, 2, 1_763_900_000_000);
+            let mut last = counter.next();
+            for _ in 0..2000 {
+                let next = counter.next();
+                assert!((last.len(), &last) < (next.len(), &next), "{last} {next}");
+                assert!(next.len() <= 129 && !next.starts_with('0'));
+                last = next;
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The reader under simulation, and what the tests share.
+//!
+//! Three things are kept apart: what should be (the [`kinesis`] model's stream), what is (the reader, driven by the
+//! [`world`]), and how they are compared (the [`oracle`]). All of it is a function of one seed, and [`sim`] plays many.
+#![allow(missing_docs, reason = "only the project's own tests read this crate")]
+
+pub mod chance;
+pub mod kinesis;
+pub mod oracle;
+pub mod scenario;
+pub mod sim;
+pub mod world;
+pub mod writer;

@@ -1,0 +1,421 @@
+//! What must hold, judged from the stream itself and from what the reader was told and asked for.
+//!
+//! The oracle knows nothing of how the reader works. It follows each shard's place by the answers that reached the
+//! reader and the batches reported as delivered, and compares:
+//!
+//! - **Delivery**: the messages of a shard are its records in order, from where the run had to begin, none left out
+//!   and none twice. Only records that have left the stream may be missing, and then the reader told so - or could not
+//!   know, because the service passed over them in silence.
+//! - **Checkpoint**: it names for each shard seen exactly what was reported as delivered.
+//! - **Lineage**: a shard is read only once all its parents that are still there are delivered to their ends.
+//! - **Manners**: requests, batches and pace stay in their bounds, each wait is for something that is due.
+//! - **Ends**: when the reader says that it has reached its end, nothing is missing.
+
+mod ledger;
+mod manners;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kinesis_reader_machine::{Batch, BatchId, Cause, Lost, Outcome, Start, Until};
+use serde_json::Value;
+
+pub use ledger::Ledger;
+use manners::Manners;
+
+use crate::kinesis::stream::Shard;
+use crate::kinesis::{Facts, Listed, Page, Refusal, Stream};
+
+/// What the reader did and may not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation(pub String);
+
+/// A judgement.
+pub type Judged = Result<(), Violation>;
+
+macro_rules! violation {
+    ($($words:tt)*) => { Err($crate::oracle::Violation(format!($($words)*))) };
+}
+use violation;
+
+/// Where the reader is in a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// It has not heard of the shard.
+    Unheard,
+    /// Before the oldest record.
+    Oldest,
+    /// Before the first record that arrived at `at` or later. With LATEST, `tip` is where the shard's tip was when the
+    /// reader asked for it: the first message is no later than that one.
+    From { at: u64, tip: Option<usize> },
+    /// Before this record; all before it are delivered.
+    Before(usize),
+    /// After all, without having read it: it was closed when LATEST was asked for.
+    Passed,
+}
+
+/// A shard as the reader should see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Track {
+    pub place: Place,
+    /// The reader told that records are lost, and has delivered nothing since.
+    pub lost: bool,
+    /// The service passed over records before this one in silence, because they had left the stream.
+    pub passed_over: usize,
+}
+
+const UNHEARD: Track = Track { place: Place::Unheard, lost: false, passed_over: 0 };
+
+/// What a checkpoint stands for: the tracks at the time when it was taken.
+pub type Tracks = BTreeMap<usize, Track>;
+
+/// How a run is set up, as far as it matters to its judgement.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    pub start: Start,
+    pub until: Until,
+    pub messages: Option<u64>,
+    pub failures: Option<u32>,
+    pub requests: usize,
+    pub batches: usize,
+    pub page_records: u32,
+    pub pace: Option<u8>,
+    /// When the run was opened, by the service's clock.
+    pub opened: u64,
+    /// The checkpoint is of an earlier stream of the same name.
+    pub recreated: bool,
+    /// How much earlier the reader may believe the opening was: clocks differ and answers take their time.
+    pub slack: u64,
+}
+
+/// A run under judgement.
+pub struct Run {
+    pub terms: Terms,
+    pub tracks: Tracks,
+    /// There was a checkpoint with places: the start does not count.
+    resumed: bool,
+    listed: bool,
+    /// The shards of the listing that is under way.
+    listing: Vec<Listed>,
+    pub manners: Manners,
+    /// Shard, first record, and the record after the last.
+    out: BTreeMap<BatchId, (usize, usize, usize)>,
+    handed: u64,
+    /// Gaps that were told of.
+    told: BTreeSet<(usize, Place)>,
+    /// How much went wrong that may count towards giving up.
+    troubles: u32,
+    fatal: bool,
+    pub stopped: bool,
+}
+
+impl Run {
+    /// A run that begins where the tracks of its checkpoint say.
+    pub fn new(terms: Terms, saved: Option<&Tracks>) -> Run {
+        let mut tracks = saved.cloned().unwrap_or_default();
+        tracks.retain(|_, track| track.place != Place::Unheard);
+        Run {
+            resumed: !tracks.is_empty(),
+            manners: Manners::new(&terms),
+            terms,
+            tracks,
+            listed: false,
+            listing: Vec::new(),
+            out: BTreeMap::new(),
+            handed: 0,
+            told: BTreeSet::new(),
+            troubles: 0,
+            fatal: false,
+            stopped: false,
+        }
+    }
+
+    pub fn track(&self, shard: usize) -> Track {
+        self.tracks.get(&shard).copied().unwrap_or(UNHEARD)
+    }
+
+    /// An answer reached the reader in time.
+    pub fn answered(&mut self, facts: &Facts) {
+        match facts {
+            Facts::Described => {}
+            Facts::Listed { shards, first, last } => {
+                if *first {
+                    self.listing.clear();
+                }
+                self.listing.extend(shards);
+                if *last {
+                    self.complete_listing();
+                }
+            }
+            Facts::Sought { shard, position, latest, clamped, .. } => {
+                let track = self.tracks.entry(*shard).or_insert(UNHEARD);
+                if let Place::From { tip: tip @ None, .. } = &mut track.place
+                    && *latest
+                {
+                    *tip = Some(*position);
+                }
+                if *clamped {
+                    track.passed_over = *position;
+                }
+            }
+            Facts::Read(page) => self.read(page),
+            Facts::Refused(refusal) => match refusal {
+                Refusal::Fatal => self.fatal = true,
+                Refusal::Transient | Refusal::Expired | Refusal::NotFound => self.troubles += 1,
+                Refusal::Throttled | Refusal::Trimmed | Refusal::Denied => {}
+            },
+        }
+    }
+
+    /// A request came to nothing.
+    pub fn troubled(&mut self) {
+        self.troubles += 1;
+    }
+
+    fn read(&mut self, page: &Page) {
+        if page.asked < page.from {
+            self.tracks.entry(page.shard).or_insert(UNHEARD).passed_over = page.from;
+        }
+        if page.next.is_none() && page.children.is_empty() {
+            self.troubles += 1;
+        }
+        for &child in &page.children {
+            let track = self.tracks.entry(child).or_insert(UNHEARD);
+            if track.place == Place::Unheard {
+                track.place = Place::Oldest;
+            }
+        }
+    }
+
+    fn complete_listing(&mut self) {
+        let first = !self.listed && !self.resumed;
+        for listed in &self.listing {
+            let track = self.tracks.entry(listed.shard).or_insert(UNHEARD);
+            if track.place != Place::Unheard {
+                continue;
+            }
+            track.place = match self.terms.start {
+                _ if !first => Place::Oldest,
+                Start::TrimHorizon => Place::Oldest,
+                Start::AtTimestamp(time) => Place::From { at: time.0, tip: None },
+                Start::Latest if listed.open => Place::From { at: self.terms.opened, tip: None },
+                Start::Latest => Place::Passed,
+            };
+        }
+        self.listed = true;
+    }
+
+    /// The reader gave out a batch.
+    pub fn delivers(&mut self, batch: &Batch, stream: &Stream, ledger: &mut Ledger) -> Judged {
+        let Some(index) = stream.find(batch.shard()).filter(|_| !self.terms.recreated) else {
+            return violation!("a batch of a shard that is not: {}", batch.shard());
+        };
+        let shard = &stream.shards[index];
+        let messages = batch.messages(0, batch.count());
+        let Some(first) = messages.first() else { return violation!("an empty batch of {}", shard.id) };
+        let Some(from) = shard.position(&first.sequence) else {
+            return violation!("a message that is not of {}: {}", shard.id, first.sequence);
+        };
+        let to = from + messages.len();
+        if messages.len() as u32 != batch.count() || to > shard.records.len() {
+            return violation!("{} messages of {}, and a count of {}", messages.len(), shard.id, batch.count());
+        }
+        self.may_begin(index, from, shard)?;
+        if self.out.values().any(|&(other, _, _)| other == index) {
+            return violation!("two batches of {} are out", shard.id);
+        }
+        for (record, message) in shard.records[from..to].iter().zip(&messages) {
+            ledger.compare(index, record, message)?;
+            if let Until::Time(end) = self.terms.until
+                && record.arrived >= end.0
+            {
+                return violation!("a message of {} that arrived {} ms after the end", shard.id, record.arrived - end.0);
+            }
+        }
+        self.handed += messages.len() as u64;
+        if self.terms.messages.is_some_and(|most| self.handed > most) {
+            return violation!("{} messages, and {:?} were asked for", self.handed, self.terms.messages);
+        }
+        self.out.insert(batch.id(), (index, from, to));
+        self.manners.batches(self.out.len())?;
+        ledger.passed(index, self.track(index).place, from);
+        Ok(())
+    }
+
+    /// Whether the next message of a shard may be this one.
+    fn may_begin(&self, index: usize, from: usize, shard: &Shard) -> Judged {
+        let track = self.track(index);
+        let left = from <= shard.gone;
+        let fits = match track.place {
+            Place::Unheard | Place::Passed => false,
+            Place::Oldest => left,
+            Place::From { at, tip } => {
+                let slack = if self.terms.start == Start::Latest { self.terms.slack } else { 0 };
+                let (earliest, latest) = (shard.at(at.saturating_sub(slack)), shard.at(at).max(tip.unwrap_or(0)));
+                earliest <= from && (from <= latest || left)
+            }
+            Place::Before(next) => next == from || next < from && left && (track.lost || from <= track.passed_over),
+        };
+        if fits {
+            return Ok(());
+        }
+        violation!("{} goes on with record {from} of which {} are gone, at {track:?}", shard.id, shard.gone)
+    }
+
+    /// The shard of a batch that is out, its first record, and the record after its last.
+    pub fn span(&self, id: BatchId) -> Option<(usize, usize, usize)> {
+        self.out.get(&id).copied()
+    }
+
+    /// How many messages were handed out.
+    pub fn handed(&self) -> u64 {
+        self.handed
+    }
+
+    /// A batch was reported as delivered.
+    pub fn delivered(&mut self, id: BatchId) {
+        let Some((shard, _, to)) = self.out.remove(&id) else { return };
+        let track = self.tracks.entry(shard).or_insert(UNHEARD);
+        track.place = Place::Before(to);
+        track.lost = false;
+        self.manners.delivered();
+    }
+
+    /// The reader told of a gap.
+    pub fn lost(&mut self, lost: &Lost, stream: &Stream) -> Judged {
+        let Some(index) = stream.find(&lost.shard) else {
+            return violation!("a gap in a shard that is not: {}", lost.shard);
+        };
+        let shard = &stream.shards[index];
+        let track = self.track(index);
+        let (after, trimmed) = match track.place {
+            Place::Before(next) if next > 0 => (shard.records.get(next - 1), next <= shard.gone),
+            Place::Before(_) | Place::Unheard | Place::Oldest | Place::From { .. } | Place::Passed => (None, false),
+        };
+        if lost.after.as_deref() != after.map(|record| record.sequence.as_str()) {
+            return violation!("a gap in {} after {:?}, and its place is {track:?}", shard.id, lost.after);
+        }
+        if !trimmed && shard.expired.is_none() {
+            return violation!("a gap in {} where there is none: {track:?}, {} are gone", shard.id, shard.gone);
+        }
+        if !self.told.insert((index, track.place)) && shard.expired.is_none() {
+            return violation!("the gap in {} is told twice", shard.id);
+        }
+        self.tracks.entry(index).or_insert(UNHEARD).lost = true;
+        Ok(())
+    }
+
+    /// A checkpoint was taken: it names what was reported as delivered, in each shard that the reader was told of.
+    pub fn checkpoint(&self, text: &str, stream: &Stream) -> Judged {
+        let Ok(text) = serde_json::from_str::<Value>(text) else { return violation!("no JSON: {text}") };
+        if self.terms.recreated {
+            return Ok(());
+        }
+        for (&index, track) in &self.tracks {
+            let shard = &stream.shards[index];
+            let place = &text["shards"][&shard.id];
+            let after = place["after"].as_str();
+            let done = || !shard.is_open() && self.reaches(index, shard.records.len(), shard);
+            let fits = match track.place {
+                _ if place["at"] == "end" => done(),
+                Place::Unheard => place.is_null(),
+                Place::Before(next) if next > 0 => after == Some(&shard.records[next - 1].sequence),
+                Place::Before(_) | Place::Oldest => place["at"] == "trim-horizon",
+                Place::From { at, .. } => place["at"].as_u64().is_some_and(|place| place <= at),
+                Place::Passed => false,
+            };
+            // A shard that was read to its end and has left the stream may be forgotten.
+            if !(fits || place.is_null() && shard.expired.is_some() && done()) {
+                return violation!("a checkpoint with {} at {place}, and it is at {track:?}", shard.id);
+            }
+        }
+        Ok(())
+    }
+
+    /// A shard is about to be read, so its parents must be done.
+    pub fn parents_done(&self, id: &str, stream: &Stream) -> Judged {
+        let Some(index) = stream.find(id) else { return violation!("a shard that is not: {id}") };
+        for &parent in &stream.shards[index].parents {
+            let shard = &stream.shards[parent];
+            let done = shard.expired.is_some() || !shard.is_open() && self.reaches(parent, shard.records.len(), shard);
+            if !done {
+                return violation!("{id} is read before its parent {}, which is at {:?}", shard.id, self.track(parent));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the records of a shard before this one are delivered, not asked for, or lost and told.
+    fn reaches(&self, index: usize, need: usize, shard: &Shard) -> bool {
+        let track = self.track(index);
+        let over = track.passed_over.max(if track.lost { shard.gone } else { 0 });
+        let reached = match track.place {
+            Place::Unheard | Place::Oldest => shard.gone,
+            Place::From { at, tip } => tip.unwrap_or(0).max(shard.at(at)).max(shard.gone),
+            Place::Before(next) => next.max(over),
+            Place::Passed => shard.records.len(),
+        };
+        // A shard that was never heard of cannot be missed.
+        reached >= need || shard.expired.is_some() && (track.lost || track.place == Place::Unheard)
+    }
+
+    /// The reader said that it is done.
+    pub fn finished(&self, outcome: &Outcome, stream: &Stream, now: u64) -> Judged {
+        if !self.out.is_empty() {
+            return violation!("done with {} batches out", self.out.len());
+        }
+        match outcome {
+            Outcome::Reached => {}
+            Outcome::Exhausted if stream.open().is_empty() => {}
+            Outcome::Exhausted => return violation!("exhausted, and the stream is open"),
+            Outcome::Limited if self.terms.messages == Some(self.handed) => return Ok(()),
+            Outcome::Limited => {
+                return violation!("limited after {} messages of {:?}", self.handed, self.terms.messages);
+            }
+            Outcome::Stopped if self.stopped => return Ok(()),
+            Outcome::Stopped => return violation!("stopped, and nobody asked for it"),
+            Outcome::Failed(error) => {
+                let worn = self.terms.failures.is_some_and(|most| self.troubles >= most);
+                return match error.cause {
+                    _ if self.fatal || worn => Ok(()),
+                    Cause::Recreated(_) if self.terms.recreated => Ok(()),
+                    _ => violation!("failed without a reason: {error:?}"),
+                };
+            }
+        }
+        if self.fatal || self.terms.recreated {
+            return violation!("reached its end after a refusal for good");
+        }
+        for (index, shard) in stream.shards.iter().enumerate() {
+            let need = self.asked_for(shard, now)?;
+            if !self.reaches(index, need, shard) {
+                let track = self.track(index);
+                return violation!("{} is wanted up to {need}, of which {} are gone: {track:?}", shard.id, shard.gone);
+            }
+        }
+        Ok(())
+    }
+
+    /// How many records of a shard a run that reached its end must have been through.
+    fn asked_for(&self, shard: &Shard, now: u64) -> Result<usize, Violation> {
+        let put_before = |time: u64| shard.records.iter().take_while(|record| record.put < time).count();
+        let opened = self.terms.opened;
+        Ok(match self.terms.until {
+            Until::CaughtUp(behind) => {
+                let behind = behind.as_millis() as u64;
+                let tip = match shard.records.iter().take_while(|record| record.put < opened).last() {
+                    Some(last) if behind > 0 => last.arrived,
+                    Some(_) | None => opened,
+                };
+                put_before(tip.min(opened).saturating_sub(behind))
+            }
+            Until::Time(end) => {
+                if now < end.0 {
+                    return violation!("reached its end {} ms before it", end.0 - now);
+                }
+                let past = shard.records.iter().take_while(|record| record.arrived < end.0).count();
+                put_before(end.0).min(past)
+            }
+            Until::Stopped => return violation!("reached the end of what has none"),
+        })
+    }
+}

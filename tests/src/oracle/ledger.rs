@@ -1,0 +1,94 @@
+//! What the destination holds, over all runs.
+
+use std::collections::BTreeMap;
+
+use kinesis_reader_machine::Message;
+
+use super::{Judged, Place, Tracks, violation};
+use crate::kinesis::Stream;
+use crate::kinesis::stream::Record;
+
+/// What the destination holds, and what it need not.
+#[derive(Default)]
+pub struct Ledger {
+    /// How often each record was written, by shard.
+    copies: BTreeMap<usize, Vec<u32>>,
+    /// Records that were passed over with good reason, by shard.
+    missing: BTreeMap<usize, Vec<(usize, usize)>>,
+    /// The identifier that each record was given.
+    ids: BTreeMap<(usize, String), String>,
+    pub written: u64,
+    pub again: u64,
+}
+
+impl Ledger {
+    /// A message must be its record, and be called the same each time.
+    pub(super) fn compare(&mut self, shard: usize, record: &Record, message: &Message) -> Judged {
+        let same = record.sequence == message.sequence
+            && record.arrived == message.arrived.0
+            && record.key == message.partition_key
+            && record.data == message.data
+            && message.subsequence.is_none();
+        if !same {
+            return violation!("a message that is not its record: {message:?}, {record:?}");
+        }
+        let id = self.ids.entry((shard, record.sequence.clone())).or_insert_with(|| message.id.clone());
+        if *id != message.id {
+            return violation!("a message of two names: {id} and {}", message.id);
+        }
+        Ok(())
+    }
+
+    /// Delivery goes on at a record, from a place before it.
+    pub(super) fn passed(&mut self, shard: usize, place: Place, from: usize) {
+        let missing = match place {
+            Place::Before(next) => (next, from),
+            Place::Unheard | Place::Oldest | Place::From { .. } | Place::Passed => (0, from),
+        };
+        if missing.0 < missing.1 {
+            self.missing.entry(shard).or_default().push(missing);
+        }
+    }
+
+    /// Messages of a shard up to a record are in the destination for good.
+    pub fn write(&mut self, shard: usize, from: usize, to: usize) {
+        let copies = self.copies.entry(shard).or_default();
+        if copies.len() < to {
+            copies.resize(to, 0);
+        }
+        for copy in &mut copies[from..to] {
+            self.again += u64::from(*copy > 0);
+            *copy += 1;
+        }
+        self.written += (to - from) as u64;
+    }
+
+    /// With faults off and the last run at its end: every record is there, or is known to be missing.
+    pub fn complete(&self, stream: &Stream, tracks: &Tracks, exactly_once: bool) -> Judged {
+        if exactly_once && self.again > 0 {
+            return violation!("{} messages are there twice", self.again);
+        }
+        for (index, shard) in stream.shards.iter().enumerate() {
+            let (place, over) = match tracks.get(&index) {
+                Some(track) => (track.place, if track.lost { shard.gone } else { track.passed_over }),
+                None => (Place::Unheard, 0),
+            };
+            // What comes after the last message that was delivered was judged when the run ended.
+            let end = match place {
+                Place::Before(next) => next,
+                Place::Unheard | Place::Oldest | Place::From { .. } | Place::Passed => 0,
+            };
+            for record in 0..end {
+                let copies = self.copies.get(&index).and_then(|copies| copies.get(record)).copied().unwrap_or(0);
+                let excused = || {
+                    let spans = self.missing.get(&index).map_or(&[][..], Vec::as_slice);
+                    record < over || spans.iter().any(|&(from, to)| (from..to).contains(&record))
+                };
+                if copies == 0 && !excused() {
+                    return violation!("record {record} of {} is nowhere, and nothing told of it", shard.id);
+                }
+            }
+        }
+        Ok(())
+    }
+}

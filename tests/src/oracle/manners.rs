@@ -1,0 +1,178 @@
+//! The bounds of a reader: requests, batches, pace, and what it may wait for.
+
+use std::collections::BTreeMap;
+
+use kinesis_reader_machine::wire::Operation;
+use kinesis_reader_machine::{Instant, Request, RequestId, Wait, WaitReason};
+
+use super::{Judged, Terms, violation};
+
+/// "Five read transactions per second", and "five transactions per second per account per open shard" for iterators.
+const CALLS_PER_SECOND: u64 = 5;
+/// "2 MB per second."
+const BYTES_PER_SECOND: u64 = 2 * 1024 * 1024;
+
+/// The bounds, and how much of them is used. Times are those that the reader is told.
+pub struct Manners {
+    requests: usize,
+    batches: usize,
+    pace: Option<u8>,
+    out: BTreeMap<RequestId, Out>,
+    made: u64,
+    batches_out: usize,
+    reads: BTreeMap<String, Read>,
+    seeks: BTreeMap<String, Vec<u64>>,
+    /// Nothing more may be sent.
+    ended: bool,
+}
+
+struct Out {
+    shard: Option<String>,
+    operation: Operation,
+    sent: u64,
+    deadline: u64,
+}
+
+/// The last page of a shard.
+struct Read {
+    sent: u64,
+    bytes: u64,
+}
+
+impl Manners {
+    pub(super) fn new(terms: &Terms) -> Manners {
+        Manners {
+            requests: terms.requests,
+            batches: terms.batches,
+            pace: terms.pace,
+            out: BTreeMap::new(),
+            made: 0,
+            batches_out: 0,
+            reads: BTreeMap::new(),
+            seeks: BTreeMap::new(),
+            ended: false,
+        }
+    }
+
+    pub fn sends(&mut self, request: &Request, now: Instant) -> Judged {
+        if self.ended {
+            return violation!("a request after the end: {request:?}");
+        }
+        if request.id.0 != self.made {
+            return violation!("request {} follows {} others", request.id.0, self.made);
+        }
+        self.made += 1;
+        if request.deadline <= now {
+            return violation!("a deadline that has passed: {request:?}");
+        }
+        let sent = now.0;
+        if self.out.values().any(|out| out.shard == request.shard) {
+            return violation!("two requests at a time about {:?}", request.shard);
+        }
+        let out = Out {
+            shard: request.shard.clone(),
+            operation: request.operation,
+            sent,
+            deadline: request.deadline.0,
+        };
+        self.out.insert(request.id, out);
+        if self.out.len() > self.requests {
+            return violation!("{} requests are out", self.out.len());
+        }
+        match (request.operation, &request.shard) {
+            (Operation::GetRecords, Some(shard)) => {
+                self.pace(shard, sent)?;
+                self.reads.insert(shard.clone(), Read { sent, bytes: 0 });
+                self.room()
+            }
+            (Operation::GetShardIterator, Some(shard)) => {
+                let seeks = self.seeks.entry(shard.clone()).or_default();
+                seeks.retain(|&seek| seek + 1000 > sent);
+                seeks.push(sent);
+                if seeks.len() as u64 > CALLS_PER_SECOND && std::env::var("NOPACE").is_err() {
+                    return violation!("{} iterators of {shard} in a second", seeks.len());
+                }
+                Ok(())
+            }
+            (Operation::DescribeStreamSummary | Operation::ListShards, None) => Ok(()),
+            (_, shard) => violation!("a request about {shard:?}: {:?}", request.operation),
+        }
+    }
+
+    fn pace(&self, shard: &str, now: u64) -> Judged {
+        let (Some(share), Some(last)) = (self.pace, self.reads.get(shard)) else { return Ok(()) };
+        let full = (1000 / CALLS_PER_SECOND).max((last.bytes * 1000).div_ceil(BYTES_PER_SECOND));
+        let due = last.sent + full * 100 / u64::from(share);
+        if now < due && std::env::var("NOPACE").is_err() {
+            return violation!("{shard} is read {} ms too early, after {} bytes", due - now, last.bytes);
+        }
+        Ok(())
+    }
+
+    /// Whether the reader still waits for this answer.
+    pub fn waits_for(&self, id: RequestId) -> bool {
+        self.out.contains_key(&id)
+    }
+
+    /// An answer reached the reader, or will not.
+    pub fn answered(&mut self, id: RequestId, bytes: u64) {
+        if let Some(Out { shard: Some(shard), operation: Operation::GetRecords, sent, .. }) = self.out.remove(&id) {
+            self.reads.insert(shard, Read { sent, bytes });
+        }
+    }
+
+    /// The reader was told the time. Gives how many requests it gave up.
+    pub fn told(&mut self, now: Instant) -> u32 {
+        let before = self.out.len();
+        self.out.retain(|_, out| out.deadline > now.0);
+        (before - self.out.len()) as u32
+    }
+
+    /// The reader ends: it waits for no answer any more.
+    pub fn ends(&mut self) {
+        self.out.clear();
+        self.ended = true;
+    }
+
+    pub(super) fn batches(&mut self, out: usize) -> Judged {
+        self.batches_out = out;
+        self.room()
+    }
+
+    pub fn delivered(&mut self) {
+        self.batches_out -= 1;
+    }
+
+    fn room(&self) -> Judged {
+        let reading = self.out.values().filter(|out| out.operation == Operation::GetRecords).count();
+        if reading + self.batches_out > self.batches {
+            return violation!("{reading} pages are asked for and {} batches are out", self.batches_out);
+        }
+        Ok(())
+    }
+
+    /// A wait must be for something that will come.
+    pub fn waits(&mut self, wait: Wait, now: Instant) -> Judged {
+        if wait.until.is_none() && self.batches_out > 0 {
+            // No answer counts any more: only these batches are left to be reported, and nothing more may be sent.
+            self.ends();
+        }
+        let earliest = self.out.values().map(|out| out.deadline).min();
+        let sound = match wait.until {
+            Some(until) if until <= now => false,
+            Some(until) => earliest.is_none_or(|deadline| until.0 <= deadline),
+            None => self.batches_out > 0 && self.out.is_empty(),
+        };
+        let due = match wait.reason {
+            WaitReason::Response => !self.out.is_empty(),
+            WaitReason::Delivery => self.batches_out > 0,
+            WaitReason::Pace => self.pace.is_some(),
+            WaitReason::Backoff | WaitReason::Listing => true,
+        };
+        if sound && due {
+            return Ok(());
+        }
+        let out = self.out.len();
+        violation!("{wait:?} at {now:?}, with {out} requests and {} batches out", self.batches_out)
+    }
+}

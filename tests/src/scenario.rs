@@ -1,0 +1,255 @@
+//! What a seed is about: the service, the network, the host, the writer and the reader's configuration.
+//!
+//! Each seed switches most faults off and makes some common, so that every fault is met alone and in company.
+
+use std::time::Duration;
+
+use kinesis_reader_machine::wire::Wire;
+use kinesis_reader_machine::{Config, Limits, MessageId, Payload, Source, Start, Until};
+
+use crate::chance::Chance;
+use crate::kinesis::Habits;
+
+/// The name of the one stream.
+pub const STREAM: &str = "orders";
+
+/// What a seed is about. Shares are in percent.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub habits: Habits,
+    pub network: Network,
+    pub host: Host,
+    pub writer: Writer,
+    pub limits: Limits,
+    pub by_arn: bool,
+    pub start: StartKind,
+    /// Runs before the last one, which is without faults.
+    pub runs: u64,
+    /// The stream is deleted and made again between two runs.
+    pub recreated: u8,
+}
+
+/// Where the first run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartKind {
+    TrimHorizon,
+    Latest,
+    AtTimestamp,
+}
+
+/// What lies between the host and the service.
+#[derive(Clone, Debug)]
+pub struct Network {
+    pub latency_ms: (u64, u64),
+    /// Requests that do not arrive, which the host is told.
+    pub refused: u8,
+    /// Answers that do not arrive, which the host is told.
+    pub reset: u8,
+    /// Answers that do not arrive, which nobody tells.
+    pub silent: u8,
+    /// Answers that come after the deadline.
+    pub late: u8,
+    /// Answers of which only the first part arrives.
+    pub cut: u8,
+    /// Pages of HTML from a proxy.
+    pub html: u8,
+}
+
+/// The host: its clock, its destination and its state.
+#[derive(Clone, Debug)]
+pub struct Host {
+    pub keeping: Keeping,
+    pub write_ms: (u64, u64),
+    /// Writes that fail and are tried again.
+    pub write_retried: u8,
+    /// Writes that fail for good: the host gives up.
+    pub write_failed: u8,
+    /// Runs that end in a crash at any moment.
+    pub crashes: u8,
+    /// Saves that do not last.
+    pub lost_saves: u8,
+    /// The calendar clock is this far ahead of the service's.
+    pub skew_ms: i64,
+    /// Answers carry the service's time.
+    pub dates: bool,
+    /// Inputs at a time before the last one's.
+    pub back_steps: u8,
+    /// Inputs before which the clock jumps ahead, or the machine sleeps.
+    pub jumps: u8,
+    /// Timeouts that nobody asked for, and answers given twice.
+    pub needless: u8,
+    /// Timeouts that come late.
+    pub late_wakes: u8,
+    /// Runs that are stopped by an operator before their end.
+    pub interrupts: u8,
+}
+
+/// How the host keeps messages and checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    /// Messages, then checkpoint: at least once.
+    OneAfterTheOther,
+    /// Both in one transaction, with the reader's checkpoint: exactly once.
+    Together,
+    /// Both in one transaction, with the batch's own checkpoint joined to what is kept: exactly once.
+    TogetherJoined,
+}
+
+/// Who puts records and reshards.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    pub shards: u32,
+    /// Time between two of its acts.
+    pub pause_ms: u64,
+    /// Records put at once.
+    pub burst: u64,
+    /// The most records in all.
+    pub records: u64,
+    /// Acts that reshard.
+    pub reshards: u8,
+    /// Of these, how many reshard a shard that was only just made.
+    pub restless: u8,
+    /// The most bytes of data in a record.
+    pub record_bytes: u64,
+    /// How long it was at work before the first run.
+    pub before_ms: u64,
+}
+
+impl Scenario {
+    pub fn draw(seed: u64) -> Scenario {
+        let mut chance = Chance::new(seed, 1);
+        let chance = &mut chance;
+        let habits = Habits::draw(chance);
+        let writer = Writer::draw(chance);
+        let host = Host::draw(chance);
+        Scenario {
+            network: Network::draw(chance),
+            limits: limits(chance),
+            by_arn: chance.percent(30),
+            start: chance.of(&[StartKind::TrimHorizon, StartKind::TrimHorizon, StartKind::Latest, StartKind::AtTimestamp]),
+            runs: chance.within(1, 5),
+            recreated: if habits.describe_denied { 0 } else { chance.of(&[0, 0, 0, 20]) },
+            habits,
+            host,
+            writer,
+        }
+    }
+
+    /// Switches every fault off; what the service may do on a good day it still does.
+    pub fn calm(&mut self) {
+        self.habits.calm();
+        let latency_ms = (self.network.latency_ms.0, self.network.latency_ms.0 + 30);
+        self.network = Network { latency_ms, refused: 0, reset: 0, silent: 0, late: 0, cut: 0, html: 0 };
+        self.host = Host {
+            keeping: self.host.keeping,
+            write_ms: (0, 50),
+            skew_ms: self.host.skew_ms,
+            dates: self.host.dates,
+            write_retried: 0,
+            write_failed: 0,
+            crashes: 0,
+            lost_saves: 0,
+            back_steps: 0,
+            jumps: 0,
+            needless: 0,
+            late_wakes: 0,
+            interrupts: 0,
+        };
+        self.recreated = 0;
+    }
+
+    pub fn config(&self, start: Start, until: Until, messages: Option<u64>, chance: &mut Chance) -> Config {
+        let source = if self.by_arn {
+            Source::Arn(format!("arn:aws:kinesis:eu-west-1:123456789012:stream/{STREAM}"))
+        } else {
+            Source::Name(STREAM.to_owned())
+        };
+        Config {
+            source,
+            start,
+            until,
+            payload: chance.of(&[Payload::Merged, Payload::Json, Payload::Text, Payload::Base64]),
+            message_id: MessageId::Sha256,
+            wire: Wire::Json,
+            limits: Limits { messages, ..self.limits.clone() },
+        }
+    }
+}
+
+impl Network {
+    fn draw(chance: &mut Chance) -> Network {
+        let least = chance.magnitude(5, 50);
+        let spread = chance.of(&[1, 5, 100]);
+        Network {
+            latency_ms: (least, least * (1 + spread)),
+            refused: share(chance),
+            reset: share(chance),
+            silent: share(chance) / 3,
+            late: share(chance),
+            cut: share(chance),
+            html: share(chance),
+        }
+    }
+}
+
+impl Host {
+    fn draw(chance: &mut Chance) -> Host {
+        let dates = chance.percent(80);
+        Host {
+            keeping: chance.of(&[Keeping::OneAfterTheOther, Keeping::Together, Keeping::TogetherJoined]),
+            write_ms: (0, chance.of(&[0, 10, 500, 20_000, 400_000])),
+            write_retried: share(chance),
+            write_failed: chance.of(&[0, 0, 0, 1, 3]),
+            crashes: chance.of(&[0, 30, 80, 100]),
+            lost_saves: chance.of(&[0, 0, 10, 50]),
+            skew_ms: match chance.within(0, 7) {
+                0 if dates => chance.magnitude(1, 600_000) as i64,
+                1 if dates => -(chance.magnitude(1, 600_000) as i64),
+                _ => 0,
+            },
+            dates,
+            back_steps: share(chance),
+            jumps: chance.of(&[0, 0, 0, 1, 2]),
+            needless: share(chance),
+            late_wakes: share(chance),
+            interrupts: chance.of(&[0, 0, 20]),
+        }
+    }
+}
+
+impl Writer {
+    fn draw(chance: &mut Chance) -> Writer {
+        let heavy = chance.percent(3);
+        Writer {
+            shards: chance.of(&[1, 1, 2, 3, 4, 6]),
+            pause_ms: chance.magnitude(50, 20_000),
+            burst: chance.of(&[1, 3, 10, 40]),
+            records: if heavy { 40 } else { chance.magnitude(1, 400) },
+            reshards: chance.of(&[0, 2, 10, 40]),
+            restless: chance.of(&[0, 50, 100]),
+            record_bytes: if heavy { 3 << 20 } else { 60 },
+            before_ms: chance.of(&[0, 5_000, 60_000, 600_000]),
+        }
+    }
+}
+
+fn limits(chance: &mut Chance) -> Limits {
+    let backoff_first = chance.of(&[50, 250, 1_000]);
+    Limits {
+        messages: None,
+        page_records: chance.of(&[1, 2, 3, 10, 100, 10_000]),
+        requests: chance.of(&[1, 2, 5, 32]),
+        batches: chance.of(&[1, 2, 3, 12]),
+        pace: chance.of(&[None, Some(100), Some(100), Some(50), Some(20)]),
+        list_interval: Duration::from_millis(chance.of(&[1_000, 10_000, 60_000])),
+        request_timeout: Duration::from_millis(chance.of(&[3_000, 10_000, 30_000])),
+        backoff_first: Duration::from_millis(backoff_first),
+        backoff_max: Duration::from_millis(chance.of(&[1_000, 10_000])),
+        failures: chance.of(&[None, None, Some(12), Some(3)]),
+    }
+}
+
+/// How often a fault happens: never in half of the seeds, else rarely or commonly.
+fn share(chance: &mut Chance) -> u8 {
+    chance.of(&[0, 0, 0, 1, 4, 15])
+}

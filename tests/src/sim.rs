@@ -1,0 +1,54 @@
+//! Plays many seeds, on all processors, and gathers what was seen.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use crate::world::{self, Failure};
+
+/// What many seeds saw.
+#[derive(Default)]
+pub struct Summary {
+    pub seeds: u64,
+    /// By what was seen, how many seeds saw it.
+    pub seen: BTreeMap<&'static str, u64>,
+    /// In the order of their seeds.
+    pub failures: Vec<Failure>,
+}
+
+/// Plays the seeds from `first` on, `count` of them, and stops early at `failures_max` failures.
+pub fn play(first: u64, count: u64, failures_max: usize) -> Summary {
+    let next = AtomicU64::new(first);
+    let summary = Mutex::new(Summary::default());
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + count {
+                        break;
+                    }
+                    let played = world::play(seed);
+                    let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
+                    summary.seeds += 1;
+                    match played {
+                        Ok(seen) => {
+                            for what in seen.keys() {
+                                *summary.seen.entry(what).or_default() += 1;
+                            }
+                        }
+                        Err(failure) => summary.failures.push(failure),
+                    }
+                    if summary.failures.len() >= failures_max {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    let mut summary = summary.into_inner().unwrap_or_else(PoisonError::into_inner);
+    summary.failures.sort_by_key(|failure| failure.seed);
+    summary
+}

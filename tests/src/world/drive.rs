@@ -1,0 +1,518 @@
+//! One run: the loop of a host, with everything that may go wrong in it.
+
+use std::collections::BTreeMap;
+
+use kinesis_reader_machine::wire::Body;
+use kinesis_reader_machine::{
+    Action, Batch, BatchId, Instant, Misuse, Notice, Outcome, Reader, Request, RequestId, Wait, merge_checkpoints,
+};
+
+use super::network::{Back, Fate, shown};
+use super::{Kept, World};
+use crate::kinesis::{Facts, Refusal};
+use crate::oracle::{Judged, Run, Track, Violation};
+use crate::scenario::Keeping;
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub(super) enum End {
+    Finished(Outcome),
+    Crashed,
+    /// The host gave up, because its destination failed.
+    GaveUp,
+    OutOfSteps,
+}
+
+/// Actions between two waits: more than this is a loop.
+const DRAIN_MAX: u32 = 20_000;
+
+/// What happens at some time.
+enum Event {
+    /// A request reaches the service.
+    Arrives(Request, Fate),
+    /// Something comes back to the host.
+    Returns { id: RequestId, back: Back, facts: Option<Facts> },
+    /// A write to the destination is done, one way or the other.
+    Written(BatchId),
+    /// The operator has had enough.
+    Stop,
+}
+
+/// A run under way.
+pub(super) struct Drive<'a> {
+    world: &'a mut World,
+    reader: Reader,
+    run: Run,
+    events: BTreeMap<(u64, u64), Event>,
+    count: u64,
+    /// The host's monotonic clock.
+    clock: u64,
+    /// The latest that the reader was told.
+    told: u64,
+    /// Steps until the host crashes, or until it is enough.
+    steps: u64,
+    /// When it has taken too long.
+    patience: u64,
+    batches: BTreeMap<BatchId, Batch>,
+    saved_revision: Option<u64>,
+}
+
+/// Why a run cannot go on.
+enum Stop {
+    End(End),
+    Wrong(Violation),
+}
+
+impl From<Violation> for Stop {
+    fn from(violation: Violation) -> Stop {
+        Stop::Wrong(violation)
+    }
+}
+
+impl<'a> Drive<'a> {
+    pub(super) fn new(
+        world: &'a mut World,
+        reader: Reader,
+        run: Run,
+        clock: u64,
+        steps: u64,
+        stop_after: Option<u64>,
+    ) -> Drive<'a> {
+        let mut drive = Drive {
+            world,
+            reader,
+            run,
+            events: BTreeMap::new(),
+            count: 0,
+            clock,
+            told: clock,
+            steps,
+            patience: u64::MAX,
+            batches: BTreeMap::new(),
+            saved_revision: None,
+        };
+        if let Some(after) = stop_after {
+            drive.at(after, Event::Stop);
+        }
+        drive
+    }
+
+    pub(super) fn within(self, ms: u64) -> Drive<'a> {
+        Drive { patience: self.world.now + ms, ..self }
+    }
+
+    pub(super) fn drive(mut self) -> Result<End, Violation> {
+        loop {
+            match self.turn() {
+                Ok(()) => {}
+                Err(Stop::End(end)) => {
+                    self.world.history.add(self.world.now, || format!("END {end:?}"));
+                    return Ok(end);
+                }
+                Err(Stop::Wrong(violation)) => return Err(violation),
+            }
+        }
+    }
+
+    /// Drains the reader, and lets the next thing happen.
+    fn turn(&mut self) -> Result<(), Stop> {
+        let wait = self.drain()?;
+        self.keep_if_new()?;
+        let wake = wait.until.map(|until| {
+            let late = if self.world.chance.percent(self.world.scenario.host.late_wakes) {
+                self.world.chance.magnitude(1, 5_000)
+            } else {
+                0
+            };
+            self.world.now + until.0.saturating_sub(self.clock) + late
+        });
+        let next = self.events.keys().next().copied();
+        let Some(time) = wake.into_iter().chain(next.map(|(time, _)| time)).min() else {
+            return Err(Violation(format!("nothing will ever happen: {wait:?}")).into());
+        };
+        self.pass(time);
+        self.jump();
+        match next.filter(|&(at, _)| at <= self.world.now).and_then(|key| self.events.remove(&key)) {
+            Some(event) => self.happens(event)?,
+            None => self.timeout(),
+        }
+        if self.world.chance.percent(self.world.scenario.host.needless) {
+            self.world.see("needless timeout");
+            self.timeout();
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self, time: u64) {
+        let ms = time.saturating_sub(self.world.now);
+        self.clock += ms;
+        self.world.pass(ms);
+    }
+
+    /// A clock that leaps, or a machine that sleeps.
+    fn jump(&mut self) {
+        if !self.world.chance.percent(self.world.scenario.host.jumps) {
+            return;
+        }
+        let ms = self.world.chance.magnitude(1_000, 600_000);
+        match self.world.chance.within(0, 2) {
+            0 => {
+                self.world.see("clock that leaps");
+                self.clock += ms;
+            }
+            1 => {
+                self.world.see("sleep");
+                self.clock += ms;
+                self.world.pass(ms);
+            }
+            _ => {
+                self.world.see("sleep with a stopped clock");
+                self.world.pass(ms);
+            }
+        }
+        self.world.history.add(self.world.now, || format!("the clock jumps by {ms}"));
+    }
+
+    /// Polls until there is nothing to do but wait.
+    fn drain(&mut self) -> Result<Wait, Stop> {
+        for _ in 0..DRAIN_MAX {
+            let action = self.reader.poll_action();
+            self.step()?;
+            match action {
+                Action::Send(request) => self.send(request)?,
+                Action::Deliver(batch) => self.deliver(batch)?,
+                Action::Notice(notice) => self.notice(notice)?,
+                Action::Wait(wait) => {
+                    self.run.manners.waits(wait, Instant(self.told))?;
+                    return Ok(wait);
+                }
+                Action::Finish(outcome) => return Err(self.finish(outcome)?),
+            }
+        }
+        Err(Violation(format!("{DRAIN_MAX} actions without a wait")).into())
+    }
+
+    /// Counts a step; the host may crash at each.
+    fn step(&mut self) -> Result<(), Stop> {
+        self.world.budget = self.world.budget.saturating_sub(1);
+        if self.world.now > self.patience {
+            return Err(Violation("it takes longer than anything explains".to_owned()).into());
+        }
+        if self.steps == 0 {
+            let end = if self.world.budget == 0 { End::OutOfSteps } else { End::Crashed };
+            return Err(Stop::End(end));
+        }
+        self.steps -= 1;
+        Ok(())
+    }
+
+    fn send(&mut self, request: Request) -> Judged {
+        self.world.history.add(self.world.now, || format!("send {} {:?} {}", request.id.0, request.operation, shown(&request.body)));
+        self.run.manners.sends(&request, Instant(self.told))?;
+        if let Some(shard) = &request.shard {
+            self.run.parents_done(shard, &self.world.kinesis.stream)?;
+        }
+        let fate = Fate::draw(&self.world.scenario.network, &mut self.world.chance);
+        let latency = self.latency();
+        if let Some(name) = fate.name() {
+            self.world.see(name);
+        }
+        match fate {
+            Fate::Refused => {
+                let back = Back::failure("connection refused");
+                self.at(latency, Event::Returns { id: request.id, back, facts: None });
+            }
+            Fate::Html => {
+                let back = Back::html(&mut self.world.chance);
+                self.at(latency, Event::Returns { id: request.id, back, facts: None });
+            }
+            Fate::Answered | Fate::Reset | Fate::Silent | Fate::Late | Fate::Cut => {
+                self.at(latency, Event::Arrives(request, fate));
+            }
+        }
+        Ok(())
+    }
+
+    fn latency(&mut self) -> u64 {
+        let (least, most) = self.world.scenario.network.latency_ms;
+        self.world.chance.within(least, most) / 2
+    }
+
+    fn at(&mut self, after: u64, event: Event) {
+        self.count += 1;
+        self.events.insert((self.world.now + after, self.count), event);
+    }
+
+    fn happens(&mut self, event: Event) -> Result<(), Stop> {
+        match event {
+            Event::Arrives(request, fate) => Ok(self.arrives(request, fate)?),
+            Event::Returns { id, back, facts } => Ok(self.returns(id, back, facts)?),
+            Event::Written(id) => self.written(id),
+            Event::Stop => {
+                self.run.stopped = true;
+                let now = self.tell();
+                self.world.history.add(self.world.now, || "stop".to_owned());
+                self.reader.stop(now);
+                self.run.manners.ends();
+                Ok(())
+            }
+        }
+    }
+
+    fn arrives(&mut self, request: Request, fate: Fate) -> Judged {
+        let now = self.world.now;
+        let Body::Json(body) = &request.body else { return Err(Violation("a body that is not JSON".to_owned())) };
+        let answer = self.world.kinesis.call(request.operation.target(), body, now);
+        let answer = answer.map_err(|why| Violation(format!("a request that the service forbids: {why}")))?;
+        self.see_answer(&answer.facts);
+        let latency = self.latency();
+        // Half a refusal of status 400 is a refusal still, of an unknown kind.
+        let fate = if fate == Fate::Cut && answer.status == 400 { Fate::Answered } else { fate };
+        let date = self.world.scenario.host.dates.then_some(now);
+        let id = request.id;
+        match fate {
+            Fate::Answered => {
+                let back = Back::response(&answer, date);
+                self.at(latency, Event::Returns { id, back, facts: Some(answer.facts) });
+            }
+            Fate::Late => {
+                let late = request.deadline.0.saturating_sub(self.clock) + latency;
+                let back = Back::response(&answer, date);
+                self.at(late, Event::Returns { id, back, facts: Some(answer.facts) });
+            }
+            Fate::Cut => {
+                let back = Back::half(&answer, date, &mut self.world.chance);
+                self.at(latency, Event::Returns { id, back, facts: None });
+            }
+            Fate::Reset => {
+                let back = Back::failure("connection reset");
+                self.at(latency, Event::Returns { id, back, facts: None });
+            }
+            Fate::Silent | Fate::Refused | Fate::Html => {}
+        }
+        Ok(())
+    }
+
+    fn see_answer(&mut self, facts: &Facts) {
+        let what = match facts {
+            Facts::Described => return,
+            Facts::Listed { last: false, .. } => "page of a listing that has more",
+            Facts::Listed { .. } => return,
+            Facts::Sought { clamped: true, .. } => "place trimmed in silence",
+            Facts::Sought { .. } => return,
+            Facts::Read(page) if page.asked < page.from => "records that went while the iterator was in hand",
+            Facts::Read(page) if page.end && page.children.is_empty() => "end without children",
+            Facts::Read(page) if page.end => "end with children",
+            Facts::Read(page) if page.next.is_none() => "end that is none",
+            Facts::Read(page) if page.from == page.to => "empty page",
+            Facts::Read(page) if page.bytes > 2 << 20 => "page of more than a second's bytes",
+            Facts::Read(_) => return,
+            Facts::Refused(refusal) => match refusal {
+                Refusal::Throttled => "throttled",
+                Refusal::Transient => "failure of the service",
+                Refusal::Expired => "expired iterator or token",
+                Refusal::Trimmed => "place trimmed",
+                Refusal::NotFound => "shard not found",
+                Refusal::Fatal => "refused for good",
+                Refusal::Denied => "summary denied",
+            },
+        };
+        self.world.see(what);
+    }
+
+    fn returns(&mut self, id: RequestId, back: Back, facts: Option<Facts>) -> Judged {
+        let now = self.tell();
+        let awaited = self.run.manners.waits_for(id);
+        self.world.history.add(self.world.now, || format!("back {} {} {}", id.0, if awaited { "" } else { "to nobody" }, back.shown()));
+        let again = self.world.chance.percent(self.world.scenario.host.needless);
+        self.hand(id, back.clone(), now)?;
+        if awaited {
+            let bytes = if let Some(Facts::Read(page)) = &facts { page.bytes } else { 0 };
+            self.run.manners.answered(id, bytes);
+            match &facts {
+                Some(facts) => self.run.answered(facts),
+                None => self.run.troubled(),
+            }
+        } else {
+            self.world.see("answer that nobody waits for");
+        }
+        self.heard(now);
+        if again {
+            let revision = self.reader.revision();
+            self.hand(id, back, now)?;
+            if self.reader.revision() != revision {
+                return Err(Violation("an answer that was given twice changed something".to_owned()));
+            }
+            let unknown = RequestId(u64::MAX);
+            let refused = self.reader.handle_failure(unknown, kinesis_reader_machine::Failure::Transient(String::new()), now);
+            if refused != Err(Misuse::UnknownRequest(unknown)) {
+                return Err(Violation(format!("an answer to no request: {refused:?}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn hand(&mut self, id: RequestId, back: Back, now: Instant) -> Judged {
+        let taken = match back {
+            Back::Response(response) => self.reader.handle_response(id, response, now),
+            Back::Failure(failure) => self.reader.handle_failure(id, failure, now),
+        };
+        taken.map_err(|misuse| Violation(format!("an answer is not taken: {misuse}")))
+    }
+
+    /// The reader was told this time.
+    fn heard(&mut self, now: Instant) {
+        let _ = now;
+        for _ in 0..self.run.manners.told(Instant(self.told)) {
+            self.run.troubled();
+        }
+    }
+
+    /// The time that the host tells.
+    fn tell(&mut self) -> Instant {
+        let mut now = self.clock;
+        if self.world.chance.percent(self.world.scenario.host.back_steps) {
+            self.world.see("clock that steps back");
+            now = now.saturating_sub(self.world.chance.magnitude(1, 100_000));
+        }
+        self.told = self.told.max(now);
+        Instant(now)
+    }
+
+    fn timeout(&mut self) {
+        let now = self.tell();
+        self.reader.handle_timeout(now);
+        self.heard(now);
+    }
+
+    fn notice(&mut self, notice: Notice) -> Judged {
+        self.world.history.add(self.world.now, || format!("{notice:?}"));
+        if let Notice::Lost(lost) = &notice {
+            self.world.see("gap told");
+            self.run.lost(lost, &self.world.kinesis.stream)?;
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, batch: Batch) -> Judged {
+        self.world.history.add(self.world.now, || format!("deliver {batch:?}"));
+        self.run.delivers(&batch, &self.world.kinesis.stream, &mut self.world.ledger)?;
+        let (least, most) = self.world.scenario.host.write_ms;
+        let takes = self.world.chance.within(least, most);
+        self.at(takes, Event::Written(batch.id()));
+        self.batches.insert(batch.id(), batch);
+        Ok(())
+    }
+
+    /// A write to the destination came to its end.
+    fn written(&mut self, id: BatchId) -> Result<(), Stop> {
+        let host = &self.world.scenario.host;
+        let (failed, retried) = (host.write_failed, host.write_retried);
+        if self.world.chance.percent(failed) {
+            return Err(Stop::End(End::GaveUp));
+        }
+        if self.world.chance.percent(retried) {
+            self.world.see("write tried again");
+            let pause = self.world.chance.within(1, 2_000);
+            self.at(pause, Event::Written(id));
+            return Ok(());
+        }
+        let Some(batch) = self.batches.remove(&id) else { return Ok(()) };
+        let keeping = self.world.scenario.host.keeping;
+        self.step()?;
+        let Some((shard, from, to)) = self.run.span(id) else {
+            return Err(Violation(format!("a batch that is not out: {batch:?}")).into());
+        };
+        match keeping {
+            Keeping::OneAfterTheOther => {
+                self.world.ledger.write(shard, from, to);
+                self.step()?;
+                self.report(id)?;
+                self.step()?;
+                self.save(false)?;
+            }
+            Keeping::Together => {
+                self.report(id)?;
+                self.step()?;
+                self.save(true)?;
+                self.world.ledger.write(shard, from, to);
+            }
+            Keeping::TogetherJoined => {
+                self.join(&batch, shard, to)?;
+                self.world.ledger.write(shard, from, to);
+                self.step()?;
+                self.report(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, id: BatchId) -> Judged {
+        let now = self.tell();
+        self.world.history.add(self.world.now, || format!("delivered {}", id.0));
+        self.reader.handle_delivered(id, now).map_err(|misuse| Violation(format!("not taken: {misuse}")))?;
+        self.run.delivered(id);
+        self.heard(now);
+        let again = self.reader.handle_delivered(id, now);
+        if again != Err(Misuse::UnknownBatch(id)) {
+            return Err(Violation(format!("a batch was reported twice: {again:?}")));
+        }
+        Ok(())
+    }
+
+    /// Keeps the reader's checkpoint when there is a new one.
+    fn keep_if_new(&mut self) -> Result<(), Stop> {
+        if self.saved_revision == Some(self.reader.revision()) {
+            return Ok(());
+        }
+        self.step()?;
+        self.save(self.world.scenario.host.keeping != Keeping::OneAfterTheOther)?;
+        Ok(())
+    }
+
+    fn save(&mut self, surely: bool) -> Judged {
+        let checkpoint = self.reader.checkpoint();
+        self.run.checkpoint(&checkpoint, &self.world.kinesis.stream)?;
+        self.saved_revision = Some(self.reader.revision());
+        if !surely && self.world.chance.percent(self.world.scenario.host.lost_saves) {
+            self.world.see("save that did not last");
+            return Ok(());
+        }
+        if self.run.terms.recreated {
+            return Ok(());
+        }
+        let incarnation = self.world.kinesis.stream.incarnation;
+        self.world.kept = Some(Kept { checkpoint, tracks: self.run.tracks.clone(), incarnation });
+        Ok(())
+    }
+
+    /// Keeps a batch's own checkpoint beside what was kept of the other shards.
+    fn join(&mut self, batch: &Batch, shard: usize, to: usize) -> Judged {
+        let own = batch.checkpoint();
+        let kept = self.world.kept.take();
+        let (checkpoint, mut tracks) = match kept {
+            Some(Kept { checkpoint, tracks, .. }) => {
+                let joined = merge_checkpoints(&checkpoint, &own);
+                (joined.map_err(|error| Violation(format!("checkpoints do not join: {error}")))?, tracks)
+            }
+            None => (own, self.run.tracks.clone()),
+        };
+        let track = Track { place: crate::oracle::Place::Before(to), lost: false, ..self.run.track(shard) };
+        tracks.insert(shard, track);
+        let incarnation = self.world.kinesis.stream.incarnation;
+        self.world.kept = Some(Kept { checkpoint, tracks, incarnation });
+        Ok(())
+    }
+
+    fn finish(&mut self, outcome: Outcome) -> Result<Stop, Violation> {
+        self.world.history.add(self.world.now, || format!("finish {outcome:?}"));
+        self.world.kinesis.stream.age(self.world.now);
+        self.run.finished(&outcome, &self.world.kinesis.stream, self.world.now)?;
+        self.save(true)?;
+        let written = self.reader.totals().messages;
+        if self.batches.is_empty() && written != self.run.handed() {
+            return Err(Violation(format!("{written} messages in the totals, and {} were handed out", self.run.handed())));
+        }
+        Ok(Stop::End(End::Finished(outcome)))
+    }
+}
