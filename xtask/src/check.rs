@@ -11,35 +11,18 @@ pub(crate) fn everything() -> Result<()> {
     setup::linters()?;
     let way = step("component", guest::build)?;
     step("emulator", setup::emulator)?;
-    step("formatting", || {
-        run(cargo().args(["fmt", "--all", "--check"]))
-    })?;
+    step("formatting", || run(cargo().args(["fmt", "--all", "--check"])))?;
     step("lints", || {
-        run(cargo().args([
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--release",
-            "--",
-            "-D",
-            "warnings",
-        ]))
+        run(cargo().args(["clippy", "--workspace", "--all-targets", "--release", "--", "-D", "warnings"]))
     })?;
     match way.clippy() {
         Some(mut clippy) => step("lints of the component", || run(&mut clippy))?,
         None => eprintln!("== lints of the component: not run, no clippy for its compiler"),
     }
     step("documentation", || {
-        run(cargo().env("RUSTDOCFLAGS", "-Dwarnings").args([
-            "doc",
-            "--workspace",
-            "--no-deps",
-            "--release",
-        ]))
+        run(cargo().env("RUSTDOCFLAGS", "-Dwarnings").args(["doc", "--workspace", "--no-deps", "--release"]))
     })?;
-    step("programs", || {
-        run(cargo().args(["build", "--release", "--workspace", "--bins"]))
-    })?;
+    step("programs", || run(cargo().args(["build", "--release", "--workspace", "--bins"])))?;
     step("tests", || run(tests_command()?.arg("--workspace")))
 }
 
@@ -48,13 +31,8 @@ pub(crate) fn tests(args: &[String]) -> Result<()> {
     setup::c_compiler()?;
     step("component", guest::build)?;
     step("emulator", setup::emulator)?;
-    step("programs", || {
-        run(cargo().args(["build", "--release", "--workspace", "--bins"]))
-    })?;
-    let chosen = args
-        .iter()
-        .take_while(|a| *a != "--")
-        .any(|a| a.starts_with("-p") || a.starts_with("--package"));
+    step("programs", || run(cargo().args(["build", "--release", "--workspace", "--bins"])))?;
+    let chosen = args.iter().take_while(|a| *a != "--").any(|a| a.starts_with("-p") || a.starts_with("--package"));
     let mut cargo = tests_command()?;
     if !chosen {
         cargo.arg("--workspace");
@@ -65,9 +43,7 @@ pub(crate) fn tests(args: &[String]) -> Result<()> {
 /// `cargo test`, told where the program and the emulator are.
 fn tests_command() -> Result<Command> {
     let mut cargo = cargo();
-    cargo
-        .env("KINESIS_READER_BIN", native::built(native::program())?)
-        .env("KINESIS_LOCAL_DIR", setup::emulator()?);
+    cargo.env("KINESIS_READER_BIN", native::built(native::program())?).env("KINESIS_LOCAL_DIR", setup::emulator()?);
     cargo.args(["test", "--release"]);
     Ok(cargo)
 }

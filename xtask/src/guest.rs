@@ -10,9 +10,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::process::{
-    Failure, Result, answers, cargo, output, path_with, root, run, target_dir, words,
-};
+use crate::process::{Failure, Result, answers, cargo, output, path_with, root, run, target_dir, words};
 use crate::setup;
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -35,31 +33,19 @@ pub(crate) enum Way {
 pub(crate) fn build() -> Result<Way> {
     let way = Way::find()?;
     run(way.cargo("build")?.args(["--profile", "guest", "--lib"]))?;
-    let made = guest_dir()?
-        .join(TARGET)
-        .join("guest")
-        .join("kinesis_reader_component.wasm");
-    let failed = |e| {
-        Failure::Words(format!(
-            "cannot read the component: {}: {e}",
-            made.display()
-        ))
-    };
+    let made = guest_dir()?.join(TARGET).join("guest").join("kinesis_reader_component.wasm");
+    let failed = |e| Failure::Words(format!("cannot read the component: {}: {e}", made.display()));
     let bytes = std::fs::read(&made).map_err(failed)?;
     let size = bytes.len() as u64;
     if size >= SIZE_MAX {
-        return words(format!(
-            "the component is too large: {size} bytes\nhint: it must stay below {SIZE_MAX}"
-        ));
+        return words(format!("the component is too large: {size} bytes\nhint: it must stay below {SIZE_MAX}"));
     }
     let place = root().join("host/component/kinesis_reader.wasm");
     // An equal file keeps its time, so the host is not rebuilt for nothing.
     if std::fs::read(&place).is_ok_and(|old| old == bytes) {
         return Ok(way);
     }
-    let folder = place
-        .parent()
-        .map_or_else(|| Ok(()), std::fs::create_dir_all);
+    let folder = place.parent().map_or_else(|| Ok(()), std::fs::create_dir_all);
     if let Err(e) = folder.and_then(|()| std::fs::write(&place, &bytes)) {
         return words(format!("cannot write: {}: {e}", place.display()));
     }
@@ -89,13 +75,8 @@ impl Way {
 
     fn target() -> Option<Way> {
         let sysroot = sysroot(&rustc())?;
-        (sysroot
-            .join("lib/rustlib")
-            .join(TARGET)
-            .join("lib")
-            .is_dir()
-            && linkers(&sysroot).is_some())
-        .then_some(Way::Target { sysroot })
+        (sysroot.join("lib/rustlib").join(TARGET).join("lib").is_dir() && linkers(&sysroot).is_some())
+            .then_some(Way::Target { sysroot })
     }
 
     fn debian() -> Option<Way> {
@@ -106,11 +87,7 @@ impl Way {
         }
         // A toolchain of rustup's has both linkers; Debian's own may wait for one more package.
         let in_use = sysroot(&rustc());
-        in_use
-            .into_iter()
-            .chain([own])
-            .find(|s| linkers(s).is_some())
-            .map(|linkers| Way::Debian { linkers })
+        in_use.into_iter().chain([own]).find(|s| linkers(s).is_some()).map(|linkers| Way::Debian { linkers })
     }
 
     fn debian_installed() -> Option<Way> {
@@ -120,9 +97,7 @@ impl Way {
         Way::debian().or_else(|| {
             // `rust-lld` is a link to the linker of one version of LLVM, whose package has the same name.
             let linker = std::fs::read_link("/usr/bin/rust-lld").ok()?;
-            setup::apt_install(&[linker.file_name()?.to_str()?])
-                .then(Way::debian)
-                .flatten()
+            setup::apt_install(&[linker.file_name()?.to_str()?]).then(Way::debian).flatten()
         })
     }
 
@@ -139,36 +114,18 @@ impl Way {
             }
         }
         let mut path = linker_path(sysroot)?;
-        cargo
-            .args([
-                command,
-                "--locked",
-                "-p",
-                PACKAGE,
-                "--target",
-                TARGET,
-                "--target-dir",
-            ])
-            .arg(guest_dir()?);
+        cargo.args([command, "--locked", "-p", PACKAGE, "--target", TARGET, "--target-dir"]).arg(guest_dir()?);
         match self {
             Way::Target { .. } => {}
             Way::Debian { .. } => {
                 path.insert(0, "/usr/bin".into());
                 // The outer toolchain's libraries and name are nothing to Debian's compiler.
-                cargo
-                    .env_remove("RUSTUP_TOOLCHAIN")
-                    .env_remove("LD_LIBRARY_PATH");
-                cargo
-                    .env("RUSTC", DEBIAN_RUSTC)
-                    .env("RUSTC_BOOTSTRAP", "1")
-                    .arg("-Zbuild-std=core,alloc");
+                cargo.env_remove("RUSTUP_TOOLCHAIN").env_remove("LD_LIBRARY_PATH");
+                cargo.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=core,alloc");
             }
         }
         cargo.env("PATH", path_with(&path)?);
-        cargo.env(
-            "RUSTFLAGS",
-            "-C linker=wasm-component-ld -C target-feature=+simd128",
-        );
+        cargo.env("RUSTFLAGS", "-C linker=wasm-component-ld -C target-feature=+simd128");
         Ok(cargo)
     }
 
@@ -178,8 +135,7 @@ impl Way {
             Way::Target { .. } => "clippy-driver",
             Way::Debian { .. } => "/usr/bin/clippy-driver",
         };
-        let mut cargo =
-            answers(Command::new(driver).arg("--version")).then(|| self.cargo("clippy").ok())??;
+        let mut cargo = answers(Command::new(driver).arg("--version")).then(|| self.cargo("clippy").ok())??;
         cargo.args(["--profile", "guest", "--", "-D", "warnings"]);
         Some(cargo)
     }
@@ -200,15 +156,8 @@ fn sysroot(rustc: &OsStr) -> Option<PathBuf> {
 /// The folder of `wasm-component-ld`, and the linker it drives: `wasm-ld` or LLVM's linker under another name.
 fn linkers(sysroot: &Path) -> Option<(PathBuf, PathBuf)> {
     let all = std::fs::read_dir(sysroot.join("lib/rustlib")).ok()?;
-    let bin = all
-        .flatten()
-        .map(|e| e.path().join("bin"))
-        .find(|b| b.join("wasm-component-ld").is_file())?;
-    let linker = [
-        bin.join("gcc-ld/wasm-ld"),
-        bin.join("rust-lld"),
-        sysroot.join("bin/rust-lld"),
-    ];
+    let bin = all.flatten().map(|e| e.path().join("bin")).find(|b| b.join("wasm-component-ld").is_file())?;
+    let linker = [bin.join("gcc-ld/wasm-ld"), bin.join("rust-lld"), sysroot.join("bin/rust-lld")];
     Some((bin.clone(), linker.into_iter().find(|l| l.is_file())?))
 }
 
@@ -226,8 +175,7 @@ fn linker_path(sysroot: &Path) -> Result<Vec<PathBuf>> {
     #[cfg(unix)]
     if std::fs::read_link(&link).ok().as_ref() != Some(&linker) {
         let _ = std::fs::remove_file(&link);
-        let made = std::fs::create_dir_all(&folder)
-            .and_then(|()| std::os::unix::fs::symlink(&linker, &link));
+        let made = std::fs::create_dir_all(&folder).and_then(|()| std::os::unix::fs::symlink(&linker, &link));
         made.map_err(|e| Failure::Words(format!("cannot link: {}: {e}", link.display())))?;
     }
     Ok(vec![bin, folder])
@@ -244,9 +192,7 @@ fn steers_a_build(name: &str) -> bool {
         "CARGO_TERM_",
         "CARGO_BUILD_JOBS",
     ];
-    let build = name == "CARGO"
-        || name.starts_with("CARGO_")
-        || name.starts_with("RUSTC")
-        || name.starts_with("RUSTDOC");
+    let build =
+        name == "CARGO" || name.starts_with("CARGO_") || name.starts_with("RUSTC") || name.starts_with("RUSTDOC");
     (build && !kept.iter().any(|k| name.starts_with(k))) || name == "RUSTFLAGS"
 }

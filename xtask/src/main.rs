@@ -72,8 +72,6 @@ fn run(args: &[String]) -> Result<()> {
 fn none(task: &str, rest: &[String]) -> Result<()> {
     match rest.first() {
         None => Ok(()),
-        Some(extra) => Err(Failure::Usage(format!(
-            "`{task}` takes no argument: {extra}"
-        ))),
+        Some(extra) => Err(Failure::Usage(format!("`{task}` takes no argument: {extra}"))),
     }
 }

@@ -11,9 +11,7 @@ const PROGRAM: &str = "kinesis-reader";
 /// Makes the component and the program, and puts the program where the README says.
 pub(crate) fn build() -> Result<()> {
     prepare()?;
-    step("program", || {
-        run(cargo().args(["build", "--release", "-p", PROGRAM]))
-    })?;
+    step("program", || run(cargo().args(["build", "--release", "-p", PROGRAM])))?;
     let made = built(PROGRAM)?;
     let promised = root().join("target/release").join(file_name(PROGRAM));
     if made != promised {
@@ -27,9 +25,7 @@ pub(crate) fn build() -> Result<()> {
 pub(crate) fn demo(args: &[String]) -> Result<()> {
     prepare()?;
     step("demo and program", || compile(&["demo", PROGRAM]))?;
-    run(Command::new(built("demo")?)
-        .args(args)
-        .env("KINESIS_READER_BIN", built(PROGRAM)?))
+    run(Command::new(built("demo")?).args(args).env("KINESIS_READER_BIN", built(PROGRAM)?))
 }
 
 /// Runs the simulation.
@@ -76,7 +72,5 @@ fn copy(from: &PathBuf, to: &PathBuf) -> Result<()> {
     if let Some(folder) = to.parent() {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
-    std::fs::copy(from, &beside)
-        .and_then(|_| std::fs::rename(&beside, to))
-        .map_err(failed)
+    std::fs::copy(from, &beside).and_then(|_| std::fs::rename(&beside, to)).map_err(failed)
 }

@@ -28,10 +28,7 @@ pub(crate) fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T>
     let start = Instant::now();
     let done = work();
     let verdict = if done.is_ok() { "ok" } else { "failed" };
-    eprintln!(
-        "== {name}: {verdict}, {:.1} s",
-        start.elapsed().as_secs_f64()
-    );
+    eprintln!("== {name}: {verdict}, {:.1} s", start.elapsed().as_secs_f64());
     done
 }
 
@@ -40,31 +37,19 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     let what = shown(command);
     match command.status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failure::Status {
-            what,
-            code: code(status),
-        }),
+        Ok(status) => Err(Failure::Status { what, code: code(status) }),
         Err(e) => words(format!("cannot start: {what}: {e}")),
     }
 }
 
 /// Whether a program starts and says yes; what it prints is not shown.
 pub(crate) fn answers(command: &mut Command) -> bool {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|s| s.success())
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
 }
 
 /// What a program prints, without the last line's end; `None` if it does not start or fails.
 pub(crate) fn output(command: &mut Command) -> Option<String> {
-    let out = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
+    let out = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8(out.stdout).ok()?;
     out.status.success().then(|| text.trim_end().to_owned())
 }
@@ -83,23 +68,13 @@ pub(crate) fn cargo() -> Command {
 
 /// The root of the checkout.
 pub(crate) fn root() -> PathBuf {
-    let here =
-        std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-    Path::new(&here)
-        .parent()
-        .map(Path::to_owned)
-        .unwrap_or_default()
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&here).parent().map(Path::to_owned).unwrap_or_default()
 }
 
 /// Cargo's target folder, wherever the environment or a configuration puts it.
 pub(crate) fn target_dir() -> Result<PathBuf> {
-    let metadata = output(cargo().args([
-        "metadata",
-        "--no-deps",
-        "--offline",
-        "--format-version",
-        "1",
-    ]));
+    let metadata = output(cargo().args(["metadata", "--no-deps", "--offline", "--format-version", "1"]));
     let found = metadata.as_deref().and_then(|text| {
         let (_, rest) = text.split_once("\"target_directory\":\"")?;
         let (path, _) = rest.split_once('"')?;
@@ -123,14 +98,8 @@ pub(crate) fn path_with(first: &[PathBuf]) -> Result<OsString> {
 fn is_of_this_package(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     name.starts_with("CARGO_PKG_")
-        || [
-            "CARGO",
-            "CARGO_MANIFEST_DIR",
-            "CARGO_MANIFEST_PATH",
-            "CARGO_PRIMARY_PACKAGE",
-            "CARGO_BIN_NAME",
-        ]
-        .contains(&name.as_ref())
+        || ["CARGO", "CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO_PRIMARY_PACKAGE", "CARGO_BIN_NAME"]
+            .contains(&name.as_ref())
 }
 
 fn shown(command: &Command) -> String {
@@ -148,9 +117,5 @@ fn code(status: ExitStatus) -> u8 {
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
         return u8::try_from(128 + signal).unwrap_or(1);
     }
-    status
-        .code()
-        .and_then(|c| u8::try_from(c).ok())
-        .filter(|c| *c != 0)
-        .unwrap_or(1)
+    status.code().and_then(|c| u8::try_from(c).ok()).filter(|c| *c != 0).unwrap_or(1)
 }

@@ -18,9 +18,7 @@ pub(crate) fn apt_install(packages: &[&str]) -> bool {
     let install = || {
         eprintln!("installing by apt-get: {}", packages.join(" "));
         let mut apt = Command::new("apt-get");
-        apt.env("DEBIAN_FRONTEND", "noninteractive")
-            .args(["-qq", "-y", "--no-remove", "install"])
-            .args(packages);
+        apt.env("DEBIAN_FRONTEND", "noninteractive").args(["-qq", "-y", "--no-remove", "install"]).args(packages);
         run(&mut apt).is_ok()
     };
     // The second try is for a machine without package lists, or with another apt at work beside us.
@@ -36,25 +34,14 @@ pub(crate) fn rustup(args: &[&str]) -> bool {
         eprintln!("not asking rustup: RUSTUP_AUTO_INSTALL is 0");
         return false;
     }
-    run(Command::new("rustup")
-        .args(args)
-        .arg("--toolchain")
-        .arg(toolchain))
-    .is_ok()
+    run(Command::new("rustup").args(args).arg("--toolchain").arg(toolchain)).is_ok()
 }
 
 /// A C compiler with its headers: the bundled SQLite and the cryptography are partly C.
 pub(crate) fn c_compiler() -> Result<()> {
     let cc = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
     let probe = || {
-        answers(
-            Command::new("sh")
-                .args([
-                    "-c",
-                    "echo '#include <stdlib.h>' | \"$0\" -fsyntax-only -x c -",
-                ])
-                .arg(&cc),
-        )
+        answers(Command::new("sh").args(["-c", "echo '#include <stdlib.h>' | \"$0\" -fsyntax-only -x c -"]).arg(&cc))
     };
     if probe() || (apt_install(&["gcc", "libc6-dev"]) && probe()) {
         return Ok(());
@@ -67,14 +54,8 @@ pub(crate) fn c_compiler() -> Result<()> {
 
 /// `cargo fmt` and `cargo clippy`.
 pub(crate) fn linters() -> Result<()> {
-    let there = || {
-        answers(cargo().args(["fmt", "--version"]))
-            && answers(cargo().args(["clippy", "--version"]))
-    };
-    let get = || {
-        rustup(&["component", "add", "rustfmt", "clippy"])
-            || apt_install(&["rustfmt-web", "rust-web-clippy"])
-    };
+    let there = || answers(cargo().args(["fmt", "--version"])) && answers(cargo().args(["clippy", "--version"]));
+    let get = || rustup(&["component", "add", "rustfmt", "clippy"]) || apt_install(&["rustfmt-web", "rust-web-clippy"]);
     if there() || (get() && there()) {
         return Ok(());
     }
@@ -93,10 +74,7 @@ pub(crate) fn emulator() -> Result<PathBuf> {
         return Ok(package);
     }
     // Made beside its place and moved there whole: an interrupted install is never taken for one that is done.
-    let half = cache.join(format!(
-        "{EMULATOR}-{EMULATOR_VERSION}.{}",
-        std::process::id()
-    ));
+    let half = cache.join(format!("{EMULATOR}-{EMULATOR_VERSION}.{}", std::process::id()));
     let made = install_emulator(&half).and_then(|()| {
         std::fs::remove_dir_all(&home)
             .or_else(|e| if home.exists() { Err(e) } else { Ok(()) })
@@ -114,10 +92,7 @@ pub(crate) fn emulator() -> Result<PathBuf> {
     made?;
     match package.join("main.js").is_file() {
         true => Ok(package),
-        false => words(format!(
-            "npm package without a main.js: {}",
-            package.display()
-        )),
+        false => words(format!("npm package without a main.js: {}", package.display())),
     }
 }
 
@@ -126,36 +101,20 @@ fn install_emulator(to: &PathBuf) -> Result<()> {
         return words(format!("cannot make a folder: {}: {e}", to.display()));
     }
     let mut npm = Command::new("npm");
-    npm.args([
-        "install",
-        "--no-audit",
-        "--no-fund",
-        "--loglevel=error",
-        "--prefix",
-    ])
-    .arg(to);
+    npm.args(["install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"]).arg(to);
     run(npm.arg(format!("{EMULATOR}@{EMULATOR_VERSION}")))
 }
 
 fn node() -> Result<()> {
-    let there = || {
-        answers(Command::new("node").arg("--version"))
-            && answers(Command::new("npm").arg("--version"))
-    };
+    let there = || answers(Command::new("node").arg("--version")) && answers(Command::new("npm").arg("--version"));
     if there() || (apt_install(&["nodejs", "npm"]) && there()) {
         return Ok(());
     }
-    words(
-        "no node or npm, which the emulator kinesis-local needs\nhint: on Debian: apt-get install nodejs npm",
-    )
+    words("no node or npm, which the emulator kinesis-local needs\nhint: on Debian: apt-get install nodejs npm")
 }
 
 fn cache_dir() -> Result<PathBuf> {
-    let set = |name| {
-        std::env::var_os(name)
-            .filter(|v| !v.is_empty())
-            .map(PathBuf::from)
-    };
+    let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     match set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache"))) {
         Some(cache) => Ok(cache.join("kinesis-reader")),
         None => words("no cache folder\nhint: set HOME or XDG_CACHE_HOME"),
