@@ -12,9 +12,7 @@ use rusqlite::{Connection, Error as SqliteError, OptionalExtension};
 use serde_json::Value;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::destination::{
-    Error, MEMBERS_MAX, columns, database_error, open_read_only, quote, stream_error,
-};
+use crate::destination::{Error, MEMBERS_MAX, columns, database_error, open_read_only, quote, stream_error};
 
 /// The newest messages shown of each stream.
 const NEWEST: usize = 5;
@@ -32,9 +30,7 @@ const DATA_WIDTH_MIN: usize = 20;
 pub fn show(path: &Path, width: usize, out: &mut dyn Write) -> Result<(), Error> {
     let db = open_read_only(path)?;
     let text = describe(&db, path, width).map_err(|error| database_error(path, "read", error))?;
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(stream_error)
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(stream_error)
 }
 
 fn describe(db: &Connection, path: &Path, width: usize) -> Result<String, SqliteError> {
@@ -47,10 +43,7 @@ fn describe(db: &Connection, path: &Path, width: usize) -> Result<String, Sqlite
         return Ok(text);
     }
     list(&mut text, &tables);
-    if tables
-        .iter()
-        .any(|table| table.name == "_kinesis_checkpoints")
-    {
+    if tables.iter().any(|table| table.name == "_kinesis_checkpoints") {
         for checkpoint in checkpoints(db)? {
             if let Some(table) = tables.iter().find(|t| t.name == checkpoint.stream) {
                 stream(&mut text, db, table, width)?;
@@ -86,9 +79,7 @@ fn tables(db: &Connection) -> Result<Vec<Table>, SqliteError> {
             let count = format!("SELECT count(*) FROM {}", quote(&name));
             let rows = match db.query_row(&count, [], |row| row.get::<_, i64>(0)) {
                 Ok(rows) => u64::try_from(rows).ok(),
-                Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => {
-                    None
-                }
+                Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => None,
                 Err(error) => return Err(error),
             };
             Ok(Table { name, rows })
@@ -97,16 +88,10 @@ fn tables(db: &Connection) -> Result<Vec<Table>, SqliteError> {
 }
 
 fn checkpoints(db: &Connection) -> Result<Vec<Checkpoint>, SqliteError> {
-    let mut select = db.prepare(
-        "SELECT stream, revision, checkpoint, updated_at FROM _kinesis_checkpoints ORDER BY stream",
-    )?;
+    let mut select =
+        db.prepare("SELECT stream, revision, checkpoint, updated_at FROM _kinesis_checkpoints ORDER BY stream")?;
     let rows = select.query_map([], |row| {
-        Ok(Checkpoint {
-            stream: row.get(0)?,
-            revision: row.get(1)?,
-            text: row.get(2)?,
-            saved: row.get(3)?,
-        })
+        Ok(Checkpoint { stream: row.get(0)?, revision: row.get(1)?, text: row.get(2)?, saved: row.get(3)? })
     })?;
     rows.collect()
 }
@@ -123,18 +108,9 @@ fn list(text: &mut String, tables: &[Table]) {
     }
 }
 
-fn stream(
-    text: &mut String,
-    db: &Connection,
-    table: &Table,
-    width: usize,
-) -> Result<(), SqliteError> {
-    let _ = writeln!(
-        text,
-        "\nstream {}: {} messages",
-        clean(&table.name),
-        table.rows.map_or("?".to_owned(), thousands)
-    );
+fn stream(text: &mut String, db: &Connection, table: &Table, width: usize) -> Result<(), SqliteError> {
+    let _ =
+        writeln!(text, "\nstream {}: {} messages", clean(&table.name), table.rows.map_or("?".to_owned(), thousands));
     let view = format!("{}_flat", table.name);
     let names = columns(db, &view)?;
     if !names.is_empty() {
@@ -145,27 +121,15 @@ fn stream(
         }
     }
     let members = db
-        .query_row(
-            "SELECT count(*) FROM _kinesis_members WHERE stream = ?1",
-            [&table.name],
-            |row| row.get::<_, i64>(0),
-        )
+        .query_row("SELECT count(*) FROM _kinesis_members WHERE stream = ?1", [&table.name], |row| row.get::<_, i64>(0))
         .optional()?;
     if members.is_some_and(|members| members >= MEMBERS_MAX as i64) {
-        let _ = writeln!(
-            text,
-            "    ({MEMBERS_MAX} members, the most that become columns)"
-        );
+        let _ = writeln!(text, "    ({MEMBERS_MAX} members, the most that become columns)");
     }
     newest(text, db, &table.name, width)
 }
 
-fn newest(
-    text: &mut String,
-    db: &Connection,
-    table: &str,
-    width: usize,
-) -> Result<(), SqliteError> {
+fn newest(text: &mut String, db: &Connection, table: &str, width: usize) -> Result<(), SqliteError> {
     let order = "\"_kinesis__ts\" DESC, length(\"_kinesis__seq_no\") DESC, \
                  \"_kinesis__seq_no\" DESC, \"_kinesis__sub_seq\" DESC";
     let table = quote(table);
@@ -190,9 +154,8 @@ fn newest(
             },
         ])
     })?;
-    let rows = rows
-        .map(|row| Ok(row?.map(|cell: String| clean(&cell))))
-        .collect::<Result<Vec<[String; 4]>, SqliteError>>()?;
+    let rows =
+        rows.map(|row| Ok(row?.map(|cell: String| clean(&cell)))).collect::<Result<Vec<[String; 4]>, SqliteError>>()?;
     if rows.is_empty() {
         return Ok(());
     }
@@ -200,11 +163,7 @@ fn newest(
     let wide = |n: usize| rows.iter().map(|row| row[n].width()).max().unwrap_or(0);
     let key = wide(2).min(24);
     for [time, shard, partition, data] in &rows {
-        let mut line = format!(
-            "    {}  {}  ",
-            pad(time, wide(0)),
-            pad(shard, wide(1))
-        );
+        let mut line = format!("    {}  {}  ", pad(time, wide(0)), pad(shard, wide(1)));
         if key > 0 {
             let _ = write!(line, "{}  ", pad(&shorten(partition, key), key));
         }
@@ -217,12 +176,7 @@ fn newest(
 
 /// The checkpoint's text is the reader's own; what is not as expected is shown as it stands.
 fn places(text: &mut String, checkpoint: &Checkpoint) {
-    let _ = writeln!(
-        text,
-        "  checkpoint: revision {}, saved {}",
-        checkpoint.revision,
-        clean(&checkpoint.saved)
-    );
+    let _ = writeln!(text, "  checkpoint: revision {}, saved {}", checkpoint.revision, clean(&checkpoint.saved));
     let Ok(Value::Object(mut members)) = serde_json::from_str(&checkpoint.text) else {
         let _ = writeln!(text, "    {}", clean(&checkpoint.text));
         return;
@@ -261,12 +215,10 @@ fn scalar(name: &str, value: &Value) -> String {
     match value {
         Value::String(text) => clean(text),
         // The times in a checkpoint are in milliseconds.
-        Value::Number(ms) if matches!(name, "at" | "created") => {
-            match ms.as_i64().map(Timestamp::from_millisecond) {
-                Some(Ok(time)) => format!("{time:.3}"),
-                Some(Err(_)) | None => ms.to_string(),
-            }
-        }
+        Value::Number(ms) if matches!(name, "at" | "created") => match ms.as_i64().map(Timestamp::from_millisecond) {
+            Some(Ok(time)) => format!("{time:.3}"),
+            Some(Err(_)) | None => ms.to_string(),
+        },
         other => clean(&other.to_string()),
     }
 }
@@ -310,10 +262,7 @@ fn clean(text: &str) -> String {
 
 fn pad(text: &str, width: usize) -> String {
     let mut text = text.to_owned();
-    text.extend(std::iter::repeat_n(
-        ' ',
-        width.saturating_sub(text.width()),
-    ));
+    text.extend(std::iter::repeat_n(' ', width.saturating_sub(text.width())));
     text
 }
 
@@ -377,12 +326,8 @@ mod tests {
     fn a_checkpoint_is_told_in_words_and_a_strange_one_as_it_stands() {
         let told = |text: &str| {
             let mut out = String::new();
-            let checkpoint = Checkpoint {
-                stream: "s".to_owned(),
-                revision: 3,
-                text: text.to_owned(),
-                saved: "then".to_owned(),
-            };
+            let checkpoint =
+                Checkpoint { stream: "s".to_owned(), revision: 3, text: text.to_owned(), saved: "then".to_owned() };
             places(&mut out, &checkpoint);
             out
         };

@@ -21,8 +21,8 @@ use crate::state::{self, Saved, State};
 
 pub(crate) use ndjson::stream_error;
 pub use ndjson::{NdjsonFile, NdjsonStream};
-pub(crate) use sqlite::{columns, database_error, open_read_only, quote};
 pub use sqlite::{MEMBERS_MAX, Sqlite};
+pub(crate) use sqlite::{columns, database_error, open_read_only, quote};
 
 /// The messages of one page of one shard, rendered as they are asked for.
 pub trait Batch {
@@ -122,10 +122,7 @@ impl<D: Destination> Destination for WithState<D> {
 
     fn commit(&mut self, checkpoint: &str) -> Result<(), Error> {
         self.destination.commit(checkpoint)?;
-        self.state.save(&Saved {
-            checkpoint: checkpoint.to_owned(),
-            output: None,
-        })?;
+        self.state.save(&Saved { checkpoint: checkpoint.to_owned(), output: None })?;
         Ok(())
     }
 }
@@ -258,29 +255,15 @@ impl fmt::Display for Error {
                 write!(f, "cannot write to the file: {}: {error}", path.display())
             }
             Error::Stream(error) => write!(f, "cannot write to the output: {error}"),
-            Error::Unexplained { path, length } => write!(
-                f,
-                "the file holds {length} bytes that its state does not account for: {}",
-                path.display()
-            ),
-            Error::Shorter {
-                path,
-                length: Some(length),
-                safe,
-            } => write!(
-                f,
-                "the file is shorter than its state says, {length} bytes of {safe}: {}",
-                path.display()
-            ),
-            Error::Shorter {
-                path,
-                length: None,
-                safe,
-            } => write!(
-                f,
-                "the file is gone, and its state says it holds {safe} bytes: {}",
-                path.display()
-            ),
+            Error::Unexplained { path, length } => {
+                write!(f, "the file holds {length} bytes that its state does not account for: {}", path.display())
+            }
+            Error::Shorter { path, length: Some(length), safe } => {
+                write!(f, "the file is shorter than its state says, {length} bytes of {safe}: {}", path.display())
+            }
+            Error::Shorter { path, length: None, safe } => {
+                write!(f, "the file is gone, and its state says it holds {safe} bytes: {}", path.display())
+            }
             Error::InMemory => write!(f, "a database in memory keeps nothing: :memory:"),
             Error::NotADatabase { path } => {
                 write!(f, "the file is not a SQLite database: {}", path.display())
@@ -288,21 +271,15 @@ impl fmt::Display for Error {
             Error::Corrupt { path, why } => {
                 write!(f, "the database is damaged: {}: {why}", path.display())
             }
-            Error::ForeignTable { path, table, why } => write!(
-                f,
-                "the database has another table of that name: {}: {table}: {why}",
-                path.display()
-            ),
-            Error::NameTaken { path, name, by } => write!(
-                f,
-                "the name of the stream's table is taken by {by}: {}: {name}",
-                path.display()
-            ),
-            Error::Overtaken { path, stream } => write!(
-                f,
-                "another reader has moved the checkpoint of the stream {stream}: {}",
-                path.display()
-            ),
+            Error::ForeignTable { path, table, why } => {
+                write!(f, "the database has another table of that name: {}: {table}: {why}", path.display())
+            }
+            Error::NameTaken { path, name, by } => {
+                write!(f, "the name of the stream's table is taken by {by}: {}: {name}", path.display())
+            }
+            Error::Overtaken { path, stream } => {
+                write!(f, "another reader has moved the checkpoint of the stream {stream}: {}", path.display())
+            }
             Error::Database { path, doing, error } => {
                 write!(f, "cannot {doing} the database: {}: {error}", path.display())
             }
@@ -350,9 +327,7 @@ impl Error {
             Error::Write { error, .. } | Error::Stream(error) => {
                 return state::io_hint(error).map(str::to_owned);
             }
-            Error::Unexplained { .. } => {
-                "move the file away, or give the state that goes with it: --state file:PATH"
-            }
+            Error::Unexplained { .. } => "move the file away, or give the state that goes with it: --state file:PATH",
             Error::Shorter { .. } => {
                 "bring the file back; or, to go on in a new file, give its path and this state: --state file:PATH"
             }
@@ -399,30 +374,14 @@ impl Error {
 /// What opening a file at `path` came to, when it failed.
 fn misplaced(path: PathBuf, error: io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::NotFound => Error::Path {
-            path,
-            why: "its directory does not exist",
-        },
-        io::ErrorKind::NotADirectory => Error::Path {
-            path,
-            why: "what should be its directory is a file",
-        },
-        io::ErrorKind::IsADirectory => Error::Path {
-            path,
-            why: "it is a directory",
-        },
+        io::ErrorKind::NotFound => Error::Path { path, why: "its directory does not exist" },
+        io::ErrorKind::NotADirectory => Error::Path { path, why: "what should be its directory is a file" },
+        io::ErrorKind::IsADirectory => Error::Path { path, why: "it is a directory" },
         _ => Error::Write { path, error },
     }
 }
 
 /// A batch gave nothing where it has something: going on would never end.
 fn empty_answer(batch: &dyn Batch, skip: u32) -> Error {
-    Error::Batch(
-        format!(
-            "no message at {skip} of {} in {}",
-            batch.count(),
-            batch.shard()
-        )
-        .into(),
-    )
+    Error::Batch(format!("no message at {skip} of {} in {}", batch.count(), batch.shard()).into())
 }

@@ -36,15 +36,8 @@ impl NdjsonFile {
     /// account for is refused, and so is one that has fewer than it accounts for.
     pub fn open(path: &Path, mut state: Box<dyn State>) -> Result<NdjsonFile, Error> {
         let failed = |error| misplaced(path.to_owned(), error);
-        let wrong = |why| Error::Path {
-            path: path.to_owned(),
-            why,
-        };
-        let shorter = |length, safe| Error::Shorter {
-            path: path.to_owned(),
-            length,
-            safe,
-        };
+        let wrong = |why| Error::Path { path: path.to_owned(), why };
+        let shorter = |length, safe| Error::Shorter { path: path.to_owned(), length, safe };
         let resolved = resolve(path).map_err(failed)?;
         let name = resolved.to_string_lossy();
         let safe = match state.load()?.and_then(|saved| saved.output) {
@@ -55,9 +48,7 @@ impl NdjsonFile {
         let new = match fs::metadata(&resolved) {
             Ok(metadata) if metadata.is_dir() => return Err(wrong("it is a directory")),
             Ok(metadata) if !metadata.is_file() => {
-                return Err(wrong(
-                    "it is not a file; for a pipe or a device, send standard output there",
-                ));
+                return Err(wrong("it is not a file; for a pipe or a device, send standard output there"));
             }
             Ok(_) => false,
             Err(error) if error.kind() == io::ErrorKind::NotFound => true,
@@ -66,19 +57,11 @@ impl NdjsonFile {
         if let (true, Some(safe @ 1..)) = (new, safe) {
             return Err(shorter(None, safe));
         }
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(&resolved)
-            .map_err(failed)?;
+        let file = OpenOptions::new().append(true).create(true).open(&resolved).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(Error::Held {
-                    path: path.to_owned(),
-                    stream: None,
-                    by: None,
-                });
+                return Err(Error::Held { path: path.to_owned(), stream: None, by: None });
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
@@ -86,22 +69,12 @@ impl NdjsonFile {
         match safe {
             Some(safe) if length < safe => return Err(shorter(Some(length), safe)),
             None if length > 0 => {
-                return Err(Error::Unexplained {
-                    path: path.to_owned(),
-                    length,
-                });
+                return Err(Error::Unexplained { path: path.to_owned(), length });
             }
             Some(_) | None => {}
         }
-        let mut output = NdjsonFile {
-            path: resolved,
-            file,
-            length,
-            safe: safe.unwrap_or(0),
-            new,
-            broken: false,
-            state,
-        };
+        let mut output =
+            NdjsonFile { path: resolved, file, length, safe: safe.unwrap_or(0), new, broken: false, state };
         output.cut().map_err(failed)?;
         Ok(output)
     }
@@ -119,18 +92,12 @@ impl NdjsonFile {
         lines(batch, |text| {
             // Counted first, as a write that fails may have written some.
             self.length += text.len() as u64;
-            self.file.write_all(text).map_err(|error| Error::Write {
-                path: self.path.clone(),
-                error,
-            })
+            self.file.write_all(text).map_err(|error| Error::Write { path: self.path.clone(), error })
         })
     }
 
     fn save(&mut self, checkpoint: &str) -> Result<(), Error> {
-        let failed = |error| Error::Write {
-            path: self.path.clone(),
-            error,
-        };
+        let failed = |error| Error::Write { path: self.path.clone(), error };
         if self.length != self.safe {
             self.file.sync_data().map_err(failed)?;
         }
@@ -143,10 +110,7 @@ impl NdjsonFile {
         self.new = false;
         self.state.save(&Saved {
             checkpoint: checkpoint.to_owned(),
-            output: Some(Output {
-                path: self.path.to_string_lossy().into_owned(),
-                length: self.length,
-            }),
+            output: Some(Output { path: self.path.to_string_lossy().into_owned(), length: self.length }),
         })?;
         Ok(())
     }
@@ -187,6 +151,8 @@ impl Drop for NdjsonFile {
         if cut.is_ok() && self.new {
             let _ = fs::remove_file(&self.path);
         }
+        // Closing is not enough while a child that is about to start shares the file.
+        let _ = self.file.unlock();
     }
 }
 
@@ -221,20 +187,14 @@ impl<W: Write + Send> Destination for NdjsonStream<W> {
     fn commit(&mut self, checkpoint: &str) -> Result<(), Error> {
         self.out.flush().map_err(stream_error)?;
         if let Some(state) = &mut self.state {
-            state.save(&Saved {
-                checkpoint: checkpoint.to_owned(),
-                output: None,
-            })?;
+            state.save(&Saved { checkpoint: checkpoint.to_owned(), output: None })?;
         }
         Ok(())
     }
 }
 
 /// Asks for all lines of a batch, piece by piece.
-fn lines(
-    batch: &mut dyn Batch,
-    mut write: impl FnMut(&[u8]) -> Result<(), Error>,
-) -> Result<Written, Error> {
+fn lines(batch: &mut dyn Batch, mut write: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<Written, Error> {
     let mut written = Written::default();
     let count = batch.count();
     let mut skip = 0;
@@ -314,11 +274,7 @@ mod tests {
         }
 
         fn lines(&mut self, _skip: u32, _size: u32) -> Result<Lines, BatchError> {
-            Ok(Lines {
-                text: "{}\n".repeat(self.lines as usize),
-                count: self.lines,
-                fallbacks: 0,
-            })
+            Ok(Lines { text: "{}\n".repeat(self.lines as usize), count: self.lines, fallbacks: 0 })
         }
 
         fn messages(&mut self, _skip: u32, _take: u32) -> Result<Vec<Message>, BatchError> {

@@ -69,29 +69,16 @@ impl Sqlite {
         let exists = match fs::metadata(&resolved) {
             Ok(metadata) if metadata.is_file() => true,
             Ok(_) => {
-                return Err(Error::Path {
-                    path: path.to_owned(),
-                    why: "it is not a file",
-                });
+                return Err(Error::Path { path: path.to_owned(), why: "it is not a file" });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(error) => return Err(misplaced(path.to_owned(), error)),
         };
         let lock = Lock::take(&resolved, stream).map_err(|error| match error {
-            LockError::Held { by } => Error::Held {
-                path: path.to_owned(),
-                stream: Some(stream.to_owned()),
-                by,
-            },
+            LockError::Held { by } => Error::Held { path: path.to_owned(), stream: Some(stream.to_owned()), by },
             LockError::Io(error) => misplaced(path.to_owned(), error),
         })?;
-        let mut sqlite = Sqlite {
-            path: resolved,
-            stream: stream.to_owned(),
-            store: None,
-            broken: false,
-            _lock: lock,
-        };
+        let mut sqlite = Sqlite { path: resolved, stream: stream.to_owned(), store: None, broken: false, _lock: lock };
         if exists {
             sqlite.store()?;
         }
@@ -169,27 +156,18 @@ struct Store {
 
 impl Store {
     fn open(path: &Path, stream: &str) -> Result<Store, Error> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let failed = |error| database_error(path, "open", error);
         let db = Connection::open_with_flags(path, flags).map_err(failed)?;
         // A file that may not be written is opened all the same, and would fail at the first write.
         if db.is_readonly("main").map_err(failed)? {
-            return Err(Error::Write {
-                path: path.to_owned(),
-                error: io::ErrorKind::PermissionDenied.into(),
-            });
+            return Err(Error::Write { path: path.to_owned(), error: io::ErrorKind::PermissionDenied.into() });
         }
         prepare(&db).map_err(failed)?;
         let times = Times::default();
         let flat = schema::set_up(&db, path, stream)?;
         let revision = db
-            .query_row(
-                "SELECT revision FROM _kinesis_checkpoints WHERE stream = ?1",
-                [stream],
-                |row| row.get(0),
-            )
+            .query_row("SELECT revision FROM _kinesis_checkpoints WHERE stream = ?1", [stream], |row| row.get(0))
             .optional()
             .map_err(failed)?;
         Ok(Store {
@@ -204,8 +182,7 @@ impl Store {
     }
 
     fn checkpoint(&self) -> Result<Option<String>, Error> {
-        checkpoint(&self.db, &self.stream)
-            .map_err(|error| database_error(&self.path, "read", error))
+        checkpoint(&self.db, &self.stream).map_err(|error| database_error(&self.path, "read", error))
     }
 
     fn write(&mut self, batch: &mut dyn Batch) -> Result<Written, Error> {
@@ -217,9 +194,7 @@ impl Store {
         let count = batch.count();
         let mut skip = 0;
         while skip < count {
-            let messages = batch
-                .messages(skip, MESSAGES_PER_CALL)
-                .map_err(Error::Batch)?;
+            let messages = batch.messages(skip, MESSAGES_PER_CALL).map_err(Error::Batch)?;
             let taken = u32::try_from(messages.len()).unwrap_or(u32::MAX);
             if taken == 0 || taken > count - skip {
                 return Err(empty_answer(batch, skip));
@@ -270,10 +245,7 @@ impl Store {
         }
         .map_err(failed)?;
         if changed != 1 {
-            return Err(Error::Overtaken {
-                path: self.path.clone(),
-                stream: self.stream.clone(),
-            });
+            return Err(Error::Overtaken { path: self.path.clone(), stream: self.stream.clone() });
         }
         self.db.execute_batch("COMMIT").map_err(failed)?;
         self.revision = Some(revision);
@@ -284,10 +256,7 @@ impl Store {
 /// Opens a database to look at it.
 pub(crate) fn open_read_only(path: &Path) -> Result<Connection, Error> {
     let resolved = resolve(path).map_err(|error| misplaced(path.to_owned(), error))?;
-    let wrong = |why| Error::Path {
-        path: path.to_owned(),
-        why,
-    };
+    let wrong = |why| Error::Path { path: path.to_owned(), why };
     match fs::metadata(&resolved) {
         Ok(metadata) if metadata.is_file() => {}
         Ok(_) => return Err(wrong("it is not a file")),
@@ -307,17 +276,11 @@ pub(crate) fn open_read_only(path: &Path) -> Result<Connection, Error> {
     log.push("-wal");
     // Who reads makes a log of writes and its index where there is none, and only who may write
     // can remove them again.
-    let access = if Path::new(&log).exists() {
-        OpenFlags::SQLITE_OPEN_READ_ONLY
-    } else {
-        OpenFlags::SQLITE_OPEN_READ_WRITE
-    };
+    let access =
+        if Path::new(&log).exists() { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
     open(&resolved, access)
         .or_else(|error: rusqlite::Error| {
-            let barred = matches!(
-                error.sqlite_error_code(),
-                Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)
-            );
+            let barred = matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly));
             if !barred || Path::new(&log).exists() {
                 return Err(error);
             }
@@ -349,10 +312,7 @@ pub(crate) fn database_error(path: &Path, doing: &'static str, error: rusqlite::
     let path = path.to_owned();
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => Error::NotADatabase { path },
-        Some(ErrorCode::DatabaseCorrupt) => Error::Corrupt {
-            path,
-            why: error.to_string(),
-        },
+        Some(ErrorCode::DatabaseCorrupt) => Error::Corrupt { path, why: error.to_string() },
         _ => Error::Database { path, doing, error },
     }
 }
@@ -388,12 +348,7 @@ fn prepare(db: &Connection) -> rusqlite::Result<()> {
 }
 
 fn checkpoint(db: &Connection, stream: &str) -> rusqlite::Result<Option<String>> {
-    db.query_row(
-        "SELECT checkpoint FROM _kinesis_checkpoints WHERE stream = ?1",
-        [stream],
-        |row| row.get(0),
-    )
-    .optional()
+    db.query_row("SELECT checkpoint FROM _kinesis_checkpoints WHERE stream = ?1", [stream], |row| row.get(0)).optional()
 }
 
 /// Begins a transaction if none is open, as its only writer from the start.
@@ -414,12 +369,8 @@ fn value(data: &[u8]) -> ValueRef<'_> {
 }
 
 fn now() -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Times::default()
-        .text(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
-        .to_owned()
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Times::default().text(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)).to_owned()
 }
 
 /// Times as text: RFC 3339 in UTC with milliseconds. Messages come by the second, so the second is

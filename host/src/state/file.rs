@@ -42,24 +42,14 @@ impl FileState {
     pub fn open(path: &Path) -> Result<FileState, Error> {
         let resolved = resolve(path).map_err(|error| misplaced(path, error))?;
         if resolved.is_dir() {
-            return Err(Error::Path {
-                path: path.to_owned(),
-                why: "it is a directory",
-            });
+            return Err(Error::Path { path: path.to_owned(), why: "it is a directory" });
         }
         let lock = Lock::take(&resolved, "").map_err(|error| match error {
-            LockError::Held { by } => Error::Held {
-                path: path.to_owned(),
-                by,
-            },
+            LockError::Held { by } => Error::Held { path: path.to_owned(), by },
             LockError::Io(error) => misplaced(path, error),
         })?;
         let saved = read(&resolved)?;
-        Ok(FileState {
-            path: resolved,
-            saved,
-            _lock: lock,
-        })
+        Ok(FileState { path: resolved, saved, _lock: lock })
     }
 
     /// What the state at `path` holds, for one who only looks: nobody is kept from it.
@@ -79,10 +69,7 @@ impl State for FileState {
 
     fn save(&mut self, saved: &Saved) -> Result<(), Error> {
         let text = encode(&self.path, saved)?;
-        replace(&self.path, text.as_bytes()).map_err(|error| Error::Write {
-            path: self.path.clone(),
-            error,
-        })?;
+        replace(&self.path, text.as_bytes()).map_err(|error| Error::Write { path: self.path.clone(), error })?;
         self.saved = Some(saved.clone());
         Ok(())
     }
@@ -104,29 +91,18 @@ struct Head {
 }
 
 fn read(path: &Path) -> Result<Option<Saved>, Error> {
-    let failed = |error| Error::Read {
-        path: path.to_owned(),
-        error,
-    };
-    let damaged = |why: String| Error::Damaged {
-        path: path.to_owned(),
-        why,
-    };
+    let failed = |error| Error::Read { path: path.to_owned(), error };
+    let damaged = |why: String| Error::Damaged { path: path.to_owned(), why };
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
     if !file.metadata().map_err(failed)?.is_file() {
-        return Err(Error::Path {
-            path: path.to_owned(),
-            why: "it is not a file",
-        });
+        return Err(Error::Path { path: path.to_owned(), why: "it is not a file" });
     }
     let mut bytes = Vec::new();
-    file.take(SIZE_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
+    file.take(SIZE_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > SIZE_MAX {
         return Err(damaged("it is too large to be a state".to_owned()));
     }
@@ -135,19 +111,13 @@ fn read(path: &Path) -> Result<Option<Saved>, Error> {
     }
     let head: Head = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
     if head.version != VERSION {
-        return Err(Error::Version {
-            path: path.to_owned(),
-            version: head.version,
-        });
+        return Err(Error::Version { path: path.to_owned(), version: head.version });
     }
     let document: Document = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
     Ok(Some(Saved {
         checkpoint: document.checkpoint.get().to_owned(),
         output: document.output.map(|output| Output {
-            path: directory(path)
-                .join(output.path)
-                .to_string_lossy()
-                .into_owned(),
+            path: directory(path).join(output.path).to_string_lossy().into_owned(),
             length: output.length,
         }),
     }))
@@ -155,21 +125,14 @@ fn read(path: &Path) -> Result<Option<Saved>, Error> {
 
 /// An output that lies beside the state is named from there, so that both can be moved together.
 fn encode(path: &Path, saved: &Saved) -> Result<String, Error> {
-    let checkpoint = RawValue::from_string(saved.checkpoint.clone())
-        .map_err(|error| Error::Checkpoint(error.to_string()))?;
+    let checkpoint =
+        RawValue::from_string(saved.checkpoint.clone()).map_err(|error| Error::Checkpoint(error.to_string()))?;
     let mut text = format!("{{\n  \"version\": {VERSION},\n  \"checkpoint\": {checkpoint}");
     if let Some(output) = &saved.output {
-        let near = Path::new(&output.path)
-            .strip_prefix(directory(path))
-            .ok()
-            .and_then(Path::to_str)
-            .unwrap_or(&output.path);
-        let output = Output {
-            path: near.to_owned(),
-            length: output.length,
-        };
-        let output = serde_json::to_string(&output)
-            .map_err(|error| Error::Checkpoint(error.to_string()))?;
+        let near =
+            Path::new(&output.path).strip_prefix(directory(path)).ok().and_then(Path::to_str).unwrap_or(&output.path);
+        let output = Output { path: near.to_owned(), length: output.length };
+        let output = serde_json::to_string(&output).map_err(|error| Error::Checkpoint(error.to_string()))?;
         text.push_str(",\n  \"output\": ");
         text.push_str(&output);
     }
@@ -197,18 +160,9 @@ fn directory(path: &Path) -> &Path {
 fn misplaced(path: &Path, error: io::Error) -> Error {
     let path = path.to_owned();
     match error.kind() {
-        io::ErrorKind::NotFound => Error::Path {
-            path,
-            why: "its directory does not exist",
-        },
-        io::ErrorKind::NotADirectory => Error::Path {
-            path,
-            why: "what should be its directory is a file",
-        },
-        io::ErrorKind::IsADirectory => Error::Path {
-            path,
-            why: "it is a directory",
-        },
+        io::ErrorKind::NotFound => Error::Path { path, why: "its directory does not exist" },
+        io::ErrorKind::NotADirectory => Error::Path { path, why: "what should be its directory is a file" },
+        io::ErrorKind::IsADirectory => Error::Path { path, why: "it is a directory" },
         _ => Error::Write { path, error },
     }
 }
@@ -218,10 +172,7 @@ mod tests {
     use super::*;
 
     fn saved(checkpoint: &str) -> Saved {
-        Saved {
-            checkpoint: checkpoint.to_owned(),
-            output: None,
-        }
+        Saved { checkpoint: checkpoint.to_owned(), output: None }
     }
 
     #[test]
@@ -238,10 +189,7 @@ mod tests {
             fs::read_to_string(&path).unwrap(),
             format!("{{\n  \"version\": 1,\n  \"checkpoint\": {text}\n}}\n")
         );
-        assert_eq!(
-            FileState::open(&path).unwrap().load().unwrap(),
-            Some(saved(text))
-        );
+        assert_eq!(FileState::open(&path).unwrap().load().unwrap(), Some(saved(text)));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
@@ -253,10 +201,7 @@ mod tests {
         let old = fs::canonicalize(&old).unwrap();
         let with = |path: PathBuf| Saved {
             checkpoint: "{}".to_owned(),
-            output: Some(Output {
-                path: path.to_str().unwrap().to_owned(),
-                length: 5,
-            }),
+            output: Some(Output { path: path.to_str().unwrap().to_owned(), length: 5 }),
         };
         let mut state = FileState::open(&old.join("s")).unwrap();
         state.save(&with(old.join("out"))).unwrap();
@@ -268,10 +213,7 @@ mod tests {
         state.save(&with(PathBuf::from("/elsewhere/out"))).unwrap();
         drop(state);
         let mut state = FileState::open(&new.join("s")).unwrap();
-        assert_eq!(
-            state.load().unwrap(),
-            Some(with(PathBuf::from("/elsewhere/out")))
-        );
+        assert_eq!(state.load().unwrap(), Some(with(PathBuf::from("/elsewhere/out"))));
     }
 
     #[test]
@@ -314,11 +256,9 @@ mod tests {
     fn paths_that_cannot_be_are_told() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("file"), "").unwrap();
-        for (path, words) in [
-            ("none/state.json", "its directory does not exist"),
-            ("file/state.json", "is a file"),
-            ("", "directory"),
-        ] {
+        for (path, words) in
+            [("none/state.json", "its directory does not exist"), ("file/state.json", "is a file"), ("", "directory")]
+        {
             let error = FileState::open(&dir.path().join(path)).unwrap_err();
             assert!(error.to_string().contains(words), "{path}: {error}");
             assert!(error.asked_wrongly());

@@ -43,9 +43,7 @@ impl Lock {
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    return Err(LockError::Held {
-                        by: holder(&mut file),
-                    });
+                    return Err(LockError::Held { by: holder(&mut file) });
                 }
                 Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
             }
@@ -55,9 +53,7 @@ impl Lock {
                 continue;
             }
             // The name is for words only, so a disk too full to hold it does not matter here.
-            let _ = file
-                .set_len(0)
-                .and_then(|()| writeln!(file, "{}", std::process::id()));
+            let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
             return Ok(Lock { file, path });
         }
     }
@@ -140,9 +136,7 @@ fn is_at(_file: &File, _path: &Path) -> bool {
 
 /// A stable hash for names that are too long. Two names that meet would only refuse each other.
 fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -188,10 +182,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("real"), "").unwrap();
         std::os::unix::fs::symlink("real", dir.path().join("link")).unwrap();
-        assert_eq!(
-            resolve(&dir.path().join("link")).unwrap(),
-            resolve(&dir.path().join("real")).unwrap()
-        );
+        assert_eq!(resolve(&dir.path().join("link")).unwrap(), resolve(&dir.path().join("real")).unwrap());
         assert!(resolve(&dir.path().join("new")).is_ok());
         assert!(resolve(&dir.path().join("none/new")).is_err());
     }

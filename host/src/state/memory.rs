@@ -15,17 +15,12 @@ pub struct MemoryState {
 impl MemoryState {
     /// A state that holds `saved`.
     pub fn new(saved: Option<Saved>) -> Self {
-        MemoryState {
-            saved: Arc::new(Mutex::new(saved)),
-        }
+        MemoryState { saved: Arc::new(Mutex::new(saved)) }
     }
 
     /// What was saved last.
     pub fn saved(&self) -> Option<Saved> {
-        self.saved
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.saved.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -49,10 +44,7 @@ mod tests {
         let kept = MemoryState::default();
         let mut given = kept.clone();
         assert_eq!(given.load().unwrap(), None);
-        let saved = Saved {
-            checkpoint: "{}".to_owned(),
-            output: None,
-        };
+        let saved = Saved { checkpoint: "{}".to_owned(), output: None };
         given.save(&saved).unwrap();
         assert_eq!(kept.saved(), Some(saved));
     }

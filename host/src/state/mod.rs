@@ -101,22 +101,18 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Held { path, by: Some(by) } => write!(
-                f,
-                "another reader, process {by}, holds the state: {}",
-                path.display()
-            ),
+            Error::Held { path, by: Some(by) } => {
+                write!(f, "another reader, process {by}, holds the state: {}", path.display())
+            }
             Error::Held { path, by: None } => {
                 write!(f, "another reader holds the state: {}", path.display())
             }
             Error::Damaged { path, why } => {
                 write!(f, "the state is damaged: {}: {why}", path.display())
             }
-            Error::Version { path, version } => write!(
-                f,
-                "the state is of an unknown version: {}: {version}",
-                path.display()
-            ),
+            Error::Version { path, version } => {
+                write!(f, "the state is of an unknown version: {}: {version}", path.display())
+            }
             Error::Path { path, why } => {
                 write!(f, "the state cannot be there: {}: {why}", path.display())
             }
@@ -148,18 +144,13 @@ impl Error {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Error::Held { .. } => {
-                Some("wait until it is done, or give each reader a state of its own".to_owned())
+            Error::Held { .. } => Some("wait until it is done, or give each reader a state of its own".to_owned()),
+            Error::Damaged { path, .. } => {
+                Some(format!("bring {} back from a copy, or move it away to begin anew", path.display()))
             }
-            Error::Damaged { path, .. } => Some(format!(
-                "bring {} back from a copy, or move it away to begin anew",
-                path.display()
-            )),
             Error::Version { .. } => Some("use a later version of this program".to_owned()),
             Error::Path { .. } => Some("give the path of a file in a directory that exists".to_owned()),
-            Error::Read { error, .. } | Error::Write { error, .. } => {
-                io_hint(error).map(str::to_owned)
-            }
+            Error::Read { error, .. } | Error::Write { error, .. } => io_hint(error).map(str::to_owned),
             Error::Checkpoint(_) => None,
         }
     }
@@ -167,10 +158,7 @@ impl Error {
     /// Whether another command line would help, rather than another try.
     pub fn asked_wrongly(&self) -> bool {
         match self {
-            Error::Held { .. }
-            | Error::Damaged { .. }
-            | Error::Version { .. }
-            | Error::Path { .. } => true,
+            Error::Held { .. } | Error::Damaged { .. } | Error::Version { .. } | Error::Path { .. } => true,
             Error::Read { .. } | Error::Write { .. } | Error::Checkpoint(_) => false,
         }
     }
@@ -182,12 +170,8 @@ pub(crate) fn io_hint(error: &io::Error) -> Option<&'static str> {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             Some("make the file and its directory writable, or give another path")
         }
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            Some("give a path in a directory that exists")
-        }
-        io::ErrorKind::StorageFull
-        | io::ErrorKind::QuotaExceeded
-        | io::ErrorKind::FileTooLarge => {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Some("give a path in a directory that exists"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
             Some("make room and run again: it goes on from the last checkpoint")
         }
         _ => None,
@@ -201,20 +185,11 @@ mod tests {
     #[test]
     fn what_the_user_can_put_right_is_told_apart_from_what_the_machine_lacks() {
         let path = PathBuf::from("s.json");
-        let held = Error::Held {
-            path: path.clone(),
-            by: Some(7),
-        };
-        assert_eq!(
-            held.to_string(),
-            "another reader, process 7, holds the state: s.json"
-        );
+        let held = Error::Held { path: path.clone(), by: Some(7) };
+        assert_eq!(held.to_string(), "another reader, process 7, holds the state: s.json");
         assert!(held.asked_wrongly() && held.hint().is_some());
 
-        let full = Error::Write {
-            path,
-            error: io::ErrorKind::StorageFull.into(),
-        };
+        let full = Error::Write { path, error: io::ErrorKind::StorageFull.into() };
         assert!(!full.asked_wrongly());
         assert!(full.hint().is_some_and(|hint| hint.contains("make room")));
     }

@@ -64,9 +64,7 @@ impl Flat {
             .optional()?;
         let (text, foreign) = match found {
             None => (None, false),
-            Some((kind, Some(text))) if kind == "view" && text.contains(MARK) => {
-                (Some(text), false)
-            }
+            Some((kind, Some(text))) if kind == "view" && text.contains(MARK) => (Some(text), false),
             Some(_) => (None, true),
         };
         let mut flat = Flat {
@@ -81,9 +79,8 @@ impl Flat {
         };
         // The view leaves the payload out, and a member may well be named so.
         flat.taken.remove("data");
-        let mut select = db.prepare(
-            "SELECT member, column_name FROM _kinesis_members WHERE stream = ?1 ORDER BY rowid",
-        )?;
+        let mut select =
+            db.prepare("SELECT member, column_name FROM _kinesis_members WHERE stream = ?1 ORDER BY rowid")?;
         let rows = select.query_map([stream], |row| Ok((row.get(0)?, row.get(1)?)))?;
         for row in rows {
             let (member, column): (String, String) = row?;
@@ -100,10 +97,7 @@ impl Flat {
         if self.foreign || self.columns.len() >= MEMBERS_MAX {
             return;
         }
-        let mut found = Found {
-            known: &self.members,
-            new: Vec::new(),
-        };
+        let mut found = Found { known: &self.members, new: Vec::new() };
         let mut json = serde_json::Deserializer::from_slice(payload);
         // What is no JSON object has no members.
         if (&mut json).deserialize_map(&mut found).is_err() || json.end().is_err() {
@@ -120,8 +114,7 @@ impl Flat {
             return Ok(());
         }
         if self.saved < self.columns.len() || self.text.is_none() {
-            let mut insert =
-                db.prepare("INSERT INTO _kinesis_members VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?;
+            let mut insert = db.prepare("INSERT INTO _kinesis_members VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?;
             for (member, column) in self.columns.iter().skip(self.saved) {
                 insert.execute([&self.stream, member, column])?;
             }
@@ -162,11 +155,7 @@ impl Flat {
             separator = ",\n  ";
         }
         for (member, column) in &self.columns {
-            text.push_str(&format!(
-                "{separator}{} AS {}",
-                extract(member),
-                quote(column)
-            ));
+            text.push_str(&format!("{separator}{} AS {}", extract(member), quote(column)));
         }
         text.push_str("\nFROM (SELECT");
         for name in envelope {
@@ -254,10 +243,7 @@ mod tests {
         let mut flat = Flat::load(&db, "s").unwrap();
         flat.note(br#"{"id":1,"Id":2,"ID":3,"_KINESIS__TS":4,"data":5,"":6,"_":7,"id":8,"id_2":9}"#);
         let columns: Vec<&str> = flat.columns.iter().map(|(_, column)| &**column).collect();
-        assert_eq!(
-            columns,
-            ["id", "Id_2", "ID_3", "_KINESIS__TS_2", "data", "_", "__2", "id_2_2"]
-        );
+        assert_eq!(columns, ["id", "Id_2", "ID_3", "_KINESIS__TS_2", "data", "_", "__2", "id_2_2"]);
         flat.save(&db).unwrap();
         let again = Flat::load(&db, "s").unwrap();
         assert_eq!(again.columns, flat.columns);
@@ -268,8 +254,17 @@ mod tests {
     fn what_is_no_object_has_no_members() {
         let mut flat = Flat::load(&database(), "s").unwrap();
         for payload in [
-            "", "[]", "3", "\"x\"", "null", "{\"a\":1}x", "{\"a\":", "{\"a\":1,}", "{'a':1}",
-            "\u{feff}{\"a\":1}", "{\"\\ud800\":1}",
+            "",
+            "[]",
+            "3",
+            "\"x\"",
+            "null",
+            "{\"a\":1}x",
+            "{\"a\":",
+            "{\"a\":1,}",
+            "{'a':1}",
+            "\u{feff}{\"a\":1}",
+            "{\"\\ud800\":1}",
         ] {
             flat.note(payload.as_bytes());
             assert!(flat.columns.is_empty(), "{payload}");
@@ -294,9 +289,7 @@ mod tests {
         flat.note(format!("{{{}}}", members.join(",")).as_bytes());
         flat.save(&db).unwrap();
         assert_eq!(flat.columns.len(), MEMBERS_MAX);
-        let last: Option<i64> = db
-            .query_row("SELECT max(\"é499\") FROM s_flat", [], |row| row.get(0))
-            .unwrap();
+        let last: Option<i64> = db.query_row("SELECT max(\"é499\") FROM s_flat", [], |row| row.get(0)).unwrap();
         assert_eq!(last, None);
     }
 

@@ -41,11 +41,7 @@ pub(super) fn check_name(path: &Path, stream: &str) -> Result<(), Error> {
     } else {
         return Ok(());
     };
-    Err(Error::NameTaken {
-        path: path.to_owned(),
-        name: stream.to_owned(),
-        by: by.to_owned(),
-    })
+    Err(Error::NameTaken { path: path.to_owned(), name: stream.to_owned(), by: by.to_owned() })
 }
 
 /// Makes what is missing and checks what is there, in one transaction.
@@ -76,11 +72,7 @@ pub(super) fn set_up(db: &Connection, path: &Path, stream: &str) -> Result<Flat,
 
     check_table(db, path, stream, &COLUMNS.map(|(name, _)| name))?;
     if key(db, stream).map_err(failed)? != ["_kinesis_msg_id"] {
-        return Err(foreign(
-            path,
-            stream,
-            "its primary key is not _kinesis_msg_id".to_owned(),
-        ));
+        return Err(foreign(path, stream, "its primary key is not _kinesis_msg_id".to_owned()));
     }
     let checkpoints = ["stream", "revision", "checkpoint", "updated_at"];
     check_table(db, path, CHECKPOINTS, &checkpoints)?;
@@ -120,38 +112,25 @@ fn check_taken(db: &Connection, path: &Path, stream: &str) -> Result<(), Error> 
         .optional()
         .map_err(|error| database_error(path, "read", error))?;
     match found {
-        Some((kind, name)) if kind != "table" || name != stream => Err(Error::NameTaken {
-            path: path.to_owned(),
-            name: stream.to_owned(),
-            by: format!("the {kind} {name}"),
-        }),
+        Some((kind, name)) if kind != "table" || name != stream => {
+            Err(Error::NameTaken { path: path.to_owned(), name: stream.to_owned(), by: format!("the {kind} {name}") })
+        }
         Some(_) | None => Ok(()),
     }
 }
 
 fn check_table(db: &Connection, path: &Path, table: &str, names: &[&str]) -> Result<(), Error> {
     let there = columns(db, table).map_err(|error| database_error(path, "read", error))?;
-    let missing: Vec<&str> = names
-        .iter()
-        .filter(|name| !there.iter().any(|there| there.eq_ignore_ascii_case(name)))
-        .copied()
-        .collect();
+    let missing: Vec<&str> =
+        names.iter().filter(|name| !there.iter().any(|there| there.eq_ignore_ascii_case(name))).copied().collect();
     if missing.is_empty() {
         return Ok(());
     }
-    Err(foreign(
-        path,
-        table,
-        format!("it lacks {}", missing.join(", ")),
-    ))
+    Err(foreign(path, table, format!("it lacks {}", missing.join(", "))))
 }
 
 fn foreign(path: &Path, table: &str, why: String) -> Error {
-    Error::ForeignTable {
-        path: path.to_owned(),
-        table: table.to_owned(),
-        why,
-    }
+    Error::ForeignTable { path: path.to_owned(), table: table.to_owned(), why }
 }
 
 /// The names of the columns of a table or view.
@@ -160,15 +139,9 @@ pub(crate) fn columns(db: &Connection, table: &str) -> rusqlite::Result<Vec<Stri
 }
 
 fn key(db: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
-    names(
-        db,
-        "SELECT lower(name) FROM pragma_table_info(?1) WHERE pk > 0",
-        table,
-    )
+    names(db, "SELECT lower(name) FROM pragma_table_info(?1) WHERE pk > 0", table)
 }
 
 fn names(db: &Connection, sql: &str, table: &str) -> rusqlite::Result<Vec<String>> {
-    db.prepare(sql)?
-        .query_map([table], |row| row.get(0))?
-        .collect()
+    db.prepare(sql)?.query_map([table], |row| row.get(0))?.collect()
 }

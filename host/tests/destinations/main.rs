@@ -1,0 +1,11 @@
+//! Destinations and states as a driver uses them: what is there after each kind of end, and what
+//! is refused.
+
+#![cfg(unix)]
+
+mod common;
+mod ndjson;
+mod processes;
+mod show;
+mod sqlite;
+mod view;
