@@ -88,7 +88,7 @@ pub struct Read {
     #[arg(long, value_name = "DURATION")]
     pub behind: Option<String>,
 
-    /// Stop after this many messages; pages already asked for are still delivered
+    /// Stop after exactly this many messages; the next run goes on behind them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_messages: Option<u64>,
 
@@ -227,7 +227,10 @@ mod tests {
     #[test]
     fn a_stream_alone_is_enough() {
         let Command::Read(read) = parse("read orders").unwrap().command else { panic!("not a read") };
-        assert_eq!((read.stream.as_str(), read.from.as_str(), read.until.as_str()), ("orders", "trim-horizon", "caught-up"));
+        assert_eq!(
+            (read.stream.as_str(), read.from.as_str(), read.until.as_str()),
+            ("orders", "trim-horizon", "caught-up")
+        );
         assert_eq!((read.pace.as_str(), read.payload, read.message_id), ("100%", Payload::Merged, MessageId::Sha256));
         assert!(read.kept.to.is_none() && read.behind.is_none() && !read.follow);
     }
@@ -269,7 +272,24 @@ mod tests {
             assert!(help.lines().any(|line| line.trim_start().starts_with(&format!("{code}  "))), "{code}: {help}");
         }
         let read = Args::command().find_subcommand_mut("read").unwrap().render_long_help().to_string();
-        for flag in ["--to", "--state", "--from", "--until", "--follow", "--behind", "--max-messages", "--page-records", "--pace", "--payload", "--message-id", "--region", "--profile", "--role-arn", "--endpoint-url", "--report"] {
+        for flag in [
+            "--to",
+            "--state",
+            "--from",
+            "--until",
+            "--follow",
+            "--behind",
+            "--max-messages",
+            "--page-records",
+            "--pace",
+            "--payload",
+            "--message-id",
+            "--region",
+            "--profile",
+            "--role-arn",
+            "--endpoint-url",
+            "--report",
+        ] {
             assert!(read.contains(flag), "{flag}");
         }
     }

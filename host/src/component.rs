@@ -74,7 +74,7 @@ impl Sandbox {
             .name("sandbox clock".to_owned())
             .spawn(move || {
                 while !done.load(Ordering::Relaxed) {
-                    thread::sleep(TICK);
+                    thread::park_timeout(TICK);
                     engine.increment_epoch();
                 }
             })
@@ -341,7 +341,9 @@ impl fmt::Display for Error {
             }
             Error::Misuse(wit::Misuse::UnknownRequest(id)) => write!(f, "the component knows no such request: {id}"),
             Error::Misuse(wit::Misuse::UnknownBatch(id)) => write!(f, "the component knows no such batch: {id}"),
-            Error::OutOfMemory(bytes) => write!(f, "the component needs more memory than it may have: {} MiB", bytes >> 20),
+            Error::OutOfMemory(bytes) => {
+                write!(f, "the component needs more memory than it may have: {} MiB", bytes >> 20)
+            }
             Error::TooSlow(call) => write!(f, "a call of the component takes longer than it may: {call:?}"),
             Error::Trap(why) => write!(f, "the component failed: {why}"),
         }

@@ -82,6 +82,11 @@ impl Clock {
         self.0.elapsed().as_millis() as u64
     }
 
+    fn of(self, instant: Instant) -> u64 {
+        // Rounded up, so that at this time it is due.
+        instant.saturating_duration_since(self.0).as_millis() as u64 + 1
+    }
+
     fn at(self, instant: u64) -> tokio::time::Instant {
         tokio::time::Instant::from_std(self.0 + Duration::from_millis(instant))
     }
@@ -125,17 +130,9 @@ pub async fn drive<T: Transport>(
         if wait.reason != wit::WaitReason::Response {
             ledger.commit(&mut reader, destination)?;
         }
-        let until = [wait.until.map(|until| clock.at(until)), ledger.due()].into_iter().flatten().min();
+        let until = [wait.until, ledger.due(clock)].into_iter().flatten().min();
         tokio::select! {
-            answer = flight.landed() => {
-                tell_answer(&mut reader, answer, clock)?;
-                while let Ok(answer) = flight.answers.try_recv() {
-                    tell_answer(&mut reader, answer, clock)?;
-                }
-            }
-            () = sleep_until(until) => {
-                reader.handle_timeout(clock.now())?;
-            }
+            told = flight.wait(&mut reader, until) => told?,
             () = &mut interrupt, if !interrupted => {
                 interrupted = true;
                 reader.stop(clock.now())?;
@@ -161,20 +158,6 @@ fn tell(
         observer.progress(&Progress { written: ledger.written, shards: reader.shards()? });
     }
     Ok(())
-}
-
-fn tell_answer(reader: &mut Reader, answer: Answer, clock: Clock) -> Result<(), component::Error> {
-    match answer.result {
-        Ok(response) => reader.handle_response(answer.id, &response, clock.now()),
-        Err(failure) => reader.handle_failure(answer.id, &failure, clock.now()),
-    }
-}
-
-async fn sleep_until(until: Option<tokio::time::Instant>) {
-    match until {
-        Some(until) => tokio::time::sleep_until(until).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// What is taken and not yet safe.
@@ -223,8 +206,8 @@ impl Ledger {
         Ok(())
     }
 
-    fn due(&self) -> Option<tokio::time::Instant> {
-        self.since.map(|since| tokio::time::Instant::from_std(since + UNSAFE_TIME_MAX))
+    fn due(&self, clock: Clock) -> Option<u64> {
+        self.since.map(|since| clock.of(since + UNSAFE_TIME_MAX))
     }
 
     fn commit_if_due(&mut self, reader: &mut Reader, destination: &mut dyn Destination) -> Result<(), Error> {
@@ -246,7 +229,7 @@ impl Ledger {
 }
 
 /// Requests on their way.
-struct Flight<T> {
+pub(crate) struct Flight<T> {
     transport: Arc<T>,
     clock: Clock,
     landing: mpsc::UnboundedSender<Answer>,
@@ -259,13 +242,13 @@ struct Answer {
 }
 
 impl<T: Transport> Flight<T> {
-    fn new(transport: Arc<T>, clock: Clock) -> Flight<T> {
+    pub(crate) fn new(transport: Arc<T>, clock: Clock) -> Flight<T> {
         // The reader bounds the requests that are out, and with them what may wait here.
         let (landing, answers) = mpsc::unbounded_channel();
         Flight { transport, clock, landing, answers }
     }
 
-    fn launch(&self, request: wit::Request) {
+    pub(crate) fn launch(&self, request: wit::Request) {
         let (transport, landing) = (self.transport.clone(), self.landing.clone());
         let timeout = Duration::from_millis(request.deadline.saturating_sub(self.clock.now()));
         tracing::trace!(id = request.id, target = %request.target, shard = request.shard, "sending");
@@ -285,12 +268,29 @@ impl<T: Transport> Flight<T> {
         });
     }
 
-    async fn landed(&mut self) -> Answer {
-        match self.answers.recv().await {
-            Some(answer) => answer,
+    /// Waits for an answer, and for those that came with it, or until `until`; and tells the reader.
+    pub(crate) async fn wait(&mut self, reader: &mut Reader, until: Option<u64>) -> Result<(), component::Error> {
+        let come = async {
+            match until {
+                Some(until) => tokio::time::sleep_until(self.clock.at(until)).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut landed = tokio::select! {
             // It holds a sender itself, so the channel does not close.
-            None => std::future::pending().await,
+            landed = self.answers.recv() => landed,
+            () = come => {
+                return reader.handle_timeout(self.clock.now());
+            }
+        };
+        while let Some(Answer { id, result }) = landed {
+            match result {
+                Ok(response) => reader.handle_response(id, &response, self.clock.now())?,
+                Err(failure) => reader.handle_failure(id, &failure, self.clock.now())?,
+            }
+            landed = self.answers.try_recv().ok();
         }
+        Ok(())
     }
 }
 

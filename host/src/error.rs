@@ -46,7 +46,7 @@ pub enum Error {
     /// The component failed.
     Component(component::Error),
     /// Kinesis, or the way to it, ended the run.
-    Service(wit::ServiceError),
+    Service(Box<wit::ServiceError>),
     /// The outcome cannot be written.
     Report {
         /// The file.

@@ -1,11 +1,21 @@
 //! Reads Amazon Kinesis streams through a component that does no I/O of its own.
 //!
 //! The component decides; this crate does: it carries requests to Kinesis, keeps messages and checkpoints,
-//! and tells what happens. The rooms know nothing of each other.
+//! and tells what happens. The rooms know nothing of each other: [`drive`] alone brings them together, and
+//! [`run`] chooses which.
 
 pub mod args;
 pub mod plan;
+pub mod run;
+
+pub mod drive;
+
+pub mod component;
 pub mod destination;
 pub mod state;
-pub mod show;
 pub mod transport;
+
+pub mod error;
+pub mod report;
+pub mod shards;
+pub mod show;

@@ -141,10 +141,7 @@ impl Environment {
     /// Looks around.
     pub fn read() -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self {
-            now_ms: now.as_millis() as u64,
-            ca_bundle: std::env::var_os("AWS_CA_BUNDLE"),
-        }
+        Self { now_ms: now.as_millis() as u64, ca_bundle: std::env::var_os("AWS_CA_BUNDLE") }
     }
 }
 
@@ -228,8 +225,9 @@ fn until(read: &args::Read, now_ms: u64) -> Result<Until, Error> {
     let until = match word(text).as_str() {
         "caught-up" => Until::CaughtUp(match &read.behind {
             None => Duration::ZERO,
-            Some(behind) => time::duration(behind)
-                .map_err(|why| Error::BadTime { flag: "--behind", text: behind.clone(), why })?,
+            Some(behind) => {
+                time::duration(behind).map_err(|why| Error::BadTime { flag: "--behind", text: behind.clone(), why })?
+            }
         }),
         "forever" => Until::Stopped,
         // A plain duration could mean that long ago as well as for that long.

@@ -42,7 +42,11 @@ impl Console {
             wit::Outcome::Failed(_) => Exit::Failed,
             wit::Outcome::Stopped => Exit::Interrupted,
             wit::Outcome::Reached | wit::Outcome::Exhausted | wit::Outcome::Limited => {
-                if self.gaps.is_empty() { Exit::Reached } else { Exit::Gap }
+                if self.gaps.is_empty() {
+                    Exit::Reached
+                } else {
+                    Exit::Gap
+                }
             }
         }
     }
@@ -179,9 +183,8 @@ impl Observer for Console {
 
     fn progress(&mut self, progress: &Progress) {
         let Some(bar) = &self.bar else { return };
-        let is_done = |shard: &&wit::ShardStatus| {
-            matches!(shard.state, wit::ShardState::CaughtUp | wit::ShardState::Drained)
-        };
+        let is_done =
+            |shard: &&wit::ShardStatus| matches!(shard.state, wit::ShardState::CaughtUp | wit::ShardState::Drained);
         bar.set_length(progress.shards.len() as u64);
         bar.set_position(progress.shards.iter().filter(is_done).count() as u64);
         let messages = progress.written.messages;

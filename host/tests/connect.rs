@@ -19,11 +19,14 @@ use tracing_subscriber::filter::LevelFilter;
 
 const CHILD: &str = "KINESIS_READER_TEST_CHILD";
 
+/// A test and its name.
+type Named = (&'static str, fn(&Fixture));
+
 fn main() -> ExitCode {
     if std::env::var_os(CHILD).is_some() {
         return child();
     }
-    let tests: &[(&str, fn(&Fixture))] = &[
+    let tests: &[Named] = &[
         ("the region is found as by the AWS command line", regions),
         ("the endpoint is found as by the AWS command line", endpoints),
         ("credentials come from every place", credentials),
@@ -50,12 +53,14 @@ fn regions(fixture: &Fixture) {
         let said = fixture.run(&format!("shards x {flags}"), env);
         assert_eq!(said.first(), format!("{region} http://{}/", fixture.server), "{flags} {env:?}: {said:?}");
     }
-    let said = fixture.run("shards arn:aws:kinesis:ca-west-1:123456789012:stream/x", &[("AWS_REGION", "us-west-1"), profile]);
+    let said =
+        fixture.run("shards arn:aws:kinesis:ca-west-1:123456789012:stream/x", &[("AWS_REGION", "us-west-1"), profile]);
     assert_eq!(said.first(), format!("ca-west-1 http://{}/", fixture.server), "{said:?}");
 }
 
 fn endpoints(fixture: &Fixture) {
-    let (general, kinesis) = (("AWS_ENDPOINT_URL", "http://127.0.0.1:1"), ("AWS_ENDPOINT_URL_KINESIS", "http://127.0.0.1:2"));
+    let (general, kinesis) =
+        (("AWS_ENDPOINT_URL", "http://127.0.0.1:1"), ("AWS_ENDPOINT_URL_KINESIS", "http://127.0.0.1:2"));
     let none = ("AWS_ENDPOINT_URL", "");
     for (flags, env, endpoint) in [
         ("--endpoint-url http://127.0.0.1:9", &[general, kinesis][..], "http://127.0.0.1:9/"),
@@ -64,9 +69,17 @@ fn endpoints(fixture: &Fixture) {
         ("--profile sections", &[general], "http://127.0.0.1:1/"),
         ("--profile sections", &[none], "http://127.0.0.1:3/"),
         ("--profile url", &[none], "http://127.0.0.1:4/"),
-        ("", &[general, kinesis, ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")], "https://kinesis.ap-south-1.amazonaws.com/"),
+        (
+            "",
+            &[general, kinesis, ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")],
+            "https://kinesis.ap-south-1.amazonaws.com/",
+        ),
         ("", &[none], "https://kinesis.ap-south-1.amazonaws.com/"),
-        ("--region cn-north-1", &[none, ("AWS_USE_DUALSTACK_ENDPOINT", "true")], "https://kinesis.cn-north-1.api.amazonwebservices.com.cn/"),
+        (
+            "--region cn-north-1",
+            &[none, ("AWS_USE_DUALSTACK_ENDPOINT", "true")],
+            "https://kinesis.cn-north-1.api.amazonwebservices.com.cn/",
+        ),
         ("", &[none, ("AWS_USE_FIPS_ENDPOINT", "true")], "https://kinesis-fips.ap-south-1.amazonaws.com/"),
     ] {
         let env = [env, &[("ONLY_CONNECT", "1")]].concat();
@@ -117,17 +130,37 @@ fn errors(fixture: &Fixture) {
     for (flags, env, told, wrongly) in [
         ("--profile nobody", &[][..], "no such profile: nobody", true),
         ("", &[("AWS_PROFILE", "nobody")], "no such profile: nobody", true),
-        ("", &[("AWS_CONFIG_FILE", &*bad)], "the profiles cannot be read: could not parse profile file: error parsing", true),
+        (
+            "",
+            &[("AWS_CONFIG_FILE", &*bad)],
+            "the profiles cannot be read: could not parse profile file: error parsing",
+            true,
+        ),
         ("--profile bare", &[], "no AWS credentials were found", false),
-        ("--profile bare", &[instance, ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &*format!("http://{}/denied", fixture.server))], "no AWS credentials were found", false),
+        (
+            "--profile bare",
+            &[instance, ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &*format!("http://{}/denied", fixture.server))],
+            "no AWS credentials were found",
+            false,
+        ),
         ("", &[no_keys[0], no_keys[1], ("AWS_PROFILE", "bare")], "no AWS credentials were found", false),
         ("", &[("AWS_CONFIG_FILE", "/nowhere")], "no region is set", true),
         ("--region us_east", &[], "not a region: us_east", true),
         ("--endpoint-url localhost:4567", &[], "not an endpoint: localhost:4567", true),
         ("", &[("AWS_ENDPOINT_URL", "ftp://x")], "not an endpoint: ftp://x", true),
-        ("", &[("AWS_CA_BUNDLE", "/nowhere.pem"), ("AWS_ENDPOINT_URL", "https://127.0.0.1:1")], "the certificates cannot be read: /nowhere.pem", true),
+        (
+            "",
+            &[("AWS_CA_BUNDLE", "/nowhere.pem"), ("AWS_ENDPOINT_URL", "https://127.0.0.1:1")],
+            "the certificates cannot be read: /nowhere.pem",
+            true,
+        ),
         ("--profile broken-process", &[], "the AWS credentials cannot be had: ", false),
-        ("--role-arn arn:aws:iam::123456789012:role/denied", &[("AWS_ENDPOINT_URL_STS", &*format!("http://{}/denied", fixture.server))], "is not authorized to perform: sts:AssumeRole", false),
+        (
+            "--role-arn arn:aws:iam::123456789012:role/denied",
+            &[("AWS_ENDPOINT_URL_STS", &*format!("http://{}/denied", fixture.server))],
+            "is not authorized to perform: sts:AssumeRole",
+            false,
+        ),
     ] {
         let said = fixture.run(&format!("shards x {flags}"), env);
         assert!(said.first().contains(told), "{flags} {env:?}: {said:?}");
@@ -230,7 +263,9 @@ impl Fixture {
     fn new() -> Self {
         let folder = std::env::temp_dir().join(format!("kinesis-reader-connect-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        for (name, text) in [("config", CONFIG), ("credentials", CREDENTIALS), ("token", "MARKED-TOKEN"), ("bad", "[profile x")] {
+        for (name, text) in
+            [("config", CONFIG), ("credentials", CREDENTIALS), ("token", "MARKED-TOKEN"), ("bad", "[profile x")]
+        {
             std::fs::write(folder.join(name), text).unwrap();
         }
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -309,14 +344,27 @@ fn serve(listener: &TcpListener, seen: &Mutex<Vec<String>>) {
         } else if request.contains(" /denied") {
             ("403 Forbidden", "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>User: u is not authorized to perform: sts:AssumeRole</Message></Error></ErrorResponse>".to_owned())
         } else if request.contains("Action=AssumeRoleWithWebIdentity") {
-            ("200 OK", format!("<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult>{}</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>", keys("KEYWEB")))
+            (
+                "200 OK",
+                format!(
+                    "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult>{}</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>",
+                    keys("KEYWEB")
+                ),
+            )
         } else if request.contains("Action=AssumeRole") {
-            ("200 OK", format!("<AssumeRoleResponse><AssumeRoleResult>{}</AssumeRoleResult></AssumeRoleResponse>", keys("KEYROLE")))
+            (
+                "200 OK",
+                format!(
+                    "<AssumeRoleResponse><AssumeRoleResult>{}</AssumeRoleResult></AssumeRoleResponse>",
+                    keys("KEYROLE")
+                ),
+            )
         } else {
             seen.lock().unwrap().push(request);
             ("200 OK", "{}".to_owned())
         };
-        let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        let _ =
+            write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
     }
 }
 

@@ -99,7 +99,10 @@ async fn a_connection_that_breaks_is_transient() {
     ] {
         let server = Server::start(move |_| [bytes, CLOSE].concat()).await;
         let failure = send(&server.kinesis()).await.unwrap_err();
-        assert!(matches!(&failure, Failure::Transient(why) if why.contains(told) && why.contains("127.0.0.1")), "{told}: {failure:?}");
+        assert!(
+            matches!(&failure, Failure::Transient(why) if why.contains(told) && why.contains("127.0.0.1")),
+            "{told}: {failure:?}"
+        );
     }
 }
 
@@ -120,7 +123,10 @@ async fn a_refused_connection_and_an_unknown_host_are_transient() {
     assert_eq!(failure, Failure::Transient(format!("the connection is refused: {gone}")));
 
     let failure = send(&kinesis("http://kinesis.invalid", keys())).await.unwrap_err();
-    assert!(matches!(&failure, Failure::Transient(why) if why.contains("the host is not found: kinesis.invalid")), "{failure:?}");
+    assert!(
+        matches!(&failure, Failure::Transient(why) if why.contains("the host is not found: kinesis.invalid")),
+        "{failure:?}"
+    );
 }
 
 #[tokio::test]
@@ -191,7 +197,14 @@ async fn expired_credentials_are_replaced_once() {
     let kinesis = Arc::new(kinesis(&server.url(), Rotating { fetches: fetches.clone(), refuse_from: 9 }));
 
     // Several requests meet the end of the credentials at once: they share one fetch.
-    let requests: Vec<_> = (0..8).map(|_| tokio::spawn({ let kinesis = kinesis.clone(); async move { send(&kinesis).await } })).collect();
+    let requests: Vec<_> = (0..8)
+        .map(|_| {
+            tokio::spawn({
+                let kinesis = kinesis.clone();
+                async move { send(&kinesis).await }
+            })
+        })
+        .collect();
     for request in requests {
         assert_eq!(request.await.unwrap().unwrap().status, 200);
     }
@@ -220,13 +233,17 @@ async fn an_error_about_something_else_is_left_alone() {
     let server = Server::start(|_| rejection("ProvisionedThroughputExceededException", SystemTime::UNIX_EPOCH)).await;
     let response = send(&server.kinesis()).await.unwrap();
     assert_eq!((response.status, server.requests()), (400, 1));
-    assert_eq!(response.body, Body::Json(r#"{"__type":"ProvisionedThroughputExceededException","message":"no"}"#.to_owned()));
+    assert_eq!(
+        response.body,
+        Body::Json(r#"{"__type":"ProvisionedThroughputExceededException","message":"no"}"#.to_owned())
+    );
 }
 
 #[tokio::test]
 async fn no_credentials_is_permanent() {
     let server = Server::start(|_| ok("{}")).await;
-    let failure = send(&kinesis(&server.url(), Rotating { fetches: Arc::default(), refuse_from: 0 })).await.unwrap_err();
+    let failure =
+        send(&kinesis(&server.url(), Rotating { fetches: Arc::default(), refuse_from: 0 })).await.unwrap_err();
     assert_eq!(failure, Failure::Permanent("no AWS credentials were found".to_owned()));
     assert_eq!(server.requests(), 0);
 }
@@ -235,7 +252,10 @@ async fn no_credentials_is_permanent() {
 async fn neither_log_nor_debug_holds_a_secret_or_a_body() {
     let written = Arc::new(Mutex::new(Vec::new()));
     let sink = Sink(written.clone());
-    let log = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || sink.clone()).with_filter(LevelFilter::TRACE);
+    let log = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(move || sink.clone())
+        .with_filter(LevelFilter::TRACE);
     let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(log));
 
     let server = Server::start(|seen| match seen.number {

@@ -44,9 +44,9 @@ pub enum Place {
     Unheard,
     /// Before the oldest record.
     Oldest,
-    /// Before the first record that arrived at `at` or later. With LATEST, `tip` is where the shard's tip was when the
-    /// reader asked for it: the first message is no later than that one.
-    From { at: u64, tip: Option<usize> },
+    /// Before the first record that arrived between `earliest` and `latest` or later. With LATEST, `tip` is where the
+    /// shard's tip was when the reader asked for it, and the first message may be as late as that one.
+    From { earliest: u64, latest: u64, tip: Option<usize> },
     /// Before this record; all before it are delivered.
     Before(usize),
     /// After all, without having read it: it was closed when LATEST was asked for.
@@ -77,14 +77,12 @@ pub struct Terms {
     pub failures: Option<u32>,
     pub requests: usize,
     pub batches: usize,
-    pub page_records: u32,
     pub pace: Option<u8>,
+    pub backoff_first_ms: u64,
     /// When the run was opened, by the service's clock.
     pub opened: u64,
     /// The checkpoint is of an earlier stream of the same name.
     pub recreated: bool,
-    /// How much earlier the reader may believe the opening was: clocks differ and answers take their time.
-    pub slack: u64,
 }
 
 /// A run under judgement.
@@ -94,6 +92,8 @@ pub struct Run {
     /// There was a checkpoint with places: the start does not count.
     resumed: bool,
     listed: bool,
+    /// When the first answer reached the reader: LATEST is between the opening and then.
+    heard: Option<u64>,
     /// The shards of the listing that is under way.
     listing: Vec<Listed>,
     pub manners: Manners,
@@ -119,6 +119,7 @@ impl Run {
             terms,
             tracks,
             listed: false,
+            heard: None,
             listing: Vec::new(),
             out: BTreeMap::new(),
             handed: 0,
@@ -134,7 +135,8 @@ impl Run {
     }
 
     /// An answer reached the reader in time.
-    pub fn answered(&mut self, facts: &Facts) {
+    pub fn answered(&mut self, facts: &Facts, now: u64) {
+        self.heard.get_or_insert(now);
         match facts {
             Facts::Described => {}
             Facts::Listed { shards, first, last } => {
@@ -196,8 +198,8 @@ impl Run {
             track.place = match self.terms.start {
                 _ if !first => Place::Oldest,
                 Start::TrimHorizon => Place::Oldest,
-                Start::AtTimestamp(time) => Place::From { at: time.0, tip: None },
-                Start::Latest if listed.open => Place::From { at: self.terms.opened, tip: None },
+                Start::AtTimestamp(time) => Place::From { earliest: time.0, latest: time.0, tip: None },
+                Start::Latest if listed.open => Place::From { at: self.heard.unwrap_or(self.terms.opened), tip: None },
                 Start::Latest => Place::Passed,
             };
         }
@@ -228,7 +230,11 @@ impl Run {
             if let Until::Time(end) = self.terms.until
                 && record.arrived >= end.0
             {
-                return violation!("a message of {} that arrived {} ms after the end", shard.id, record.arrived - end.0);
+                return violation!(
+                    "a message of {} that arrived {} ms after the end",
+                    shard.id,
+                    record.arrived - end.0
+                );
             }
         }
         self.handed += messages.len() as u64;
@@ -248,10 +254,9 @@ impl Run {
         let fits = match track.place {
             Place::Unheard | Place::Passed => false,
             Place::Oldest => left,
-            Place::From { at, tip } => {
-                let slack = if self.terms.start == Start::Latest { self.terms.slack } else { 0 };
-                let (earliest, latest) = (shard.at(at.saturating_sub(slack)), shard.at(at).max(tip.unwrap_or(0)));
-                earliest <= from && (from <= latest || left)
+            Place::From { earliest, latest, tip } => {
+                let last = shard.at(latest).max(tip.unwrap_or(0));
+                shard.at(earliest) <= from && (from <= last || left)
             }
             Place::Before(next) => next == from || next < from && left && (track.lost || from <= track.passed_over),
         };
@@ -320,7 +325,9 @@ impl Run {
                 Place::Unheard => place.is_null(),
                 Place::Before(next) if next > 0 => after == Some(&shard.records[next - 1].sequence),
                 Place::Before(_) | Place::Oldest => place["at"] == "trim-horizon",
-                Place::From { at, .. } => place["at"].as_u64().is_some_and(|place| place <= at),
+                Place::From { earliest, latest, .. } => {
+                    place["at"].as_u64().is_some_and(|place| (earliest..=latest).contains(&place))
+                }
                 Place::Passed => false,
             };
             // A shard that was read to its end and has left the stream may be forgotten.
@@ -350,7 +357,7 @@ impl Run {
         let over = track.passed_over.max(if track.lost { shard.gone } else { 0 });
         let reached = match track.place {
             Place::Unheard | Place::Oldest => shard.gone,
-            Place::From { at, tip } => tip.unwrap_or(0).max(shard.at(at)).max(shard.gone),
+            Place::From { latest, tip, .. } => tip.unwrap_or(0).max(shard.at(latest)).max(shard.gone),
             Place::Before(next) => next.max(over),
             Place::Passed => shard.records.len(),
         };

@@ -126,7 +126,12 @@ impl Scenario {
             network: Network::draw(chance),
             limits: limits(chance),
             by_arn: chance.percent(30),
-            start: chance.of(&[StartKind::TrimHorizon, StartKind::TrimHorizon, StartKind::Latest, StartKind::AtTimestamp]),
+            start: chance.of(&[
+                StartKind::TrimHorizon,
+                StartKind::TrimHorizon,
+                StartKind::Latest,
+                StartKind::AtTimestamp,
+            ]),
             runs: chance.within(1, 5),
             recreated: if habits.describe_denied { 0 } else { chance.of(&[0, 0, 0, 20]) },
             habits,

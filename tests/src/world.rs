@@ -8,6 +8,7 @@ mod drive;
 mod network;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
 use kinesis_reader_machine::{Cause, Outcome, Reader, Start, Timestamp, Until};
@@ -48,12 +49,16 @@ pub fn play_changed(seed: u64, change: impl FnOnce(&mut Scenario), history: usiz
     let mut scenario = Scenario::draw(seed);
     change(&mut scenario);
     let mut world = World::new(seed, scenario, history);
-    match world.play() {
-        Ok(()) => Ok(world.seen),
-        Err(Violation(why)) => {
-            Err(Failure { seed, why, history: world.history.lines, scenario: format!("{:#?}", world.scenario) })
+    let played = panic::catch_unwind(AssertUnwindSafe(|| world.play()));
+    let why = match played {
+        Ok(Ok(())) => return Ok(world.seen),
+        Ok(Err(Violation(why))) => why,
+        Err(panic) => {
+            let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            format!("a panic: {}", said.unwrap_or("of an unknown kind"))
         }
-    }
+    };
+    Err(Failure { seed, why, history: world.history.lines, scenario: format!("{:#?}", world.scenario) })
 }
 
 /// What the host keeps between runs.
@@ -103,8 +108,7 @@ impl History {
 impl World {
     fn new(seed: u64, scenario: Scenario, history: usize) -> World {
         let habits = scenario.habits.clone();
-        let stream =
-            Stream::new(STREAM, 0, scenario.writer.shards, habits.sequences, habits.retention_ms, BEGIN);
+        let stream = Stream::new(STREAM, 0, scenario.writer.shards, habits.sequences, habits.retention_ms, BEGIN);
         World {
             chance: Chance::new(seed, 2),
             now: BEGIN,
@@ -131,6 +135,7 @@ impl World {
                 break;
             }
             self.faulty_run()?;
+            self.kinesis.settled = self.now;
             let pause = self.chance.magnitude(1, 900_000);
             self.pass(pause);
             if self.chance.percent(self.scenario.recreated) {
@@ -175,7 +180,7 @@ impl World {
         };
         let messages = if self.chance.percent(20) { Some(self.chance.magnitude(1, 60)) } else { None };
         let crash = self.chance.percent(self.scenario.host.crashes);
-        let crash_at = crash.then(|| self.chance.magnitude(1, 1_500)).unwrap_or(u64::MAX);
+        let crash_at = if crash { self.chance.magnitude(1, 1_500) } else { u64::MAX };
         let interrupted = until == Until::Stopped || self.chance.percent(self.scenario.host.interrupts);
         let stop_after = interrupted.then(|| self.chance.magnitude(1, 40_000));
         let steps = crash_at.min(self.budget);
@@ -251,7 +256,13 @@ impl World {
         })
     }
 
-    fn run(&mut self, until: Until, messages: Option<u64>, steps: u64, stop_after: Option<u64>) -> Result<End, Violation> {
+    fn run(
+        &mut self,
+        until: Until,
+        messages: Option<u64>,
+        steps: u64,
+        stop_after: Option<u64>,
+    ) -> Result<End, Violation> {
         let start = self.start();
         let config = self.scenario.config(start, until, messages, &mut self.chance);
         let limits = &config.limits;
@@ -262,14 +273,17 @@ impl World {
             failures: limits.failures,
             requests: limits.requests as usize,
             batches: limits.batches as usize,
-            page_records: limits.page_records,
             pace: limits.pace,
+            backoff_first_ms: limits.backoff_first.as_millis() as u64,
             opened: self.now,
             recreated: self.kept.as_ref().is_some_and(|kept| kept.incarnation != self.kinesis.stream.incarnation),
-            slack: if self.scenario.host.jumps > 0 { 24 * 3_600_000 } else { 2 * 60_000 },
         };
-        self.history.add(self.now, || format!("OPEN {start:?} {until:?} messages {messages:?} kept {:?}",
-            self.kept.as_ref().map(|kept| &kept.checkpoint)));
+        self.history.add(self.now, || {
+            format!(
+                "OPEN {start:?} {until:?} messages {messages:?} kept {:?}",
+                self.kept.as_ref().map(|kept| &kept.checkpoint)
+            )
+        });
         let saved = self.kept.clone();
         let present = Timestamp(self.now.saturating_add_signed(self.scenario.host.skew_ms));
         let clock = self.chance.magnitude(1, 1 << 40);
@@ -301,8 +315,7 @@ impl World {
         let equal = shards.iter().any(|s| s.records.windows(2).any(|r| r[0].arrived == r[1].arrived));
         let back = shards.iter().any(|s| s.records.windows(2).any(|r| r[0].arrived > r[1].arrived));
         let keyless = shards.iter().any(|s| s.records.iter().any(|record| record.key.is_none()));
-        let lengths =
-            shards.iter().any(|s| s.records.windows(2).any(|r| r[0].sequence.len() != r[1].sequence.len()));
+        let lengths = shards.iter().any(|s| s.records.windows(2).any(|r| r[0].sequence.len() != r[1].sequence.len()));
         let many_pages = shards.len() > self.scenario.habits.listing_page;
         for (is, what) in [
             (self.writer.splits > 0, "split"),

@@ -110,8 +110,8 @@ impl Batch {
             }
         }
         // Lines are text by construction; were one not, what can be read of it still comes through.
-        let text = String::from_utf8(text)
-            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+        let text =
+            String::from_utf8(text).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         Lines { text, count, fallbacks }
     }
 

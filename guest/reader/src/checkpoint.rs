@@ -294,14 +294,15 @@ mod tests {
         assert!(refused(&TEXT.replace("\"9\"", "\"09\"")).contains("shard b: no sequence number"));
         assert!(refused(&TEXT.replace("trim-horizon", "begin")).contains("no place: \"begin\""));
         assert!(refused(&TEXT.replace(r#"{"at":"end"}"#, "{}")).contains("either `at` or `after`"));
-        assert!(refused(&TEXT.replace(r#"{"at":"end"}"#, r#"{"at":"end","sub":1}"#)).contains("either `at` or `after`"));
+        assert!(
+            refused(&TEXT.replace(r#"{"at":"end"}"#, r#"{"at":"end","sub":1}"#)).contains("either `at` or `after`")
+        );
     }
 
     #[test]
     fn places_grow_from_the_horizon_to_the_end() {
-        let after = |text: &str, subsequence| {
-            Place::After(Message { sequence: text.parse().expect("a number"), subsequence })
-        };
+        let after =
+            |text: &str, subsequence| Place::After(Message { sequence: text.parse().expect("a number"), subsequence });
         let ladder = [
             Place::TrimHorizon,
             Place::At(Timestamp(1)),

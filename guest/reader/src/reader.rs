@@ -11,9 +11,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::action::{
-    Action, BatchId, Outcome, RequestId, Response, ShardStatus, Totals, Wait, WaitReason,
-};
+use crate::action::{Action, BatchId, Outcome, RequestId, Response, ShardStatus, Totals, Wait, WaitReason};
 use crate::checkpoint::{self, Checkpoint, Identity, Place};
 use crate::config::{Config, Plan};
 use crate::envelope::Envelope;

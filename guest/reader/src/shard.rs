@@ -411,11 +411,9 @@ impl State {
             | State::Ready { trouble, .. }
             | State::Reading { trouble, .. }
             | State::Ending { trouble, .. } => *trouble,
-            State::Blocked { .. }
-            | State::Delivering { .. }
-            | State::CaughtUp
-            | State::Drained
-            | State::Failed => Trouble::default(),
+            State::Blocked { .. } | State::Delivering { .. } | State::CaughtUp | State::Drained | State::Failed => {
+                Trouble::default()
+            }
         }
     }
 }

@@ -70,11 +70,7 @@ fn parse_arn(text: &str) -> Result<Source, &'static str> {
     if !is_stream_name(stream) {
         return Err("its stream has no name");
     }
-    Ok(Source::Arn {
-        arn: text.to_owned(),
-        region: region.to_owned(),
-        stream: stream.to_owned(),
-    })
+    Ok(Source::Arn { arn: text.to_owned(), region: region.to_owned(), stream: stream.to_owned() })
 }
 
 /// "`[a-zA-Z0-9_.-]+`", 1 to 128 of them.

@@ -136,7 +136,11 @@ fn what_is_asked_wrongly_is_told_with_a_hint() {
         (&["arn:aws:kinesis:us-east-1:123456789012:stream/"], "no name", "stream/orders"),
         (&["arn:aws:kinesis:us-east-1:123456789012:stream/x/consumer/c:1"], "of a consumer", "stream/orders"),
         (&["arn:aws:kinesis"], "fewer than six parts", "stream/orders"),
-        (&["x", "--from", "yesterday"], "not a time for --from: yesterday (it is no time and no duration)", "trim-horizon, latest"),
+        (
+            &["x", "--from", "yesterday"],
+            "not a time for --from: yesterday (it is no time and no duration)",
+            "trim-horizon, latest",
+        ),
         (&["x", "--from", ""], "not a time for --from: ", "trim-horizon, latest"),
         (&["x", "--from", "ago"], "not a time for --from: ago", "trim-horizon, latest"),
         (&["x", "--from=-1h"], "it is negative", "trim-horizon"),
@@ -164,7 +168,11 @@ fn what_is_asked_wrongly_is_told_with_a_hint() {
         (&["x", "--state", "s.json"], "not a place for --state: s.json", "file:PATH"),
         (&["x", "--state", "file:"], "not a place for --state: file:", "file:PATH"),
         (&["x", "--to", "ndjson:o", "--state", "file:o"], "--to and --state are one file: o", "its own"),
-        (&["arn:aws:kinesis:us-east-1:123456789012:stream/x", "--region", "us-east-2"], "--region is not that of the ARN: us-east-2 (the ARN's is us-east-1)", "leave out"),
+        (
+            &["arn:aws:kinesis:us-east-1:123456789012:stream/x", "--region", "us-east-2"],
+            "--region is not that of the ARN: us-east-2 (the ARN's is us-east-1)",
+            "leave out",
+        ),
         (&["x", "--role-arn", "reader"], "not the ARN of a role: reader", "role/reader"),
     ] {
         let error = plan(line).expect_err(&line.join(" "));
@@ -176,7 +184,9 @@ fn what_is_asked_wrongly_is_told_with_a_hint() {
 
 #[test]
 fn shards_and_show_are_planned_too() {
-    let Job::Shards(shards) = job(&["shards", "arn:aws:kinesis:us-east-1:123456789012:stream/x"]).unwrap() else { panic!("not shards") };
+    let Job::Shards(shards) = job(&["shards", "arn:aws:kinesis:us-east-1:123456789012:stream/x"]).unwrap() else {
+        panic!("not shards")
+    };
     assert_eq!(shards.destination, Destination::Sqlite("x.db".into()));
     assert_eq!(shards.aws.region.as_deref(), Some("us-east-1"));
 

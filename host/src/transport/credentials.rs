@@ -62,10 +62,7 @@ const RENEW_PAUSE: Duration = Duration::from_secs(30);
 
 impl Credentials {
     pub(super) fn new(provider: impl ProvideCredentials + 'static) -> Self {
-        Self {
-            provider: SharedCredentialsProvider::new(provider),
-            kept: Mutex::new(None),
-        }
+        Self { provider: SharedCredentialsProvider::new(provider), kept: Mutex::new(None) }
     }
 
     /// Credentials to sign with.
@@ -113,10 +110,7 @@ impl Credentials {
                 _ => Error::Credentials { why, transient: true },
             }
         })?;
-        *kept = Some(Kept {
-            credentials: credentials.clone(),
-            fetched: Instant::now(),
-        });
+        *kept = Some(Kept { credentials: credentials.clone(), fetched: Instant::now() });
         Ok(credentials)
     }
 }
@@ -147,14 +141,11 @@ pub(super) async fn find(settings: &Settings, http: &Arc<Http>) -> Result<(Endpo
         .with_behavior_version(Some(BehaviorVersion::latest()));
     let region = region(settings, &base).await;
 
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(Lent(http.clone()))
-        .region(region.clone());
+    let mut loader =
+        aws_config::defaults(BehaviorVersion::latest()).http_client(Lent(http.clone())).region(region.clone());
     if let Some(profile) = &settings.profile {
         let config = base.with_region(region);
-        loader = loader
-            .profile_name(profile)
-            .credentials_provider(named_profile(profile, &config));
+        loader = loader.profile_name(profile).credentials_provider(named_profile(profile, &config));
     }
     let config = loader.load().await;
     let endpoint = Endpoint::resolve(Known {
@@ -199,10 +190,7 @@ async fn region(settings: &Settings, base: &ProviderConfig) -> Option<Region> {
     if let Some(name) = &settings.profile {
         profile = profile.profile_name(name);
     }
-    RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
-        .or_else(profile.build())
-        .region()
-        .await
+    RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new()).or_else(profile.build()).region().await
 }
 
 /// The default chain less the environment: who names a profile means the profile.
@@ -273,7 +261,10 @@ impl HttpConnector for LentFor {
                     let mut response = HttpResponse::new(status, SdkBody::from(answer.body));
                     for (name, value) in &answer.headers {
                         if let Ok(value) = value.to_str() {
-                            response.headers_mut().try_append(name.as_str().to_owned(), value.to_owned()).map_err(user)?;
+                            response
+                                .headers_mut()
+                                .try_append(name.as_str().to_owned(), value.to_owned())
+                                .map_err(user)?;
                         }
                     }
                     Ok(response)

@@ -88,39 +88,15 @@ struct Partition {
     dual_stack_suffix: &'static str,
 }
 
-const AWS: Partition = Partition {
-    prefixes: &[],
-    suffix: "amazonaws.com",
-    dual_stack_suffix: "api.aws",
-};
+const AWS: Partition = Partition { prefixes: &[], suffix: "amazonaws.com", dual_stack_suffix: "api.aws" };
 
 /// All partitions whose suffixes are not those of [`AWS`].
 const PARTITIONS: &[Partition] = &[
-    Partition {
-        prefixes: &["cn-"],
-        suffix: "amazonaws.com.cn",
-        dual_stack_suffix: "api.amazonwebservices.com.cn",
-    },
-    Partition {
-        prefixes: &["eusc-"],
-        suffix: "amazonaws.eu",
-        dual_stack_suffix: "api.amazonwebservices.eu",
-    },
-    Partition {
-        prefixes: &["us-iso-"],
-        suffix: "c2s.ic.gov",
-        dual_stack_suffix: "api.aws.ic.gov",
-    },
-    Partition {
-        prefixes: &["us-isob-"],
-        suffix: "sc2s.sgov.gov",
-        dual_stack_suffix: "api.aws.scloud",
-    },
-    Partition {
-        prefixes: &["eu-isoe-"],
-        suffix: "cloud.adc-e.uk",
-        dual_stack_suffix: "api.cloud-aws.adc-e.uk",
-    },
+    Partition { prefixes: &["cn-"], suffix: "amazonaws.com.cn", dual_stack_suffix: "api.amazonwebservices.com.cn" },
+    Partition { prefixes: &["eusc-"], suffix: "amazonaws.eu", dual_stack_suffix: "api.amazonwebservices.eu" },
+    Partition { prefixes: &["us-iso-"], suffix: "c2s.ic.gov", dual_stack_suffix: "api.aws.ic.gov" },
+    Partition { prefixes: &["us-isob-"], suffix: "sc2s.sgov.gov", dual_stack_suffix: "api.aws.scloud" },
+    Partition { prefixes: &["eu-isoe-"], suffix: "cloud.adc-e.uk", dual_stack_suffix: "api.cloud-aws.adc-e.uk" },
     Partition {
         prefixes: &["us-isof-", "eu-isof-"],
         suffix: "csp.hci.ic.gov",
@@ -185,20 +161,87 @@ mod tests {
     fn aws_endpoints_by_partition() {
         // Region; plain, dual-stack, FIPS, FIPS and dual-stack. Made with the endpoint rules of botocore 1.44.5.
         for (region, plain, dual, fips, both) in [
-            ("us-east-1", "kinesis.us-east-1.amazonaws.com", "kinesis.us-east-1.api.aws", "kinesis-fips.us-east-1.amazonaws.com", "kinesis-fips.us-east-1.api.aws"),
-            ("ap-southeast-7", "kinesis.ap-southeast-7.amazonaws.com", "kinesis.ap-southeast-7.api.aws", "kinesis-fips.ap-southeast-7.amazonaws.com", "kinesis-fips.ap-southeast-7.api.aws"),
-            ("cn-north-1", "kinesis.cn-north-1.amazonaws.com.cn", "kinesis.cn-north-1.api.amazonwebservices.com.cn", "kinesis-fips.cn-north-1.amazonaws.com.cn", "kinesis-fips.cn-north-1.api.amazonwebservices.com.cn"),
-            ("us-gov-west-1", "kinesis.us-gov-west-1.amazonaws.com", "kinesis.us-gov-west-1.api.aws", "kinesis.us-gov-west-1.amazonaws.com", "kinesis-fips.us-gov-west-1.api.aws"),
-            ("us-iso-east-1", "kinesis.us-iso-east-1.c2s.ic.gov", "kinesis.us-iso-east-1.api.aws.ic.gov", "kinesis-fips.us-iso-east-1.c2s.ic.gov", "kinesis-fips.us-iso-east-1.api.aws.ic.gov"),
-            ("us-isob-west-1", "kinesis.us-isob-west-1.sc2s.sgov.gov", "kinesis.us-isob-west-1.api.aws.scloud", "kinesis-fips.us-isob-west-1.sc2s.sgov.gov", "kinesis-fips.us-isob-west-1.api.aws.scloud"),
-            ("eu-isoe-west-1", "kinesis.eu-isoe-west-1.cloud.adc-e.uk", "kinesis.eu-isoe-west-1.api.cloud-aws.adc-e.uk", "kinesis-fips.eu-isoe-west-1.cloud.adc-e.uk", "kinesis-fips.eu-isoe-west-1.api.cloud-aws.adc-e.uk"),
-            ("us-isof-south-1", "kinesis.us-isof-south-1.csp.hci.ic.gov", "kinesis.us-isof-south-1.api.aws.hci.ic.gov", "kinesis-fips.us-isof-south-1.csp.hci.ic.gov", "kinesis-fips.us-isof-south-1.api.aws.hci.ic.gov"),
-            ("eusc-de-east-1", "kinesis.eusc-de-east-1.amazonaws.eu", "kinesis.eusc-de-east-1.api.amazonwebservices.eu", "kinesis-fips.eusc-de-east-1.amazonaws.eu", "kinesis-fips.eusc-de-east-1.api.amazonwebservices.eu"),
-            ("xx-nowhere-9", "kinesis.xx-nowhere-9.amazonaws.com", "kinesis.xx-nowhere-9.api.aws", "kinesis-fips.xx-nowhere-9.amazonaws.com", "kinesis-fips.xx-nowhere-9.api.aws"),
+            (
+                "us-east-1",
+                "kinesis.us-east-1.amazonaws.com",
+                "kinesis.us-east-1.api.aws",
+                "kinesis-fips.us-east-1.amazonaws.com",
+                "kinesis-fips.us-east-1.api.aws",
+            ),
+            (
+                "ap-southeast-7",
+                "kinesis.ap-southeast-7.amazonaws.com",
+                "kinesis.ap-southeast-7.api.aws",
+                "kinesis-fips.ap-southeast-7.amazonaws.com",
+                "kinesis-fips.ap-southeast-7.api.aws",
+            ),
+            (
+                "cn-north-1",
+                "kinesis.cn-north-1.amazonaws.com.cn",
+                "kinesis.cn-north-1.api.amazonwebservices.com.cn",
+                "kinesis-fips.cn-north-1.amazonaws.com.cn",
+                "kinesis-fips.cn-north-1.api.amazonwebservices.com.cn",
+            ),
+            (
+                "us-gov-west-1",
+                "kinesis.us-gov-west-1.amazonaws.com",
+                "kinesis.us-gov-west-1.api.aws",
+                "kinesis.us-gov-west-1.amazonaws.com",
+                "kinesis-fips.us-gov-west-1.api.aws",
+            ),
+            (
+                "us-iso-east-1",
+                "kinesis.us-iso-east-1.c2s.ic.gov",
+                "kinesis.us-iso-east-1.api.aws.ic.gov",
+                "kinesis-fips.us-iso-east-1.c2s.ic.gov",
+                "kinesis-fips.us-iso-east-1.api.aws.ic.gov",
+            ),
+            (
+                "us-isob-west-1",
+                "kinesis.us-isob-west-1.sc2s.sgov.gov",
+                "kinesis.us-isob-west-1.api.aws.scloud",
+                "kinesis-fips.us-isob-west-1.sc2s.sgov.gov",
+                "kinesis-fips.us-isob-west-1.api.aws.scloud",
+            ),
+            (
+                "eu-isoe-west-1",
+                "kinesis.eu-isoe-west-1.cloud.adc-e.uk",
+                "kinesis.eu-isoe-west-1.api.cloud-aws.adc-e.uk",
+                "kinesis-fips.eu-isoe-west-1.cloud.adc-e.uk",
+                "kinesis-fips.eu-isoe-west-1.api.cloud-aws.adc-e.uk",
+            ),
+            (
+                "us-isof-south-1",
+                "kinesis.us-isof-south-1.csp.hci.ic.gov",
+                "kinesis.us-isof-south-1.api.aws.hci.ic.gov",
+                "kinesis-fips.us-isof-south-1.csp.hci.ic.gov",
+                "kinesis-fips.us-isof-south-1.api.aws.hci.ic.gov",
+            ),
+            (
+                "eusc-de-east-1",
+                "kinesis.eusc-de-east-1.amazonaws.eu",
+                "kinesis.eusc-de-east-1.api.amazonwebservices.eu",
+                "kinesis-fips.eusc-de-east-1.amazonaws.eu",
+                "kinesis-fips.eusc-de-east-1.api.amazonwebservices.eu",
+            ),
+            (
+                "xx-nowhere-9",
+                "kinesis.xx-nowhere-9.amazonaws.com",
+                "kinesis.xx-nowhere-9.api.aws",
+                "kinesis-fips.xx-nowhere-9.amazonaws.com",
+                "kinesis-fips.xx-nowhere-9.api.aws",
+            ),
         ] {
-            for (fips, dual_stack, host) in [(false, false, plain), (false, true, dual), (true, false, fips), (true, true, both)] {
-                let endpoint = Endpoint::resolve(Known { region: Some(region.to_owned()), url: None, fips, dual_stack });
-                assert_eq!(endpoint.unwrap().to_string(), format!("https://{host}/"), "{region} fips={fips} dual={dual_stack}");
+            for (fips, dual_stack, host) in
+                [(false, false, plain), (false, true, dual), (true, false, fips), (true, true, both)]
+            {
+                let endpoint =
+                    Endpoint::resolve(Known { region: Some(region.to_owned()), url: None, fips, dual_stack });
+                assert_eq!(
+                    endpoint.unwrap().to_string(),
+                    format!("https://{host}/"),
+                    "{region} fips={fips} dual={dual_stack}"
+                );
             }
         }
     }
@@ -209,7 +252,10 @@ mod tests {
             ("http://localhost:4567", "http://localhost:4567/"),
             ("http://127.0.0.1:4568/", "http://127.0.0.1:4568/"),
             ("http://[::1]:4568", "http://[::1]:4568/"),
-            ("https://vpce-1.kinesis.us-east-1.vpce.amazonaws.com", "https://vpce-1.kinesis.us-east-1.vpce.amazonaws.com/"),
+            (
+                "https://vpce-1.kinesis.us-east-1.vpce.amazonaws.com",
+                "https://vpce-1.kinesis.us-east-1.vpce.amazonaws.com/",
+            ),
             ("http://gateway/kinesis/", "http://gateway/kinesis/"),
         ] {
             let endpoint = at(url).unwrap();
@@ -250,7 +296,11 @@ mod tests {
     #[test]
     fn a_region_is_needed_and_checked() {
         let with = |region: Option<&str>| {
-            Endpoint::resolve(Known { region: region.map(str::to_owned), url: Some("http://localhost:1".to_owned()), ..Known::default() })
+            Endpoint::resolve(Known {
+                region: region.map(str::to_owned),
+                url: Some("http://localhost:1".to_owned()),
+                ..Known::default()
+            })
         };
         assert_eq!(with(None), Err(Error::NoRegion));
         assert_eq!(with(Some("")), Err(Error::NoRegion));

@@ -54,11 +54,7 @@ pub(super) struct Http {
 
 impl Http {
     pub(super) fn new(ca_bundle: Option<PathBuf>) -> Self {
-        Self {
-            plain: client(Route::new()),
-            secure: OnceLock::new(),
-            ca_bundle,
-        }
+        Self { plain: client(Route::new()), secure: OnceLock::new(), ca_bundle }
     }
 
     /// Reads the certificates to trust, so that what is wrong with them is told early.
@@ -92,11 +88,7 @@ impl Http {
             }
             bytes.extend_from_slice(data);
         }
-        Ok(Answer {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            body: bytes,
-        })
+        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body: bytes })
     }
 
     fn secure(&self) -> Result<&Client<HttpsConnector<Route>, Full<Bytes>>, Error> {
@@ -268,10 +260,7 @@ impl Route {
         direct.set_nodelay(true);
         direct.set_connect_timeout(Some(CONNECT_TIMEOUT));
         direct.set_keepalive(Some(Duration::from_secs(30)));
-        Self {
-            direct,
-            proxies: Arc::new(Matcher::from_env()),
-        }
+        Self { direct, proxies: Arc::new(Matcher::from_env()) }
     }
 }
 
@@ -326,10 +315,15 @@ mod tests {
     #[test]
     fn a_bundle_without_certificates_is_told() {
         let path = std::env::temp_dir().join(format!("kinesis-reader-{}-empty.pem", std::process::id()));
-        for (text, why) in [("", "it holds no certificate"), ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "")] {
+        for (text, why) in
+            [("", "it holds no certificate"), ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "")]
+        {
             std::fs::write(&path, text).unwrap();
             let error = Http::new(Some(path.clone())).trust().unwrap_err();
-            assert!(matches!(&error, Error::BadCertificates { path: at, why: told } if *at == path && told.contains(why)), "{error:?}");
+            assert!(
+                matches!(&error, Error::BadCertificates { path: at, why: told } if *at == path && told.contains(why)),
+                "{error:?}"
+            );
         }
         std::fs::remove_file(&path).unwrap();
         let error = Http::new(Some(path.clone())).trust().unwrap_err();

@@ -123,12 +123,7 @@ impl Kinesis {
             http.trust()?;
         }
         tracing::debug!(endpoint = %endpoint, region = endpoint.region(), "connecting");
-        Ok(Self {
-            http,
-            endpoint,
-            credentials,
-            clock: Clock::default(),
-        })
+        Ok(Self { http, endpoint, credentials, clock: Clock::default() })
     }
 
     /// Where requests go.
@@ -201,9 +196,10 @@ impl From<Answer> for Response {
             body: if cbor {
                 Body::Cbor(answer.body)
             } else {
-                Body::Json(String::from_utf8(answer.body).unwrap_or_else(|error| {
-                    String::from_utf8_lossy(error.as_bytes()).into_owned()
-                }))
+                Body::Json(
+                    String::from_utf8(answer.body)
+                        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+                )
             },
         }
     }
@@ -326,13 +322,21 @@ impl Error {
         let hint = match self {
             Self::NoRegion => "give --region, or set AWS_REGION, or name a region in the profile",
             Self::BadRegion(_) => "regions look like us-east-1",
-            Self::BadEndpoint { .. } => "endpoints look like https://kinesis.us-east-1.amazonaws.com or http://localhost:4567",
-            Self::UnknownProfile(_) => "`aws configure list-profiles` shows those there are; profiles are kept in ~/.aws/config and ~/.aws/credentials",
-            Self::BadProfiles(_) => "see ~/.aws/config and ~/.aws/credentials, or AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE",
+            Self::BadEndpoint { .. } => {
+                "endpoints look like https://kinesis.us-east-1.amazonaws.com or http://localhost:4567"
+            }
+            Self::UnknownProfile(_) => {
+                "`aws configure list-profiles` shows those there are; profiles are kept in ~/.aws/config and ~/.aws/credentials"
+            }
+            Self::BadProfiles(_) => {
+                "see ~/.aws/config and ~/.aws/credentials, or AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE"
+            }
             Self::NoCredentials => {
                 "run `aws configure` or `aws sso login`, give --profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (an emulator takes any values, as `test` and `test`)"
             }
-            Self::Credentials { .. } => "`aws sts get-caller-identity` tries the same credentials; `aws sso login` renews those of SSO",
+            Self::Credentials { .. } => {
+                "`aws sts get-caller-identity` tries the same credentials; `aws sso login` renews those of SSO"
+            }
             Self::BadCertificates { .. } => "AWS_CA_BUNDLE names a file of certificates in PEM form",
         };
         Some(hint.to_owned())

@@ -32,13 +32,9 @@ pub(super) fn sign(
         .map_err(cannot_sign)?
         .into();
     let headers = [("content-type", kind), ("x-amz-target", target)];
-    let signable = SignableRequest::new(
-        "POST",
-        endpoint.uri().to_string(),
-        headers.into_iter(),
-        SignableBody::Bytes(&body),
-    )
-    .map_err(cannot_sign)?;
+    let signable =
+        SignableRequest::new("POST", endpoint.uri().to_string(), headers.into_iter(), SignableBody::Bytes(&body))
+            .map_err(cannot_sign)?;
     let (instructions, _) = sign_http(signable, &params).map_err(cannot_sign)?.into_parts();
 
     let mut request = http::Request::new(Full::new(body));

@@ -217,7 +217,7 @@ impl Habits {
         self.separate_end = chance.percent(60);
         self.end_lag = chance.of(&[0, 0, 2_665_000]);
         self.false_ends = chance.of(&[0, 0, 0, 3]);
-        self.stale_ms = chance.of(&[0, 0, 1_000, 15_000]);
+        self.stale_ms = chance.of(&[0, 0, 1_000, 5_000]);
     }
 
     /// The same service on a good day: it takes its liberties and refuses nothing without a reason.

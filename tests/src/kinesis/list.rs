@@ -1,9 +1,9 @@
 //! `ListShards`: pages in any order, tokens that expire, and a view that may be of a moment ago.
 
-use super::json::{Object, array};
-use super::request::{self, Forbidden};
 use super::habits::Order;
+use super::json::{Object, array};
 use super::rejection::{Refusal, Rejection};
+use super::request::{self, Forbidden};
 use super::{Facts, Kinesis, Listed, Operation, Served};
 
 /// The rest of a listing.
@@ -44,7 +44,7 @@ impl Kinesis {
         let (rest, known, shown) = match token {
             None => {
                 let shown = now.saturating_sub(self.chance.within(0, self.habits.stale_ms));
-                (Vec::new(), 0, shown.max(self.stream.created))
+                (Vec::new(), 0, shown.max(self.stream.created).max(self.settled))
             }
             Some(index) => {
                 let token = &self.tokens[index];

@@ -89,19 +89,28 @@ pub struct Kinesis {
     iterators: Vec<Iterator>,
     tokens: Vec<Token>,
     quotas: BTreeMap<usize, Quota>,
+    /// Listings show no moment before this one.
+    pub settled: u64,
 }
 
 impl Kinesis {
     pub fn new(habits: Habits, stream: Stream, chance: Chance) -> Kinesis {
-        Kinesis { habits, stream, chance, iterators: Vec::new(), tokens: Vec::new(), quotas: BTreeMap::new() }
+        Kinesis {
+            habits,
+            stream,
+            chance,
+            iterators: Vec::new(),
+            tokens: Vec::new(),
+            quotas: BTreeMap::new(),
+            settled: 0,
+        }
     }
 
     /// Deletes the stream and makes another of the same name.
     pub fn recreate(&mut self, shards: u32, now: u64) {
         let old = &self.stream;
         let retention = self.habits.retention_ms;
-        self.stream =
-            Stream::new(&old.name, old.incarnation + 1, shards, self.habits.sequences, retention, now);
+        self.stream = Stream::new(&old.name, old.incarnation + 1, shards, self.habits.sequences, retention, now);
         self.quotas.clear();
     }
 

@@ -48,7 +48,8 @@ impl Kinesis {
         }
         let there = &self.stream.shards[shard];
         if there.expired.is_some() {
-            let message = format!("Shard {} in stream {} under account 123456789012 does not exist", there.id, self.stream.name);
+            let message =
+                format!("Shard {} in stream {} under account 123456789012 does not exist", there.id, self.stream.name);
             return Ok(Err(Rejection::new(Refusal::NotFound, "ResourceNotFoundException", message)));
         }
         let mut clamped = false;
@@ -109,11 +110,7 @@ impl Kinesis {
         }
         if self.habits.limits && !self.quotas.entry(iterator.shard).or_default().admit(now) {
             let message = "Rate exceeded for shard";
-            return Ok(Err(Rejection::new(
-                Refusal::Throttled,
-                "ProvisionedThroughputExceededException",
-                message,
-            )));
+            return Ok(Err(Rejection::new(Refusal::Throttled, "ProvisionedThroughputExceededException", message)));
         }
         if let Some(rejection) = self.groundless(Operation::GetRecords) {
             return Ok(Err(rejection));
@@ -126,16 +123,13 @@ impl Kinesis {
         let shard = &self.stream.shards[iterator.shard];
         let from = iterator.position.max(shard.gone);
         let tip = shard.records.len();
-        let voids = match iterator.voids {
-            0 if from < tip && self.chance.percent(self.habits.voids) => self.chance.within(1, 15),
-            voids => voids,
-        };
+        let voids = if from == tip { 0 } else { iterator.voids };
         let to = if voids > 0 { from } else { from + self.fill(iterator.shard, from, limit) };
         let shard = &self.stream.shards[iterator.shard];
         let records = &shard.records[from..to];
         let bytes = records.iter().map(|record| record.data.len() as u64).sum();
         let end = !shard.is_open() && to == tip && voids == 0 && (from == to || !self.habits.separate_end);
-        let false_end = !end && self.chance.percent(self.habits.false_ends);
+        let false_end = shard.is_open() && self.chance.percent(self.habits.false_ends);
 
         let lag = match (self.habits.lag, shard.records[from..to].last()) {
             _ if end => self.habits.end_lag,
@@ -155,9 +149,7 @@ impl Kinesis {
                 IdleLag::Growing => 1000 + iterator.idle * 200,
             },
             (Lag::ZeroOnRecords, Some(_)) => 0,
-            (Lag::BehindTipRecord, Some(last)) => {
-                shard.records[tip - 1].arrived.saturating_sub(last.arrived)
-            }
+            (Lag::BehindTipRecord, Some(last)) => shard.records[tip - 1].arrived.saturating_sub(last.arrived),
             (Lag::ZeroOnRecords | Lag::BehindTipRecord, None) => 0,
         };
         let children = if end && self.habits.names_children { shard.children.clone() } else { Vec::new() };
@@ -168,7 +160,9 @@ impl Kinesis {
         } else {
             let idle = if from == tip { iterator.idle + 1 } else { 0 };
             let next = self.give(iterator.shard, to, now, idle);
-            if let Some(given) = self.iterators.last_mut() {
+            if from == to
+                && let Some(given) = self.iterators.last_mut()
+            {
                 given.voids = voids.saturating_sub(1);
             }
             Some(next)
@@ -223,13 +217,15 @@ impl Kinesis {
 
     fn give(&mut self, shard: usize, position: usize, now: u64, idle: u64) -> String {
         let incarnation = self.stream.incarnation;
-        self.iterators.push(Iterator { incarnation, born: now, shard, position, voids: 0, idle });
+        let voids = if self.chance.percent(self.habits.voids) { self.chance.within(1, 15) } else { 0 };
+        self.iterators.push(Iterator { incarnation, born: now, shard, position, voids, idle });
         let end = if self.habits.odd_iterators { "\n" } else { "" };
         format!("AAAAAAAAAA/{}+=={end}", self.iterators.len() - 1)
     }
 
     fn iterator(&self, iterator: &str) -> Result<&Iterator, Forbidden> {
-        let number = iterator.trim_end_matches('\n').strip_prefix("AAAAAAAAAA/").and_then(|rest| rest.strip_suffix("+=="));
+        let number =
+            iterator.trim_end_matches('\n').strip_prefix("AAAAAAAAAA/").and_then(|rest| rest.strip_suffix("+=="));
         number
             .and_then(|number| self.iterators.get(number.parse::<usize>().ok()?))
             .ok_or_else(|| format!("an iterator that was not given out: {iterator}"))

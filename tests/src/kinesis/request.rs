@@ -84,7 +84,9 @@ pub(super) fn same(stream: &Stream, name: Option<&str>, arn: Option<&str>) -> Re
 
 pub(super) fn within(name: &str, value: Option<u64>, least: u64, most: u64) -> Result<(), Forbidden> {
     match value {
-        Some(value) if !(least..=most).contains(&value) => Err(format!("{name} is not from {least} to {most}: {value}")),
+        Some(value) if !(least..=most).contains(&value) => {
+            Err(format!("{name} is not from {least} to {most}: {value}"))
+        }
         _ => Ok(()),
     }
 }

@@ -171,7 +171,7 @@ impl Stream {
         // At least the last record's; AWS's is most often greater.
         let last = shard.records.last().map(|record| record.sequence.clone());
         shard.last_sequence = match last {
-            Some(last) if shard.records.len() % 3 == 0 => Some(last),
+            Some(last) if shard.records.len().is_multiple_of(3) => Some(last),
             _ => Some(shard.counter.next()),
         };
     }

@@ -134,7 +134,11 @@ fn what_the_service_forbids_is_forbidden() {
                    "StartingSequenceNumber": "77"}),
             "not of shardId",
         ),
-        ("GetShardIterator", json!({"StreamName": "orders", "ShardId": "x", "ShardIteratorType": "LATEST"}), "never was"),
+        (
+            "GetShardIterator",
+            json!({"StreamName": "orders", "ShardId": "x", "ShardIteratorType": "LATEST"}),
+            "never was",
+        ),
         ("PutRecord", json!({}), "no such operation"),
     ] {
         let said = service.forbidden(operation, body);

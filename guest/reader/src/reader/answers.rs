@@ -141,13 +141,7 @@ impl Reader {
         Ok(())
     }
 
-    fn on_page(
-        &mut self,
-        key: ShardKey,
-        limit: u32,
-        sent: Instant,
-        body: Body,
-    ) -> Result<(), wire::Unintelligible> {
+    fn on_page(&mut self, key: ShardKey, limit: u32, sent: Instant, body: Body) -> Result<(), wire::Unintelligible> {
         let mut page = wire::decode_page(body)?;
         let size = page.data_size();
         let not_before = self.plan.pace.after_read(sent, size);
@@ -215,9 +209,7 @@ impl Reader {
             let plan = &self.plan;
             let envelope = shard
                 .envelope
-                .get_or_insert_with(|| {
-                    Arc::new(Envelope::new(&shard.id, &plan.name, plan.payload, plan.message_id))
-                })
+                .get_or_insert_with(|| Arc::new(Envelope::new(&shard.id, &plan.name, plan.payload, plan.message_id)))
                 .clone();
             let made = Made { key, messages: (page.len() - skip) as u64, bytes: page.data_size() };
             if let Some(left) = &mut self.allowance {
@@ -342,9 +334,7 @@ impl Reader {
     fn shard_of(&self, sent: &Sent) -> Option<String> {
         match sent.about {
             About::Survey(_) => None,
-            About::Iterator(key) | About::Page(key, _) => {
-                self.shards.get(key.0).map(|shard| (*shard.id).to_owned())
-            }
+            About::Iterator(key) | About::Page(key, _) => self.shards.get(key.0).map(|shard| (*shard.id).to_owned()),
         }
     }
 }

@@ -147,7 +147,8 @@ impl Reader {
             shown.insert(listed.id.as_str(), now);
         }
         if first {
-            let parents: BTreeSet<&str> = gathered.iter().flat_map(|listed| &listed.parents).map(String::as_str).collect();
+            let parents: BTreeSet<&str> =
+                gathered.iter().flat_map(|listed| &listed.parents).map(String::as_str).collect();
             for (id, place) in core::mem::take(&mut self.saved) {
                 // A shard that is done and has left the stream is forgotten with the last of its children.
                 if place != Place::End || shown.contains_key(id.as_str()) || parents.contains(id.as_str()) {

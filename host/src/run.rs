@@ -1,0 +1,211 @@
+//! One run of the program: what was asked, done.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::args::Args;
+use crate::component::{self, Bounds, Loaded, Sandbox, wit};
+use crate::destination::{self, Destination, NdjsonFile, NdjsonStream, Sqlite, WithState};
+use crate::drive::{self, Clock, Summary};
+use crate::error::{Error, Exit};
+use crate::plan::{self, Environment, Job, Plan, StateAt};
+use crate::report::{self, Console};
+use crate::state::{FileState, State};
+use crate::transport::{Kinesis, Settings};
+use crate::{shards, show};
+
+/// Does what the flags ask.
+pub fn run(args: Args) -> Result<Exit, Error> {
+    match Job::new(args, &Environment::read())? {
+        Job::Read(plan) => read(&plan),
+        Job::Shards(plan) => shards::list(&plan),
+        Job::Show(plan) => match show::show(&plan.database, terminal_width(), &mut std::io::stdout()) {
+            Err(destination::Error::ClosedPipe) | Ok(()) => Ok(Exit::Reached),
+            Err(error) => Err(error.into()),
+        },
+    }
+}
+
+/// Logs this program's own events to stderr. Those of libraries could hold what is nobody else's business.
+pub fn log(level: LevelFilter) {
+    let own = Targets::new().with_target("kinesis_reader", level);
+    let words = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    tracing_subscriber::registry().with(words).with(own).init();
+}
+
+/// Tells on stderr why the program ends.
+pub fn tell(error: &Error) {
+    if let Error::Destination(destination::Error::ClosedPipe) = error {
+        return;
+    }
+    eprintln!("error: {error}");
+    if let Some(hint) = error.hint() {
+        eprintln!("hint: {hint}");
+    }
+}
+
+fn read(plan: &Plan) -> Result<Exit, Error> {
+    let mut console = Console::new(plan.source.stream());
+    let result = runtime()?.block_on(read_stream(plan, &mut console));
+    if let Some(path) = &plan.report {
+        report::write(path, &console.outcome(plan.source.stream(), &result))?;
+    }
+    let summary = result?;
+    console.sum_up(plan.source.stream(), &described(&plan.destination), &summary);
+    let exit = console.exit(&summary.outcome);
+    match summary.outcome {
+        wit::Outcome::Failed(error) => Err(Error::Service(Box::new(error))),
+        wit::Outcome::Reached | wit::Outcome::Exhausted | wit::Outcome::Limited | wit::Outcome::Stopped => Ok(exit),
+    }
+}
+
+async fn read_stream(plan: &Plan, console: &mut Console) -> Result<Summary, Error> {
+    let mut destination = open(plan)?;
+    let saved = destination.checkpoint()?;
+    let clock = Clock::start();
+    let mut loaded = load()?;
+    let config = config(plan, loaded.defaults()?);
+    let reader = loaded.open(&config, saved.as_deref(), seed(), clock.now(), present())?;
+    let transport = connect(&plan.aws).await?;
+    let interrupt = interrupted().map_err(Error::System)?;
+    Ok(drive::drive(reader, transport, destination.as_mut(), console, clock, interrupt).await?)
+}
+
+/// The runtime that requests run on.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Error::System)
+}
+
+/// The component in its sandbox.
+pub(crate) fn load() -> Result<Loaded, component::Error> {
+    Sandbox::new(Bounds::default(), cache())?.load(component::COMPONENT)
+}
+
+pub(crate) async fn connect(settings: &Settings) -> Result<Arc<Kinesis>, Error> {
+    Ok(Arc::new(Kinesis::connect(settings).await?))
+}
+
+/// The reader's source, as the component takes it.
+pub(crate) fn source(source: &plan::Source) -> wit::Source {
+    match source {
+        plan::Source::Name(name) => wit::Source::Name(name.clone()),
+        plan::Source::Arn { arn, .. } => wit::Source::Arn(arn.clone()),
+    }
+}
+
+fn open(plan: &Plan) -> Result<Box<dyn Destination>, Error> {
+    let stream = plan.source.stream();
+    let state = || -> Result<Option<Box<dyn State>>, Error> {
+        match &plan.state {
+            StateAt::File(path) => Ok(Some(Box::new(FileState::open(path)?))),
+            StateAt::Destination | StateAt::Nowhere => Ok(None),
+        }
+    };
+    Ok(match &plan.destination {
+        plan::Destination::Sqlite(path) => {
+            let sqlite = Sqlite::open(path, stream)?;
+            match state()? {
+                Some(state) => Box::new(WithState::new(sqlite, state)),
+                None => Box::new(sqlite),
+            }
+        }
+        plan::Destination::Ndjson(path) => {
+            let state = state()?.unwrap_or_else(|| Box::new(crate::state::MemoryState::new(None)));
+            Box::new(NdjsonFile::open(path, state)?)
+        }
+        plan::Destination::Stdout => Box::new(NdjsonStream::new(std::io::stdout(), state()?)),
+    })
+}
+
+fn config(plan: &Plan, defaults: wit::Limits) -> wit::Config {
+    wit::Config {
+        source: source(&plan.source),
+        start: match plan.start {
+            plan::Start::TrimHorizon => wit::Start::TrimHorizon,
+            plan::Start::Latest(_) => wit::Start::Latest,
+            plan::Start::At(time) => wit::Start::AtTimestamp(time),
+        },
+        until: match plan.until {
+            plan::Until::CaughtUp(lag) => wit::Until::CaughtUp(lag.as_millis() as u64),
+            plan::Until::Time(time) => wit::Until::Time(time),
+            plan::Until::Stopped => wit::Until::Stopped,
+        },
+        payload: match plan.payload {
+            plan::Payload::Merged => wit::Payload::Merged,
+            plan::Payload::Json => wit::Payload::Json,
+            plan::Payload::Text => wit::Payload::Text,
+            plan::Payload::Base64 => wit::Payload::Base64,
+        },
+        message_id: match plan.message_id {
+            plan::MessageId::Sha256 => wit::MessageId::Sha256,
+            plan::MessageId::Dlt => wit::MessageId::Dlt,
+        },
+        wire: wit::Wire::Json,
+        limits: wit::Limits {
+            messages: plan.limits.max_messages,
+            page_records: plan.limits.page_records.unwrap_or(defaults.page_records),
+            pace: plan.limits.pace,
+            ..defaults
+        },
+    }
+}
+
+fn described(destination: &plan::Destination) -> String {
+    match destination {
+        plan::Destination::Sqlite(path) | plan::Destination::Ndjson(path) => path.display().to_string(),
+        plan::Destination::Stdout => "stdout".to_owned(),
+    }
+}
+
+/// Comes with the first SIGINT or SIGTERM. The second ends the program there and then.
+fn interrupted() -> std::io::Result<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(async move {
+            tokio::select! { _ = int.recv() => {} _ = term.recv() => {} }
+            tokio::spawn(async move {
+                tokio::select! { _ = int.recv() => {} _ = term.recv() => {} }
+                std::process::exit(130);
+            });
+        })
+    }
+    #[cfg(not(unix))]
+    Ok(async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}
+
+/// Where compiled code is kept: beside other programs' caches.
+fn cache() -> Option<PathBuf> {
+    let folder = match std::env::var_os("XDG_CACHE_HOME") {
+        Some(folder) if !folder.is_empty() => PathBuf::from(folder),
+        _ => PathBuf::from(std::env::var_os("HOME")?).join(".cache"),
+    };
+    folder.is_absolute().then(|| folder.join("kinesis-reader").join("compiled"))
+}
+
+/// A number that differs from run to run: the standard library draws the keys of its hashers at random.
+pub(crate) fn seed() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+pub(crate) fn present() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+/// The terminal's columns, as the shell tells them; else what fits everywhere.
+fn terminal_width() -> usize {
+    std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(100)
+}
