@@ -199,7 +199,12 @@ impl Run {
                 _ if !first => Place::Oldest,
                 Start::TrimHorizon => Place::Oldest,
                 Start::AtTimestamp(time) => Place::From { earliest: time.0, latest: time.0, tip: None },
-                Start::Latest if listed.open => Place::From { at: self.heard.unwrap_or(self.terms.opened), tip: None },
+                Start::Latest if listed.open => {
+                    let opened = self.terms.opened;
+                    // The service tells whole seconds.
+                    let earliest = opened / 1000 * 1000;
+                    Place::From { earliest, latest: self.heard.unwrap_or(opened), tip: None }
+                }
                 Start::Latest => Place::Passed,
             };
         }
@@ -256,7 +261,9 @@ impl Run {
             Place::Oldest => left,
             Place::From { earliest, latest, tip } => {
                 let last = shard.at(latest).max(tip.unwrap_or(0));
-                shard.at(earliest) <= from && (from <= last || left)
+                // Times of arrival are not exact: what truly came later will do, too.
+                let first = shard.at(earliest).min(shard.put_before(earliest)).min(tip.unwrap_or(usize::MAX));
+                first <= from && (from <= last || left)
             }
             Place::Before(next) => next == from || next < from && left && (track.lost || from <= track.passed_over),
         };
@@ -404,7 +411,6 @@ impl Run {
 
     /// How many records of a shard a run that reached its end must have been through.
     fn asked_for(&self, shard: &Shard, now: u64) -> Result<usize, Violation> {
-        let put_before = |time: u64| shard.records.iter().take_while(|record| record.put < time).count();
         let opened = self.terms.opened;
         Ok(match self.terms.until {
             Until::CaughtUp(behind) => {
@@ -413,14 +419,14 @@ impl Run {
                     Some(last) if behind > 0 => last.arrived,
                     Some(_) | None => opened,
                 };
-                put_before(tip.min(opened).saturating_sub(behind))
+                shard.put_before(tip.min(opened).saturating_sub(behind))
             }
             Until::Time(end) => {
                 if now < end.0 {
                     return violation!("reached its end {} ms before it", end.0 - now);
                 }
                 let past = shard.records.iter().take_while(|record| record.arrived < end.0).count();
-                put_before(end.0).min(past)
+                shard.put_before(end.0).min(past)
             }
             Until::Stopped => return violation!("reached the end of what has none"),
         })

@@ -47,6 +47,11 @@ impl Shard {
         self.records.iter().position(|record| record.arrived >= time).unwrap_or(self.records.len())
     }
 
+    /// How many records truly came before a time.
+    pub fn put_before(&self, time: u64) -> usize {
+        self.records.iter().take_while(|record| record.put < time).count()
+    }
+
     pub fn is_open(&self) -> bool {
         self.closed.is_none()
     }
