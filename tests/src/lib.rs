@@ -8,6 +8,7 @@ pub mod chance;
 pub mod kinesis;
 pub mod oracle;
 pub mod scenario;
+pub mod shrink;
 pub mod sim;
 pub mod world;
 pub mod writer;

@@ -16,7 +16,7 @@ mod manners;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kinesis_reader_machine::{Batch, BatchId, Cause, Lost, Outcome, Start, Until};
+use kinesis_reader_machine::{Batch, BatchId, Cause, Lost, Message, Outcome, Start, Until};
 use serde_json::Value;
 
 pub use ledger::Ledger;
@@ -201,8 +201,8 @@ impl Run {
                 Start::AtTimestamp(time) => Place::From { earliest: time.0, latest: time.0, tip: None },
                 Start::Latest if listed.open => {
                     let opened = self.terms.opened;
-                    // The service tells whole seconds.
-                    let earliest = opened / 1000 * 1000;
+                    // The service tells whole seconds, and an answer takes its time.
+                    let earliest = opened.saturating_sub(2_000);
                     Place::From { earliest, latest: self.heard.unwrap_or(opened), tip: None }
                 }
                 Start::Latest => Place::Passed,
@@ -227,6 +227,7 @@ impl Run {
             return violation!("{} messages of {}, and a count of {}", messages.len(), shard.id, batch.count());
         }
         self.may_begin(index, from, shard)?;
+        lines_agree(batch, &messages)?;
         if self.out.values().any(|&(other, _, _)| other == index) {
             return violation!("two batches of {} are out", shard.id);
         }
@@ -431,4 +432,31 @@ impl Run {
             Until::Stopped => return violation!("reached the end of what has none"),
         })
     }
+}
+
+/// The lines of a batch, asked for in pieces, are its messages.
+fn lines_agree(batch: &Batch, messages: &[Message]) -> Judged {
+    let mut told = 0;
+    while told < batch.count() {
+        let lines = batch.lines(told, 700);
+        let texts: Vec<&str> = lines.text.lines().collect();
+        if lines.count == 0 || texts.len() != lines.count as usize || !lines.text.ends_with('\n') {
+            return violation!("{} lines, and a count of {}", texts.len(), lines.count);
+        }
+        for (text, message) in texts.into_iter().zip(&messages[told as usize..]) {
+            let Ok(line) = serde_json::from_str::<Value>(text) else {
+                return violation!("a line that is no JSON: {text}");
+            };
+            let envelope = &line["_kinesis"];
+            let same = envelope["seq_no"] == message.sequence.as_str()
+                && envelope["shard_id"] == batch.shard()
+                && envelope["partition"].as_str() == message.partition_key.as_deref()
+                && line["_kinesis_msg_id"] == message.id.as_str();
+            if !same {
+                return violation!("a line that is not its message: {text}, {message:?}");
+            }
+        }
+        told += lines.count;
+    }
+    Ok(())
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use kinesis_reader_machine::{Cause, Outcome, Reader, Start, Timestamp, Until};
 
 use crate::chance::Chance;
+use crate::kinesis::habits::{IdleLag, Lag};
 use crate::kinesis::{Kinesis, Stream};
 use crate::oracle::{Judged, Ledger, Run, Terms, Tracks, Violation};
 use crate::scenario::{Keeping, STREAM, Scenario, StartKind};
@@ -170,11 +171,8 @@ impl World {
         let until = match self.chance.within(0, 9) {
             0..=5 => Until::CaughtUp(Duration::from_millis(self.chance.of(&[0, 0, 1_000, 60_000]))),
             6..=7 => {
-                let least = match self.start() {
-                    Start::AtTimestamp(time) => time.0,
-                    Start::TrimHorizon | Start::Latest => BEGIN,
-                };
-                Until::Time(Timestamp(self.chance.within(least, self.now.max(least) + 30_000)))
+                self.see("until a time");
+                Until::Time(Timestamp(self.end()))
             }
             _ => Until::Stopped,
         };
@@ -187,6 +185,19 @@ impl World {
         let end = self.run(until, messages, steps, stop_after)?;
         self.after(end);
         Ok(())
+    }
+
+    /// A time to end at, which may be the very time when a record arrived.
+    fn end(&mut self) -> u64 {
+        let least = match self.start() {
+            Start::AtTimestamp(time) => time.0,
+            Start::TrimHorizon | Start::Latest => BEGIN,
+        };
+        let records: Vec<u64> = self.kinesis.stream.shards.iter().flat_map(|s| &s.records).map(|r| r.arrived).collect();
+        match records.is_empty() || self.chance.percent(50) {
+            true => self.chance.within(least, self.now.max(least) + 30_000),
+            false => self.chance.of(&records).max(least),
+        }
     }
 
     /// With faults off the reader must come to its end, and then nothing is missing.
@@ -296,8 +307,26 @@ impl World {
         Drive::new(self, reader, run, clock, steps, stop_after).within(patience).drive()
     }
 
-    /// Counts what the stream went through.
+    /// Counts what the stream went through, and by which rules.
     fn see_the_stream(&mut self) {
+        let habits = &self.scenario.habits;
+        let rules = [
+            (habits.lag == Lag::ZeroOnRecords, "lag of 0 on every page with records"),
+            (habits.lag == Lag::BehindTipRecord, "lag behind the newest record"),
+            (habits.idle_lag != IdleLag::Zero, "lag on idle shards"),
+            (habits.voids > 0, "empty pages before records"),
+            (habits.stale_ms > 0, "listings of a moment ago"),
+            (self.scenario.host.skew_ms != 0, "wrong calendar"),
+            (self.scenario.start == StartKind::Latest, "start at LATEST"),
+            (self.scenario.start == StartKind::AtTimestamp, "start at a time"),
+            (self.scenario.host.keeping == Keeping::Together, "one transaction"),
+            (self.scenario.host.keeping == Keeping::TogetherJoined, "one transaction with joined checkpoints"),
+        ];
+        for (is, what) in rules {
+            if is {
+                self.see(what);
+            }
+        }
         let stream = &self.kinesis.stream;
         let shards = &stream.shards;
         let generations = |mut index: usize| {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use tests::{sim, world};
+use tests::{shrink, sim};
 
 /// Lines of history that a failure shows.
 const HISTORY: usize = 60;
@@ -37,15 +37,14 @@ fn main() -> ExitCode {
         println!("seed {}: {}", failure.seed, failure.why);
     }
     // A seed is the same each time, so its history need only be kept when it is wanted.
-    if let Err(failure) = world::play_changed(first.seed, |_| (), history) {
-        if count == 1 {
-            println!("\n{}", failure.scenario);
-        }
-        println!("\nthe end of seed {}:", failure.seed);
-        for line in &failure.history {
-            println!("{line}");
-        }
-        println!("\n{}\nto play it again: cargo xtask sim --seed {}", failure.why, failure.seed);
+    let (off, failure) = shrink::shrink(first.clone(), history);
+    if count == 1 {
+        println!("\n{}", failure.scenario);
     }
+    println!("\nthe end of seed {}, without {}:", failure.seed, off.join(", "));
+    for line in &failure.history {
+        println!("{line}");
+    }
+    println!("\n{}\nto play it again: cargo xtask sim --seed {}", failure.why, failure.seed);
     ExitCode::FAILURE
 }

@@ -89,7 +89,7 @@ pub struct Kinesis {
     iterators: Vec<Iterator>,
     tokens: Vec<Token>,
     quotas: BTreeMap<usize, Quota>,
-    /// Listings show no moment before this one.
+    /// Listings show no moment before this one: between two runs there is time enough for what the first one saw.
     pub settled: u64,
 }
 

@@ -1,8 +1,8 @@
 //! The bounds of a reader: requests, batches, pace, and what it may wait for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use kinesis_reader_machine::wire::Operation;
+use kinesis_reader_machine::wire::{Body, Operation};
 use kinesis_reader_machine::{Instant, Request, RequestId, Wait, WaitReason};
 
 use super::{Judged, Terms, violation};
@@ -24,6 +24,8 @@ pub struct Manners {
     batches_out: usize,
     reads: BTreeMap<String, Read>,
     seeks: BTreeMap<String, Vec<u64>>,
+    /// Bodies with an iterator or a token of which the reader was told that it has expired.
+    expired: BTreeSet<String>,
     /// Nothing more may be sent.
     ended: bool,
 }
@@ -33,6 +35,7 @@ struct Out {
     operation: Operation,
     sent: u64,
     deadline: u64,
+    body: String,
 }
 
 /// The last page of a shard.
@@ -53,6 +56,7 @@ impl Manners {
             batches_out: 0,
             reads: BTreeMap::new(),
             seeks: BTreeMap::new(),
+            expired: BTreeSet::new(),
             ended: false,
         }
     }
@@ -72,9 +76,15 @@ impl Manners {
         if self.out.values().any(|out| out.shard == request.shard) {
             return violation!("two requests at a time about {:?}", request.shard);
         }
-        let out =
-            Out { shard: request.shard.clone(), operation: request.operation, sent, deadline: request.deadline.0 };
-        self.out.insert(request.id, out);
+        let body = match &request.body {
+            Body::Json(text) => text.clone(),
+            Body::Cbor(_) => String::new(),
+        };
+        if self.expired.contains(&body) {
+            return violation!("asked again with what has expired: {body}");
+        }
+        let (shard, operation) = (request.shard.clone(), request.operation);
+        self.out.insert(request.id, Out { shard, operation, sent, deadline: request.deadline.0, body });
         if self.out.len() > self.requests {
             return violation!("{} requests are out", self.out.len());
         }
@@ -113,10 +123,14 @@ impl Manners {
         self.out.contains_key(&id)
     }
 
-    /// An answer reached the reader, or will not.
-    pub fn answered(&mut self, id: RequestId, bytes: u64) {
-        if let Some(Out { shard: Some(shard), operation: Operation::GetRecords, sent, .. }) = self.out.remove(&id) {
-            self.reads.insert(shard, Read { sent, bytes });
+    /// An answer reached the reader. `bytes`: of the page that it is; `expired`: the iterator or token is too old.
+    pub fn answered(&mut self, id: RequestId, bytes: u64, expired: bool) {
+        let Some(out) = self.out.remove(&id) else { return };
+        if expired {
+            self.expired.insert(out.body);
+        }
+        if let (Operation::GetRecords, Some(shard)) = (out.operation, out.shard) {
+            self.reads.insert(shard, Read { sent: out.sent, bytes });
         }
     }
 

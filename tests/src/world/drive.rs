@@ -333,7 +333,8 @@ impl<'a> Drive<'a> {
         self.hand(id, back.clone(), now)?;
         if awaited {
             let bytes = if let Some(Facts::Read(page)) = &facts { page.bytes } else { 0 };
-            self.run.manners.answered(id, bytes);
+            let expired = matches!(facts, Some(Facts::Refused(Refusal::Expired)));
+            self.run.manners.answered(id, bytes, expired);
             match &facts {
                 Some(facts) => self.run.answered(facts, self.world.now),
                 None => self.run.troubled(),

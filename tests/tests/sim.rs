@@ -1,0 +1,94 @@
+//! The simulation: each seed is a stream, a network, a host and a reader with faults of all kinds, and then without.
+
+use tests::{sim, world};
+
+/// Enough to meet every kind of fault many times, and to take seconds.
+const SEEDS: u64 = 4_000;
+
+#[test]
+fn nothing_is_lost_or_twice_and_every_run_ends() {
+    let summary = sim::play(0, SEEDS, 10);
+    let failures: Vec<String> =
+        summary.failures.iter().map(|f| format!("{}\n  cargo xtask sim --seed {}", f.why, f.seed)).collect();
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+
+    // A simulation that never meets a fault proves nothing of it.
+    let unmet: Vec<&str> = KINDS.into_iter().filter(|kind| !summary.seen.contains_key(kind)).collect();
+    assert!(unmet.is_empty(), "never met: {unmet:?}");
+    let unknown: Vec<_> = summary.seen.keys().filter(|kind| !KINDS.contains(kind)).collect();
+    assert!(unknown.is_empty(), "met, and not in the list: {unknown:?}");
+}
+
+#[test]
+fn equal_seeds_give_equal_histories() {
+    for seed in 0..20 {
+        let play = || world::play_changed(seed, |scenario| scenario.runs = 2, 0).map_err(|failure| failure.why);
+        assert_eq!(play(), play(), "seed {seed}");
+    }
+}
+
+/// Everything that a seed may meet.
+const KINDS: [&str; 62] = [
+    "answer after the deadline",
+    "answer that nobody waits for",
+    "arrival times that go back",
+    "clock that leaps",
+    "clock that steps back",
+    "closed shard without records",
+    "connection refused",
+    "connection reset",
+    "crash",
+    "destination failed for good",
+    "empty page",
+    "empty pages before records",
+    "end that is none",
+    "end with children",
+    "end without children",
+    "equal arrival times",
+    "expired iterator or token",
+    "failure of the service",
+    "gap told",
+    "half an answer",
+    "lag behind the newest record",
+    "lag of 0 on every page with records",
+    "lag on idle shards",
+    "listing of many pages",
+    "listings of a moment ago",
+    "merge",
+    "needless timeout",
+    "no answer at all",
+    "one transaction",
+    "one transaction with joined checkpoints",
+    "page of HTML",
+    "page of a listing that has more",
+    "page of more than a second's bytes",
+    "place trimmed",
+    "place trimmed in silence",
+    "records that left the stream",
+    "records that went while the iterator was in hand",
+    "records without a key",
+    "recreation noticed",
+    "refused for good",
+    "run cut short",
+    "run failed",
+    "run limited",
+    "run reached its end",
+    "run stopped",
+    "save that did not last",
+    "sequence numbers of unequal length",
+    "shard not found",
+    "shard that left the stream",
+    "shard that lived briefly",
+    "sleep",
+    "sleep with a stopped clock",
+    "split",
+    "start at LATEST",
+    "start at a time",
+    "stream recreated",
+    "summary denied",
+    "three generations",
+    "throttled",
+    "until a time",
+    "write tried again",
+    "wrong calendar",
+];
