@@ -20,7 +20,7 @@ use crate::lineage::{Lineage, ShardKey};
 use crate::rng::Rng;
 use crate::shard::{Event, State};
 use crate::survey::Survey;
-use crate::time::{Instant, Timestamp, millis};
+use crate::time::{Instant, Timestamp};
 use crate::tip::Tip;
 use crate::wire::Operation;
 
@@ -45,6 +45,8 @@ pub struct Reader {
     lineage: Lineage,
     /// By key.
     shards: Vec<Shard>,
+    /// Shards that were caught up with, and whose descendants have yet to hear of it.
+    caught_up: Vec<ShardKey>,
     /// Shards that are not in a final state.
     unfinished: usize,
     /// Shards that need an iterator, by when it may be asked for.
@@ -77,6 +79,8 @@ struct Shard {
     state: State,
     /// The listing shows it as closed.
     closed: bool,
+    /// When the pace allows it to be read again.
+    paced: Instant,
     tip: Tip,
     behind: Option<Duration>,
     /// Made with its first message.
@@ -112,22 +116,29 @@ struct Made {
 #[derive(Debug)]
 struct Clock {
     now: Instant,
-    opened: Instant,
-    /// The calendar time at the opening: the service's, once it told, else the host's.
+    /// The calendar time of the opening: the first that the service told, and until then the host's.
     opened_at: Timestamp,
+    /// The calendar time that was told last, and when. A clock may leap, so it is taken anew from each answer.
+    date: Timestamp,
+    heard: Instant,
     /// The service told its time.
     told: bool,
 }
 
 impl Clock {
+    fn new(now: Instant, present: Timestamp) -> Clock {
+        Clock { now, opened_at: present, date: present, heard: now, told: false }
+    }
+
     fn present(&self) -> Timestamp {
-        self.opened_at + self.now.since(self.opened)
+        self.date + self.now.since(self.heard)
     }
 
     fn hear(&mut self, date: Timestamp) {
+        (self.date, self.heard) = (date, self.now);
         if !self.told {
             self.told = true;
-            self.opened_at = Timestamp(date.0.saturating_sub(millis(self.now.since(self.opened))));
+            self.opened_at = date;
         }
     }
 }
@@ -161,13 +172,14 @@ impl Reader {
             allowance: plan.limits.messages,
             plan,
             rng: Rng::new(seed),
-            clock: Clock { now, opened: now, opened_at: present, told: false },
+            clock: Clock::new(now, present),
             stream: Arc::new(stream),
             resumed: !places.is_empty(),
             saved: places,
             survey: Survey::new(now),
             lineage: Lineage::default(),
             shards: Vec::new(),
+            caught_up: Vec::new(),
             unfinished: 0,
             seeking: BTreeSet::new(),
             ready: BTreeSet::new(),
@@ -192,6 +204,7 @@ impl Reader {
             if let Some(request) = self.next_request() {
                 return Action::Send(request);
             }
+            self.rest_descendants();
             // Letting a stale iterator go may have told something.
             if let Some(action) = self.outbox.pop_front() {
                 return action;

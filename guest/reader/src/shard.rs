@@ -17,6 +17,7 @@
 //!  Sought, Reading     -- the service does not know the shard              --> Ending
 //!  Ending              -- listed as closed, or not listed                  --> Drained
 //!  Reading, Delivering -- read as far as was asked                         --> CaughtUp
+//!  Blocked             -- a parent is CaughtUp                             --> CaughtUp
 //!  Sought, Reading, Ending -- refused, or too many failures                --> Failed
 //! ```
 //!
@@ -112,9 +113,8 @@ pub(crate) enum State {
     Reading { iterator: Iterator, request: RequestId, sent: Instant, trouble: Trouble },
     /// A batch is with the host. Once it is safe, the shard's place moves to `to`.
     Delivering { batch: BatchId, to: Place, then: Then },
-    /// A listing that begins after number `since` tells how it goes on. `gone`: the service said that there is no such
-    /// shard, so that records may have been lost.
-    Ending { since: u64, gone: bool, trouble: Trouble },
+    /// A listing that begins after number `since` tells how it goes on.
+    Ending { since: u64, why: Why, seek: Seek, trouble: Trouble },
     /// Read as far as was asked.
     CaughtUp,
     /// Closed and delivered to the end.
@@ -123,11 +123,22 @@ pub(crate) enum State {
     Failed,
 }
 
+/// Why a shard has no iterator any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Its last page had no next iterator, and no lag.
+    Ended,
+    /// Its last page had no next iterator, and a lag: records may follow.
+    Doubtful,
+    /// The service said that there is no such shard: records may have been lost.
+    Gone,
+}
+
 /// How a shard goes on after a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
     /// With the next page.
-    Read { iterator: Iterator, not_before: Instant },
+    Read { iterator: Iterator },
     /// With a new iterator, because what followed in the page is left for another time.
     Seek,
     /// It was read as far as was asked.
@@ -135,7 +146,7 @@ pub(crate) enum Then {
     /// It is closed, and that was all.
     Drained,
     /// It has no next iterator, and nothing is known that would explain it.
-    Ending { trouble: Trouble },
+    Ending { why: Why, seek: Seek, trouble: Trouble },
 }
 
 /// What happens to a shard.
@@ -143,6 +154,8 @@ pub(crate) enum Then {
 pub(crate) enum Event {
     /// All its parents are delivered to the end.
     Unblocked,
+    /// A parent is read as far as was asked and not to its end, so that the shard is beyond that too.
+    Beyond,
     /// The request for an iterator or for a page was given out.
     Sent { request: RequestId },
     /// The iterator came.
@@ -212,6 +225,8 @@ pub(crate) struct Context<'a> {
     pub(crate) failures: Option<u32>,
     /// Listings begun so far.
     pub(crate) listings: u64,
+    /// When the pace allows the shard to be read again, whatever happened to the last read.
+    pub(crate) paced: Instant,
     pub(crate) rng: &'a mut Rng,
 }
 
@@ -235,7 +250,7 @@ impl Context<'_> {
         if self.too_many(trouble) {
             return State::Failed;
         }
-        State::Ready { iterator, not_before: self.pause(trouble), trouble }
+        State::Ready { iterator, not_before: self.pause(trouble).max(self.paced), trouble }
     }
 
     fn trimmed(&mut self, seek: Seek, trouble: Trouble) -> Step {
@@ -250,10 +265,19 @@ impl Context<'_> {
         }
     }
 
+    fn gone(&self, seek: Seek, trouble: Trouble) -> Step {
+        let trouble = trouble.failed();
+        if self.too_many(trouble) {
+            return Step::to(State::Failed);
+        }
+        let state = State::Ending { since: self.listings, why: Why::Gone, seek: seek.again(), trouble };
+        Step { state, place: None, effect: Effect::List }
+    }
+
     fn go_on(&self, then: Then) -> Step {
         match then {
-            Then::Read { iterator, not_before } => {
-                Step::to(State::Ready { iterator, not_before, trouble: Trouble::default() })
+            Then::Read { iterator } => {
+                Step::to(State::Ready { iterator, not_before: self.now.max(self.paced), trouble: Trouble::default() })
             }
             Then::Seek => {
                 let trouble = Trouble::default();
@@ -261,8 +285,8 @@ impl Context<'_> {
             }
             Then::CaughtUp => Step::to(State::CaughtUp),
             Then::Drained => Step::drained(Effect::Nothing),
-            Then::Ending { trouble } => Step {
-                state: State::Ending { since: self.listings, gone: false, trouble },
+            Then::Ending { why, seek, trouble } => Step {
+                state: State::Ending { since: self.listings, why, seek, trouble },
                 place: None,
                 effect: Effect::List,
             },
@@ -278,13 +302,15 @@ impl State {
                 Step::to(State::Seeking { seek, not_before: cx.now, trouble: Trouble::default() })
             }
 
+            (State::Blocked { .. }, Event::Beyond) => Step::to(State::CaughtUp),
+
             (State::Seeking { seek, not_before: _, trouble }, Event::Sent { request }) => {
                 Step::to(State::Sought { seek, request, sent: cx.now, trouble })
             }
 
             (State::Sought { seek, request: _, sent, trouble }, Event::Iterator { text }) => {
                 let iterator = Iterator { text, born: sent, seek: seek.again() };
-                Step::to(State::Ready { iterator, not_before: cx.now, trouble })
+                Step::to(State::Ready { iterator, not_before: cx.now.max(cx.paced), trouble })
             }
             (State::Sought { seek, request: _, sent: _, trouble }, Event::Throttled | Event::Expired) => {
                 Step::to(cx.seek_again(seek.again(), trouble.delayed()))
@@ -318,18 +344,8 @@ impl State {
                 Step::to(cx.read_again(iterator, trouble.failed()))
             }
 
-            (
-                State::Sought { seek: _, request: _, sent: _, trouble }
-                | State::Reading { iterator: _, request: _, sent: _, trouble },
-                Event::Gone,
-            ) => {
-                let trouble = trouble.failed();
-                if cx.too_many(trouble) {
-                    return Step::to(State::Failed);
-                }
-                let state = State::Ending { since: cx.listings, gone: true, trouble };
-                Step { state, place: None, effect: Effect::List }
-            }
+            (State::Sought { seek, request: _, sent: _, trouble }, Event::Gone) => cx.gone(seek, trouble),
+            (State::Reading { iterator, request: _, sent: _, trouble }, Event::Gone) => cx.gone(iterator.seek, trouble),
             (State::Sought { .. } | State::Reading { .. }, Event::Refused) => Step::to(State::Failed),
 
             (State::Delivering { batch: _, to, then }, Event::Delivered) => {
@@ -339,11 +355,16 @@ impl State {
             }
 
             // A listing that began earlier may be older than what the shard said.
-            (State::Ending { since, gone, trouble }, Event::Listed { number, shown }) if number > since => {
-                match (shown, gone) {
-                    (Shown::Closed | Shown::Absent, false) => Step::drained(Effect::Nothing),
-                    (Shown::Absent, true) => Step::drained(Effect::Lost),
-                    (Shown::Open, _) | (Shown::Closed, true) => Step::to(cx.seek_again(Seek::Place, trouble)),
+            (State::Ending { since, why, seek, trouble }, Event::Listed { number, shown }) if number > since => {
+                match (shown, why) {
+                    (Shown::Closed, Why::Ended) | (Shown::Absent, Why::Ended | Why::Doubtful) => {
+                        Step::drained(Effect::Nothing)
+                    }
+                    // The same said of a fresh iterator is believed.
+                    (Shown::Closed, Why::Doubtful) if trouble.failures > 1 => Step::drained(Effect::Nothing),
+                    (Shown::Absent, Why::Gone) => Step::drained(Effect::Lost),
+                    (Shown::Open, Why::Ended | Why::Doubtful | Why::Gone)
+                    | (Shown::Closed, Why::Doubtful | Why::Gone) => Step::to(cx.seek_again(seek, trouble)),
                 }
             }
 
@@ -359,6 +380,7 @@ impl State {
                 | State::Drained
                 | State::Failed),
                 Event::Unblocked
+                | Event::Beyond
                 | Event::Sent { .. }
                 | Event::Iterator { .. }
                 | Event::Page { .. }

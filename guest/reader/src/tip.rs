@@ -33,6 +33,8 @@ pub(crate) struct Sight {
     pub(crate) full: bool,
     /// The latest arrival in the page.
     pub(crate) newest: Option<Timestamp>,
+    /// The shard is listed as closed.
+    pub(crate) closed: bool,
     /// The service's time, as well as it is known.
     pub(crate) present: Timestamp,
 }
@@ -49,8 +51,8 @@ impl Tip {
         Tip { idle_pages: 0, least_behind: u64::MAX }
     }
 
-    /// Whether with this page the shard is read as far as `until` asks of a reader opened at `opened`.
-    pub(crate) fn reached(&mut self, until: Until, opened: Timestamp, sight: Sight) -> bool {
+    /// What this page makes of a shard, for a reader opened at `opened`.
+    pub(crate) fn look(&mut self, until: Until, opened: Timestamp, sight: Sight) -> Look {
         if !sight.empty {
             *self = Tip::new();
         } else if sight.behind < self.least_behind {
@@ -60,7 +62,16 @@ impl Tip {
             self.idle_pages += 1;
         }
         let idle = self.idle_pages >= IDLE_PAGES;
-        match until {
+        // The tip of a closed shard is its end, and what follows it are its children: it is read until it has no next
+        // iterator. Some emulators hand out iterators for ever.
+        if sight.closed {
+            return match (idle, until) {
+                (true, _) if sight.behind == 0 => Look::Ended,
+                (true, Until::CaughtUp(_) | Until::Time(_)) => Look::Reached,
+                (true, Until::Stopped) | (false, _) => Look::More,
+            };
+        }
+        let reached = match until {
             Until::CaughtUp(lag) => {
                 let close = sight.behind <= millis(lag) && !sight.full;
                 let passed = sight.newest.is_some_and(|newest| newest > opened + SLACK);
@@ -70,8 +81,20 @@ impl Tip {
             // arrived before it can still come.
             Until::Time(end) => sight.present > end + SLACK && ((sight.behind == 0 && !sight.full) || idle),
             Until::Stopped => false,
-        }
+        };
+        if reached { Look::Reached } else { Look::More }
     }
+}
+
+/// What a page makes of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// There is more to read.
+    More,
+    /// It is read as far as was asked.
+    Reached,
+    /// It is closed, and nothing more comes.
+    Ended,
 }
 
 #[cfg(test)]
@@ -81,37 +104,41 @@ mod tests {
     const OPENED: Timestamp = Timestamp(1_000_000);
     const CAUGHT_UP: Until = Until::CaughtUp(Duration::ZERO);
 
+    fn reached(look: Look) -> bool {
+        look == Look::Reached
+    }
+
     fn page(behind: u64) -> Sight {
-        Sight { behind, empty: false, full: false, newest: Some(Timestamp(5)), present: OPENED }
+        Sight { behind, empty: false, full: false, closed: false, newest: Some(Timestamp(5)), present: OPENED }
     }
 
     fn empty(behind: u64) -> Sight {
-        Sight { behind, empty: true, full: false, newest: None, present: OPENED }
+        Sight { behind, empty: true, full: false, closed: false, newest: None, present: OPENED }
     }
 
     #[test]
     fn a_full_page_is_never_the_tip() {
         let mut tip = Tip::new();
-        assert!(!tip.reached(CAUGHT_UP, OPENED, Sight { full: true, ..page(0) }));
-        assert!(tip.reached(CAUGHT_UP, OPENED, page(0)));
+        assert!(!reached(tip.look(CAUGHT_UP, OPENED, Sight { full: true, ..page(0) })));
+        assert!(reached(tip.look(CAUGHT_UP, OPENED, page(0))));
     }
 
     #[test]
     fn a_stream_that_never_rests_ends_past_the_opening() {
         let mut tip = Tip::new();
         let at = |ms| Sight { newest: Some(Timestamp(OPENED.0 + ms)), full: true, ..page(500) };
-        assert!(!tip.reached(CAUGHT_UP, OPENED, at(2000)));
-        assert!(tip.reached(CAUGHT_UP, OPENED, at(2001)));
+        assert!(!reached(tip.look(CAUGHT_UP, OPENED, at(2000))));
+        assert!(reached(tip.look(CAUGHT_UP, OPENED, at(2001))));
     }
 
     #[test]
     fn a_lag_that_does_not_fall_ends_an_idle_shard_and_one_that_falls_does_not() {
         let mut tip = Tip::new();
         for falling in (1..200).rev() {
-            assert!(!tip.reached(CAUGHT_UP, OPENED, empty(falling * 1000)));
+            assert!(!reached(tip.look(CAUGHT_UP, OPENED, empty(falling * 1000))));
         }
         let mut idle = 1;
-        while !tip.reached(CAUGHT_UP, OPENED, empty(1000 + idle)) {
+        while !reached(tip.look(CAUGHT_UP, OPENED, empty(1000 + idle))) {
             idle += 1;
         }
         assert_eq!(idle, u64::from(IDLE_PAGES));
@@ -122,8 +149,19 @@ mod tests {
         let mut tip = Tip::new();
         let until = Until::Time(OPENED);
         let at = |ms| Sight { present: Timestamp(OPENED.0 + ms), ..empty(0) };
-        assert!(!tip.reached(until, OPENED, at(2000)));
-        assert!(tip.reached(until, OPENED, at(2001)));
-        assert!(!Tip::new().reached(until, OPENED, Sight { behind: 7, ..at(9000) }));
+        assert!(!reached(tip.look(until, OPENED, at(2000))));
+        assert!(reached(tip.look(until, OPENED, at(2001))));
+        assert!(!reached(Tip::new().look(until, OPENED, Sight { behind: 7, ..at(9000) })));
+    }
+
+    #[test]
+    fn a_closed_shard_ends_where_its_records_end() {
+        for until in [CAUGHT_UP, Until::Stopped, Until::Time(Timestamp(1))] {
+            let mut tip = Tip::new();
+            assert_eq!(tip.look(until, OPENED, Sight { closed: true, ..page(0) }), Look::More);
+            let closed = |behind| Sight { closed: true, ..empty(behind) };
+            let looks: std::vec::Vec<Look> = (0..=IDLE_PAGES).map(|_| tip.look(until, OPENED, closed(0))).collect();
+            assert_eq!(looks.iter().position(|look| *look == Look::Ended), Some(IDLE_PAGES as usize));
+        }
     }
 }

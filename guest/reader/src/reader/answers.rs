@@ -17,10 +17,10 @@ use crate::error::{Cause, Failure, ServiceError};
 use crate::lineage::ShardKey;
 use crate::page::Page;
 use crate::sequence::Sequence;
-use crate::shard::{Event, Iterator, Seek, State, Then, Trouble};
+use crate::shard::{Event, Iterator, Seek, State, Then, Trouble, Why};
 use crate::survey::{Phase, Step};
 use crate::time::{Instant, Timestamp};
-use crate::tip::Sight;
+use crate::tip::{Look, Sight};
 use crate::wire::{self, Body, Class, Operation};
 
 /// A page of this many bytes is taken as full: the service gives 10 MiB at most, and stops before the record that
@@ -144,7 +144,7 @@ impl Reader {
     fn on_page(&mut self, key: ShardKey, limit: u32, sent: Instant, body: Body) -> Result<(), wire::Unintelligible> {
         let mut page = wire::decode_page(body)?;
         let size = page.data_size();
-        let not_before = self.plan.pace.after_read(sent, size);
+        let paced = self.plan.pace.after_read(sent, size);
         self.adopt_children(&page);
         let Some(shard) = self.shards.get_mut(key.0) else { return Ok(()) };
         let State::Reading { iterator, trouble, .. } = &shard.state else { return Ok(()) };
@@ -154,10 +154,12 @@ impl Reader {
             empty: page.is_empty(),
             full: page.len() >= limit as usize || size >= FULL_BYTES,
             newest: page.records().map(|record| Timestamp(record.arrived)).max(),
+            closed: shard.closed,
             present: self.clock.present(),
         };
+        shard.paced = shard.paced.max(paced);
         shard.behind = Some(Duration::from_millis(sight.behind));
-        let reached = shard.tip.reached(self.plan.until, self.clock.opened_at, sight);
+        let look = shard.tip.look(self.plan.until, self.clock.opened_at, sight);
 
         // What was delivered already is passed over: no service should send it, and it must not come twice.
         let skip = page.records().take_while(|record| is_before(record.sequence, &shard.place)).count();
@@ -180,17 +182,17 @@ impl Reader {
         } else if cut.is_some() {
             Then::CaughtUp
         } else if let Some(next) = page.next_iterator() {
-            if reached {
-                Then::CaughtUp
-            } else {
-                let iterator = Iterator { text: next.to_owned(), born: sent, seek };
-                Then::Read { iterator, not_before }
+            match look {
+                Look::Reached => Then::CaughtUp,
+                Look::Ended => Then::Drained,
+                Look::More => Then::Read { iterator: Iterator { text: next.to_owned(), born: sent, seek } },
             }
-        } else if !page.children().is_empty() || shard.closed {
+        } else if !page.children().is_empty() || (shard.closed && sight.behind == 0) {
             Then::Drained
         } else {
-            let trouble = if page.is_empty() { trouble.failed() } else { Trouble::default() };
-            Then::Ending { trouble }
+            let why = if sight.behind == 0 { Why::Ended } else { Why::Doubtful };
+            let trouble = if page.is_empty() { trouble.failed() } else { Trouble::default().failed() };
+            Then::Ending { why, seek, trouble }
         };
 
         let batch = match page.record(page.len().wrapping_sub(1)) {

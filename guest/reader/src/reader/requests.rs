@@ -152,6 +152,10 @@ impl Reader {
         let (operation, id) = (query.operation(), (*shard.id).to_owned());
         let request = self.send(About::Page(key, limit), operation, Some(id), body, now);
         self.reading += 1;
+        let paced = self.plan.pace.after_read(now, 0);
+        if let Some(shard) = self.shards.get_mut(key.0) {
+            shard.paced = shard.paced.max(paced);
+        }
         self.step(key, Event::Sent { request: request.id });
         Some(request)
     }

@@ -26,6 +26,7 @@ impl Reader {
             backoff_max: self.plan.limits.backoff_max,
             failures: self.plan.limits.failures,
             listings: self.survey.begun,
+            paced: shard.paced,
             rng: &mut self.rng,
         };
         match &shard.state {
@@ -71,11 +72,14 @@ impl Reader {
             self.revision += 1;
         }
         if shard.state.is_final() && !was_final {
-            let drained = shard.state == State::Drained;
+            let (drained, caught_up) = (shard.state == State::Drained, shard.state == State::CaughtUp);
             self.unfinished -= 1;
             self.tell_of(key);
             if drained {
                 self.on_drained(key);
+            }
+            if caught_up {
+                self.caught_up.push(key);
             }
         }
     }
@@ -93,8 +97,25 @@ impl Reader {
         }
     }
 
+    /// Lets the descendants of the shards that were caught up with rest too: in this run nobody reads what is before
+    /// them to its end.
+    pub(super) fn rest_descendants(&mut self) {
+        while let Some(key) = self.caught_up.pop() {
+            let Some(shard) = self.shards.get(key.0) else { continue };
+            for child in self.lineage.children(&shard.id).to_vec() {
+                self.step(child, Event::Beyond);
+            }
+        }
+    }
+
     fn unblock(&mut self, key: ShardKey) {
-        if self.lineage.is_free(key, self.survey.complete) {
+        let is_caught_up = |id: &String| {
+            let parent = self.lineage.key(id).and_then(|parent| self.shards.get(parent.0));
+            parent.is_some_and(|parent| parent.state == State::CaughtUp)
+        };
+        if self.lineage.parents(key).iter().any(is_caught_up) {
+            self.step(key, Event::Beyond);
+        } else if self.lineage.is_free(key, self.survey.complete) {
             self.step(key, Event::Unblocked);
         } else if self.lineage.waits_for_listing(key, self.survey.complete) {
             self.survey.want(self.clock.now);
@@ -108,7 +129,16 @@ impl Reader {
         let key = self.lineage.insert(id.clone(), heard, drained);
         let state = if drained { State::Drained } else { State::Blocked { seek } };
         self.unfinished += usize::from(!drained);
-        let shard = Shard { id, place, state, closed: false, tip: Tip::new(), behind: None, envelope: None };
+        let shard = Shard {
+            id,
+            place,
+            state,
+            closed: false,
+            paced: self.clock.now,
+            tip: Tip::new(),
+            behind: None,
+            envelope: None,
+        };
         self.shards.push(shard);
         self.revision += 1;
         if !drained {
