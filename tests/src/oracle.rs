@@ -81,6 +81,8 @@ pub struct Terms {
     pub backoff_first_ms: u64,
     /// When the run was opened, by the service's clock.
     pub opened: u64,
+    /// How long ago a listing's stream may be.
+    pub stale_ms: u64,
     /// The checkpoint is of an earlier stream of the same name.
     pub recreated: bool,
 }
@@ -414,6 +416,8 @@ impl Run {
     fn asked_for(&self, shard: &Shard, now: u64) -> Result<usize, Violation> {
         let opened = self.terms.opened;
         Ok(match self.terms.until {
+            // A listing of before its birth shows its parents as open, and they may be caught up with as such.
+            Until::CaughtUp(_) if !shard.parents.is_empty() && shard.born + self.terms.stale_ms > opened => 0,
             Until::CaughtUp(behind) => {
                 let behind = behind.as_millis() as u64;
                 let tip = match shard.records.iter().take_while(|record| record.put < opened).last() {

@@ -287,6 +287,7 @@ impl World {
             pace: limits.pace,
             backoff_first_ms: limits.backoff_first.as_millis() as u64,
             opened: self.now,
+            stale_ms: self.kinesis.habits.stale_ms,
             recreated: self.kept.as_ref().is_some_and(|kept| kept.incarnation != self.kinesis.stream.incarnation),
         };
         self.history.add(self.now, || {

@@ -3,8 +3,10 @@
 //! A split makes two children of one shard, a merge one child of two. The records of a child follow those of *all* its
 //! parents, so it is not read before each of them is delivered to its end. A parent that is in no listing has left the
 //! stream: nothing of it is left to wait for. That is believed only of a listing which began after the child was heard
-//! of, since a listing may be older than a page that names a child.
+//! of, and which shows a shard later than the parent: a listing may show the stream as it was a moment ago, and then it
+//! lacks the latest shards. Identifiers tell which shard is later, for the service counts them up.
 
+use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -22,14 +24,19 @@ pub(crate) struct Lineage {
     children: BTreeMap<String, Vec<ShardKey>>,
     /// By key.
     members: Vec<Member>,
+    /// The latest shard that the last complete listing shows.
+    latest: String,
 }
 
 #[derive(Debug)]
 struct Member {
+    id: Arc<str>,
     parents: Vec<String>,
     drained: bool,
     /// Listings begun when the shard was heard of.
     heard: u64,
+    /// No listing or page told of its parents yet.
+    obscure: bool,
 }
 
 impl Lineage {
@@ -45,7 +52,7 @@ impl Lineage {
     /// Adds a shard that is not known yet. Its key is the number of those before it.
     pub(crate) fn insert(&mut self, id: Arc<str>, heard: u64, drained: bool) -> ShardKey {
         let key = ShardKey(self.members.len());
-        self.members.push(Member { parents: Vec::new(), drained, heard });
+        self.members.push(Member { id: id.clone(), parents: Vec::new(), drained, heard, obscure: true });
         self.keys.insert(id, key);
         key
     }
@@ -53,6 +60,7 @@ impl Lineage {
     /// Learns of parents; those known before are kept.
     pub(crate) fn adopt(&mut self, key: ShardKey, parents: &[String]) {
         let Some(member) = self.members.get_mut(key.0) else { return };
+        member.obscure = false;
         for parent in parents {
             if !member.parents.contains(parent) {
                 member.parents.push(parent.clone());
@@ -81,28 +89,51 @@ impl Lineage {
     /// last that is complete.
     pub(crate) fn is_free(&self, key: ShardKey, listed: u64) -> bool {
         let Some(member) = self.members.get(key.0) else { return false };
-        member.parents.iter().all(|parent| match self.key(parent) {
-            Some(parent) => self.members.get(parent.0).is_some_and(|parent| parent.drained),
-            None => listed > member.heard,
-        })
+        !self.is_obscure(member)
+            && member.parents.iter().all(|parent| match self.key(parent) {
+                Some(parent) => self.members.get(parent.0).is_some_and(|parent| parent.drained),
+                None => listed > member.heard && self.has_left(parent),
+            })
     }
 
-    /// Whether a listing that begins from here on can free a shard.
-    pub(crate) fn waits_for_listing(&self, key: ShardKey, listed: u64) -> bool {
-        let Some(member) = self.members.get(key.0) else { return false };
-        listed <= member.heard && member.parents.iter().any(|parent| self.key(parent).is_none())
+    /// Takes note of what a complete listing shows.
+    pub(crate) fn listed<'a>(&mut self, ids: impl Iterator<Item = &'a str>) {
+        self.latest = ids.max_by_key(|id| age(id)).unwrap_or_default().to_owned();
     }
+
+    /// Whether a shard that the last listing does not show has left the stream: that listing shows a later one.
+    pub(crate) fn has_left(&self, id: &str) -> bool {
+        age(id) < age(&self.latest)
+    }
+
+    /// Whether a shard waits for what only a later listing can tell.
+    pub(crate) fn waits_for_listing(&self, key: ShardKey) -> bool {
+        let Some(member) = self.members.get(key.0) else { return false };
+        self.is_obscure(member) || member.parents.iter().any(|parent| self.key(parent).is_none())
+    }
+
+    /// Whether a shard may have parents that nobody told of. One that has left the stream has none that are left.
+    fn is_obscure(&self, member: &Member) -> bool {
+        member.obscure && !self.has_left(&member.id)
+    }
+}
+
+/// The order in which shards were made: "shardId-" and a number of at least twelve digits.
+fn age(id: &str) -> (usize, &str) {
+    (id.len(), id)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::borrow::ToOwned;
 
     #[test]
     fn a_child_waits_for_all_its_parents_over_generations() {
         let mut lineage = Lineage::default();
         let [a, b, c, d] = ["a", "b", "c", "d"].map(|id| lineage.insert(id.into(), 0, false));
+        for root in [a, b] {
+            lineage.adopt(root, &[]);
+        }
         lineage.adopt(c, &["a".to_owned(), "b".to_owned()]);
         lineage.adopt(d, &["c".to_owned()]);
         assert!(lineage.is_free(a, 1) && lineage.is_free(b, 1));
@@ -119,8 +150,12 @@ mod tests {
         let mut lineage = Lineage::default();
         let child = lineage.insert("child".into(), 3, false);
         lineage.adopt(child, &["gone".to_owned()]);
+        lineage.listed(["child"].into_iter());
         assert!(!lineage.is_free(child, 3));
         assert!(lineage.is_free(child, 4));
+        lineage.listed(["a"].into_iter());
+        assert!(!lineage.is_free(child, 4));
+        lineage.listed(["child"].into_iter());
         let gone = lineage.insert("gone".into(), 4, false);
         assert!(!lineage.is_free(child, 4));
         lineage.drain(gone);

@@ -54,6 +54,9 @@ pub struct Reader {
     /// Shards that have an iterator, by when it may be used.
     ready: BTreeSet<(Instant, ShardKey)>,
 
+    /// Listings in a row that lack what must be there.
+    stale_listings: u32,
+
     /// Requests that are out. All have the same time to live, so that the first one is the first to expire.
     requests: BTreeMap<RequestId, Sent>,
     requests_made: u64,
@@ -181,6 +184,7 @@ impl Reader {
             shards: Vec::new(),
             caught_up: Vec::new(),
             unfinished: 0,
+            stale_listings: 0,
             seeking: BTreeSet::new(),
             ready: BTreeSet::new(),
             requests: BTreeMap::new(),

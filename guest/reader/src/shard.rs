@@ -360,8 +360,8 @@ impl State {
                     (Shown::Closed, Why::Ended) | (Shown::Absent, Why::Ended | Why::Doubtful) => {
                         Step::drained(Effect::Nothing)
                     }
-                    // The same said of a fresh iterator is believed.
-                    (Shown::Closed, Why::Doubtful) if trouble.failures > 1 => Step::drained(Effect::Nothing),
+                    // The same said again and again, of fresh iterators, is believed.
+                    (Shown::Closed, Why::Doubtful) if trouble.failures > 3 => Step::drained(Effect::Nothing),
                     (Shown::Absent, Why::Gone) => Step::drained(Effect::Lost),
                     (Shown::Open, Why::Ended | Why::Doubtful | Why::Gone)
                     | (Shown::Closed, Why::Doubtful | Why::Gone) => Step::to(cx.seek_again(seek, trouble)),

@@ -78,8 +78,9 @@ impl Tip {
                 close || passed || idle
             }
             // A record at or past the time ends the shard in the reader, which cuts the page there. Here: nothing that
-            // arrived before it can still come.
-            Until::Time(end) => sight.present > end + SLACK && ((sight.behind == 0 && !sight.full) || idle),
+            // arrived before it can still come. The page is empty and has a next iterator, so the shard is open: there
+            // are no children that could hold what is asked for.
+            Until::Time(end) => sight.present > end + SLACK && sight.empty && (sight.behind == 0 || idle),
             Until::Stopped => false,
         };
         if reached { Look::Reached } else { Look::More }

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use super::{Reader, Shard};
 use crate::action::{Action, Lost, Notice, ShardStatus};
+use crate::backoff;
 use crate::checkpoint::Place;
 use crate::config::Start;
 use crate::error::{Cause, ServiceError};
@@ -15,6 +16,10 @@ use crate::lineage::ShardKey;
 use crate::shard::{Context, Effect, Event, Seek, Shown, State};
 use crate::tip::Tip;
 use crate::wire::{ListedShard, Operation};
+
+/// Listings in a row that may lack what must be there, before the reader goes on with what it has. Kinesis shows a
+/// change of shards within seconds; with the pauses between them these take a minute.
+const STALE_LISTINGS_MAX: u32 = 12;
 
 impl Reader {
     /// Lets an event happen to a shard, and does what follows from it.
@@ -117,7 +122,7 @@ impl Reader {
             self.step(key, Event::Beyond);
         } else if self.lineage.is_free(key, self.survey.complete) {
             self.step(key, Event::Unblocked);
-        } else if self.lineage.waits_for_listing(key, self.survey.complete) {
+        } else if self.lineage.waits_for_listing(key) {
             self.survey.want(self.clock.now);
         }
     }
@@ -171,6 +176,7 @@ impl Reader {
         let number = self.survey.begun;
         let first = self.survey.complete == 0;
         let heard = number.saturating_sub(1);
+        self.lineage.listed(gathered.iter().map(|listed| listed.id.as_str()));
         let mut shown = BTreeMap::new();
         for listed in &gathered {
             let now = if listed.closed { Shown::Closed } else { Shown::Open };
@@ -181,7 +187,8 @@ impl Reader {
                 gathered.iter().flat_map(|listed| &listed.parents).map(String::as_str).collect();
             for (id, place) in core::mem::take(&mut self.saved) {
                 // A shard that is done and has left the stream is forgotten with the last of its children.
-                if place != Place::End || shown.contains_key(id.as_str()) || parents.contains(id.as_str()) {
+                let known = shown.contains_key(id.as_str()) || parents.contains(id.as_str());
+                if place != Place::End || known || !self.lineage.has_left(&id) {
                     self.insert(&id, place, Seek::Place, heard);
                 }
             }
@@ -206,7 +213,9 @@ impl Reader {
             match &shard.state {
                 State::Blocked { .. } => self.unblock(ShardKey(index)),
                 State::Ending { .. } => {
-                    let shown = shown.get(&*shard.id).copied().unwrap_or(Shown::Absent);
+                    // A listing of a moment ago lacks the latest shards: what it does not show may go on.
+                    let absent = if self.lineage.has_left(&shard.id) { Shown::Absent } else { Shown::Open };
+                    let shown = shown.get(&*shard.id).copied().unwrap_or(absent);
                     self.on_shown(ShardKey(index), number, shown);
                 }
                 State::Seeking { .. }
@@ -218,6 +227,35 @@ impl Reader {
                 | State::Drained
                 | State::Failed => {}
             }
+        }
+        self.list_again_if_stale();
+    }
+
+    /// Wants another listing, after a pause, where this one cannot be of now: it lacks the parents of a shard, or the
+    /// children of one that is closed and was delivered to its end.
+    fn list_again_if_stale(&mut self) {
+        let waits = |(index, shard): (usize, &Shard)| match &shard.state {
+            State::Blocked { .. } => self.lineage.waits_for_listing(ShardKey(index)),
+            State::Drained => shard.closed && self.lineage.children(&shard.id).is_empty(),
+            State::Seeking { .. }
+            | State::Sought { .. }
+            | State::Ready { .. }
+            | State::Reading { .. }
+            | State::Delivering { .. }
+            | State::Ending { .. }
+            | State::CaughtUp
+            | State::Failed => false,
+        };
+        if !self.shards.iter().enumerate().any(waits) {
+            self.stale_listings = 0;
+            return;
+        }
+        self.stale_listings += 1;
+        let limits = &self.plan.limits;
+        if self.stale_listings <= STALE_LISTINGS_MAX {
+            let now = self.clock.now;
+            let pause = backoff::pause(limits.backoff_first, limits.backoff_max, self.stale_listings, &mut self.rng);
+            self.survey.list(now + pause);
         }
     }
 
