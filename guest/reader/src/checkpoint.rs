@@ -25,16 +25,18 @@ use alloc::collections::BTreeMap;
 use alloc::collections::btree_map::Entry;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::error::CheckpointError;
+use crate::json;
 use crate::sequence::Sequence;
 use crate::time::Timestamp;
 
 /// The version of the text that this reader writes, and the latest it reads.
-const VERSION: u32 = 1;
+const VERSION: u64 = 1;
 
 /// A point in a shard. What is before it was delivered, or is not wanted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -132,19 +134,7 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Reads the text.
     pub fn parse(text: &str) -> Result<Checkpoint, CheckpointError> {
-        let malformed = |why: String| CheckpointError::Malformed(why);
-        let AnyVersion { version } = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
-        if version != VERSION {
-            return Err(malformed(format!("version {version}, and this reader knows version {VERSION}")));
-        }
-        let text: Text = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
-        let mut shards = BTreeMap::new();
-        for (id, place) in text.shards {
-            let place = place.parse().map_err(|why| malformed(format!("shard {id}: {why}")))?;
-            shards.insert(id, place);
-        }
-        let StreamText { name, arn, created } = text.stream;
-        Ok(Checkpoint { stream: Identity { name, arn, created: created.map(Timestamp) }, shards })
+        read(text).map_err(CheckpointError::Malformed)
     }
 
     /// The text. Equal checkpoints have equal texts.
@@ -181,89 +171,114 @@ pub fn merge_checkpoints(left: &str, right: &str) -> Result<String, CheckpointEr
 
 /// The text of a checkpoint whose places lie elsewhere.
 pub(crate) fn write<'a>(stream: &Identity, shards: impl Iterator<Item = (&'a str, &'a Place)>) -> String {
-    let text = Text {
-        version: VERSION,
-        stream: StreamText {
-            name: stream.name.clone(),
-            arn: stream.arn.clone(),
-            created: stream.created.map(|created| created.0),
-        },
-        shards: shards.map(|(id, place)| (id.to_owned(), PlaceText::new(place))).collect(),
-    };
-    // Maps with string keys, strings and numbers: there is nothing here that JSON cannot hold.
-    serde_json::to_string(&text).unwrap_or_default()
-}
+    let mut text = Vec::new();
+    let put = |piece: &str, text: &mut Vec<u8>| text.extend_from_slice(piece.as_bytes());
+    let number = |number: u64, text: &mut Vec<u8>| put(itoa::Buffer::new().format(number), text);
 
-#[derive(Deserialize)]
-struct AnyVersion {
-    version: u32,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Text {
-    version: u32,
-    stream: StreamText,
-    shards: BTreeMap<String, PlaceText>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StreamText {
-    name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    arn: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    created: Option<u64>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PlaceText {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    at: Option<At>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    after: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    sub: Option<u32>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum At {
-    Time(u64),
-    Name(String),
-}
-
-impl PlaceText {
-    fn new(place: &Place) -> PlaceText {
-        let at = |at| PlaceText { at: Some(at), after: None, sub: None };
+    put("{\"version\":", &mut text);
+    number(VERSION, &mut text);
+    put(",\"stream\":{\"name\":", &mut text);
+    json::write_string(&stream.name, &mut text);
+    if let Some(arn) = &stream.arn {
+        put(",\"arn\":", &mut text);
+        json::write_string(arn, &mut text);
+    }
+    if let Some(created) = stream.created {
+        put(",\"created\":", &mut text);
+        number(created.0, &mut text);
+    }
+    put("},\"shards\":{", &mut text);
+    for (count, (id, place)) in shards.enumerate() {
+        put(if count == 0 { "" } else { "," }, &mut text);
+        json::write_string(id, &mut text);
         match place {
-            Place::TrimHorizon => at(At::Name("trim-horizon".to_owned())),
-            Place::At(time) => at(At::Time(time.0)),
-            Place::After(Message { sequence, subsequence }) => {
-                PlaceText { at: None, after: Some(sequence.as_str().to_owned()), sub: *subsequence }
+            Place::TrimHorizon => put(":{\"at\":\"trim-horizon\"}", &mut text),
+            Place::End => put(":{\"at\":\"end\"}", &mut text),
+            Place::At(time) => {
+                put(":{\"at\":", &mut text);
+                number(time.0, &mut text);
+                put("}", &mut text);
             }
-            Place::End => at(At::Name("end".to_owned())),
+            Place::After(Message { sequence, subsequence }) => {
+                put(":{\"after\":", &mut text);
+                json::write_string(sequence.as_str(), &mut text);
+                if let Some(subsequence) = subsequence {
+                    put(",\"sub\":", &mut text);
+                    number(u64::from(*subsequence), &mut text);
+                }
+                put("}", &mut text);
+            }
         }
     }
+    put("}}", &mut text);
+    // Made of text alone.
+    String::from_utf8(text).unwrap_or_default()
+}
 
-    fn parse(self) -> Result<Place, String> {
-        match self {
-            PlaceText { at: Some(At::Time(time)), after: None, sub: None } => Ok(Place::At(Timestamp(time))),
-            PlaceText { at: Some(At::Name(name)), after: None, sub: None } => match name.as_str() {
-                "trim-horizon" => Ok(Place::TrimHorizon),
-                "end" => Ok(Place::End),
-                other => Err(format!("no place: {other:?}")),
-            },
-            PlaceText { at: None, after: Some(after), sub } => match after.parse() {
-                Ok(sequence) => Ok(Place::After(Message { sequence, subsequence: sub })),
-                Err(_) => Err(format!("no sequence number: {after:?}")),
-            },
-            PlaceText { at: Some(_), after: _, sub: _ } | PlaceText { at: None, after: None, sub: _ } => {
-                Err("a place is either `at` or `after`, with `sub` only beside `after`".to_owned())
-            }
+/// Reads the text. What is wrong is told in words.
+fn read(text: &str) -> Result<Checkpoint, String> {
+    let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let members = object(&value, "it")?;
+    match members.get("version").and_then(Value::as_u64) {
+        Some(VERSION) => {}
+        Some(version) => return Err(format!("version {version}, and this reader knows version {VERSION}")),
+        None => return Err("it has no version".to_owned()),
+    }
+    known(members, &["version", "stream", "shards"], "it")?;
+    let stream = object(members.get("stream").unwrap_or(&Value::Null), "stream")?;
+    known(stream, &["name", "arn", "created"], "stream")?;
+    let name = stream.get("name").ok_or("stream: it has no name")?;
+    let stream = Identity {
+        name: string(name, "stream: name")?,
+        arn: stream.get("arn").map(|arn| string(arn, "stream: arn")).transpose()?,
+        created: stream.get("created").map(|created| time(created, "stream: created")).transpose()?,
+    };
+    let mut shards = BTreeMap::new();
+    for (id, place) in object(members.get("shards").unwrap_or(&Value::Null), "shards")? {
+        let place = read_place(place).map_err(|why| format!("shard {id}: {why}"))?;
+        shards.insert(id.clone(), place);
+    }
+    Ok(Checkpoint { stream, shards })
+}
+
+fn read_place(place: &Value) -> Result<Place, String> {
+    let members = object(place, "place")?;
+    known(members, &["at", "after", "sub"], "place")?;
+    match (members.get("at"), members.get("after"), members.get("sub")) {
+        (Some(Value::String(name)), None, None) => match name.as_str() {
+            "trim-horizon" => Ok(Place::TrimHorizon),
+            "end" => Ok(Place::End),
+            other => Err(format!("no place: {other:?}")),
+        },
+        (Some(at), None, None) => Ok(Place::At(time(at, "at")?)),
+        (None, Some(after), sub) => {
+            let after = string(after, "after")?;
+            let Ok(sequence) = after.parse() else { return Err(format!("no sequence number: {after:?}")) };
+            let number = |sub: &Value| sub.as_u64().and_then(|sub| u32::try_from(sub).ok()).ok_or("sub: no number");
+            Ok(Place::After(Message { sequence, subsequence: sub.map(number).transpose()? }))
         }
+        (Some(_), _, _) | (None, None, _) => {
+            Err("a place is either `at` or `after`, with `sub` only beside `after`".to_owned())
+        }
+    }
+}
+
+fn object<'a>(value: &'a Value, what: &str) -> Result<&'a Map<String, Value>, String> {
+    value.as_object().ok_or_else(|| format!("{what}: no object"))
+}
+
+fn string(value: &Value, what: &str) -> Result<String, String> {
+    value.as_str().map(ToOwned::to_owned).ok_or_else(|| format!("{what}: no text"))
+}
+
+fn time(value: &Value, what: &str) -> Result<Timestamp, String> {
+    value.as_u64().map(Timestamp).ok_or_else(|| format!("{what}: no time in milliseconds"))
+}
+
+fn known(members: &Map<String, Value>, names: &[&str], what: &str) -> Result<(), String> {
+    match members.keys().find(|key| !names.contains(&key.as_str())) {
+        Some(key) => Err(format!("{what}: an unknown member: {key:?}")),
+        None => Ok(()),
     }
 }
 
