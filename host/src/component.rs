@@ -82,6 +82,13 @@ impl Sandbox {
         Ok(sandbox)
     }
 
+    /// What a component asks of its host, by name. Ours asks nothing.
+    pub fn imports(&self, bytes: &[u8]) -> Result<Vec<String>, Error> {
+        let component = Component::new(&self.engine, bytes).map_err(|error| Error::Load(format!("{error:#}")))?;
+        let kind = component.component_type();
+        Ok(kind.imports(&self.engine).map(|(name, _)| name.to_owned()).collect())
+    }
+
     /// Loads a component that exports the interface `reading`.
     pub fn load(&self, bytes: &[u8]) -> Result<Loaded, Error> {
         let load = |error: wasmtime::Error| Error::Load(format!("{error:#}"));

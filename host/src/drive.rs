@@ -169,11 +169,13 @@ struct Ledger {
     since: Option<Instant>,
     /// The checkpoint that is kept, by its revision.
     kept: u64,
+    /// The places from which this run reads are kept.
+    begun: bool,
 }
 
 impl Ledger {
     fn new(revision: u64) -> Ledger {
-        Ledger { written: Written::default(), unsafe_bytes: 0, since: None, kept: revision }
+        Ledger { written: Written::default(), unsafe_bytes: 0, since: None, kept: revision, begun: false }
     }
 
     /// Hands a batch to the destination, and tells the reader.
@@ -184,6 +186,13 @@ impl Ledger {
         destination: &mut dyn Destination,
         clock: Clock,
     ) -> Result<(), Error> {
+        if !self.begun {
+            // So that what a crash leaves of the first messages is known as theirs, and the next run begins where
+            // this one did.
+            self.since.get_or_insert_with(Instant::now);
+            self.commit(reader, destination)?;
+            self.begun = true;
+        }
         let mut batch = reader.batch(&handle)?;
         let id = batch.id;
         let written = destination.write(&mut batch).map_err(Error::Destination)?;

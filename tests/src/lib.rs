@@ -5,6 +5,7 @@
 #![allow(missing_docs, reason = "only the project's own tests read this crate")]
 
 pub mod chance;
+pub mod emulator;
 pub mod kinesis;
 pub mod oracle;
 pub mod scenario;

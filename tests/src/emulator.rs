@@ -1,0 +1,140 @@
+//! Emulators of Kinesis that speak HTTP, and what fills their streams: ferrokinesis in this process, and any other
+//! at its URL.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use kinesis_reader::transport::endpoint::{Endpoint, Known};
+use kinesis_reader::transport::{Body, Kinesis, Request, Transport};
+use serde_json::{Value, json};
+
+/// The region that emulators are in.
+pub const REGION: &str = "us-east-1";
+
+/// An emulator, and a client of it.
+pub struct Emulator {
+    /// Where it listens.
+    pub url: String,
+    client: Kinesis,
+}
+
+impl Emulator {
+    /// Starts ferrokinesis on a free port. It ends with the runtime.
+    pub async fn ferrokinesis() -> Emulator {
+        let options = ferrokinesis::store::StoreOptions {
+            create_stream_ms: 0,
+            delete_stream_ms: 0,
+            update_stream_ms: 0,
+            shard_limit: 1000,
+            ..Default::default()
+        };
+        let (app, _store) = ferrokinesis::create_app(options);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Emulator::at(url)
+    }
+
+    /// The emulator that listens there.
+    pub fn at(url: String) -> Emulator {
+        let known = Known { region: Some(REGION.to_owned()), url: Some(url.clone()), ..Known::default() };
+        let endpoint = Endpoint::resolve(known).expect("it is a URL");
+        let credentials = Credentials::new("test", "test", None, None, "emulator");
+        let client = Kinesis::with_credentials(endpoint, credentials, None).expect("plain http needs nothing");
+        Emulator { url, client }
+    }
+
+    /// Asks for an operation, and gives what it answers.
+    pub async fn ask(&self, operation: &str, query: Value) -> Value {
+        let target = format!("Kinesis_20131202.{operation}");
+        let request = Request { target, body: Body::Json(query.to_string()), timeout: Duration::from_secs(60) };
+        let answer = self.client.send(request).await.expect("the emulator answers");
+        let Body::Json(text) = answer.body else { panic!("{operation}: no JSON") };
+        assert_eq!(answer.status, 200, "{operation}: {text}");
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    }
+
+    /// Makes a stream, and waits until it can be used.
+    pub async fn create(&self, stream: &str, shards: u32) {
+        self.ask("CreateStream", json!({"StreamName": stream, "ShardCount": shards})).await;
+        self.settled(stream).await;
+    }
+
+    /// Splits the shard in the middle of its hash keys.
+    pub async fn split(&self, stream: &str, shard: &str) {
+        let range = &self.shard(stream, shard).await["HashKeyRange"];
+        let end = |name: &str| range[name].as_str().and_then(|key| key.parse::<u128>().ok()).expect("a hash key");
+        let (first, last) = (end("StartingHashKey"), end("EndingHashKey"));
+        let middle = (first + (last - first) / 2 + 1).to_string();
+        let query = json!({"StreamName": stream, "ShardToSplit": shard, "NewStartingHashKey": middle});
+        self.ask("SplitShard", query).await;
+        self.settled(stream).await;
+    }
+
+    /// Merges two neighbours.
+    pub async fn merge(&self, stream: &str, shard: &str, next: &str) {
+        let query = json!({"StreamName": stream, "ShardToMerge": shard, "AdjacentShardToMerge": next});
+        self.ask("MergeShards", query).await;
+        self.settled(stream).await;
+    }
+
+    /// The open shards, in the order of their hash keys.
+    pub async fn open_shards(&self, stream: &str) -> Vec<String> {
+        let listing = self.ask("ListShards", json!({"StreamName": stream})).await;
+        let mut open: Vec<(u128, String)> = listing["Shards"]
+            .as_array()
+            .expect("a listing")
+            .iter()
+            .filter(|shard| shard["SequenceNumberRange"]["EndingSequenceNumber"].is_null())
+            .map(|shard| {
+                let first = shard["HashKeyRange"]["StartingHashKey"].as_str().and_then(|key| key.parse().ok());
+                (first.expect("a hash key"), shard["ShardId"].as_str().expect("an identifier").to_owned())
+            })
+            .collect();
+        open.sort();
+        open.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Puts messages `{"n":…}` of these numbers, spread over the shards, each with a form of its own.
+    pub async fn put(&self, stream: &str, numbers: Range<u32>) {
+        let mut numbers = numbers.peekable();
+        while numbers.peek().is_some() {
+            let records: Vec<Value> = numbers
+                .by_ref()
+                .take(500)
+                .map(
+                    |n| json!({"Data": BASE64_STANDARD.encode(payload(n)), "PartitionKey": format!("key-{}", n % 977)}),
+                )
+                .collect();
+            let answer = self.ask("PutRecords", json!({"StreamName": stream, "Records": records})).await;
+            assert_eq!(answer["FailedRecordCount"].as_u64().unwrap_or(0), 0, "{answer}");
+        }
+    }
+
+    async fn shard(&self, stream: &str, id: &str) -> Value {
+        let listing = self.ask("ListShards", json!({"StreamName": stream})).await;
+        let shards = listing["Shards"].as_array().expect("a listing");
+        shards.iter().find(|shard| shard["ShardId"] == id).expect("the shard is listed").clone()
+    }
+
+    /// Waits until the stream can be written to.
+    async fn settled(&self, stream: &str) {
+        loop {
+            let summary = self.ask("DescribeStreamSummary", json!({"StreamName": stream})).await;
+            if summary["StreamDescriptionSummary"]["StreamStatus"] == "ACTIVE" {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// The payload of message number `n`: an order, as a shop would write it.
+fn payload(n: u32) -> String {
+    let item = ["kettle", "żółta herbata", "cup \"XL\"", "茶壺"][n as usize % 4];
+    json!({"n": n, "item": item, "price": f64::from(n % 500) / 4.0, "paid": n % 3 == 0, "tags": ["a", n % 7]})
+        .to_string()
+}

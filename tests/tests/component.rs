@@ -1,0 +1,181 @@
+//! The component: it imports nothing, and does to the letter what the machine does.
+
+use kinesis_reader::component::{Action, Bounds, COMPONENT, Loaded, Reader, Sandbox, wit};
+use kinesis_reader_machine as machine;
+use machine::wire::Body;
+use tests::chance::Chance;
+use tests::kinesis::Kinesis;
+use tests::kinesis::habits::Habits;
+use tests::kinesis::stream::Stream;
+
+const BEGIN: u64 = 1_763_900_000_000;
+
+#[test]
+fn it_imports_nothing_and_is_small() {
+    assert!(COMPONENT.len() < 300_000, "{} bytes", COMPONENT.len());
+    assert_eq!(sandbox().imports(COMPONENT).expect("a component"), Vec::<String>::new());
+}
+
+#[test]
+fn it_does_what_the_machine_does_for_equal_seeds_and_inputs() {
+    let sandbox = sandbox();
+    let (mut deliveries, mut failures) = (0, 0);
+    for seed in 0..60 {
+        let loaded = sandbox.load(COMPONENT).expect("it loads");
+        let (delivered, failed) = side_by_side(loaded, seed);
+        deliveries += delivered;
+        failures += failed;
+    }
+    assert!(deliveries > 100 && failures > 10, "{deliveries} batches, {failures} failures: too little to tell");
+}
+
+/// Plays one stream to machine and component, and gives the batches delivered and the requests that failed.
+fn side_by_side(loaded: Loaded, seed: u64) -> (u32, u32) {
+    let mut chance = Chance::new(seed, 1);
+    let mut kinesis = service(seed, &mut chance);
+    let mut now = 0;
+    let (mut native, mut boxed) = open(loaded, seed, &mut chance);
+    let (mut deliveries, mut failures) = (0, 0);
+    for _ in 0..3000 {
+        assert_eq!(native.checkpoint(), boxed.checkpoint().expect("a checkpoint"), "seed {seed}");
+        assert_eq!(native.revision(), boxed.revision().expect("a revision"), "seed {seed}");
+        let actions = (native.poll_action(), boxed.poll().expect("an action"));
+        match actions {
+            (machine::Action::Send(asked), Action::Send(same)) => {
+                let (Body::Json(body), wit::Body::Json(boxed_body)) = (&asked.body, &same.body) else {
+                    panic!("seed {seed}: no JSON")
+                };
+                assert_eq!(
+                    (asked.id.0, asked.operation.target(), body, &asked.shard, asked.deadline.0),
+                    (same.id, same.target.as_str(), boxed_body, &same.shard, same.deadline),
+                    "seed {seed}"
+                );
+                now += chance.within(1, 80);
+                if chance.percent(5) {
+                    failures += 1;
+                    let why = "connection reset".to_owned();
+                    let told = native.handle_failure(
+                        asked.id,
+                        machine::Failure::Transient(why.clone()),
+                        machine::Instant(now),
+                    );
+                    told.expect("it was asked");
+                    boxed.handle_failure(same.id, &wit::Failure::Transient(why), now).expect("it was asked");
+                    continue;
+                }
+                let answer = kinesis.call(asked.operation.target(), body, BEGIN + now).expect("it may be asked");
+                failures += u32::from(answer.status != 200);
+                let date = BEGIN + now / 1000 * 1000;
+                let response = machine::Response {
+                    status: answer.status,
+                    body: Body::Json(answer.body.clone()),
+                    trace: None,
+                    date: Some(machine::Timestamp(date)),
+                };
+                native.handle_response(asked.id, response, machine::Instant(now)).expect("it was asked");
+                let body = wit::Body::Json(answer.body);
+                let response = wit::Response { status: answer.status, body, trace: None, date: Some(date) };
+                boxed.handle_response(same.id, &response, now).expect("it was asked");
+            }
+            (machine::Action::Deliver(batch), Action::Deliver(handle)) => {
+                deliveries += 1;
+                let lines = batch.lines(0, u32::MAX);
+                let mut same = boxed.batch(&handle).expect("a batch");
+                assert_eq!((batch.id().0, batch.shard(), batch.count()), (same.id, same.shard.as_str(), same.count));
+                let same_lines = same.lines(0, u32::MAX).expect("lines");
+                assert_eq!(
+                    (&lines.text, lines.count, lines.fallbacks),
+                    (&same_lines.text, same_lines.count, same_lines.fallbacks),
+                    "seed {seed}"
+                );
+                let data: Vec<Vec<u8>> = batch.messages(0, u32::MAX).into_iter().map(|message| message.data).collect();
+                let messages = same.messages(0, u32::MAX).expect("messages");
+                assert_eq!(data, messages.into_iter().map(|message| message.data).collect::<Vec<_>>());
+                boxed.release(handle).expect("it is ours");
+                native.handle_delivered(batch.id(), machine::Instant(now)).expect("it is out");
+                boxed.handle_delivered(batch.id().0, now).expect("it is out");
+            }
+            (machine::Action::Notice(notice), Action::Notice(same)) => {
+                assert_eq!(native_notice(notice), notice_of(same))
+            }
+            (machine::Action::Wait(wait), Action::Wait(same)) => {
+                assert_eq!(wait.until.map(|until| until.0), same.until, "seed {seed}");
+                now = same.until.expect("there is a time").max(now);
+                native.handle_timeout(machine::Instant(now));
+                boxed.handle_timeout(now).expect("time passes");
+            }
+            (machine::Action::Finish(outcome), Action::Finish(same)) => {
+                let ended = match (&outcome, &same) {
+                    (machine::Outcome::Reached, wit::Outcome::Reached)
+                    | (machine::Outcome::Exhausted, wit::Outcome::Exhausted)
+                    | (machine::Outcome::Limited, wit::Outcome::Limited) => true,
+                    (machine::Outcome::Failed(why), wit::Outcome::Failed(same)) => why.attempts == same.attempts,
+                    _ => false,
+                };
+                assert!(ended, "seed {seed}: {outcome:?} and {same:?}");
+                assert_eq!(native.totals().messages, boxed.totals().expect("totals").messages);
+                return (deliveries, failures);
+            }
+            other => panic!("seed {seed}: not the same: {other:?}"),
+        }
+    }
+    panic!("seed {seed}: it does not end");
+}
+
+/// A stream of a few shards and messages, some of them resharded.
+fn service(seed: u64, chance: &mut Chance) -> Kinesis {
+    let habits = Habits::draw(chance);
+    let mut stream = Stream::new("orders", 0, 3, habits.sequences, habits.retention_ms, BEGIN - 100_000);
+    for n in 0..chance.within(0, 90) {
+        let shard = chance.within(0, 2) as usize;
+        let data = [format!("{{\"n\":{n}}}"), "[1]".to_owned(), "no JSON".to_owned()][n as usize % 3].clone();
+        stream.put(
+            shard,
+            (n % 5 > 0).then(|| format!("key {n}")),
+            data.into_bytes(),
+            BEGIN - 90_000 + n,
+            BEGIN - 90_000 + n,
+        );
+    }
+    if chance.percent(60) {
+        stream.split(0, BEGIN - 50_000);
+    }
+    Kinesis::new(habits, stream, Chance::new(seed, 2))
+}
+
+fn open(mut loaded: Loaded, seed: u64, chance: &mut Chance) -> (machine::Reader, Reader) {
+    let mut config = machine::Config::new(machine::Source::Name("orders".to_owned()));
+    config.limits.page_records = chance.magnitude(1, 100) as u32;
+    let limits = loaded.defaults().expect("limits");
+    let boxed = wit::Config {
+        source: wit::Source::Name("orders".to_owned()),
+        start: wit::Start::TrimHorizon,
+        until: wit::Until::CaughtUp(0),
+        payload: wit::Payload::Merged,
+        message_id: wit::MessageId::Sha256,
+        wire: wit::Wire::Json,
+        limits: wit::Limits { page_records: config.limits.page_records, ..limits },
+    };
+    let native = machine::Reader::open(config, None, seed, machine::Instant(0), machine::Timestamp(BEGIN));
+    (native.expect("it opens"), loaded.open(&boxed, None, seed, 0, BEGIN).expect("it opens"))
+}
+
+fn native_notice(notice: machine::Notice) -> String {
+    match notice {
+        machine::Notice::Lost(lost) => format!("lost {} {:?}", lost.shard, lost.after),
+        machine::Notice::Retry(error) => format!("retry {:?} {}", error.shard, error.attempts),
+        machine::Notice::Shard(status) => format!("shard {} {:?} {}", status.shard, status.parents, status.closed),
+    }
+}
+
+fn notice_of(notice: wit::Notice) -> String {
+    match notice {
+        wit::Notice::Lost(lost) => format!("lost {} {:?}", lost.shard, lost.after),
+        wit::Notice::Retry(error) => format!("retry {:?} {}", error.shard, error.attempts),
+        wit::Notice::Shard(status) => format!("shard {} {:?} {}", status.shard, status.parents, status.closed),
+    }
+}
+
+fn sandbox() -> Sandbox {
+    Sandbox::new(Bounds::default(), None).expect("a sandbox")
+}

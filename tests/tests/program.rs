@@ -1,0 +1,277 @@
+//! The program as it is built, against emulators of Kinesis: nothing missing, nothing twice, only what is new, and a
+//! clear word where it cannot be.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tests::emulator::{Emulator, REGION};
+
+const STREAM: &str = "orders";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ferrokinesis_is_read_over_a_split_and_a_merge() {
+    whole_job(&Emulator::ferrokinesis().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kinesis_local_is_read_over_a_split_and_a_merge() {
+    let local = Local::start();
+    whole_job(&Emulator::at(local.url())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_moment_each_message_is_there_once() {
+    let emulator = Emulator::ferrokinesis().await;
+    emulator.create(STREAM, 4).await;
+    let mut whole = 2000;
+    emulator.put(STREAM, 0..whole).await;
+    let mut moments = fastrand::Rng::with_seed(7);
+    for to in ["sqlite:out.db", "ndjson:out.ndjson"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut killed = 0;
+        // Until it was killed often enough and then came to its end.
+        loop {
+            let mut child = program(&emulator, &folder, to).args(["--page-records", "10"]).spawn().expect("it starts");
+            let moment = Instant::now() + Duration::from_millis(moments.u64(10..400));
+            let ended = loop {
+                match child.try_wait().expect("it is our child") {
+                    Some(status) => break Some(status),
+                    None if killed < KILLS && Instant::now() >= moment => break None,
+                    None => tokio::time::sleep(Duration::from_millis(1)).await,
+                }
+            };
+            match ended {
+                Some(status) if killed >= KILLS => {
+                    assert!(status.success(), "{to}: {status}");
+                    break;
+                }
+                Some(status) => {
+                    assert!(status.success(), "{to}: {status}");
+                    emulator.put(STREAM, whole..whole + 500).await;
+                    whole += 500;
+                }
+                None => {
+                    child.kill().expect("it runs");
+                    child.wait().expect("it is our child");
+                    killed += 1;
+                }
+            }
+        }
+        assert_numbers(&numbers(&folder, to), whole, to);
+    }
+}
+
+/// How often it is killed before it may come to its end.
+const KILLS: u32 = 25;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_is_told_in_one_sentence_with_a_hint() {
+    let emulator = Emulator::ferrokinesis().await;
+    emulator.create(STREAM, 1).await;
+    emulator.put(STREAM, 0..3).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |path: &str| folder.path().join(path);
+    let url = emulator.url.as_str();
+    let read = |arguments: &[&str]| run(bare(folder.path()).arg("read").args(arguments));
+
+    let told = |output: &Output, code: i32, words: &str, hint: &str| {
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains(words), "{words:?} is not in: {text}");
+        assert!(text.contains("hint: ") && text.contains(hint), "{hint:?} is not in: {text}");
+    };
+    let here = ["--endpoint-url", url, "--region", REGION];
+    let with = |more: &[&str]| read(&[&here, more].concat());
+
+    told(&with(&["nosuch"]), 1, "ResourceNotFoundException", "region");
+    told(&read(&[STREAM, "--region", "nowhere-1", "--endpoint-url", "http://[::1"]), 2, "not an endpoint", "http");
+    told(&read(&[STREAM]), 2, "no region", "--region");
+    let nobody = run(bare(folder.path()).env_remove("AWS_ACCESS_KEY_ID").arg("read").arg(STREAM).args(here));
+    told(&nobody, 1, "no AWS credentials", "AWS_ACCESS_KEY_ID");
+    told(&with(&[STREAM, "--to", "sqlite:/proc/nothing/x.db"]), 2, "/proc/nothing/x.db", "directory");
+
+    std::fs::write(at("damaged.state"), "{\"version\":1,").expect("it can be written");
+    let damaged = ["--to", "ndjson:a.ndjson", "--state", "file:damaged.state"];
+    told(&with(&[&[STREAM], damaged.as_slice()].concat()), 2, "damaged.state", "");
+    assert_eq!(std::fs::read_to_string(at("damaged.state")).expect("it is there"), "{\"version\":1,");
+
+    emulator.create("others", 1).await;
+    assert!(with(&["others", "--to", "ndjson:b.ndjson"]).status.success());
+    let foreign = ["--to", "ndjson:c.ndjson", "--state", "file:b.ndjson.state"];
+    let foreign = with(&[&[STREAM], foreign.as_slice()].concat());
+    told(&foreign, 2, "another stream", "--state");
+
+    let unknown = read(&[STREAM, "--paylod", "json"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("--payload"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_in_any_output_at_any_level() {
+    const SECRETS: [&str; 2] = ["marked-secret-key-4711", "marked-session-token-0815"];
+    let emulator = Emulator::ferrokinesis().await;
+    emulator.create(STREAM, 2).await;
+    emulator.put(STREAM, 0..50).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    for (stream, url) in
+        [(STREAM, emulator.url.as_str()), ("nosuch", emulator.url.as_str()), (STREAM, "http://127.0.0.1:1")]
+    {
+        let mut command = bare(folder.path());
+        command.env("AWS_SECRET_ACCESS_KEY", SECRETS[0]).env("AWS_SESSION_TOKEN", SECRETS[1]);
+        command.args(["read", stream, "-vvv", "--region", REGION, "--endpoint-url", url, "--to", "ndjson:-"]);
+        command.args(["--report", "report.json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        // With nobody at the endpoint it would try for a minute.
+        let limit = Instant::now() + Duration::from_secs(5);
+        while child.try_wait().expect("it is our child").is_none() && Instant::now() < limit {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let _ = child.kill();
+        let output = child.wait_with_output().expect("it is our child");
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert!(log.contains("TRACE") || log.contains("DEBUG"), "nothing was logged: {log}");
+        let report = std::fs::read(folder.path().join("report.json")).unwrap_or_default();
+        for text in [&output.stdout, &output.stderr, &report] {
+            let text = String::from_utf8_lossy(text);
+            for secret in SECRETS {
+                assert!(!text.contains(secret), "{secret} is in: {text}");
+            }
+        }
+    }
+}
+
+/// 10,000 messages over a split and a merge, then nothing new, then 500 more.
+async fn whole_job(emulator: &Emulator) {
+    emulator.create(STREAM, 3).await;
+    emulator.put(STREAM, 0..4000).await;
+    let shards = emulator.open_shards(STREAM).await;
+    emulator.split(STREAM, &shards[0]).await;
+    emulator.put(STREAM, 4000..7000).await;
+    emulator.merge(STREAM, &shards[1], &shards[2]).await;
+    emulator.put(STREAM, 7000..10_000).await;
+
+    let outputs = ["sqlite:out.db", "ndjson:out.ndjson"];
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut whole = 10_000;
+    for (more, new) in [(0, 10_000), (0, 0), (500, 500)] {
+        emulator.put(STREAM, whole..whole + more).await;
+        whole += more;
+        for to in outputs {
+            let output = run(program(emulator, &folder, to).args(["--report", "report.json"]));
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let report = std::fs::read_to_string(folder.path().join("report.json")).expect("the report");
+            let report: Value = serde_json::from_str(&report).expect("it is JSON");
+            assert_eq!((&report["messages"], &report["new"]), (&new.into(), &new.into()), "{to}: {report}");
+            assert_numbers(&numbers(&folder, to), whole, to);
+        }
+    }
+}
+
+/// The numbers of the messages that are there.
+fn numbers(folder: &tempfile::TempDir, to: &str) -> Vec<u64> {
+    let number = |text: &str| {
+        let message: Value = serde_json::from_str(text).expect("a line is JSON");
+        message["n"].as_u64().expect("a message has its number")
+    };
+    match to.split_once(':').expect("a kind and a path") {
+        ("sqlite", path) => {
+            let db = rusqlite::Connection::open(folder.path().join(path)).expect("a database");
+            let mut rows = db.prepare("SELECT data FROM orders").expect("the table");
+            let rows = rows.query_map([], |row| row.get::<_, String>(0)).expect("rows");
+            rows.map(|data| number(&data.expect("text"))).collect()
+        }
+        (_, path) => {
+            let text = std::fs::read_to_string(folder.path().join(path)).expect("the file");
+            assert!(text.ends_with('\n'), "a line is torn");
+            text.lines().map(number).collect()
+        }
+    }
+}
+
+fn assert_numbers(numbers: &[u64], whole: u32, to: &str) {
+    let different: BTreeSet<&u64> = numbers.iter().collect();
+    assert_eq!((numbers.len(), different.len()), (whole as usize, whole as usize), "{to}");
+    assert_eq!(different.last(), Some(&&u64::from(whole - 1)), "{to}");
+}
+
+fn program(emulator: &Emulator, folder: &tempfile::TempDir, to: &str) -> Command {
+    let mut command = bare(folder.path());
+    command.args(["read", STREAM, "--pace", "off", "--to", to]);
+    command.args(["--endpoint-url", &emulator.url, "--region", REGION]);
+    command.stderr(Stdio::null());
+    command
+}
+
+/// The program in an environment of its own.
+fn bare(folder: &Path) -> Command {
+    let program = PathBuf::from(std::env::var_os("KINESIS_READER_BIN").expect("run by `cargo xtask test`"));
+    let mut command = Command::new(program);
+    command.current_dir(folder).env_clear().env("HOME", folder).env("AWS_EC2_METADATA_DISABLED", "true");
+    command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+    // Compiled code is kept for all tests, so that a start is what it is for a user.
+    command.env("XDG_CACHE_HOME", std::env::temp_dir().join("kinesis-reader-tests"));
+    command
+}
+
+fn run(command: &mut Command) -> Output {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().expect("it starts")
+}
+
+/// kinesis-local, the npm package, in a process of its own.
+struct Local {
+    child: Child,
+    port: u16,
+}
+
+impl Local {
+    fn start() -> Local {
+        let folder = std::env::var_os("KINESIS_LOCAL_DIR").expect("run by `cargo xtask test`");
+        let [port, tls] = [free_port(), free_port()];
+        let child = Command::new("node")
+            .arg("main.js")
+            .current_dir(folder)
+            .env("KINESIS_MOCK_PLAIN_PORT", port.to_string())
+            .env("KINESIS_MOCK_TLS_PORT", tls.to_string())
+            .env("SHARD_LIMIT", "100")
+            .env("LOG_LEVEL", "ERROR")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("node is there");
+        let local = Local { child, port };
+        let limit = Instant::now() + Duration::from_secs(60);
+        while !local.is_well() {
+            assert!(Instant::now() < limit, "kinesis-local does not start");
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        local
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    fn is_well(&self) -> bool {
+        use std::io::Write;
+        let Ok(mut socket) = std::net::TcpStream::connect(("127.0.0.1", self.port)) else { return false };
+        let asked = socket.write_all(b"GET /healthcheck HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let mut answer = [0; 64];
+        asked.is_ok() && socket.read(&mut answer).is_ok_and(|read| answer[..read].windows(4).any(|w| w == b" 200"))
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    socket.local_addr().expect("it is bound").port()
+}
