@@ -1,0 +1,163 @@
+//! Every state with every event, as a table that is kept beside this file.
+
+use std::format;
+use std::string::String;
+use std::vec::Vec;
+
+use super::*;
+use crate::checkpoint::Message;
+
+#[test]
+fn each_state_meets_each_event_as_the_table_says() {
+    let mut table = String::from("state | event -> next state | place | effect\n");
+    for (name, state) in states() {
+        for (event_name, event) in events() {
+            let step = state.clone().on(event, &mut context(&mut Rng::new(1), None));
+            let same = step.state == state;
+            let place = step.place.map_or("-".into(), |place| format!("{place:?}"));
+            if same && place == "-" && step.effect == Effect::Nothing {
+                continue;
+            }
+            table += &format!("{name} | {event_name} -> {} | {place} | {:?}\n", told(&step.state), step.effect);
+        }
+    }
+    assert_eq!(table, include_str!("table.txt"), "\n{table}");
+}
+
+#[test]
+fn a_final_state_is_never_left() {
+    for (name, state) in states().into_iter().filter(|(_, state)| state.is_final()) {
+        for (event_name, event) in events() {
+            let step = state.clone().on(event, &mut context(&mut Rng::new(1), None));
+            assert_eq!(
+                (step.state, step.place, step.effect),
+                (state.clone(), None, Effect::Nothing),
+                "{name} {event_name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn failures_end_a_shard_and_throttling_does_not() {
+    let reading =
+        || State::Reading { iterator: iterator(Seek::Place), request: RequestId(1), sent: NOW, trouble: TWICE };
+    let next = |event| reading().on(event, &mut context(&mut Rng::new(1), Some(3))).state;
+    assert_eq!(next(Event::Failed), State::Failed);
+    assert!(matches!(next(Event::Throttled), State::Ready { .. }));
+    assert!(matches!(next(Event::Expired), State::Seeking { .. }));
+}
+
+#[test]
+fn the_pace_is_kept_after_a_failure() {
+    let reading = State::Reading { iterator: iterator(Seek::Place), request: RequestId(1), sent: NOW, trouble: ONCE };
+    let mut rng = Rng::new(1);
+    let mut cx = Context { paced: Instant(1_000_000), ..context(&mut rng, None) };
+    let State::Ready { not_before, .. } = reading.on(Event::Failed, &mut cx).state else { panic!("it is read again") };
+    assert_eq!(not_before, Instant(1_000_000));
+}
+
+const NOW: Instant = Instant(1000);
+const ONCE: Trouble = Trouble { failures: 1, delays: 0 };
+const TWICE: Trouble = Trouble { failures: 2, delays: 0 };
+const OFTEN: Trouble = Trouble { failures: 4, delays: 0 };
+
+fn states() -> Vec<(&'static str, State)> {
+    let (request, sent, trouble) = (RequestId(1), NOW, ONCE);
+    let seeking = |seek| State::Seeking { seek, not_before: NOW, trouble };
+    let sought = |seek| State::Sought { seek, request, sent, trouble };
+    let reading = |seek| State::Reading { iterator: iterator(seek), request, sent, trouble };
+    let delivering = |then| State::Delivering { batch: BatchId(1), to: place(), then };
+    let ending = |why, trouble| State::Ending { since: 5, why, seek: Seek::Place, trouble };
+    Vec::from([
+        ("Blocked", State::Blocked { seek: Seek::Place }),
+        ("Seeking", seeking(Seek::Place)),
+        ("Sought", sought(Seek::Place)),
+        ("Sought at the tip", sought(Seek::Latest)),
+        ("Sought the oldest", sought(Seek::Oldest)),
+        ("Ready", State::Ready { iterator: iterator(Seek::Place), not_before: NOW, trouble }),
+        ("Reading", reading(Seek::Place)),
+        ("Reading the oldest", reading(Seek::Oldest)),
+        ("Delivering, then more", delivering(Then::Read { iterator: iterator(Seek::Place) })),
+        ("Delivering, then a new iterator", delivering(Then::Seek)),
+        ("Delivering, then caught up", delivering(Then::CaughtUp)),
+        ("Delivering, then drained", delivering(Then::Drained)),
+        ("Delivering, then ending", delivering(Then::Ending { why: Why::Ended, seek: Seek::Place, trouble })),
+        ("Ending", ending(Why::Ended, ONCE)),
+        ("Ending in doubt", ending(Why::Doubtful, ONCE)),
+        ("Ending in doubt, often", ending(Why::Doubtful, OFTEN)),
+        ("Ending, gone", ending(Why::Gone, ONCE)),
+        ("CaughtUp", State::CaughtUp),
+        ("Drained", State::Drained),
+        ("Failed", State::Failed),
+    ])
+}
+
+fn events() -> Vec<(&'static str, Event)> {
+    let listed = |number, shown| Event::Listed { number, shown };
+    let page = |batch, then| Event::Page { batch, then };
+    Vec::from([
+        ("Unblocked", Event::Unblocked),
+        ("Beyond", Event::Beyond),
+        ("Sent", Event::Sent { request: RequestId(2) }),
+        ("Iterator", Event::Iterator { text: "new".into() }),
+        ("Page", page(Some((BatchId(2), place())), Then::Read { iterator: iterator(Seek::Place) })),
+        ("Page, empty", page(None, Then::Read { iterator: iterator(Seek::Place) })),
+        ("Page, empty, at the tip", page(None, Then::CaughtUp)),
+        ("Page, empty, the last", page(None, Then::Drained)),
+        ("Page, empty, no iterator", page(None, Then::Ending { why: Why::Doubtful, seek: Seek::Place, trouble: ONCE })),
+        ("Delivered", Event::Delivered),
+        ("Expired", Event::Expired),
+        ("Throttled", Event::Throttled),
+        ("Failed", Event::Failed),
+        ("Refused", Event::Refused),
+        ("Trimmed", Event::Trimmed),
+        ("Gone", Event::Gone),
+        ("Listed by an older listing", listed(5, Shown::Closed)),
+        ("Listed as open", listed(6, Shown::Open)),
+        ("Listed as closed", listed(6, Shown::Closed)),
+        ("Listed no more", listed(6, Shown::Absent)),
+    ])
+}
+
+fn context(rng: &mut Rng, failures: Option<u32>) -> Context<'_> {
+    Context {
+        now: NOW,
+        backoff_first: Duration::from_millis(100),
+        backoff_max: Duration::from_secs(5),
+        failures,
+        listings: 7,
+        paced: NOW,
+        rng,
+    }
+}
+
+fn iterator(seek: Seek) -> Iterator {
+    Iterator { text: "old".into(), born: NOW, seek }
+}
+
+fn place() -> Place {
+    Place::After(Message { sequence: "9".parse().expect("a number"), subsequence: None })
+}
+
+/// A state in words: what of it the table is about.
+fn told(state: &State) -> String {
+    let tried = |trouble: &Trouble| format!("{}+{}", trouble.failures, trouble.delays);
+    match state {
+        State::Seeking { seek, not_before, trouble } => {
+            let when = if *not_before > NOW { "later" } else { "now" };
+            format!("Seeking {seek:?} {when}, {}", tried(trouble))
+        }
+        State::Ready { iterator, not_before, trouble } => {
+            let when = if *not_before > NOW { "later" } else { "now" };
+            format!("Ready {} {when}, {}", iterator.text, tried(trouble))
+        }
+        State::Ending { since, why, seek, trouble } => {
+            format!("Ending {why:?} {seek:?} since {since}, {}", tried(trouble))
+        }
+        State::Sought { seek, request, .. } => format!("Sought {seek:?} by {}", request.0),
+        State::Reading { iterator, request, .. } => format!("Reading {} by {}", iterator.text, request.0),
+        State::Delivering { batch, .. } => format!("Delivering {}", batch.0),
+        State::Blocked { .. } | State::CaughtUp | State::Drained | State::Failed => format!("{:?}", state.shown()),
+    }
+}
