@@ -144,9 +144,9 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// The limits that the reader suggests.
-    pub fn defaults(&mut self) -> Result<wit::Limits, Error> {
-        let result = self.world.kinesis_reader_reading().call_defaults(&mut self.store);
+    /// What the reader suggests for a stream.
+    pub fn defaults(&mut self, source: &wit::Source) -> Result<wit::Config, Error> {
+        let result = self.world.kinesis_reader_reading().call_defaults(&mut self.store, source);
         result.map_err(|error| self.trapped(error))
     }
 

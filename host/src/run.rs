@@ -72,7 +72,7 @@ async fn read_stream(plan: &Plan, console: &mut Console) -> Result<Summary, Erro
     let saved = destination.checkpoint()?;
     let clock = Clock::start();
     let mut loaded = load()?;
-    let config = config(plan, loaded.defaults()?);
+    let config = config(plan, loaded.defaults(&source(&plan.source))?);
     let reader = loaded.open(&config, saved.as_deref(), seed(), clock.now(), present())?;
     let transport = connect(&plan.aws).await?;
     let interrupt = interrupted().map_err(Error::System)?;
@@ -125,9 +125,8 @@ fn open(plan: &Plan) -> Result<Box<dyn Destination>, Error> {
     })
 }
 
-fn config(plan: &Plan, defaults: wit::Limits) -> wit::Config {
+fn config(plan: &Plan, defaults: wit::Config) -> wit::Config {
     wit::Config {
-        source: source(&plan.source),
         start: match plan.start {
             plan::Start::TrimHorizon => wit::Start::TrimHorizon,
             plan::Start::Latest(_) => wit::Start::Latest,
@@ -148,13 +147,13 @@ fn config(plan: &Plan, defaults: wit::Limits) -> wit::Config {
             plan::MessageId::Sha256 => wit::MessageId::Sha256,
             plan::MessageId::Dlt => wit::MessageId::Dlt,
         },
-        wire: wit::Wire::Json,
         limits: wit::Limits {
             messages: plan.limits.max_messages,
-            page_records: plan.limits.page_records.unwrap_or(defaults.page_records),
+            page_records: plan.limits.page_records.unwrap_or(defaults.limits.page_records),
             pace: plan.limits.pace,
-            ..defaults
+            ..defaults.limits
         },
+        ..defaults
     }
 }
 

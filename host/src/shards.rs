@@ -34,17 +34,9 @@ pub fn list(plan: &ShardsPlan) -> Result<Exit, Error> {
 async fn look(plan: &ShardsPlan, saved: Option<&str>) -> Result<Vec<wit::ShardStatus>, Error> {
     let clock = Clock::start();
     let mut loaded = run::load()?;
-    let defaults = loaded.defaults()?;
-    let config = wit::Config {
-        source: run::source(&plan.source),
-        start: wit::Start::TrimHorizon,
-        until: wit::Until::CaughtUp(0),
-        payload: wit::Payload::Base64,
-        message_id: wit::MessageId::Sha256,
-        wire: wit::Wire::Json,
-        // Room for the one record of each shard.
-        limits: wit::Limits { page_records: 1, batches: 100_000, ..defaults },
-    };
+    let mut config = loaded.defaults(&run::source(&plan.source))?;
+    // Room for the one record of each shard.
+    (config.limits.page_records, config.limits.batches) = (1, 100_000);
     let mut reader = loaded.open(&config, saved, run::seed(), clock.now(), run::present())?;
     let mut flight = Flight::new(run::connect(&plan.aws).await?, clock);
     loop {

@@ -24,6 +24,11 @@ pub struct Emulator {
 impl Emulator {
     /// Starts ferrokinesis on a free port. It ends with the runtime.
     pub async fn ferrokinesis() -> Emulator {
+        Emulator::ferrokinesis_on(0).await.expect("a port is free")
+    }
+
+    /// Starts ferrokinesis on this port; 0 is any that is free.
+    pub async fn ferrokinesis_on(port: u16) -> std::io::Result<Emulator> {
         let options = ferrokinesis::store::StoreOptions {
             create_stream_ms: 0,
             delete_stream_ms: 0,
@@ -32,10 +37,10 @@ impl Emulator {
             ..Default::default()
         };
         let (app, _store) = ferrokinesis::create_app(options);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
+        let url = format!("http://{}", listener.local_addr()?);
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Emulator::at(url)
+        Ok(Emulator::at(url))
     }
 
     /// The emulator that listens there.

@@ -146,16 +146,8 @@ fn service(seed: u64, chance: &mut Chance) -> Kinesis {
 fn open(mut loaded: Loaded, seed: u64, chance: &mut Chance) -> (machine::Reader, Reader) {
     let mut config = machine::Config::new(machine::Source::Name("orders".to_owned()));
     config.limits.page_records = chance.magnitude(1, 100) as u32;
-    let limits = loaded.defaults().expect("limits");
-    let boxed = wit::Config {
-        source: wit::Source::Name("orders".to_owned()),
-        start: wit::Start::TrimHorizon,
-        until: wit::Until::CaughtUp(0),
-        payload: wit::Payload::Merged,
-        message_id: wit::MessageId::Sha256,
-        wire: wit::Wire::Json,
-        limits: wit::Limits { page_records: config.limits.page_records, ..limits },
-    };
+    let mut boxed = loaded.defaults(&wit::Source::Name("orders".to_owned())).expect("defaults");
+    boxed.limits.page_records = config.limits.page_records;
     let native = machine::Reader::open(config, None, seed, machine::Instant(0), machine::Timestamp(BEGIN));
     (native.expect("it opens"), loaded.open(&boxed, None, seed, 0, BEGIN).expect("it opens"))
 }

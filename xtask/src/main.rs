@@ -23,6 +23,7 @@ usage: cargo xtask TASK [ARGUMENT ...]
   test ARG ...     the tests alone, ARG ... handed to `cargo test`;
                    e.g. `cargo xtask test -p tests --test cli`
   sim [ARG ...]    the simulation; ARG is --seeds N, --seed S
+  emulator [PORT]  an emulated Kinesis to try things on, until its input ends
   help             this text
 
 What is missing is installed where that can be done without asking: a target or
@@ -59,6 +60,7 @@ fn run(args: &[String]) -> Result<()> {
         "build" => none(task, rest).and_then(|()| native::build()),
         "demo" => native::demo(rest),
         "sim" => native::sim(rest),
+        "emulator" => native::emulator(rest),
         "test" if rest.is_empty() => check::everything(),
         "test" => check::tests(rest),
         "help" | "-h" | "--help" => {

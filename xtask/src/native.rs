@@ -35,6 +35,13 @@ pub(crate) fn sim(args: &[String]) -> Result<()> {
     run(Command::new(built("sim")?).args(args))
 }
 
+/// Runs an emulator.
+pub(crate) fn emulator(args: &[String]) -> Result<()> {
+    prepare()?;
+    step("emulator", || compile(&["emulator"]))?;
+    run(Command::new(built("emulator")?).args(args))
+}
+
 /// Builds programs with the features that the whole workspace asks for.
 /// Choosing packages one at a time would choose other features, and build the heavy dependencies anew.
 pub(crate) fn compile(programs: &[&str]) -> Result<()> {

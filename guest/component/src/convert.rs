@@ -14,10 +14,7 @@ impl From<wit::Config> for machine::Config {
     fn from(config: wit::Config) -> Self {
         let wit::Config { source, start, until, payload, message_id, wire, limits } = config;
         machine::Config {
-            source: match source {
-                wit::Source::Name(name) => machine::Source::Name(name),
-                wit::Source::Arn(arn) => machine::Source::Arn(arn),
-            },
+            source: source.into(),
             start: match start {
                 wit::Start::TrimHorizon => machine::Start::TrimHorizon,
                 wit::Start::Latest => machine::Start::Latest,
@@ -43,6 +40,52 @@ impl From<wit::Config> for machine::Config {
                 wit::Wire::Cbor => machine::wire::Wire::Cbor,
             },
             limits: limits.into(),
+        }
+    }
+}
+
+impl From<machine::Config> for wit::Config {
+    fn from(config: machine::Config) -> Self {
+        let machine::Config { source, start, until, payload, message_id, wire, limits } = config;
+        wit::Config {
+            source: match source {
+                machine::Source::Name(name) => wit::Source::Name(name),
+                machine::Source::Arn(arn) => wit::Source::Arn(arn),
+            },
+            start: match start {
+                machine::Start::TrimHorizon => wit::Start::TrimHorizon,
+                machine::Start::Latest => wit::Start::Latest,
+                machine::Start::AtTimestamp(time) => wit::Start::AtTimestamp(time.0),
+            },
+            until: match until {
+                machine::Until::CaughtUp(lag) => wit::Until::CaughtUp(millis(lag)),
+                machine::Until::Time(time) => wit::Until::Time(time.0),
+                machine::Until::Stopped => wit::Until::Stopped,
+            },
+            payload: match payload {
+                machine::Payload::Merged => wit::Payload::Merged,
+                machine::Payload::Json => wit::Payload::Json,
+                machine::Payload::Text => wit::Payload::Text,
+                machine::Payload::Base64 => wit::Payload::Base64,
+            },
+            message_id: match message_id {
+                machine::MessageId::Sha256 => wit::MessageId::Sha256,
+                machine::MessageId::Dlt => wit::MessageId::Dlt,
+            },
+            wire: match wire {
+                machine::wire::Wire::Json => wit::Wire::Json,
+                machine::wire::Wire::Cbor => wit::Wire::Cbor,
+            },
+            limits: limits.into(),
+        }
+    }
+}
+
+impl From<wit::Source> for machine::Source {
+    fn from(source: wit::Source) -> Self {
+        match source {
+            wit::Source::Name(name) => machine::Source::Name(name),
+            wit::Source::Arn(arn) => machine::Source::Arn(arn),
         }
     }
 }

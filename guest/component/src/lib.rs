@@ -32,8 +32,8 @@ impl wit::Guest for Component {
     type Reader = Reader;
     type Batch = Batch;
 
-    fn defaults() -> wit::Limits {
-        machine::Limits::default().into()
+    fn defaults(source: wit::Source) -> wit::Config {
+        machine::Config::new(source.into()).into()
     }
 
     fn merge_checkpoints(left: String, right: String) -> Result<String, wit::CheckpointError> {
