@@ -22,7 +22,7 @@ pub(crate) fn everything() -> Result<()> {
     step("documentation", || {
         run(cargo().env("RUSTDOCFLAGS", "-Dwarnings").args(["doc", "--workspace", "--no-deps", "--release"]))
     })?;
-    step("programs", || run(cargo().args(["build", "--release", "--workspace", "--bins"])))?;
+    step("programs", || run(cargo().args(["build", "--release", "--workspace", "--bins", "--examples"])))?;
     step("tests", || run(tests_command()?.arg("--workspace")))
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn tests(args: &[String]) -> Result<()> {
     setup::c_compiler()?;
     step("component", guest::build)?;
     step("emulator", setup::emulator)?;
-    step("programs", || run(cargo().args(["build", "--release", "--workspace", "--bins"])))?;
+    step("programs", || run(cargo().args(["build", "--release", "--workspace", "--bins", "--examples"])))?;
     let chosen = args.iter().take_while(|a| *a != "--").any(|a| a.starts_with("-p") || a.starts_with("--package"));
     let mut cargo = tests_command()?;
     if !chosen {
