@@ -7,7 +7,8 @@
 //! 1. the lag is small enough, and the page was not full: there was nothing more to give;
 //! 2. a record arrived after the reader was opened, so the tip of that time is passed: a stream that is written to
 //!    without pause ends too;
-//! 3. page after page is empty and the lag does not fall, so the iterator no longer moves.
+//! 3. page after page is empty and the lag does not fall, so the iterator no longer moves. A lag that leaps up begins this
+//!    anew: records have come, and the iterator sets out towards them.
 
 use core::time::Duration;
 
@@ -44,22 +45,24 @@ pub(crate) struct Sight {
 pub(crate) struct Tip {
     idle_pages: u32,
     least_behind: u64,
+    /// The lag of the last empty page, and when it was told.
+    last: Option<(u64, Timestamp)>,
 }
 
 impl Tip {
     pub(crate) fn new() -> Tip {
-        Tip { idle_pages: 0, least_behind: u64::MAX }
+        Tip { idle_pages: 0, least_behind: u64::MAX, last: None }
     }
 
     /// What this page makes of a shard, for a reader opened at `opened`.
     pub(crate) fn look(&mut self, until: Until, opened: Timestamp, sight: Sight) -> Look {
-        if !sight.empty {
+        if !sight.empty || self.has_moved(sight) {
             *self = Tip::new();
-        } else if sight.behind < self.least_behind {
-            self.idle_pages = 0;
-            self.least_behind = sight.behind;
-        } else {
-            self.idle_pages += 1;
+        }
+        if sight.empty {
+            self.idle_pages = if sight.behind < self.least_behind { 0 } else { self.idle_pages + 1 };
+            self.least_behind = self.least_behind.min(sight.behind);
+            self.last = Some((sight.behind, sight.present));
         }
         let idle = self.idle_pages >= IDLE_PAGES;
         // The tip of a closed shard is its end, and what follows it are its children: it is read until it has no next
@@ -84,6 +87,15 @@ impl Tip {
             Until::Stopped => false,
         };
         if reached { Look::Reached } else { Look::More }
+    }
+
+    /// Whether the tip has moved away since the last empty page. The lag of an idle shard grows with the time at most.
+    fn has_moved(&self, sight: Sight) -> bool {
+        self.last.is_some_and(|(behind, then)| {
+            let passed = sight.present.0.saturating_sub(then.0);
+            let explained = behind.saturating_add(passed).saturating_add(millis(SLACK));
+            behind == 0 && sight.behind > 0 || sight.behind > explained
+        })
     }
 }
 
@@ -143,6 +155,20 @@ mod tests {
             idle += 1;
         }
         assert_eq!(idle, u64::from(IDLE_PAGES));
+    }
+
+    #[test]
+    fn a_lag_that_leaps_up_after_a_rest_is_not_that_of_an_idle_shard() {
+        for rest in [0, 5] {
+            let (mut tip, until) = (Tip::new(), Until::Time(OPENED));
+            for _ in 0..IDLE_PAGES {
+                assert!(!reached(tip.look(until, OPENED, empty(rest))), "the time has not come");
+            }
+            let later = |behind| Sight { present: Timestamp(OPENED.0 + 9000), ..empty(behind) };
+            for falling in (1..=9).rev() {
+                assert!(!reached(tip.look(until, OPENED, later(falling * 60_000))), "{rest}, {falling}");
+            }
+        }
     }
 
     #[test]
