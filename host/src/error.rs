@@ -47,6 +47,17 @@ pub enum Error {
     Component(component::Error),
     /// Kinesis, or the way to it, ended the run.
     Service(Box<wit::ServiceError>),
+    /// Nobody ever answered at the endpoint.
+    Unreached {
+        /// The endpoint.
+        url: String,
+        /// Its region.
+        region: String,
+        /// How the last try ended.
+        why: String,
+        /// The tries.
+        attempts: u32,
+    },
     /// The outcome cannot be written.
     Report {
         /// The file.
@@ -59,6 +70,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// What a failure means over a transport on which no answer of any kind has come. None: it means what it says.
+    pub(crate) fn unreached(error: &wit::ServiceError, kinesis: &transport::Kinesis) -> Option<Error> {
+        let why = match &error.cause {
+            _ if kinesis.has_answered() => return None,
+            wit::Cause::Failure(wit::Failure::Transient(why)) => why.clone(),
+            wit::Cause::Timeout => "no answer in time".to_owned(),
+            wit::Cause::Failure(wit::Failure::Permanent(_))
+            | wit::Cause::Rejected(_)
+            | wit::Cause::Unintelligible(_)
+            | wit::Cause::Recreated(_) => return None,
+        };
+        let endpoint = kinesis.endpoint();
+        let (url, region) = (endpoint.to_string(), endpoint.region().to_owned());
+        Some(Error::Unreached { url, region, why, attempts: error.attempts })
+    }
+
     /// How the program ends with it.
     pub fn exit(&self) -> Exit {
         let asked = match self {
@@ -68,7 +95,7 @@ impl Error {
             Error::Destination(error) => error.asked_wrongly(),
             Error::Component(error) => error.asked_wrongly(),
             Error::Service(error) => matches!(error.cause, wit::Cause::Recreated(_)),
-            Error::Report { .. } | Error::System(_) => false,
+            Error::Unreached { .. } | Error::Report { .. } | Error::System(_) => false,
         };
         if asked { Exit::Asked } else { Exit::Failed }
     }
@@ -81,6 +108,9 @@ impl Error {
             Error::Destination(error) => error.hint(),
             Error::Component(error) => error.hint(),
             Error::Service(error) => service_hint(error),
+            Error::Unreached { region, .. } => {
+                Some(format!("look at the region ({region}), at --endpoint-url if there is one, and at the network"))
+            }
             Error::Report { error, .. } => state::io_hint(error).map(str::to_owned),
             Error::System(_) => None,
         }
@@ -151,6 +181,9 @@ impl fmt::Display for Error {
             Error::Destination(error) => error.fmt(f),
             Error::Component(error) => error.fmt(f),
             Error::Service(error) => InWords(error).fmt(f),
+            Error::Unreached { url, region: _, why, attempts } => {
+                write!(f, "could not reach {url}: {why}, after {attempts} tries")
+            }
             Error::Report { path, error } => write!(f, "cannot write the report: {}: {error}", path.display()),
             Error::System(error) => write!(f, "cannot run here: {error}"),
         }

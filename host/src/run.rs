@@ -76,7 +76,11 @@ async fn read_stream(plan: &Plan, console: &mut Console) -> Result<Summary, Erro
     let reader = loaded.open(&config, saved.as_deref(), seed(), clock.now(), present())?;
     let transport = connect(&plan.aws).await?;
     let interrupt = interrupted().map_err(Error::System)?;
-    Ok(drive::drive(reader, transport, destination.as_mut(), console, clock, interrupt).await?)
+    let summary = drive::drive(reader, transport.clone(), destination.as_mut(), console, clock, interrupt).await?;
+    match &summary.outcome {
+        wit::Outcome::Failed(error) => Error::unreached(error, &transport).map_or(Ok(summary), Err),
+        wit::Outcome::Reached | wit::Outcome::Exhausted | wit::Outcome::Limited | wit::Outcome::Stopped => Ok(summary),
+    }
 }
 
 /// The runtime that requests run on.

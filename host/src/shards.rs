@@ -38,13 +38,16 @@ async fn look(plan: &ShardsPlan, saved: Option<&str>) -> Result<Vec<wit::ShardSt
     // Room for the one record of each shard.
     (config.limits.page_records, config.limits.batches) = (1, 100_000);
     let mut reader = loaded.open(&config, saved, run::seed(), clock.now(), run::present())?;
-    let mut flight = Flight::new(run::connect(&plan.aws).await?, clock);
+    let kinesis = run::connect(&plan.aws).await?;
+    let mut flight = Flight::new(kinesis.clone(), clock);
     loop {
         match reader.poll()? {
             Action::Send(request) => flight.launch(request),
             Action::Deliver(batch) => reader.release(batch)?,
             Action::Notice(_) => {}
-            Action::Finish(wit::Outcome::Failed(error)) => return Err(Error::Service(Box::new(error))),
+            Action::Finish(wit::Outcome::Failed(error)) => {
+                return Err(Error::unreached(&error, &kinesis).unwrap_or_else(|| Error::Service(Box::new(error))));
+            }
             Action::Finish(_) => return Ok(reader.shards()?),
             Action::Wait(wait) => {
                 if all_told(&mut reader)? {

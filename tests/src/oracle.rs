@@ -391,7 +391,9 @@ impl Run {
             Outcome::Stopped if self.stopped => return Ok(()),
             Outcome::Stopped => return violation!("stopped, and nobody asked for it"),
             Outcome::Failed(error) => {
-                let worn = self.terms.failures.is_some_and(|most| self.troubles >= most);
+                // Nobody ever answered: then it need not be tried for long.
+                let most = self.terms.failures.map(|most| if self.heard.is_none() { most.min(4) } else { most });
+                let worn = most.is_some_and(|most| self.troubles >= most);
                 return match error.cause {
                     _ if self.fatal || worn => Ok(()),
                     Cause::Recreated(_) if self.terms.recreated => Ok(()),

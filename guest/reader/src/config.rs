@@ -65,7 +65,8 @@ pub struct Limits {
     pub backoff_first: Duration,
     /// Greatest pause after a failure.
     pub backoff_max: Duration,
-    /// Failures in a row on one shard, or on listing, that end the reader. None: try for ever.
+    /// Failures in a row on one shard, or on listing, that end the reader; four do as long as no response of any kind has
+    /// come. None: try for ever.
     pub failures: Option<u32>,
 }
 

@@ -54,6 +54,8 @@ pub struct Reader {
     /// Shards that have an iterator, by when it may be used.
     ready: BTreeSet<(Instant, ShardKey)>,
 
+    /// Whether any response has come, of whatever kind.
+    heard: bool,
     /// Listings in a row that lack what must be there.
     stale_listings: u32,
 
@@ -184,6 +186,7 @@ impl Reader {
             shards: Vec::new(),
             caught_up: Vec::new(),
             unfinished: 0,
+            heard: false,
             stale_listings: 0,
             seeking: BTreeSet::new(),
             ready: BTreeSet::new(),
@@ -226,6 +229,7 @@ impl Reader {
     pub fn handle_response(&mut self, id: RequestId, response: Response, now: Instant) -> Result<(), Misuse> {
         self.check(id)?;
         self.advance(now);
+        self.heard = true;
         if let Some(date) = response.date {
             self.clock.hear(date);
         }

@@ -15,7 +15,7 @@ mod sign;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_credential_types::provider::ProvideCredentials;
@@ -96,6 +96,7 @@ pub struct Kinesis {
     endpoint: Endpoint,
     credentials: Credentials,
     clock: Clock,
+    answered: AtomicBool,
 }
 
 impl Kinesis {
@@ -123,12 +124,17 @@ impl Kinesis {
             http.trust()?;
         }
         tracing::debug!(endpoint = %endpoint, region = endpoint.region(), "connecting");
-        Ok(Self { http, endpoint, credentials, clock: Clock::default() })
+        Ok(Self { http, endpoint, credentials, clock: Clock::default(), answered: AtomicBool::new(false) })
     }
 
     /// Where requests go.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// Whether any answer has come, of any status.
+    pub fn has_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
     }
 
     async fn exchange(&self, target: &str, kind: &'static str, body: Bytes) -> Result<Answer, Failure> {
@@ -174,6 +180,7 @@ impl Transport for Kinesis {
         let elapsed_ms = started.elapsed().as_millis() as u64;
         match &result {
             Ok(answer) => {
+                self.answered.store(true, Ordering::Relaxed);
                 tracing::debug!(operation, status = answer.status, size = answer.body.len(), elapsed_ms);
             }
             Err(failure) => tracing::debug!(operation, %failure, elapsed_ms),

@@ -27,6 +27,11 @@ use crate::wire::{self, Body, Class, Operation};
 /// would pass it, which may itself be nearly half of that with its key.
 const FULL_BYTES: u64 = 5 << 20;
 
+/// Tries of the very first request, as long as no response of any kind has come. Who is not there at all is more likely
+/// named wrongly than out of order, and AWS's own tools give up after three
+/// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>).
+const FIRST_TRIES_MAX: u32 = 4;
+
 /// What becomes of a request that did not succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -313,7 +318,8 @@ impl Reader {
             Verdict::Trimmed | Verdict::Gone | Verdict::Refused => return self.end(Outcome::Failed(error)),
         };
         let limits = &self.plan.limits;
-        if limits.failures.is_some_and(|most| trouble.failures >= most) {
+        let most = if self.heard { limits.failures } else { limits.failures.map(|most| most.min(FIRST_TRIES_MAX)) };
+        if most.is_some_and(|most| trouble.failures >= most) {
             return self.end(Outcome::Failed(error));
         }
         let pause = backoff::pause(limits.backoff_first, limits.backoff_max, trouble.attempts(), &mut self.rng);
