@@ -105,6 +105,10 @@ pub struct Read {
     #[arg(long, value_name = "FORM", value_enum, default_value_t = Payload::Merged)]
     pub payload: Payload,
 
+    /// Take records that the Kinesis Producer Library aggregated as they are, not apart
+    #[arg(long)]
+    pub no_deaggregate: bool,
+
     /// How _kinesis_msg_id is made
     #[arg(long, value_name = "KIND", value_enum, default_value_t = MessageId::Sha256)]
     pub message_id: MessageId,
@@ -283,6 +287,7 @@ mod tests {
             "--page-records",
             "--pace",
             "--payload",
+            "--no-deaggregate",
             "--message-id",
             "--region",
             "--profile",

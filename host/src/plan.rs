@@ -41,6 +41,8 @@ pub struct Plan {
     pub limits: Limits,
     /// How data appears.
     pub payload: Payload,
+    /// Make messages of the user records in what the Kinesis Producer Library aggregated.
+    pub deaggregate: bool,
     /// How identifiers are made.
     pub message_id: MessageId,
     /// Where messages go.
@@ -195,6 +197,7 @@ impl Plan {
                 pace: pace(&read.pace)?,
             },
             payload: read.payload,
+            deaggregate: !read.no_deaggregate,
             message_id: read.message_id,
             destination,
             state,

@@ -72,6 +72,12 @@ impl Console {
             if shards.len() == 1 { "shard" } else { "shards" },
             self.started.elapsed().as_secs_f64(),
         );
+        if totals.dropped > 0 {
+            self.warn(format_args!(
+                "{} messages in aggregated records were passed over, for their keys are of other shards",
+                HumanCount(totals.dropped)
+            ));
+        }
         if written.fallbacks > 0 {
             self.warn(format_args!(
                 "{} messages could not be put as asked and stand as text or base64",
@@ -110,6 +116,7 @@ impl Console {
                     "messages": totals.messages,
                     "new": written.new,
                     "bytes": totals.bytes,
+                    "dropped": totals.dropped,
                     "fallbacks": written.fallbacks,
                     "requests": totals.requests,
                     "throttled": totals.throttled,

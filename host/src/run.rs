@@ -151,6 +151,7 @@ fn config(plan: &Plan, defaults: wit::Config) -> wit::Config {
             plan::MessageId::Sha256 => wit::MessageId::Sha256,
             plan::MessageId::Dlt => wit::MessageId::Dlt,
         },
+        deaggregate: plan.deaggregate,
         limits: wit::Limits {
             messages: plan.limits.max_messages,
             page_records: plan.limits.page_records.unwrap_or(defaults.limits.page_records),

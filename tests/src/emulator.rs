@@ -11,6 +11,8 @@ use kinesis_reader::transport::endpoint::{Endpoint, Known};
 use kinesis_reader::transport::{Body, Kinesis, Request, Transport};
 use serde_json::{Value, json};
 
+use crate::aggregate::{UserRecord, aggregate};
+
 /// The region that emulators are in.
 pub const REGION: &str = "us-east-1";
 
@@ -117,6 +119,35 @@ impl Emulator {
             let answer = self.ask("PutRecords", json!({"StreamName": stream, "Records": records})).await;
             assert_eq!(answer["FailedRecordCount"].as_u64().unwrap_or(0), 0, "{answer}");
         }
+    }
+
+    /// Puts messages `{"n":…}` of these numbers as a producer that aggregates them does: those of a shard together, up to
+    /// `most` in a record.
+    pub async fn put_aggregated(&self, stream: &str, numbers: Range<u32>, most: usize) {
+        let mut shards: Vec<(u128, Vec<UserRecord>)> = Vec::new();
+        for id in self.open_shards(stream).await {
+            let first = self.shard(stream, &id).await["HashKeyRange"]["StartingHashKey"].as_str().map(str::parse);
+            shards.push((first.and_then(Result::ok).expect("a hash key"), Vec::new()));
+        }
+        for n in numbers {
+            let user = UserRecord::new(&format!("key-{}", n % 977), payload(n));
+            let shard = shards.partition_point(|(first, _)| *first <= user.hash_key()) - 1;
+            shards[shard].1.push(user);
+        }
+        for (first, users) in shards {
+            for users in users.chunks(most) {
+                self.put_data(stream, &aggregate(users), first).await;
+            }
+        }
+    }
+
+    /// Puts a record into the shard of a hash key.
+    pub async fn put_data(&self, stream: &str, data: &[u8], hash_key: u128) {
+        let data = BASE64_STANDARD.encode(data);
+        let query = json!({
+            "StreamName": stream, "Data": data, "PartitionKey": "a", "ExplicitHashKey": hash_key.to_string(),
+        });
+        self.ask("PutRecord", query).await;
     }
 
     async fn shard(&self, stream: &str, id: &str) -> Value {

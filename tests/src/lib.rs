@@ -4,6 +4,7 @@
 //! [`world`]), and how they are compared (the [`oracle`]). All of it is a function of one seed, and [`sim`] plays many.
 #![allow(missing_docs, reason = "only the project's own tests read this crate")]
 
+pub mod aggregate;
 pub mod chance;
 pub mod emulator;
 pub mod kinesis;

@@ -176,6 +176,7 @@ impl Scenario {
             payload: chance.of(&[Payload::Merged, Payload::Json, Payload::Text, Payload::Base64]),
             message_id: MessageId::Sha256,
             wire: Wire::Json,
+            deaggregate: true,
             limits: Limits { messages, ..self.limits.clone() },
         }
     }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use kinesis_reader_machine::HashRange;
 use kinesis_reader_machine::page::{Data, Page};
 use kinesis_reader_machine::sequence::Sequence;
 use kinesis_reader_machine::wire::model::ERRORS;
@@ -47,12 +48,12 @@ fn every_recorded_answer_is_read_as_it_says() {
                     .iter()
                     .map(|shard| {
                         assert_eq!(shard.closed, shard.ending.is_some(), "{name}");
-                        let (first, last) = shard.hash_range.as_ref().unwrap();
+                        let HashRange { first, last } = shard.hash_range.unwrap();
                         json!({
                             "ShardId": shard.id,
                             "ParentShardId": shard.parents.first(),
                             "AdjacentParentShardId": shard.parents.get(1),
-                            "HashKeyRange": {"StartingHashKey": first, "EndingHashKey": last},
+                            "HashKeyRange": {"StartingHashKey": first.to_string(), "EndingHashKey": last.to_string()},
                             "SequenceNumberRange": {
                                 "StartingSequenceNumber": shard.starting.as_ref().map(Sequence::as_str),
                                 "EndingSequenceNumber": shard.ending.as_ref().map(Sequence::as_str),
@@ -84,11 +85,11 @@ fn check_page(page: &Page, exchange: &Exchange) {
         .children()
         .iter()
         .map(|child| {
-            let (first, last) = child.hash_range.as_ref().unwrap();
+            let HashRange { first, last } = child.hash_range.unwrap();
             json!({
                 "ShardId": child.id,
                 "ParentShards": child.parents,
-                "HashKeyRange": {"StartingHashKey": first, "EndingHashKey": last},
+                "HashKeyRange": {"StartingHashKey": first.to_string(), "EndingHashKey": last.to_string()},
             })
         })
         .collect();

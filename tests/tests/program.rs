@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tests::aggregate::{UserRecord, aggregate};
 use tests::emulator::{Emulator, REGION};
 
 const STREAM: &str = "orders";
@@ -67,6 +68,54 @@ async fn killed_at_any_moment_each_message_is_there_once() {
 
 /// How often it is killed before it may come to its end.
 const KILLS: u32 = 25;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aggregated_messages_are_there_once_however_the_runs_are_cut() {
+    let emulator = Emulator::ferrokinesis().await;
+    emulator.create(STREAM, 2).await;
+    emulator.put_aggregated(STREAM, 0..300, 70).await;
+    emulator.put(STREAM, 300..400).await;
+    // One that arrived in the wrong shard, and that its producer puts again.
+    let foreign = UserRecord { explicit_hash_key: Some(u128::MAX), ..UserRecord::new("k", r#"{"n":400}"#) };
+    emulator.put_data(STREAM, &aggregate(std::slice::from_ref(&foreign)), 0).await;
+    emulator.put_data(STREAM, &aggregate(&[foreign]), u128::MAX).await;
+    for to in ["sqlite:out.db", "ndjson:out.ndjson"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut messages, mut dropped) = (0, 0);
+        while messages < 401 {
+            let output = run(program(&emulator, &folder, to).args(["--max-messages", "37", "--report", "report.json"]));
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let report = report(&folder);
+            messages += report["messages"].as_u64().expect("a number");
+            dropped += report["dropped"].as_u64().expect("a number");
+            assert_ne!(report["messages"], 0, "{to}: {messages} of 401");
+        }
+        assert_eq!((messages, dropped), (401, 1), "{to}");
+        assert_numbers(&numbers(&folder, to), 401, to);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let all = run(program(&emulator, &folder, "sqlite:out.db").stderr(Stdio::piped()));
+    assert!(all.status.success());
+    let told = String::from_utf8_lossy(&all.stderr);
+    assert!(told.contains("1 messages in aggregated records were passed over"), "{told}");
+    let db = rusqlite::Connection::open(folder.path().join("out.db")).expect("a database");
+    let parts: (u32, u32, u32) = db
+        .query_row(
+            "SELECT count(_kinesis__sub_seq), max(_kinesis__sub_seq), count(DISTINCT _kinesis_msg_id) FROM orders",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
+        .expect("rows");
+    assert_eq!(parts, (301, 69, 401));
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let whole = run(program(&emulator, &folder, "sqlite:out.db").args(["--no-deaggregate", "--report", "report.json"]));
+    assert!(whole.status.success());
+    let records = 300_u32.div_ceil(70) + 102;
+    let messages = report(&folder)["messages"].as_u64().expect("a number");
+    // A shard's last aggregate may hold fewer.
+    assert!((u64::from(records)..=u64::from(records) + 1).contains(&messages), "{messages}");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_is_told_in_one_sentence_with_a_hint() {
@@ -178,12 +227,16 @@ async fn whole_job(emulator: &Emulator) {
         for to in outputs {
             let output = run(program(emulator, &folder, to).args(["--report", "report.json"]));
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            let report = std::fs::read_to_string(folder.path().join("report.json")).expect("the report");
-            let report: Value = serde_json::from_str(&report).expect("it is JSON");
+            let report = report(&folder);
             assert_eq!((&report["messages"], &report["new"]), (&new.into(), &new.into()), "{to}: {report}");
             assert_numbers(&numbers(&folder, to), whole, to);
         }
     }
+}
+
+fn report(folder: &tempfile::TempDir) -> Value {
+    let report = std::fs::read_to_string(folder.path().join("report.json")).expect("the report");
+    serde_json::from_str(&report).expect("it is JSON")
 }
 
 /// The numbers of the messages that are there.

@@ -12,7 +12,7 @@ pub(crate) fn millis(length: Duration) -> u64 {
 
 impl From<wit::Config> for machine::Config {
     fn from(config: wit::Config) -> Self {
-        let wit::Config { source, start, until, payload, message_id, wire, limits } = config;
+        let wit::Config { source, start, until, payload, message_id, wire, deaggregate, limits } = config;
         machine::Config {
             source: source.into(),
             start: match start {
@@ -39,6 +39,7 @@ impl From<wit::Config> for machine::Config {
                 wit::Wire::Json => machine::wire::Wire::Json,
                 wit::Wire::Cbor => machine::wire::Wire::Cbor,
             },
+            deaggregate,
             limits: limits.into(),
         }
     }
@@ -46,7 +47,7 @@ impl From<wit::Config> for machine::Config {
 
 impl From<machine::Config> for wit::Config {
     fn from(config: machine::Config) -> Self {
-        let machine::Config { source, start, until, payload, message_id, wire, limits } = config;
+        let machine::Config { source, start, until, payload, message_id, wire, deaggregate, limits } = config;
         wit::Config {
             source: match source {
                 machine::Source::Name(name) => wit::Source::Name(name),
@@ -76,6 +77,7 @@ impl From<machine::Config> for wit::Config {
                 machine::wire::Wire::Json => wit::Wire::Json,
                 machine::wire::Wire::Cbor => wit::Wire::Cbor,
             },
+            deaggregate,
             limits: limits.into(),
         }
     }
@@ -305,8 +307,8 @@ impl From<machine::Place> for wit::Place {
 
 impl From<machine::Totals> for wit::Totals {
     fn from(totals: machine::Totals) -> Self {
-        let machine::Totals { messages, bytes, pages, empty_pages, requests, throttled, retried } = totals;
-        wit::Totals { messages, bytes, pages, empty_pages, requests, throttled, retried }
+        let machine::Totals { messages, bytes, dropped, pages, empty_pages, requests, throttled, retried } = totals;
+        wit::Totals { messages, bytes, dropped, pages, empty_pages, requests, throttled, retried }
     }
 }
 

@@ -171,6 +171,8 @@ pub struct Totals {
     pub messages: u64,
     /// Bytes of data in them.
     pub bytes: u64,
+    /// Messages passed over: user records in aggregates whose hash key is not of their shard.
+    pub dropped: u64,
     /// Pages that held records.
     pub pages: u64,
     /// Pages that held none.

@@ -11,7 +11,7 @@ use core::time::Duration;
 use crate::action::BatchId;
 use crate::checkpoint::{self, Identity, Place};
 use crate::envelope::{self, Envelope, Rendered};
-use crate::page::{Page, Record};
+use crate::messages::Messages;
 use crate::time::Timestamp;
 
 /// The messages of one page of one shard: at least one, in order.
@@ -20,9 +20,7 @@ pub struct Batch {
     pub(crate) shard: Arc<str>,
     pub(crate) stream: Arc<Identity>,
     pub(crate) envelope: Arc<Envelope>,
-    pub(crate) page: Page,
-    /// The records of the page that were delivered before.
-    pub(crate) skip: usize,
+    pub(crate) messages: Messages,
     pub(crate) behind: Duration,
     /// Where the shard's place is once the batch is safe.
     pub(crate) to: Place,
@@ -67,14 +65,14 @@ impl Batch {
         &self.shard
     }
 
-    /// The number of messages.
+    /// The number of messages, those out of aggregates counted one by one.
     pub fn count(&self) -> u32 {
-        u32::try_from(self.page.len().saturating_sub(self.skip)).unwrap_or(u32::MAX)
+        self.messages.count()
     }
 
     /// The bytes of data in the messages.
     pub fn size(&self) -> u64 {
-        self.records(0).map(|record| record.data.size()).sum()
+        self.messages.size()
     }
 
     /// How far the end of the batch is behind the tip of the shard.
@@ -93,9 +91,9 @@ impl Batch {
         let most = size as usize;
         let mut text = Vec::with_capacity(most.min(MOST_RESERVED));
         let (mut count, mut fallbacks) = (0, 0);
-        for record in self.records(skip) {
+        for message in self.messages.from(skip) {
             let before = text.len();
-            let rendered = self.envelope.write_line(&message(&record), &mut text);
+            let rendered = self.envelope.write_line(&message, &mut text);
             if count > 0 && text.len() > most {
                 text.truncate(before);
                 break;
@@ -117,37 +115,22 @@ impl Batch {
 
     /// The messages from number `skip` on, `take` at most.
     pub fn messages(&self, skip: u32, take: u32) -> Vec<Message> {
-        let records = self.records(skip).take(take as usize);
-        records
-            .map(|record| Message {
-                id: self.envelope.message_id(record.sequence, None),
-                sequence: record.sequence.to_owned(),
-                subsequence: None,
-                partition_key: record.partition_key.map(ToOwned::to_owned),
-                arrived: Timestamp(record.arrived),
-                data: envelope::bytes(record.data),
+        let messages = self.messages.from(skip).take(take as usize);
+        messages
+            .map(|message| Message {
+                id: self.envelope.message_id(message.sequence, message.subsequence),
+                sequence: message.sequence.to_owned(),
+                subsequence: message.subsequence,
+                partition_key: message.partition_key.map(ToOwned::to_owned),
+                arrived: Timestamp(message.arrived),
+                data: envelope::bytes(message.data),
             })
             .collect()
-    }
-
-    fn records(&self, skip: u32) -> impl Iterator<Item = Record<'_>> {
-        let first = self.skip.saturating_add(skip as usize);
-        (first..self.page.len()).filter_map(|index| self.page.record(index))
     }
 }
 
 /// The most that is reserved for lines before any is written.
 const MOST_RESERVED: usize = 4 << 20;
-
-fn message<'a>(record: &Record<'a>) -> envelope::Message<'a> {
-    envelope::Message {
-        sequence: record.sequence,
-        subsequence: None,
-        partition_key: record.partition_key,
-        arrived: record.arrived,
-        data: record.data,
-    }
-}
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -108,6 +108,8 @@ pub struct Config {
     pub message_id: MessageId,
     /// The encoding asked of Kinesis.
     pub wire: Wire,
+    /// Make messages of the user records in what the Kinesis Producer Library aggregated.
+    pub deaggregate: bool,
     /// Bounds on the work.
     pub limits: Limits,
 }
@@ -122,6 +124,8 @@ impl Config {
             payload: Payload::Merged,
             message_id: MessageId::Sha256,
             wire: Wire::Json,
+            // A payload that is an aggregate by chance, checksum and all, is none that a producer writes.
+            deaggregate: true,
             limits: Limits::default(),
         }
     }
@@ -138,13 +142,14 @@ pub(crate) struct Plan {
     pub(crate) payload: Payload,
     pub(crate) message_id: MessageId,
     pub(crate) wire: Wire,
+    pub(crate) deaggregate: bool,
     pub(crate) limits: Limits,
     pub(crate) pace: Pace,
 }
 
 impl Plan {
     pub(crate) fn new(config: Config) -> Result<Plan, FieldError> {
-        let Config { source, start, until, payload, message_id, wire, limits } = config;
+        let Config { source, start, until, payload, message_id, wire, deaggregate, limits } = config;
         let name = match &source {
             Source::Name(name) => name.clone(),
             Source::Arn(arn) => stream_of(arn)
@@ -185,7 +190,7 @@ impl Plan {
             whole("limits.failures", failures.into(), 1, u64::from(u32::MAX))?;
         }
         let pace = Pace::new(limits.pace);
-        Ok(Plan { source, name, start, until, payload, message_id, wire, limits, pace })
+        Ok(Plan { source, name, start, until, payload, message_id, wire, deaggregate, limits, pace })
     }
 
     /// The stream as requests name it.

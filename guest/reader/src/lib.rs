@@ -51,10 +51,14 @@ mod batch;
 mod checkpoint;
 pub mod envelope;
 
+mod hash_key;
+mod kpl;
+mod messages;
+pub mod page;
+
 mod backoff;
 mod json;
 mod pace;
-pub mod page;
 mod rng;
 pub mod sequence;
 mod stamp;
@@ -70,5 +74,6 @@ pub use checkpoint::{Checkpoint, Identity, Message as LastMessage, Place, merge_
 pub use config::{Config, Limits, Source, Start, Until};
 pub use envelope::{MessageId, Payload};
 pub use error::{Cause, CheckpointError, Failure, FieldError, Misuse, OpenError, ServiceError};
+pub use hash_key::HashRange;
 pub use reader::Reader;
 pub use time::{Instant, Timestamp};

@@ -9,6 +9,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::hash_key::HashRange;
 use crate::wire::Body;
 
 /// The records of one answer, and what it says of its shard.
@@ -24,8 +25,8 @@ pub struct Child {
     pub id: String,
     /// The shards it was made of: one in a split, two in a merge.
     pub parents: Vec<String>,
-    /// Its first and last hash key.
-    pub hash_range: Option<(String, String)>,
+    /// Its hash keys.
+    pub hash_range: Option<HashRange>,
 }
 
 /// A record, borrowed from its page.
@@ -96,6 +97,12 @@ impl Page {
         let forgotten: u64 = (len..self.len()).filter_map(|i| self.record(i)).map(|record| record.data.size()).sum();
         self.layout.size = self.layout.size.saturating_sub(forgotten);
         self.layout.records.truncate(len);
+        self.layout.aggregates.retain(|index| (*index as usize) < len);
+    }
+
+    /// The numbers of the records whose data begin as those of an aggregate.
+    pub(crate) fn aggregates(&self) -> &[u32] {
+        &self.layout.aggregates
     }
 
     pub(crate) fn new(body: Body, layout: Layout) -> Self {
@@ -162,6 +169,8 @@ impl fmt::Debug for Page {
 #[derive(Default)]
 pub(crate) struct Layout {
     pub(crate) records: Vec<Lying>,
+    /// Those of the records whose data begin as an aggregate's, by number.
+    pub(crate) aggregates: Vec<u32>,
     /// What does not lie in the body as it is.
     pub(crate) apart: Vec<u8>,
     pub(crate) next_iterator: Option<String>,

@@ -16,6 +16,7 @@ use crate::checkpoint::{self, Checkpoint, Identity, Place};
 use crate::config::{Config, Plan};
 use crate::envelope::Envelope;
 use crate::error::{CheckpointError, Failure, Misuse, OpenError};
+use crate::hash_key::HashRange;
 use crate::lineage::{Lineage, ShardKey};
 use crate::rng::Rng;
 use crate::shard::{Event, State};
@@ -84,6 +85,8 @@ struct Shard {
     state: State,
     /// The listing shows it as closed.
     closed: bool,
+    /// Its hash keys, where a listing or a parent told them.
+    hash_range: Option<HashRange>,
     /// When the pace allows it to be read again.
     paced: Instant,
     tip: Tip,
@@ -115,6 +118,7 @@ struct Made {
     key: ShardKey,
     messages: u64,
     bytes: u64,
+    dropped: u64,
 }
 
 /// What is known of time.
@@ -253,10 +257,11 @@ impl Reader {
 
     /// Tells that the messages of a batch are safe.
     pub fn handle_delivered(&mut self, id: BatchId, now: Instant) -> Result<(), Misuse> {
-        let Made { key, messages, bytes } = self.batches.remove(&id).ok_or(Misuse::UnknownBatch(id))?;
+        let Made { key, messages, bytes, dropped } = self.batches.remove(&id).ok_or(Misuse::UnknownBatch(id))?;
         self.advance(now);
         self.totals.messages += messages;
         self.totals.bytes += bytes;
+        self.totals.dropped += dropped;
         self.step(key, Event::Delivered);
         self.expire_requests();
         Ok(())

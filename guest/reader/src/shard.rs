@@ -112,7 +112,7 @@ pub(crate) enum State {
     /// A page was asked for.
     Reading { iterator: Iterator, request: RequestId, sent: Instant, trouble: Trouble },
     /// A batch is with the host. Once it is safe, the shard's place moves to `to`.
-    Delivering { batch: BatchId, to: Place, then: Then },
+    Delivering { batch: BatchId, to: Option<Place>, then: Then },
     /// A listing that begins after number `since` tells how it goes on.
     Ending { since: u64, why: Why, seek: Seek, trouble: Trouble },
     /// Read as far as was asked.
@@ -160,8 +160,9 @@ pub(crate) enum Event {
     Sent { request: RequestId },
     /// The iterator came.
     Iterator { text: String },
-    /// A page came, with a batch unless it was empty.
-    Page { batch: Option<(BatchId, Place)>, then: Then },
+    /// A page came, with a batch unless no message was in it. `to` is where the shard's place moves with the page, once
+    /// the batch is safe.
+    Page { batch: Option<BatchId>, to: Option<Place>, then: Then },
     /// The batch is safe.
     Delivered,
     /// The iterator is too old.
@@ -214,6 +215,11 @@ impl Step {
 
     fn drained(effect: Effect) -> Step {
         Step { state: State::Drained, place: Some(Place::End), effect }
+    }
+
+    /// With the place moved at least to `to`. The end, where that is next, is further than any message.
+    fn past(self, to: Option<Place>) -> Step {
+        Step { place: self.place.or(to), ..self }
     }
 }
 
@@ -330,10 +336,10 @@ impl State {
                 Step::to(State::Seeking { seek: iterator.seek, not_before: cx.now, trouble })
             }
 
-            (State::Reading { .. }, Event::Page { batch: Some((batch, to)), then }) => {
+            (State::Reading { .. }, Event::Page { batch: Some(batch), to, then }) => {
                 Step::to(State::Delivering { batch, to, then })
             }
-            (State::Reading { .. }, Event::Page { batch: None, then }) => cx.go_on(then),
+            (State::Reading { .. }, Event::Page { batch: None, to, then }) => cx.go_on(then).past(to),
             (State::Reading { iterator, request: _, sent: _, trouble }, Event::Expired) => {
                 Step::to(cx.seek_again(iterator.seek, trouble.delayed()))
             }
@@ -348,11 +354,7 @@ impl State {
             (State::Reading { iterator, request: _, sent: _, trouble }, Event::Gone) => cx.gone(iterator.seek, trouble),
             (State::Sought { .. } | State::Reading { .. }, Event::Refused) => Step::to(State::Failed),
 
-            (State::Delivering { batch: _, to, then }, Event::Delivered) => {
-                let step = cx.go_on(then);
-                // The end, where that is next, is further than any message.
-                Step { place: step.place.or(Some(to)), ..step }
-            }
+            (State::Delivering { batch: _, to, then }, Event::Delivered) => cx.go_on(then).past(to),
 
             // A listing that began earlier may be older than what the shard said.
             (State::Ending { since, why, seek, trouble }, Event::Listed { number, shown }) if number > since => {

@@ -15,6 +15,7 @@ use crate::config::Until;
 use crate::envelope::Envelope;
 use crate::error::{Cause, Failure, ServiceError};
 use crate::lineage::ShardKey;
+use crate::messages::Messages;
 use crate::page::Page;
 use crate::sequence::Sequence;
 use crate::shard::{Event, Iterator, Seek, State, Then, Trouble, Why};
@@ -175,11 +176,19 @@ impl Reader {
         if let Some(cut) = cut {
             page.truncate(cut.max(skip));
         }
-        let allowed = self.allowance.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
-        let stopped_short = page.len() - skip > allowed;
-        if stopped_short {
-            page.truncate(skip + allowed);
-        }
+        let mut messages = if self.plan.deaggregate {
+            let first = page.record(skip).map(|record| record.sequence);
+            let delivered = match &shard.place {
+                Place::After(Message { sequence, subsequence }) if first == Some(sequence.as_str()) => *subsequence,
+                Place::After(_) | Place::TrimHorizon | Place::At(_) | Place::End => None,
+            };
+            Messages::deaggregated(page, skip, shard.hash_range, delivered)
+        } else {
+            Messages::of_records(page, skip)
+        };
+        let allowed = self.allowance.map_or(u32::MAX, |left| u32::try_from(left).unwrap_or(u32::MAX));
+        let stopped_short = messages.truncate(allowed);
+        let page = messages.page();
 
         let seek = if page.len() > skip { Seek::Place } else { iterator.seek };
         let then = if stopped_short {
@@ -200,47 +209,47 @@ impl Reader {
             Then::Ending { why, seek, trouble }
         };
 
-        let batch = match page.record(page.len().wrapping_sub(1)) {
-            Some(last) if page.len() > skip => {
-                let sequence: Sequence = last
-                    .sequence
-                    .parse()
-                    .map_err(|_| wire::Unintelligible(format!("no sequence number: {:?}", last.sequence)))?;
-                Some(Place::After(Message { sequence, subsequence: None }))
-            }
-            Some(_) | None => None,
+        let to = match messages.last() {
+            Some(last) => Some(Place::After(Message {
+                sequence: last.sequence.parse().map_err(|_| no_sequence(last.sequence))?,
+                subsequence: last.subsequence,
+            })),
+            None => None,
         };
-        let batch = batch.map(|to| {
-            let id = BatchId(self.batches_made);
-            self.batches_made += 1;
-            let plan = &self.plan;
-            let envelope = shard
-                .envelope
-                .get_or_insert_with(|| Arc::new(Envelope::new(&shard.id, &plan.name, plan.payload, plan.message_id)))
-                .clone();
-            let made = Made { key, messages: (page.len() - skip) as u64, bytes: page.data_size() };
-            if let Some(left) = &mut self.allowance {
-                *left = left.saturating_sub(made.messages);
-            }
-            self.batches.insert(id, made);
-            let batch = Batch {
-                id,
-                shard: shard.id.clone(),
-                stream: self.stream.clone(),
-                envelope,
-                page,
-                skip,
-                behind: Duration::from_millis(sight.behind),
-                to: to.clone(),
-            };
-            self.outbox.push_back(Action::Deliver(batch));
-            (id, to)
-        });
-        match &batch {
-            Some(_) => self.totals.pages += 1,
-            None => self.totals.empty_pages += 1,
+        let made =
+            Made { key, messages: u64::from(messages.count()), bytes: messages.size(), dropped: messages.dropped() };
+        if let Some(left) = &mut self.allowance {
+            *left = left.saturating_sub(made.messages);
         }
-        self.step(key, Event::Page { batch, then });
+        let batch = match &to {
+            Some(to) if made.messages > 0 => {
+                let id = BatchId(self.batches_made);
+                self.batches_made += 1;
+                let plan = &self.plan;
+                let make = || Arc::new(Envelope::new(&shard.id, &plan.name, plan.payload, plan.message_id));
+                let envelope = shard.envelope.get_or_insert_with(make).clone();
+                self.batches.insert(id, made);
+                self.outbox.push_back(Action::Deliver(Batch {
+                    id,
+                    shard: shard.id.clone(),
+                    stream: self.stream.clone(),
+                    envelope,
+                    messages,
+                    behind: Duration::from_millis(sight.behind),
+                    to: to.clone(),
+                }));
+                Some(id)
+            }
+            Some(_) | None => {
+                self.totals.dropped += made.dropped;
+                None
+            }
+        };
+        match sight.empty {
+            false => self.totals.pages += 1,
+            true => self.totals.empty_pages += 1,
+        }
+        self.step(key, Event::Page { batch, to, then });
         if self.allowance == Some(0) {
             self.end(Outcome::Limited);
         }
@@ -256,6 +265,9 @@ impl Reader {
                 None => self.insert(&child.id, Place::TrimHorizon, Seek::Place, heard),
             };
             self.lineage.adopt(key, &child.parents);
+            if let Some(shard) = self.shards.get_mut(key.0) {
+                shard.hash_range = shard.hash_range.or(child.hash_range);
+            }
         }
     }
 
@@ -355,6 +367,10 @@ impl About {
             About::Page(..) => Operation::GetRecords,
         }
     }
+}
+
+fn no_sequence(text: &str) -> wire::Unintelligible {
+    wire::Unintelligible(format!("no sequence number: {text:?}"))
 }
 
 /// Whether the record of this number was delivered whole.

@@ -139,6 +139,7 @@ impl Reader {
             place,
             state,
             closed: false,
+            hash_range: None,
             paced: self.clock.now,
             tip: Tip::new(),
             behind: None,
@@ -204,6 +205,7 @@ impl Reader {
             self.lineage.adopt(key, &listed.parents);
             if let Some(shard) = self.shards.get_mut(key.0) {
                 shard.closed |= listed.closed;
+                shard.hash_range = shard.hash_range.or(listed.hash_range);
             }
         }
         let until = self.clock.now + self.plan.limits.list_interval;

@@ -67,7 +67,7 @@ fn states() -> Vec<(&'static str, State)> {
     let seeking = |seek| State::Seeking { seek, not_before: NOW, trouble };
     let sought = |seek| State::Sought { seek, request, sent, trouble };
     let reading = |seek| State::Reading { iterator: iterator(seek), request, sent, trouble };
-    let delivering = |then| State::Delivering { batch: BatchId(1), to: place(), then };
+    let delivering = |then| State::Delivering { batch: BatchId(1), to: Some(place()), then };
     let ending = |why, trouble| State::Ending { since: 5, why, seek: Seek::Place, trouble };
     Vec::from([
         ("Blocked", State::Blocked { seek: Seek::Place }),
@@ -95,14 +95,18 @@ fn states() -> Vec<(&'static str, State)> {
 
 fn events() -> Vec<(&'static str, Event)> {
     let listed = |number, shown| Event::Listed { number, shown };
-    let page = |batch, then| Event::Page { batch, then };
+    let page = |batch: Option<BatchId>, then| Event::Page { batch, to: batch.map(|_| place()), then };
     Vec::from([
         ("Unblocked", Event::Unblocked),
         ("Beyond", Event::Beyond),
         ("Sent", Event::Sent { request: RequestId(2) }),
         ("Iterator", Event::Iterator { text: "new".into() }),
-        ("Page", page(Some((BatchId(2), place())), Then::Read { iterator: iterator(Seek::Place) })),
+        ("Page", page(Some(BatchId(2)), Then::Read { iterator: iterator(Seek::Place) })),
         ("Page, empty", page(None, Then::Read { iterator: iterator(Seek::Place) })),
+        (
+            "Page, nothing of it wanted",
+            Event::Page { batch: None, to: Some(place()), then: Then::Read { iterator: iterator(Seek::Place) } },
+        ),
         ("Page, empty, at the tip", page(None, Then::CaughtUp)),
         ("Page, empty, the last", page(None, Then::Drained)),
         ("Page, empty, no iterator", page(None, Then::Ending { why: Why::Doubtful, seek: Seek::Place, trouble: ONCE })),

@@ -12,6 +12,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::{Body, ListedShard, Listing, Summary, Unintelligible};
+use crate::hash_key::HashRange;
+use crate::kpl;
 use crate::page::{Child, Data, Layout, Lying, LyingData, Span};
 use crate::sequence::{Sequence, is_sequence};
 
@@ -96,6 +98,7 @@ pub(super) fn page<'a, S: Source<'a>>(body: &'a [u8], mut source: S) -> Result<L
 /// Whether there was an array at all.
 fn records<'a, S: Source<'a>>(source: &mut S, body: &'a [u8], layout: &mut Layout) -> Result<bool, Fault> {
     layout.records.clear();
+    layout.aggregates.clear();
     layout.apart.clear();
     layout.size = 0;
     let Some(mut elements) = source.array()? else { return Ok(false) };
@@ -135,17 +138,26 @@ fn record<'a, S: Source<'a>>(source: &mut S, body: &'a [u8], layout: &mut Layout
         arrived: arrived.unwrap_or(0),
         data: match data {
             Some(SentData::Base64(text)) => {
-                layout.size += Data::Base64(&text).size();
+                note(layout, Data::Base64(&text));
                 LyingData::Base64(lay(layout, body, bytes_of(text)))
             }
             Some(SentData::Raw(bytes)) => {
-                layout.size += Data::Raw(&bytes).size();
+                note(layout, Data::Raw(&bytes));
                 LyingData::Raw(lay(layout, body, bytes))
             }
             // A blob that is left out is an empty one: a record is never dropped.
             None => LyingData::Raw(lay(layout, body, Cow::Borrowed(&[]))),
         },
     })
+}
+
+/// Notes of the next record's data what is asked of them later.
+#[inline]
+fn note(layout: &mut Layout, data: Data<'_>) {
+    layout.size += data.size();
+    if kpl::may_be_aggregate(data) {
+        layout.aggregates.push(layout.records.len() as u32);
+    }
 }
 
 /// Notes where a part lies, if in the body; else keeps it apart. No sum of parts is larger than the body, so that both
@@ -336,9 +348,10 @@ fn list<'a, S: Source<'a>, T>(
     Ok(Some(items))
 }
 
-fn hash_range<'a, S: Source<'a>>(source: &mut S) -> Result<Option<(String, String)>, Fault> {
+/// A range that is none is not known: only what is made of it is lost.
+fn hash_range<'a, S: Source<'a>>(source: &mut S) -> Result<Option<HashRange>, Fault> {
     let (starting, ending) = pair(source, "HashKeyRange", "StartingHashKey", "EndingHashKey")?;
-    Ok(starting.zip(ending))
+    Ok(starting.zip(ending).and_then(|(first, last)| HashRange::parse(&first, &last)))
 }
 
 /// Two texts in an object of their own.

@@ -22,6 +22,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 pub use self::model::{Class, classify, hint};
+use crate::hash_key::HashRange;
 use crate::page::Page;
 use crate::sequence::Sequence;
 
@@ -159,8 +160,8 @@ pub struct ListedShard {
     pub starting: Option<Sequence>,
     /// Where they end, of a closed shard. Its last record may lie before.
     pub ending: Option<Sequence>,
-    /// Its first and last hash key.
-    pub hash_range: Option<(String, String)>,
+    /// Its hash keys.
+    pub hash_range: Option<HashRange>,
 }
 
 /// An error that Kinesis answered with.
