@@ -21,7 +21,7 @@ use crate::lineage::{Lineage, ShardKey};
 use crate::rng::Rng;
 use crate::shard::{Event, State};
 use crate::survey::Survey;
-use crate::time::{Instant, Timestamp};
+use crate::time::{Instant, Timestamp, millis};
 use crate::tip::Tip;
 use crate::wire::Operation;
 
@@ -140,7 +140,13 @@ impl Clock {
     }
 
     fn present(&self) -> Timestamp {
-        self.date + self.now.since(self.heard)
+        self.at(self.now)
+    }
+
+    /// The calendar time at an instant.
+    fn at(&self, instant: Instant) -> Timestamp {
+        let before = millis(self.heard.since(instant));
+        Timestamp(self.date.0.saturating_sub(before)) + instant.since(self.heard)
     }
 
     fn hear(&mut self, date: Timestamp) {

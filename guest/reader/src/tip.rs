@@ -36,7 +36,7 @@ pub(crate) struct Sight {
     pub(crate) newest: Option<Timestamp>,
     /// The shard is listed as closed.
     pub(crate) closed: bool,
-    /// The service's time, as well as it is known.
+    /// The service's time when the page was asked for, as well as it is known.
     pub(crate) present: Timestamp,
 }
 

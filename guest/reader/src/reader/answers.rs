@@ -161,7 +161,8 @@ impl Reader {
             full: page.len() >= limit as usize || size >= FULL_BYTES,
             newest: page.records().map(|record| Timestamp(record.arrived)).max(),
             closed: shard.closed,
-            present: self.clock.present(),
+            // The page may be as old as its request: a machine that slept is told of it late.
+            present: self.clock.at(sent),
         };
         shard.paced = shard.paced.max(paced);
         shard.behind = Some(Duration::from_millis(sight.behind));

@@ -1,5 +1,7 @@
 //! The simulation: each seed is a stream, a network, a host and a reader with faults of all kinds, and then without.
 
+mod stories;
+
 use tests::{sim, world};
 
 /// Enough to meet every kind of fault many times, and to take seconds.

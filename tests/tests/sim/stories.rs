@@ -1,0 +1,76 @@
+//! Faults that the simulation found, each as the shortest story that shows it.
+
+use std::time::Duration;
+
+use kinesis_reader_machine::wire::{Body, Operation};
+use kinesis_reader_machine::{
+    Action, Config, Instant, Notice, Reader, Request, Response, ShardState, Source, Start, Timestamp, Until, Wait,
+};
+
+const SHARD: &str = r#"{"Shards":[{"ShardId":"shardId-000000000000","HashKeyRange":{"StartingHashKey":"0",
+    "EndingHashKey":"9"},"SequenceNumberRange":{"StartingSequenceNumber":"1"}}]}"#;
+const ITERATOR: &str = r#"{"ShardIterator":"AAAA"}"#;
+const NOTHING: &str = r#"{"Records":[],"NextShardIterator":"BBBB","MillisBehindLatest":0}"#;
+const OPENED: u64 = 1_763_900_000_000;
+
+/// A page that came while the machine slept tells how the shard was before it slept.
+#[test]
+fn an_empty_page_of_before_the_end_does_not_end_a_read_until_a_time() {
+    let mut story = Story::open(Start::TrimHorizon, Until::Time(Timestamp(OPENED + 60_000)));
+    story.answers(Operation::ListShards, SHARD, 10);
+    story.answers(Operation::GetShardIterator, ITERATOR, 20);
+    story.answers(Operation::GetRecords, NOTHING, 300_000);
+    assert_eq!(story.reader.shards()[0].state, ShardState::Ready);
+    story.answers(Operation::GetRecords, NOTHING, 300_300);
+    assert_eq!(story.reader.shards()[0].state, ShardState::CaughtUp);
+}
+
+/// A reader, and what it is told.
+struct Story {
+    reader: Reader,
+    now: u64,
+    /// The service's time, if answers tell it.
+    told: Option<u64>,
+}
+
+impl Story {
+    fn open(start: Start, until: Until) -> Story {
+        let mut config = Config { start, until, ..Config::new(Source::Name("orders".to_owned())) };
+        config.limits.list_interval = Duration::from_secs(3600);
+        let reader = Reader::open(config, None, 1, Instant(0), Timestamp(OPENED)).expect("a good configuration");
+        Story { reader, now: 0, told: None }
+    }
+
+    /// Answers the next request about an operation at a time. Whether the stream may be described is denied.
+    fn answers(&mut self, operation: Operation, body: &str, at: u64) {
+        loop {
+            let request = self.request();
+            let (status, body, at) = match request.operation {
+                asked if asked == operation => (200, body, at),
+                Operation::DescribeStreamSummary => (400, r#"{"__type":"AccessDeniedException"}"#, self.now),
+                other => panic!("{other} is asked, and not {operation}"),
+            };
+            self.now = self.now.max(at);
+            let date = self.told.map(Timestamp);
+            let response = Response { status, body: Body::Json(body.to_owned()), trace: None, date };
+            self.reader.handle_response(request.id, response, Instant(self.now)).expect("it was asked");
+            if request.operation == operation {
+                return;
+            }
+        }
+    }
+
+    fn request(&mut self) -> Request {
+        loop {
+            match self.reader.poll_action() {
+                Action::Send(request) => return request,
+                Action::Notice(Notice::Shard(_)) => {}
+                Action::Wait(Wait { until: Some(until), .. }) => {
+                    self.now = self.now.max(until.0);
+                    self.reader.handle_timeout(Instant(self.now));
+                }
+                other => panic!("no request: {other:?}"),
+            }
+        }
+    }
+}
