@@ -23,7 +23,7 @@ pub use ledger::Ledger;
 use manners::Manners;
 
 use crate::kinesis::stream::Shard;
-use crate::kinesis::{Facts, Listed, Page, Refusal, Stream};
+use crate::kinesis::{Asked, Facts, Listed, Page, Refusal, Stream};
 
 /// What the reader did and may not do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +107,8 @@ pub struct Run {
     /// How much went wrong that may count towards giving up.
     troubles: u32,
     fatal: bool,
+    /// Credentials were refused after something else went wrong.
+    unsigned: bool,
     pub stopped: bool,
 }
 
@@ -128,6 +130,7 @@ impl Run {
             told: BTreeSet::new(),
             troubles: 0,
             fatal: false,
+            unsigned: false,
             stopped: false,
         }
     }
@@ -137,11 +140,11 @@ impl Run {
     }
 
     /// An answer reached the reader in time.
-    pub fn answered(&mut self, facts: &Facts, now: u64) {
+    pub fn answered(&mut self, facts: &Facts, stream: &Stream, now: u64) -> Judged {
         self.heard.get_or_insert(now);
         match facts {
             Facts::Described => {}
-            Facts::Listed { shards, first, last } => {
+            Facts::Listed { shards, first, last, again: _ } => {
                 if *first {
                     self.listing.clear();
                 }
@@ -150,10 +153,13 @@ impl Run {
                     self.complete_listing();
                 }
             }
-            Facts::Sought { shard, position, latest, clamped, .. } => {
+            Facts::Sought { shard, asked, position, clamped } => {
+                if !self.terms.recreated {
+                    self.seeks_its_place(*asked, &stream.shards[*shard], self.track(*shard))?;
+                }
                 let track = self.tracks.entry(*shard).or_insert(UNHEARD);
                 if let Place::From { tip: tip @ None, .. } = &mut track.place
-                    && *latest
+                    && *asked == Asked::Latest
                 {
                     *tip = Some(*position);
                 }
@@ -164,10 +170,27 @@ impl Run {
             Facts::Read(page) => self.read(page),
             Facts::Refused(refusal) => match refusal {
                 Refusal::Fatal => self.fatal = true,
-                Refusal::Transient | Refusal::Expired | Refusal::NotFound => self.troubles += 1,
+                // One more try is enough to see that they were set right.
+                Refusal::Credentials if self.troubles > 0 => self.unsigned = true,
+                Refusal::Transient | Refusal::Expired | Refusal::NotFound | Refusal::Credentials => self.troubles += 1,
                 Refusal::Throttled | Refusal::Trimmed | Refusal::Denied => {}
             },
         }
+        Ok(())
+    }
+
+    /// An iterator points to where the reader is in the shard: no record is asked for again, and none passed over.
+    fn seeks_its_place(&self, asked: Asked, shard: &Shard, track: Track) -> Judged {
+        let fits = match (asked, track.place) {
+            (_, Place::Unheard | Place::Passed) => false,
+            (Asked::Oldest, _) if track.lost => true,
+            (Asked::Oldest, Place::Oldest | Place::Before(0)) => true,
+            (Asked::Latest, Place::From { tip, .. }) => !self.resumed && tip.is_none(),
+            (Asked::Time(time), Place::From { earliest, latest, .. }) => (earliest..=latest).contains(&time),
+            (Asked::After(next), Place::Before(place)) => next == place,
+            (Asked::Oldest | Asked::Latest | Asked::Time(_) | Asked::At(_) | Asked::After(_), _) => false,
+        };
+        if fits { Ok(()) } else { violation!("an iterator of {} is asked for at {asked:?}: {track:?}", shard.id) }
     }
 
     /// A request came to nothing.
@@ -179,7 +202,7 @@ impl Run {
         if page.asked < page.from {
             self.tracks.entry(page.shard).or_insert(UNHEARD).passed_over = page.from;
         }
-        if page.next.is_none() && page.children.is_empty() {
+        if !page.goes_on && page.children.is_empty() {
             self.troubles += 1;
         }
         for &child in &page.children {
@@ -192,6 +215,8 @@ impl Run {
 
     fn complete_listing(&mut self) {
         let first = !self.listed && !self.resumed;
+        // The service tells whole seconds, and an answer takes its time.
+        let (earliest, latest) = (self.terms.opened.saturating_sub(2_000), self.heard.unwrap_or(self.terms.opened));
         for listed in &self.listing {
             let track = self.tracks.entry(listed.shard).or_insert(UNHEARD);
             if track.place != Place::Unheard {
@@ -200,13 +225,11 @@ impl Run {
             track.place = match self.terms.start {
                 _ if !first => Place::Oldest,
                 Start::TrimHorizon => Place::Oldest,
-                Start::AtTimestamp(time) => Place::From { earliest: time.0, latest: time.0, tip: None },
-                Start::Latest if listed.open => {
-                    let opened = self.terms.opened;
-                    // The service tells whole seconds, and an answer takes its time.
-                    let earliest = opened.saturating_sub(2_000);
-                    Place::From { earliest, latest: self.heard.unwrap_or(opened), tip: None }
+                // A time to come is taken as the present.
+                Start::AtTimestamp(time) => {
+                    Place::From { earliest: time.0.min(earliest), latest: time.0.min(latest), tip: None }
                 }
+                Start::Latest if listed.open => Place::From { earliest, latest, tip: None },
                 Start::Latest => Place::Passed,
             };
         }
@@ -395,7 +418,7 @@ impl Run {
                 let most = self.terms.failures.map(|most| if self.heard.is_none() { most.min(4) } else { most });
                 let worn = most.is_some_and(|most| self.troubles >= most);
                 return match error.cause {
-                    _ if self.fatal || worn => Ok(()),
+                    _ if self.fatal || self.unsigned || worn => Ok(()),
                     Cause::Recreated(_) if self.terms.recreated => Ok(()),
                     _ => violation!("failed without a reason: {error:?}"),
                 };

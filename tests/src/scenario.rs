@@ -9,6 +9,10 @@ use kinesis_reader_machine::{Config, Limits, MessageId, Payload, Source, Start, 
 
 use crate::chance::Chance;
 use crate::kinesis::Habits;
+use crate::kinesis::habits::Lag;
+
+/// "The maximum size of the data payload of a record before base64-encoding is 10 MiB."
+pub const RECORD_BYTES_MAX: u64 = 10 << 20;
 
 /// The name of the one stream.
 pub const STREAM: &str = "orders";
@@ -22,6 +26,7 @@ pub struct Scenario {
     pub writer: Writer,
     pub limits: Limits,
     pub by_arn: bool,
+    pub wire: Wire,
     pub start: StartKind,
     /// Runs before the last one, which is without faults.
     pub runs: u64,
@@ -53,6 +58,8 @@ pub struct Network {
     pub cut: u8,
     /// Pages of HTML from a proxy.
     pub html: u8,
+    /// Requests that the host cannot send, now or later.
+    pub unsent: u8,
 }
 
 /// The host: its clock, its destination and its state.
@@ -109,6 +116,8 @@ pub struct Writer {
     pub reshards: u8,
     /// Of these, how many reshard a shard that was only just made.
     pub restless: u8,
+    /// How many more may follow at once, as where a count of shards is asked for.
+    pub cascade: u64,
     /// The most bytes of data in a record.
     pub record_bytes: u64,
     /// How long it was at work before the first run.
@@ -119,13 +128,16 @@ impl Scenario {
     pub fn draw(seed: u64) -> Scenario {
         let mut chance = Chance::new(seed, 1);
         let chance = &mut chance;
-        let habits = Habits::draw(chance);
-        let writer = Writer::draw(chance);
+        let mut habits = Habits::draw(chance);
+        let writer = Writer::draw(habits.lag != Lag::ZeroOnRecords, chance);
         let host = Host::draw(chance);
+        let by_arn = chance.percent(30);
+        habits.arn_only = by_arn;
         Scenario {
             network: Network::draw(chance),
             limits: limits(chance),
-            by_arn: chance.percent(30),
+            by_arn,
+            wire: chance.of(&[Wire::Json, Wire::Json, Wire::Cbor]),
             start: chance.of(&[
                 StartKind::TrimHorizon,
                 StartKind::TrimHorizon,
@@ -144,7 +156,7 @@ impl Scenario {
     pub fn calm(&mut self) {
         self.habits.calm();
         let latency_ms = (self.network.latency_ms.0, self.network.latency_ms.0 + 30);
-        self.network = Network { latency_ms, refused: 0, reset: 0, silent: 0, late: 0, cut: 0, html: 0 };
+        self.network = Network { latency_ms, refused: 0, reset: 0, silent: 0, late: 0, cut: 0, html: 0, unsent: 0 };
         self.host = Host {
             keeping: self.host.keeping,
             write_ms: (0, 50),
@@ -175,8 +187,8 @@ impl Scenario {
             until,
             payload: chance.of(&[Payload::Merged, Payload::Json, Payload::Text, Payload::Base64]),
             message_id: MessageId::Sha256,
-            wire: Wire::Json,
             deaggregate: true,
+            wire: self.wire,
             limits: Limits { messages, ..self.limits.clone() },
         }
     }
@@ -194,6 +206,7 @@ impl Network {
             late: share(chance),
             cut: share(chance),
             html: share(chance),
+            unsent: if chance.percent(3) { 1 } else { 0 },
         }
     }
 }
@@ -224,16 +237,24 @@ impl Host {
 }
 
 impl Writer {
-    fn draw(chance: &mut Chance) -> Writer {
-        let heavy = chance.percent(3);
+    /// `greatest`: the service takes records of 10 MiB, as AWS does and emulators do not.
+    fn draw(greatest: bool, chance: &mut Chance) -> Writer {
+        // Large records cost much time: few seeds have them, and few of them.
+        let size = chance.within(0, 599);
+        let (records, record_bytes) = match size {
+            0 if greatest => (8, RECORD_BYTES_MAX),
+            0..=14 => (40, 1 << 20),
+            _ => (chance.magnitude(1, 400), 60),
+        };
         Writer {
             shards: chance.of(&[1, 1, 2, 3, 4, 6]),
             pause_ms: chance.magnitude(50, 20_000),
             burst: chance.of(&[1, 3, 10, 40]),
-            records: if heavy { 40 } else { chance.magnitude(1, 400) },
+            records,
             reshards: chance.of(&[0, 2, 10, 40]),
             restless: chance.of(&[0, 50, 100]),
-            record_bytes: if heavy { 3 << 20 } else { 60 },
+            cascade: chance.of(&[0, 0, 0, 5]),
+            record_bytes,
             before_ms: chance.of(&[0, 5_000, 60_000, 600_000]),
         }
     }

@@ -1,17 +1,25 @@
 //! Makes a failing seed simpler: switches off what it does not need, and keeps what is left.
 
+use kinesis_reader_machine::wire::Wire;
+
 use crate::kinesis::Habits;
+use crate::kinesis::habits::Children;
 use crate::scenario::{Keeping, Scenario};
 use crate::world::{self, Failure};
 
 /// A part of a scenario that may be switched off.
 type Part = (&'static str, fn(&mut Scenario));
 
-const PARTS: [Part; 24] = [
+const PARTS: [Part; 30] = [
     ("all liberties of the service", |s| s.habits = Habits::plain()),
     ("errors of the service", |s| s.habits.errors = Default::default()),
     ("ends that are none", |s| s.habits.false_ends = 0),
     ("listings of a moment ago", |s| s.habits.stale_ms = 0),
+    ("CBOR", |s| s.wire = Wire::Json),
+    ("odd names of children", |s| (s.habits.children, s.habits.early_children) = (Children::All, false)),
+    ("limits of calls and bytes", |s| (s.habits.limits, s.habits.neighbours) = (false, 0)),
+    ("a record told again", |s| s.habits.after_is_at = false),
+    ("odd pages of listings", |s| (s.habits.repeats, s.habits.token_loops) = (0, 0)),
     ("listings of many pages", |s| s.habits.listing_page = 1000),
     ("empty and short pages", |s| (s.habits.voids, s.habits.short_pages) = (0, 0)),
     ("odd lags", |s| (s.habits.lag, s.habits.idle_lag) = (Habits::plain().lag, Habits::plain().idle_lag)),
@@ -21,7 +29,7 @@ const PARTS: [Part; 24] = [
     ("faults of the network", |s| {
         let network = &mut s.network;
         (network.refused, network.reset, network.silent) = (0, 0, 0);
-        (network.late, network.cut, network.html) = (0, 0, 0);
+        (network.late, network.cut, network.html, network.unsent) = (0, 0, 0, 0);
     }),
     ("slow writes", |s| s.host.write_ms = (0, 0)),
     ("failing writes", |s| (s.host.write_retried, s.host.write_failed) = (0, 0)),
@@ -34,6 +42,7 @@ const PARTS: [Part; 24] = [
     ("interrupts", |s| s.host.interrupts = 0),
     ("transactions", |s| s.host.keeping = Keeping::OneAfterTheOther),
     ("recreation", |s| s.recreated = 0),
+    ("reshards at once", |s| s.writer.cascade = 0),
     ("reshards", |s| s.writer.reshards = 0),
     ("all runs but one", |s| s.runs = 1),
 ];

@@ -259,10 +259,13 @@ impl World {
 
     fn start(&mut self) -> Start {
         let now = self.now;
+        // Where no answer tells the service's time nobody could know that a time is to come.
+        let ahead = self.scenario.host.dates && self.chance.percent(25);
         let (kind, chance) = (self.scenario.start, &mut self.chance);
         *self.start.get_or_insert_with(|| match kind {
             StartKind::TrimHorizon => Start::TrimHorizon,
             StartKind::Latest => Start::Latest,
+            StartKind::AtTimestamp if ahead => Start::AtTimestamp(Timestamp(now + chance.magnitude(1, 100_000))),
             StartKind::AtTimestamp => Start::AtTimestamp(Timestamp(chance.within(BEGIN - 60_000, now))),
         })
     }

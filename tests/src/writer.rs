@@ -45,15 +45,8 @@ impl Writer {
         kinesis.stream.age(now);
         let open = kinesis.stream.open();
         if self.chance.percent(self.plan.reshards) && kinesis.stream.shards.len() < SHARDS_MAX {
-            let newest = open[open.len() - 1];
-            let shard = if self.chance.percent(self.plan.restless) { newest } else { self.chance.of(&open) };
-            let before = kinesis.stream.shards.len();
-            if self.chance.percent(50) {
-                kinesis.stream.merge(shard, now);
-                self.merges += u64::from(kinesis.stream.shards.len() > before);
-            } else {
-                kinesis.stream.split(shard, now);
-                self.splits += 1;
+            for _ in 0..=self.chance.within(0, self.plan.cascade) {
+                self.reshard(kinesis, now);
             }
             return;
         }
@@ -71,10 +64,25 @@ impl Writer {
         }
     }
 
+    fn reshard(&mut self, kinesis: &mut Kinesis, now: u64) {
+        let open = kinesis.stream.open();
+        let newest = open[open.len() - 1];
+        let shard = if self.chance.percent(self.plan.restless) { newest } else { self.chance.of(&open) };
+        let before = kinesis.stream.shards.len();
+        if self.chance.percent(50) {
+            kinesis.stream.merge(shard, now);
+            self.merges += u64::from(kinesis.stream.shards.len() > before);
+        } else {
+            kinesis.stream.split(shard, now);
+            self.splits += 1;
+        }
+    }
+
     fn data(&mut self) -> Vec<u8> {
         let n = self.put;
         if self.plan.record_bytes > 1000 {
-            let size = self.chance.magnitude(1, self.plan.record_bytes) as usize;
+            let most = self.plan.record_bytes;
+            let size = if self.chance.percent(20) { most } else { self.chance.magnitude(1, most) } as usize;
             return vec![b'a' + (n % 26) as u8; size];
         }
         match self.chance.within(0, 9) {

@@ -27,6 +27,15 @@ pub enum IdleLag {
     Growing,
 }
 
+/// Which children the end of a shard names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Children {
+    All,
+    /// The first one.
+    Some,
+    None,
+}
+
 /// The order of a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -78,8 +87,10 @@ pub struct Habits {
     pub short_pages: u8,
     /// Reads that find nothing a few times before they find something.
     pub voids: u8,
-    /// The end of a shard names its children.
-    pub names_children: bool,
+    /// The end of a shard names these of its children.
+    pub children: Children,
+    /// A page of a closed shard may name children beside a next iterator.
+    pub early_children: bool,
     /// The end of a shard comes on a page of its own.
     pub separate_end: bool,
     /// The lag told at the end of a shard.
@@ -89,6 +100,10 @@ pub struct Habits {
     /// Shards on a page of a listing, when the request does not say.
     pub listing_page: usize,
     pub order: Order,
+    /// Pages of a listing that tell again of a shard that an earlier page told of.
+    pub repeats: u8,
+    /// Pages of a listing whose token is the one they were asked for with.
+    pub token_loops: u8,
     /// A listing may be of a stream this long ago.
     pub stale_ms: u64,
     pub iterator_life_ms: u64,
@@ -96,6 +111,8 @@ pub struct Habits {
     /// Records stay this long.
     pub retention_ms: u64,
     pub trimmed: Trimmed,
+    /// The record of a sequence number is given too where what comes after it is asked for.
+    pub after_is_at: bool,
     pub sequences: Sequences,
     pub times: Times,
     /// Absent members stand as null, as kinesis-local has it.
@@ -108,6 +125,12 @@ pub struct Habits {
     pub describe_denied: bool,
     /// Calls and bytes of each shard are limited.
     pub limits: bool,
+    /// Who asks too much is refused for a second.
+    pub penalties: bool,
+    /// Calls for records before which others read the shard.
+    pub neighbours: u8,
+    /// The stream is of another account: requests name it by its ARN.
+    pub arn_only: bool,
     /// Iterators end in a line feed, as moto's do.
     pub odd_iterators: bool,
     /// Errors carry a namespace before their name and spell `Message`.
@@ -122,6 +145,7 @@ pub struct Errors {
     pub transient: u8,
     pub iterator_expired: u8,
     pub token_expired: u8,
+    pub credentials: u8,
     pub fatal: u8,
 }
 
@@ -133,17 +157,21 @@ impl Habits {
             idle_lag: IdleLag::Zero,
             short_pages: 0,
             voids: 0,
-            names_children: true,
+            children: Children::All,
+            early_children: false,
             separate_end: true,
             end_lag: 0,
             false_ends: 0,
             listing_page: 1000,
             order: Order::Sorted,
+            repeats: 0,
+            token_loops: 0,
             stale_ms: 0,
             iterator_life_ms: 300_000,
             token_life_ms: 300_000,
             retention_ms: 24 * 3_600_000,
             trimmed: Trimmed::Refused,
+            after_is_at: false,
             sequences: Sequences::Long,
             times: Times::Plain,
             explicit_nulls: false,
@@ -151,6 +179,9 @@ impl Habits {
             arrival_jitter_ms: 0,
             describe_denied: false,
             limits: true,
+            penalties: false,
+            neighbours: 0,
+            arn_only: false,
             odd_iterators: false,
             odd_errors: false,
             errors: Errors::default(),
@@ -164,7 +195,8 @@ impl Habits {
             0..=6 => habits.aws(chance),
             7..=8 => {
                 habits.lag = Lag::ZeroOnRecords;
-                habits.names_children = false;
+                habits.children = Children::None;
+                habits.after_is_at = chance.percent(30);
                 habits.separate_end = chance.percent(50);
             }
             _ => {
@@ -175,6 +207,8 @@ impl Habits {
         if chance.percent(60) {
             habits.listing_page = chance.magnitude(1, 8) as usize;
         }
+        habits.repeats = chance.of(&[0, 0, 10, 50]);
+        habits.token_loops = if chance.percent(10) { 5 } else { 0 };
         habits.order = chance.of(&[Order::Sorted, Order::Reversed, Order::Shuffled]);
         if chance.percent(30) {
             habits.iterator_life_ms = chance.magnitude(3_000, 300_000);
@@ -193,6 +227,8 @@ impl Habits {
         habits.arrival_jitter_ms = chance.of(&[0, 0, 1, 50, 500]);
         habits.describe_denied = chance.percent(25);
         habits.limits = chance.percent(80);
+        habits.penalties = chance.percent(50);
+        habits.neighbours = chance.of(&[0, 0, 0, 10, 50]);
         habits.odd_iterators = chance.percent(20);
         habits.odd_errors = chance.percent(50);
         habits.errors = Errors {
@@ -200,6 +236,7 @@ impl Habits {
             transient: share(chance),
             iterator_expired: share(chance),
             token_expired: share(chance),
+            credentials: if chance.percent(10) { 1 } else { 0 },
             fatal: if chance.percent(6) { 1 } else { 0 },
         };
         habits
@@ -215,6 +252,8 @@ impl Habits {
         self.short_pages = chance.of(&[0, 0, 20, 80]);
         self.voids = chance.of(&[0, 0, 5, 30]);
         self.separate_end = chance.percent(60);
+        self.children = chance.of(&[Children::All, Children::All, Children::All, Children::Some]);
+        self.early_children = chance.percent(15);
         self.end_lag = chance.of(&[0, 0, 2_665_000]);
         self.false_ends = chance.of(&[0, 0, 0, 3]);
         self.stale_ms = chance.of(&[0, 0, 1_000, 5_000]);
@@ -224,6 +263,8 @@ impl Habits {
     pub fn calm(&mut self) {
         self.errors = Errors::default();
         self.false_ends = 0;
+        self.token_loops = 0;
+        self.neighbours = 0;
     }
 }
 

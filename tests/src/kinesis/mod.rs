@@ -1,11 +1,11 @@
 //! A model of Kinesis: a seeded machine without clock or I/O.
 //!
-//! It takes requests as JSON text at a given time and gives the answer that the service would give, within the
+//! It takes requests at a given time and gives the answer that the service would give, within the
 //! liberties that its [`Habits`] allow. Beside each answer stand the [`Facts`]: what the answer means, for the oracle,
 //! which is not to learn it from the text that the reader sees.
 
+mod body;
 pub mod habits;
-mod json;
 mod list;
 mod quota;
 mod read;
@@ -21,7 +21,11 @@ pub use habits::Habits;
 pub use rejection::Refusal;
 pub use stream::Stream;
 
+use kinesis_reader_machine::wire::Body;
+use serde_json::Value;
+
 use crate::chance::Chance;
+use body::Writer;
 use list::Token;
 use quota::Quota;
 use read::Iterator;
@@ -40,7 +44,7 @@ pub enum Operation {
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
-    pub body: String,
+    pub body: Body,
     pub facts: Facts,
 }
 
@@ -49,14 +53,27 @@ pub struct Answer {
 pub enum Facts {
     /// The stream was described.
     Described,
-    /// A page of a listing.
-    Listed { shards: Vec<Listed>, first: bool, last: bool },
+    /// A page of a listing. `again`: of some shard an earlier page told already.
+    Listed { shards: Vec<Listed>, first: bool, last: bool, again: bool },
     /// An iterator. `clamped`: the place asked for has left the stream, and the service says nothing of it.
-    Sought { shard: usize, iterator: String, position: usize, latest: bool, clamped: bool },
+    Sought { shard: usize, asked: Asked, position: usize, clamped: bool },
     /// A page of records, from one position up to another.
     Read(Page),
     /// A refusal.
     Refused(Refusal),
+}
+
+/// Where an iterator was asked to point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    Oldest,
+    Latest,
+    /// At a time of arrival.
+    Time(u64),
+    /// At the record of this number in its shard.
+    At(usize),
+    /// After the one before it.
+    After(usize),
 }
 
 /// A shard in a listing.
@@ -75,7 +92,8 @@ pub struct Page {
     pub from: usize,
     pub to: usize,
     pub bytes: u64,
-    pub next: Option<String>,
+    /// It has a next iterator.
+    pub goes_on: bool,
     /// The shard has no more than this.
     pub end: bool,
     pub children: Vec<usize>,
@@ -115,7 +133,7 @@ impl Kinesis {
     }
 
     /// Answers a request. An error is a request that no reader may make, and why.
-    pub fn call(&mut self, target: &str, body: &str, now: u64) -> Result<Answer, String> {
+    pub fn call(&mut self, target: &str, body: &Body, now: u64) -> Result<Answer, String> {
         let operation = match target.strip_prefix("Kinesis_20131202.") {
             Some("DescribeStreamSummary") => Operation::DescribeStreamSummary,
             Some("ListShards") => Operation::ListShards,
@@ -124,25 +142,27 @@ impl Kinesis {
             _ => return Err(format!("no such operation: {target}")),
         };
         self.stream.age(now);
+        let asked = body::parse(body)?;
+        let mut writer = Writer::new(matches!(body, Body::Cbor(_)), self.habits.times, self.habits.explicit_nulls);
         let result = match operation {
-            Operation::DescribeStreamSummary => self.describe(body)?,
-            Operation::ListShards => self.list(body, now)?,
-            Operation::GetShardIterator => self.seek(body, now)?,
-            Operation::GetRecords => self.read(body, now)?,
+            Operation::DescribeStreamSummary => self.describe(asked, &mut writer)?,
+            Operation::ListShards => self.list(asked, now, &mut writer)?,
+            Operation::GetShardIterator => self.seek(asked, now, &mut writer)?,
+            Operation::GetRecords => self.read(asked, now, &mut writer)?,
         };
         Ok(match result {
-            Ok((body, facts)) => Answer { status: 200, body, facts },
+            Ok(facts) => Answer { status: 200, body: writer.finish(), facts },
             Err(rejection) => Answer {
                 status: rejection.status,
-                body: rejection.body(self.habits.odd_errors),
                 facts: Facts::Refused(rejection.refusal),
+                body: rejection.body(self.habits.odd_errors, writer),
             },
         })
     }
 
-    fn describe(&mut self, body: &str) -> Result<Served, request::Forbidden> {
-        let asked: request::DescribeStreamSummary = request::parse(body)?;
-        request::names(&self.stream, asked.stream_name.as_deref(), asked.stream_arn.as_deref())?;
+    fn describe(&mut self, asked: Value, writer: &mut Writer) -> Result<Served, request::Forbidden> {
+        let asked: request::DescribeStreamSummary = request::parse(asked)?;
+        self.names(asked.stream_name.as_deref(), asked.stream_arn.as_deref())?;
         if let Some(rejection) = self.groundless(Operation::DescribeStreamSummary) {
             return Ok(Err(rejection));
         }
@@ -151,17 +171,30 @@ impl Kinesis {
             return Ok(Err(Rejection::groundless(Refusal::Denied, operation, &mut self.chance)));
         }
         let stream = &self.stream;
-        let summary = json::Object::new()
-            .text("StreamName", &stream.name)
-            .text("StreamARN", &stream.arn)
-            .text("StreamStatus", self.chance.of(&["ACTIVE", "UPDATING"]))
-            .raw("RetentionPeriodHours", "24")
-            .raw("StreamCreationTimestamp", &self.time(stream.created))
-            .raw("EnhancedMonitoring", "[]")
-            .raw("OpenShardCount", &stream.open().len().to_string())
-            .raw("ConsumerCount", "0")
-            .end();
-        Ok(Ok((json::Object::new().raw("StreamDescriptionSummary", &summary).end(), Facts::Described)))
+        // "GetRecords […] works in the state UPDATING", and may work in DELETING: the state decides nothing.
+        let status = self.chance.of(&["ACTIVE", "UPDATING", "CREATING", "DELETING"]);
+        writer.object(|outer| {
+            outer.member("StreamDescriptionSummary", |summary| {
+                summary.text("StreamName", &stream.name);
+                summary.text("StreamARN", &stream.arn);
+                summary.text("StreamStatus", status);
+                summary.number("RetentionPeriodHours", 24);
+                summary.time("StreamCreationTimestamp", stream.created);
+                summary.array("EnhancedMonitoring", &[] as &[u8], |_, _| ());
+                summary.number("OpenShardCount", stream.open().len() as u64);
+                summary.number("ConsumerCount", 0);
+            });
+        });
+        Ok(Ok(Facts::Described))
+    }
+
+    /// The stream must be named, in one way or in two that agree, and by its ARN where that is needed.
+    fn names(&self, name: Option<&str>, arn: Option<&str>) -> Result<(), request::Forbidden> {
+        request::names(&self.stream, name, arn)?;
+        match arn {
+            None if self.habits.arn_only => Err("no StreamARN, and the stream is of another account".to_owned()),
+            None | Some(_) => Ok(()),
+        }
     }
 
     /// A refusal that has no ground in the request, if one is due.
@@ -173,6 +206,8 @@ impl Kinesis {
             Refusal::Transient
         } else if operation == Operation::GetRecords && self.chance.percent(errors.iterator_expired) {
             Refusal::Expired
+        } else if self.chance.percent(errors.credentials) {
+            Refusal::Credentials
         } else if operation != Operation::DescribeStreamSummary && self.chance.percent(errors.fatal) {
             Refusal::Fatal
         } else {
@@ -180,18 +215,7 @@ impl Kinesis {
         };
         Some(Rejection::groundless(refusal, operation, &mut self.chance))
     }
-
-    /// A time as the service writes it: seconds since the epoch.
-    fn time(&self, ms: u64) -> String {
-        match self.habits.times {
-            habits::Times::Plain => format!("{}.{:03}", ms / 1000, ms % 1000),
-            habits::Times::Scientific => format!("{:E}", ms as f64 / 1000.0),
-            // As a number of seconds comes out that was held in 64 bits.
-            habits::Times::Fine if ms.is_multiple_of(2) => format!("{}.{:03}0002", ms / 1000, ms % 1000),
-            habits::Times::Fine => format!("{}.{:03}9998", (ms - 1) / 1000, (ms - 1) % 1000),
-        }
-    }
 }
 
 /// An answer, or a refusal that the service may give to a request that is in order.
-type Served = Result<(String, Facts), Rejection>;
+type Served = Result<Facts, Rejection>;

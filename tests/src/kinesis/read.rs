@@ -1,14 +1,13 @@
 //! `GetShardIterator` and `GetRecords`.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
 
-use super::habits::{IdleLag, Lag, Trimmed};
-use super::json::{Object, array};
+use super::body::Writer;
+use super::habits::{Children, IdleLag, Lag, Trimmed};
 use super::rejection::{Refusal, Rejection};
 use super::request::{self, Forbidden, IteratorType};
 use super::stream::{Record, Shard};
-use super::{Facts, Kinesis, Operation, Page, Served};
+use super::{Asked, Facts, Kinesis, Operation, Page, Served};
 
 /// "GetRecords can return up to 10 MB of data […] or up to 10,000 records."
 const PAGE_BYTES: u64 = 10 * 1024 * 1024;
@@ -29,16 +28,16 @@ pub(super) struct Iterator {
 }
 
 impl Kinesis {
-    pub(super) fn seek(&mut self, body: &str, now: u64) -> Result<Served, Forbidden> {
-        let asked: request::GetShardIterator = request::parse(body)?;
-        request::names(&self.stream, asked.stream_name.as_deref(), asked.stream_arn.as_deref())?;
+    pub(super) fn seek(&mut self, asked: Value, now: u64, writer: &mut Writer) -> Result<Served, Forbidden> {
+        let asked: request::GetShardIterator = request::parse(asked)?;
+        self.names(asked.stream_name.as_deref(), asked.stream_arn.as_deref())?;
         let by_sequence =
             matches!(asked.shard_iterator_type, IteratorType::AtSequenceNumber | IteratorType::AfterSequenceNumber);
         if by_sequence != asked.starting_sequence_number.is_some() {
-            return Err(format!("StartingSequenceNumber does not go with the type: {body}"));
+            return Err(format!("StartingSequenceNumber does not go with {:?}", asked.shard_iterator_type));
         }
         if (asked.shard_iterator_type == IteratorType::AtTimestamp) != asked.timestamp.is_some() {
-            return Err(format!("Timestamp does not go with the type: {body}"));
+            return Err(format!("Timestamp does not go with {:?}", asked.shard_iterator_type));
         }
         let Some(shard) = self.stream.find(&asked.shard_id) else {
             return Err(format!("a shard that never was: {}", asked.shard_id));
@@ -52,21 +51,25 @@ impl Kinesis {
                 format!("Shard {} in stream {} under account 123456789012 does not exist", there.id, self.stream.name);
             return Ok(Err(Rejection::new(Refusal::NotFound, "ResourceNotFoundException", message)));
         }
+        if self.habits.limits && !self.quotas.entry(shard).or_default().admit_seek(now) {
+            let message = "Rate exceeded for shard";
+            return Ok(Err(Rejection::new(Refusal::Throttled, "ProvisionedThroughputExceededException", message)));
+        }
         let mut clamped = false;
-        let position = match asked.shard_iterator_type {
-            IteratorType::TrimHorizon => there.gone,
-            IteratorType::Latest => there.records.len(),
+        let (position, point) = match asked.shard_iterator_type {
+            IteratorType::TrimHorizon => (there.gone, Asked::Oldest),
+            IteratorType::Latest => (there.records.len(), Asked::Latest),
             IteratorType::AtTimestamp => {
                 let time = (asked.timestamp.unwrap_or_default() * 1000.0).round() as u64;
                 if time > now {
                     return Err(format!("a Timestamp in the future: {} ms", time - now));
                 }
-                there.at(time).max(there.gone)
+                (there.at(time).max(there.gone), Asked::Time(time))
             }
             IteratorType::AtSequenceNumber | IteratorType::AfterSequenceNumber => {
                 let sequence = asked.starting_sequence_number.as_deref().unwrap_or_default();
                 match there.position(sequence) {
-                    None if sequence == there.first_sequence => there.gone,
+                    None if sequence == there.first_sequence => (there.gone, Asked::Oldest),
                     None => return Err(format!("a sequence number that is not of {}: {sequence}", there.id)),
                     Some(position) if position < there.gone && self.habits.trimmed == Trimmed::Refused => {
                         let message = format!(
@@ -77,28 +80,30 @@ impl Kinesis {
                         return Ok(Err(Rejection::new(Refusal::Trimmed, "InvalidArgumentException", message)));
                     }
                     Some(position) => {
-                        let after = usize::from(asked.shard_iterator_type == IteratorType::AfterSequenceNumber);
                         clamped = position < there.gone;
-                        (position + after).max(there.gone)
+                        let (at, point) = match asked.shard_iterator_type {
+                            IteratorType::AfterSequenceNumber => (position + 1, Asked::After(position + 1)),
+                            _ => (position, Asked::At(position)),
+                        };
+                        // Some give the record itself too where they are asked for what is after it.
+                        let at = if self.habits.after_is_at { position } else { at };
+                        (at.max(there.gone), point)
                     }
                 }
             }
         };
         let iterator = self.give(shard, position, now, 0);
-        let facts = Facts::Sought {
-            shard,
-            iterator: iterator.clone(),
-            position,
-            latest: asked.shard_iterator_type == IteratorType::Latest,
-            clamped,
-        };
-        Ok(Ok((Object::new().text("ShardIterator", &iterator).end(), facts)))
+        writer.object(|answer| answer.text("ShardIterator", &iterator));
+        Ok(Ok(Facts::Sought { shard, asked: point, position, clamped }))
     }
 
-    pub(super) fn read(&mut self, body: &str, now: u64) -> Result<Served, Forbidden> {
-        let asked: request::GetRecords = request::parse(body)?;
+    pub(super) fn read(&mut self, asked: Value, now: u64, writer: &mut Writer) -> Result<Served, Forbidden> {
+        let asked: request::GetRecords = request::parse(asked)?;
         request::within("Limit", asked.limit, 1, PAGE_RECORDS as u64)?;
         request::same(&self.stream, None, asked.stream_arn.as_deref())?;
+        if self.habits.arn_only && asked.stream_arn.is_none() {
+            return Err("no StreamARN, and the stream is of another account".to_owned());
+        }
         let iterator = self.iterator(&asked.shard_iterator)?.clone();
         if iterator.incarnation != self.stream.incarnation || self.stream.shards[iterator.shard].expired.is_some() {
             let message = "The shard of this iterator does not exist";
@@ -108,7 +113,9 @@ impl Kinesis {
             let message = "Iterator expired. The iterator was created at another time";
             return Ok(Err(Rejection::new(Refusal::Expired, "ExpiredIteratorException", message)));
         }
-        if self.habits.limits && !self.quotas.entry(iterator.shard).or_default().admit(now) {
+        let neighbours = if self.chance.percent(self.habits.neighbours) { self.chance.within(1, 4) } else { 0 };
+        let quota = self.quotas.entry(iterator.shard).or_default();
+        if self.habits.limits && !quota.admit(now, neighbours as usize, self.habits.penalties) {
             let message = "Rate exceeded for shard";
             return Ok(Err(Rejection::new(Refusal::Throttled, "ProvisionedThroughputExceededException", message)));
         }
@@ -116,10 +123,10 @@ impl Kinesis {
             return Ok(Err(rejection));
         }
         let limit = asked.limit.map_or(PAGE_RECORDS, |limit| limit as usize);
-        Ok(Ok(self.page(iterator, limit, now)))
+        Ok(Ok(Facts::Read(self.page(iterator, limit, now, writer))))
     }
 
-    fn page(&mut self, iterator: Iterator, limit: usize, now: u64) -> (String, Facts) {
+    fn page(&mut self, iterator: Iterator, limit: usize, now: u64, writer: &mut Writer) -> Page {
         let shard = &self.stream.shards[iterator.shard];
         let from = iterator.position.max(shard.gone);
         let tip = shard.records.len();
@@ -152,9 +159,13 @@ impl Kinesis {
             (Lag::BehindTipRecord, Some(last)) => shard.records[tip - 1].arrived.saturating_sub(last.arrived),
             (Lag::ZeroOnRecords | Lag::BehindTipRecord, None) => 0,
         };
-        let children = if end && self.habits.names_children { shard.children.clone() } else { Vec::new() };
-        let texts: Vec<String> = records.iter().map(|record| self.record(record)).collect();
-        let names: Vec<String> = children.iter().map(|&child| self.child(child)).collect();
+        let children = match self.habits.children {
+            // Named before the end too, beside a next iterator: "not valid", says KCL.
+            _ if !end && !(self.habits.early_children && !shard.is_open() && to == tip) => Vec::new(),
+            Children::All => shard.children.clone(),
+            Children::Some => shard.children.iter().copied().take(1).collect(),
+            Children::None => Vec::new(),
+        };
         let next = if end || false_end {
             None
         } else {
@@ -167,17 +178,25 @@ impl Kinesis {
             }
             Some(next)
         };
-        let nulls = self.habits.explicit_nulls;
-        let mut object = Object::new()
-            .raw("Records", &array(&texts))
-            .maybe("NextShardIterator", next.as_deref(), nulls)
-            .raw("MillisBehindLatest", &lag.to_string());
-        if !names.is_empty() {
-            object = object.raw("ChildShards", &array(&names));
-        }
+        let records = &self.stream.shards[iterator.shard].records[from..to];
+        writer.object(|answer| {
+            answer.array("Records", records, |writer, record| {
+                writer.object(|member| {
+                    member.text("SequenceNumber", &record.sequence);
+                    member.time("ApproximateArrivalTimestamp", record.arrived);
+                    member.data("Data", &record.data);
+                    member.maybe("PartitionKey", record.key.as_deref());
+                });
+            });
+            answer.maybe("NextShardIterator", next.as_deref());
+            answer.number("MillisBehindLatest", lag);
+            if !children.is_empty() {
+                answer.array("ChildShards", &children, |writer, &child| self.child(child, writer));
+            }
+        });
         self.quotas.entry(iterator.shard).or_default().brought(bytes, now);
-        let asked = iterator.position;
-        (object.end(), Facts::Read(Page { shard: iterator.shard, asked, from, to, bytes, next, end, children }))
+        let (asked, goes_on) = (iterator.position, next.is_some());
+        Page { shard: iterator.shard, asked, from, to, bytes, goes_on, end, children }
     }
 
     /// How many of these records go on a page: at least one if there is one.
@@ -195,24 +214,15 @@ impl Kinesis {
         most
     }
 
-    fn record(&self, record: &Record) -> String {
-        Object::new()
-            .text("SequenceNumber", &record.sequence)
-            .raw("ApproximateArrivalTimestamp", &self.time(record.arrived))
-            .text("Data", &STANDARD.encode(&record.data))
-            .maybe("PartitionKey", record.key.as_deref(), self.habits.explicit_nulls)
-            .end()
-    }
-
-    fn child(&self, child: usize) -> String {
+    fn child(&self, child: usize, writer: &mut Writer) {
         let child = &self.stream.shards[child];
-        let parents: Vec<String> =
-            child.parents.iter().map(|&parent| super::json::quoted(&self.stream.shards[parent].id)).collect();
-        Object::new()
-            .text("ShardId", &child.id)
-            .raw("ParentShards", &array(&parents))
-            .raw("HashKeyRange", &hash_range(child))
-            .end()
+        writer.object(|writer| {
+            writer.text("ShardId", &child.id);
+            writer.array("ParentShards", &child.parents, |writer, &parent| {
+                writer.string(&self.stream.shards[parent].id);
+            });
+            hash_range(child, writer);
+        });
     }
 
     fn give(&mut self, shard: usize, position: usize, now: u64, idle: u64) -> String {
@@ -232,9 +242,9 @@ impl Kinesis {
     }
 }
 
-pub(super) fn hash_range(shard: &Shard) -> String {
-    Object::new()
-        .text("StartingHashKey", &shard.hash.0.to_string())
-        .text("EndingHashKey", &shard.hash.1.to_string())
-        .end()
+pub(super) fn hash_range(shard: &Shard, writer: &mut Writer) {
+    writer.member("HashKeyRange", |range| {
+        range.text("StartingHashKey", &shard.hash.0.to_string());
+        range.text("EndingHashKey", &shard.hash.1.to_string());
+    });
 }

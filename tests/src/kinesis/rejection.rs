@@ -1,7 +1,9 @@
 //! What the service refuses with: the names of its model and of the layers before it.
 
+use kinesis_reader_machine::wire::Body;
+
 use super::Operation;
-use super::json::Object;
+use super::body::Writer;
 use crate::chance::Chance;
 
 /// A refusal, by what a client should make of it.
@@ -17,6 +19,8 @@ pub enum Refusal {
     Trimmed,
     /// There is no such shard.
     NotFound,
+    /// The signature is not accepted: the credentials or the clock are to be set right, once.
+    Credentials,
     /// It will not work the next time either.
     Fatal,
     /// The one operation that is not needed is denied.
@@ -38,15 +42,19 @@ impl Rejection {
         Rejection { refusal, status: 400, name: Some(name), message: message.into() }
     }
 
-    pub(super) fn body(&self, odd: bool) -> String {
-        match (self.name, odd) {
-            (None, _) => format!("<html><body><h1>{} Sorry</h1></body></html>", self.status),
-            (Some(name), false) => Object::new().text("__type", name).text("message", &self.message).end(),
-            (Some(name), true) => Object::new()
-                .text("__type", &format!("com.amazonaws.kinesis.v20131202#{name}"))
-                .text("Message", &self.message)
-                .end(),
-        }
+    pub(super) fn body(&self, odd: bool, mut writer: Writer) -> Body {
+        let Some(name) = self.name else {
+            return Body::Json(format!("<html><body><h1>{} Sorry</h1></body></html>", self.status));
+        };
+        let (name, message) = match odd {
+            false => (name.to_owned(), "message"),
+            true => (format!("com.amazonaws.kinesis.v20131202#{name}"), "Message"),
+        };
+        writer.object(|answer| {
+            answer.text("__type", &name);
+            answer.text(message, &self.message);
+        });
+        writer.finish()
     }
 
     /// A refusal of this kind that the operation may give though nothing is wrong with the request.
@@ -61,7 +69,10 @@ impl Rejection {
                     known("ProvisionedThroughputExceededException"),
                     known("KMSThrottlingException"),
                     known("ThrottlingException"),
+                    known("RequestLimitExceeded"),
+                    status(429, "TooManyRequestsException"),
                     html(429),
+                    html(509),
                 ]),
                 Operation::GetShardIterator => {
                     chance.of(&[known("ProvisionedThroughputExceededException"), known("ThrottlingException")])
@@ -78,6 +89,9 @@ impl Rejection {
                 html(502),
                 html(503),
                 html(504),
+                status(500, "InternalServerError"),
+                status(408, "RequestTimeoutException"),
+                known("RequestAbortedException"),
                 match operation {
                     Operation::ListShards => known("ResourceInUseException"),
                     _ => status(503, "ServiceUnavailableException"),
@@ -87,6 +101,13 @@ impl Rejection {
                 Operation::ListShards => known("ExpiredNextTokenException"),
                 _ => known("ExpiredIteratorException"),
             },
+            Refusal::Credentials => chance.of(&[
+                known("ExpiredTokenException"),
+                known("UnrecognizedClientException"),
+                status(403, "IncompleteSignature"),
+                Rejection::new(refusal, "InvalidSignatureException", "Signature expired: 20251123T1 is now earlier"),
+                status(403, "RequestTimeTooSkewed"),
+            ]),
             Refusal::Fatal => match operation {
                 Operation::GetRecords => chance.of(&[
                     known("AccessDeniedException"),
@@ -97,7 +118,12 @@ impl Rejection {
                     known("KMSOptInRequired"),
                     known("ValidationException"),
                 ]),
-                _ => chance.of(&[known("AccessDeniedException"), known("ValidationException")]),
+                _ => chance.of(&[
+                    known("AccessDeniedException"),
+                    known("ValidationException"),
+                    status(403, "NotAuthorized"),
+                    known("AnErrorOfAnotherYear"),
+                ]),
             },
             Refusal::Denied => known("AccessDeniedException"),
             Refusal::Trimmed | Refusal::NotFound => unreachable!("these have their ground in the stream"),

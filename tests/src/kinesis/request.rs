@@ -4,6 +4,8 @@
 //! and the simulation ends there.
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::stream::Stream;
 
@@ -61,8 +63,8 @@ pub(super) struct GetRecords {
     pub(super) stream_arn: Option<String>,
 }
 
-pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, Forbidden> {
-    serde_json::from_str(body).map_err(|error| format!("{error}: {body}"))
+pub(super) fn parse<T: DeserializeOwned>(asked: Value) -> Result<T, Forbidden> {
+    serde_json::from_value(asked).map_err(|error| error.to_string())
 }
 
 /// The stream must be named, in one way or in two that agree.

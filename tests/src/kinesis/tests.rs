@@ -17,8 +17,8 @@ impl Service {
     }
 
     fn ask(&mut self, operation: &str, body: Value, now: u64) -> Result<(u16, Value), String> {
-        let answer = self.0.call(&format!("Kinesis_20131202.{operation}"), &body.to_string(), now)?;
-        Ok((answer.status, serde_json::from_str(&answer.body).expect("JSON")))
+        let answer = self.0.call(&format!("Kinesis_20131202.{operation}"), &Body::Json(body.to_string()), now)?;
+        Ok((answer.status, super::body::parse(&answer.body).expect("JSON")))
     }
 
     fn ok(&mut self, operation: &str, body: Value, now: u64) -> Value {
@@ -207,7 +207,9 @@ fn equal_seeds_give_equal_services() {
         let stream = Stream::new("orders", 0, 4, habits.sequences, habits.retention_ms, 0);
         let mut kinesis = Kinesis::new(habits, stream, chance);
         (0..200u64)
-            .map(|i| kinesis.call("Kinesis_20131202.ListShards", r#"{"StreamName":"orders"}"#, i * 10))
+            .map(|i| {
+                kinesis.call("Kinesis_20131202.ListShards", &Body::Json(r#"{"StreamName":"orders"}"#.into()), i * 10)
+            })
             .map(|answer| answer.expect("allowed").body)
             .collect::<Vec<_>>()
     };

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kinesis_reader_machine::wire::{Body, Operation};
+use kinesis_reader_machine::wire::Operation;
 use kinesis_reader_machine::{Instant, Request, RequestId, Wait, WaitReason};
 
 use super::{Judged, Terms, violation};
@@ -25,7 +25,7 @@ pub struct Manners {
     reads: BTreeMap<String, Read>,
     seeks: BTreeMap<String, Vec<u64>>,
     /// Bodies with an iterator or a token of which the reader was told that it has expired.
-    expired: BTreeSet<String>,
+    expired: BTreeSet<Vec<u8>>,
     /// Nothing more may be sent.
     ended: bool,
 }
@@ -35,7 +35,7 @@ struct Out {
     operation: Operation,
     sent: u64,
     deadline: u64,
-    body: String,
+    body: Vec<u8>,
 }
 
 /// The last page of a shard.
@@ -76,12 +76,9 @@ impl Manners {
         if self.out.values().any(|out| out.shard == request.shard) {
             return violation!("two requests at a time about {:?}", request.shard);
         }
-        let body = match &request.body {
-            Body::Json(text) => text.clone(),
-            Body::Cbor(_) => String::new(),
-        };
+        let body = request.body.as_bytes().to_vec();
         if self.expired.contains(&body) {
-            return violation!("asked again with what has expired: {body}");
+            return violation!("asked again with what has expired: {request:?}");
         }
         let (shard, operation) = (request.shard.clone(), request.operation);
         self.out.insert(request.id, Out { shard, operation, sent, deadline: request.deadline.0, body });

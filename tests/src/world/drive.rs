@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use kinesis_reader_machine::wire::Body;
 use kinesis_reader_machine::{
-    Action, Batch, BatchId, Instant, Misuse, Notice, Outcome, Reader, Request, RequestId, Wait, merge_checkpoints,
+    Action, Batch, BatchId, Failure, Instant, Misuse, Notice, Outcome, Reader, Request, RequestId, Wait,
+    merge_checkpoints,
 };
 
 use super::network::{Back, Fate, shown};
@@ -225,6 +225,10 @@ impl<'a> Drive<'a> {
                 let back = Back::failure("connection refused");
                 self.at(latency, Event::Returns { id: request.id, back, facts: None });
             }
+            Fate::Unsent => {
+                let back = Back::Failure(Failure::Permanent("no credentials".to_owned()));
+                self.at(latency, Event::Returns { id: request.id, back, facts: Some(Facts::Refused(Refusal::Fatal)) });
+            }
             Fate::Html => {
                 let back = Back::html(&mut self.world.chance);
                 self.at(latency, Event::Returns { id: request.id, back, facts: None });
@@ -264,34 +268,35 @@ impl<'a> Drive<'a> {
 
     fn arrives(&mut self, request: Request, fate: Fate) -> Judged {
         let now = self.world.now;
-        let Body::Json(body) = &request.body else { return Err(Violation("a body that is not JSON".to_owned())) };
-        let answer = self.world.kinesis.call(request.operation.target(), body, now);
+        let answer = self.world.kinesis.call(request.operation.target(), &request.body, now);
         let answer = answer.map_err(|why| Violation(format!("a request that the service forbids: {why}")))?;
         self.see_answer(&answer.facts);
         let latency = self.latency();
-        // Half a refusal of status 400 is a refusal still, of an unknown kind.
-        let fate = if fate == Fate::Cut && answer.status == 400 { Fate::Answered } else { fate };
+        // Half a refusal that blames the request is a refusal still, of an unknown kind.
+        let fate = if fate == Fate::Cut && (400..500).contains(&answer.status) { Fate::Answered } else { fate };
         let date = self.world.scenario.host.dates.then_some(now);
         let id = request.id;
         match fate {
             Fate::Answered => {
-                let back = Back::response(&answer, date);
-                self.at(latency, Event::Returns { id, back, facts: Some(answer.facts) });
+                let facts = Some(answer.facts.clone());
+                let back = Back::response(answer, date);
+                self.at(latency, Event::Returns { id, back, facts });
             }
             Fate::Late => {
                 let late = request.deadline.0.saturating_sub(self.clock) + latency;
-                let back = Back::response(&answer, date);
-                self.at(late, Event::Returns { id, back, facts: Some(answer.facts) });
+                let facts = Some(answer.facts.clone());
+                let back = Back::response(answer, date);
+                self.at(late, Event::Returns { id, back, facts });
             }
             Fate::Cut => {
-                let back = Back::half(&answer, date, &mut self.world.chance);
+                let back = Back::half(answer, date, &mut self.world.chance);
                 self.at(latency, Event::Returns { id, back, facts: None });
             }
             Fate::Reset => {
                 let back = Back::failure("connection reset");
                 self.at(latency, Event::Returns { id, back, facts: None });
             }
-            Fate::Silent | Fate::Refused | Fate::Html => {}
+            Fate::Silent | Fate::Refused | Fate::Html | Fate::Unsent => {}
         }
         Ok(())
     }
@@ -299,6 +304,7 @@ impl<'a> Drive<'a> {
     fn see_answer(&mut self, facts: &Facts) {
         let what = match facts {
             Facts::Described => return,
+            Facts::Listed { again: true, .. } => "shard that a listing tells of twice",
             Facts::Listed { last: false, .. } => "page of a listing that has more",
             Facts::Listed { .. } => return,
             Facts::Sought { clamped: true, .. } => "place trimmed in silence",
@@ -306,7 +312,8 @@ impl<'a> Drive<'a> {
             Facts::Read(page) if page.asked < page.from => "records that went while the iterator was in hand",
             Facts::Read(page) if page.end && page.children.is_empty() => "end without children",
             Facts::Read(page) if page.end => "end with children",
-            Facts::Read(page) if page.next.is_none() => "end that is none",
+            Facts::Read(page) if !page.goes_on => "end that is none",
+            Facts::Read(page) if !page.children.is_empty() && !page.end => "children beside a next iterator",
             Facts::Read(page) if page.from == page.to => "empty page",
             Facts::Read(page) if page.bytes > 2 << 20 => "page of more than a second's bytes",
             Facts::Read(_) => return,
@@ -317,6 +324,7 @@ impl<'a> Drive<'a> {
                 Refusal::Trimmed => "place trimmed",
                 Refusal::NotFound => "shard not found",
                 Refusal::Fatal => "refused for good",
+                Refusal::Credentials => "credentials refused",
                 Refusal::Denied => "summary denied",
             },
         };
@@ -336,7 +344,7 @@ impl<'a> Drive<'a> {
             let expired = matches!(facts, Some(Facts::Refused(Refusal::Expired)));
             self.run.manners.answered(id, bytes, expired);
             match &facts {
-                Some(facts) => self.run.answered(facts, self.world.now),
+                Some(facts) => self.run.answered(facts, &self.world.kinesis.stream, self.world.now)?,
                 None => self.run.troubled(),
             }
         } else {
@@ -350,8 +358,7 @@ impl<'a> Drive<'a> {
                 return Err(Violation("an answer that was given twice changed something".to_owned()));
             }
             let unknown = RequestId(u64::MAX);
-            let refused =
-                self.reader.handle_failure(unknown, kinesis_reader_machine::Failure::Transient(String::new()), now);
+            let refused = self.reader.handle_failure(unknown, Failure::Transient(String::new()), now);
             if refused != Err(Misuse::UnknownRequest(unknown)) {
                 return Err(Violation(format!("an answer to no request: {refused:?}")));
             }

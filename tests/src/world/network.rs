@@ -24,6 +24,8 @@ pub(super) enum Fate {
     Cut,
     /// A proxy answers instead.
     Html,
+    /// The host cannot send it: it has no credentials.
+    Unsent,
 }
 
 impl Fate {
@@ -35,6 +37,7 @@ impl Fate {
             (network.late, Fate::Late),
             (network.cut, Fate::Cut),
             (network.html, Fate::Html),
+            (network.unsent, Fate::Unsent),
         ];
         fates.into_iter().find(|&(share, _)| chance.percent(share)).map_or(Fate::Answered, |(_, fate)| fate)
     }
@@ -48,6 +51,7 @@ impl Fate {
             Fate::Late => Some("answer after the deadline"),
             Fate::Cut => Some("half an answer"),
             Fate::Html => Some("page of HTML"),
+            Fate::Unsent => Some("no credentials"),
         }
     }
 }
@@ -64,24 +68,32 @@ impl Back {
         Back::Failure(Failure::Transient(what.to_owned()))
     }
 
-    /// `date`: the service's time, in whole seconds.
-    pub(super) fn response(answer: &Answer, date: Option<u64>) -> Back {
-        Back::of(answer.status, answer.body.clone(), date)
+    /// `date`: the service's time, which a header tells in whole seconds.
+    pub(super) fn response(answer: Answer, date: Option<u64>) -> Back {
+        let date = date.map(|date| Timestamp(date / 1000 * 1000));
+        Back::Response(Response { status: answer.status, body: answer.body, trace: None, date })
     }
 
-    pub(super) fn half(answer: &Answer, date: Option<u64>, chance: &mut Chance) -> Back {
-        let mut body = answer.body.clone();
-        let mut length = chance.within(0, body.len().saturating_sub(1) as u64) as usize;
-        while !body.is_char_boundary(length) {
-            length -= 1;
-        }
-        body.truncate(length);
-        Back::of(answer.status, body, date)
+    pub(super) fn half(answer: Answer, date: Option<u64>, chance: &mut Chance) -> Back {
+        let length = chance.within(0, answer.body.as_bytes().len().saturating_sub(1) as u64) as usize;
+        let body = match answer.body {
+            Body::Json(mut text) => {
+                text.truncate(text.floor_char_boundary(length));
+                Body::Json(text)
+            }
+            Body::Cbor(mut bytes) => {
+                bytes.truncate(length);
+                Body::Cbor(bytes)
+            }
+        };
+        Back::response(Answer { body, ..answer }, date)
     }
 
     pub(super) fn html(chance: &mut Chance) -> Back {
-        let status = chance.of(&[502, 503, 504]);
-        Back::of(status, "<html><h1>Service Unavailable</h1></html>".to_owned(), None)
+        let body = Body::Json("<html><h1>Service Unavailable</h1></html>".to_owned());
+        // One that asks for a name and a password before it lets anybody through says that all is well.
+        let status = chance.of(&[502, 503, 504, 200]);
+        Back::Response(Response { status, body, trace: None, date: None })
     }
 
     /// For the history.
@@ -90,11 +102,6 @@ impl Back {
             Back::Response(response) => format!("{} {}", response.status, shown(&response.body)),
             Back::Failure(failure) => format!("{failure:?}"),
         }
-    }
-
-    fn of(status: u16, body: String, date: Option<u64>) -> Back {
-        let date = date.map(|date| Timestamp(date / 1000 * 1000));
-        Back::Response(Response { status, body: Body::Json(body), trace: None, date })
     }
 }
 

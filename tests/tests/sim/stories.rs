@@ -13,6 +13,17 @@ const ITERATOR: &str = r#"{"ShardIterator":"AAAA"}"#;
 const NOTHING: &str = r#"{"Records":[],"NextShardIterator":"BBBB","MillisBehindLatest":0}"#;
 const OPENED: u64 = 1_763_900_000_000;
 
+/// A time to come is taken as the present of the first run, and kept as such: a second run that went by the time that
+/// was asked for would pass over what came in between.
+#[test]
+fn a_start_in_the_future_is_kept_as_the_present() {
+    let mut story = Story::open(Start::AtTimestamp(Timestamp(OPENED + 60_000)), Until::Stopped);
+    story.told = Some(OPENED);
+    story.answers(Operation::ListShards, SHARD, 10);
+    let checkpoint = story.reader.checkpoint();
+    assert!(checkpoint.contains(&format!(r#"{{"at":{OPENED}}}"#)), "{checkpoint}");
+}
+
 /// A page that came while the machine slept tells how the shard was before it slept.
 #[test]
 fn an_empty_page_of_before_the_end_does_not_end_a_read_until_a_time() {

@@ -284,6 +284,8 @@ impl Reader {
         }
         match self.plan.start {
             Start::TrimHorizon => (Place::TrimHorizon, Seek::Place),
+            // A time to come is taken as the present, and kept as such: what comes before it is wanted in each run.
+            Start::AtTimestamp(time) if self.clock.told => (Place::At(time.min(self.clock.opened_at)), Seek::Place),
             Start::AtTimestamp(time) => (Place::At(time), Seek::Place),
             // Nothing comes to a closed shard any more.
             Start::Latest if listed.closed => (Place::End, Seek::Place),
