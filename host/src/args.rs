@@ -101,6 +101,10 @@ pub struct Read {
     #[arg(long, value_name = "PERCENT|off", default_value = "100%")]
     pub pace: String,
 
+    /// How Kinesis is spoken to
+    #[arg(long, value_name = "WIRE", value_enum, default_value_t = Wire::Json)]
+    pub wire: Wire,
+
     /// How a message's data appears
     #[arg(long, value_name = "FORM", value_enum, default_value_t = Payload::Merged)]
     pub payload: Payload,
@@ -216,6 +220,15 @@ pub enum MessageId {
     Dlt,
 }
 
+/// How Kinesis is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Wire {
+    /// As JSON
+    Json,
+    /// As CBOR, which is smaller and cheaper to read
+    Cbor,
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -236,6 +249,7 @@ mod tests {
             ("orders", "trim-horizon", "caught-up")
         );
         assert_eq!((read.pace.as_str(), read.payload, read.message_id), ("100%", Payload::Merged, MessageId::Sha256));
+        assert_eq!(read.wire, Wire::Json);
         assert!(read.kept.to.is_none() && read.behind.is_none() && !read.follow);
     }
 
@@ -286,6 +300,7 @@ mod tests {
             "--max-messages",
             "--page-records",
             "--pace",
+            "--wire",
             "--payload",
             "--no-deaggregate",
             "--message-id",

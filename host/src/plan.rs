@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::args::{self, Args, Command};
 use crate::transport::Settings;
 
-pub use crate::args::{MessageId, Payload};
+pub use crate::args::{MessageId, Payload, Wire};
 pub use stream::Source;
 
 /// One of the things that the program does.
@@ -39,6 +39,8 @@ pub struct Plan {
     pub until: Until,
     /// Bounds on the work.
     pub limits: Limits,
+    /// How Kinesis is spoken to.
+    pub wire: Wire,
     /// How data appears.
     pub payload: Payload,
     /// Make messages of the user records in what the Kinesis Producer Library aggregated.
@@ -196,6 +198,7 @@ impl Plan {
                 page_records: read.page_records,
                 pace: pace(&read.pace)?,
             },
+            wire: read.wire,
             payload: read.payload,
             deaggregate: !read.no_deaggregate,
             message_id: read.message_id,

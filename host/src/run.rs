@@ -141,6 +141,10 @@ fn config(plan: &Plan, defaults: wit::Config) -> wit::Config {
             plan::Until::Time(time) => wit::Until::Time(time),
             plan::Until::Stopped => wit::Until::Stopped,
         },
+        wire: match plan.wire {
+            plan::Wire::Json => wit::Wire::Json,
+            plan::Wire::Cbor => wit::Wire::Cbor,
+        },
         payload: match plan.payload {
             plan::Payload::Merged => wit::Payload::Merged,
             plan::Payload::Json => wit::Payload::Json,

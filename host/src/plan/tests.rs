@@ -15,6 +15,7 @@ fn a_stream_alone_makes_a_plan() {
             start: Start::TrimHorizon,
             until: Until::CaughtUp(Duration::ZERO),
             limits: Limits { max_messages: None, page_records: None, pace: Some(100) },
+            wire: Wire::Json,
             payload: Payload::Merged,
             deaggregate: true,
             message_id: MessageId::Sha256,
@@ -30,11 +31,12 @@ fn a_stream_alone_makes_a_plan() {
 fn every_flag_arrives() {
     let plan = read(
         "arn:aws-cn:kinesis:cn-north-1:123456789012:stream/a.b_c-d --to ndjson:out/x --state file:y --from LATEST --follow \
-         --max-messages 7 --page-records 10000 --pace 50% --payload base64 --no-deaggregate --message-id dlt --profile p --region cn-north-1 \
+         --max-messages 7 --page-records 10000 --pace 50% --wire cbor --payload base64 --no-deaggregate \
+         --message-id dlt --profile p --region cn-north-1 \
          --role-arn arn:aws-cn:iam::123456789012:role/r --endpoint-url http://h:1 --report r.json",
     );
     assert_eq!((plan.source.stream(), plan.source.region()), ("a.b_c-d", Some("cn-north-1")));
-    assert_eq!((plan.start, plan.until), (Start::Latest(NOW), Until::Stopped));
+    assert_eq!((plan.start, plan.until, plan.wire), (Start::Latest(NOW), Until::Stopped, Wire::Cbor));
     assert_eq!(plan.limits, Limits { max_messages: Some(7), page_records: Some(10_000), pace: Some(50) });
     assert_eq!((plan.payload, plan.deaggregate, plan.message_id), (Payload::Base64, false, MessageId::Dlt));
     assert_eq!(plan.destination, Destination::Ndjson("out/x".into()));
