@@ -84,23 +84,45 @@ impl Sandbox {
 
     /// What a component asks of its host, by name. Ours asks nothing.
     pub fn imports(&self, bytes: &[u8]) -> Result<Vec<String>, Error> {
-        let component = Component::new(&self.engine, bytes).map_err(|error| Error::Load(format!("{error:#}")))?;
+        let component = Component::new(&self.engine, bytes).map_err(load_error)?;
         let kind = component.component_type();
         Ok(kind.imports(&self.engine).map(|(name, _)| name.to_owned()).collect())
     }
 
     /// Loads a component that exports the interface `reading`.
     pub fn load(&self, bytes: &[u8]) -> Result<Loaded, Error> {
-        let load = |error: wasmtime::Error| Error::Load(format!("{error:#}"));
-        let component = Component::new(&self.engine, bytes).map_err(load)?;
-        let mut store = Store::new(&self.engine, Memory { most: self.bounds.memory, refused: false });
+        self.compile(bytes)?.instantiate()
+    }
+
+    /// Makes code of a component, or takes what was made of it before.
+    pub fn compile(&self, bytes: &[u8]) -> Result<Compiled, Error> {
+        let component = Component::new(&self.engine, bytes).map_err(load_error)?;
+        let world =
+            bindings::ReaderPre::new(Linker::new(&self.engine).instantiate_pre(&component).map_err(load_error)?);
+        Ok(Compiled { world: world.map_err(load_error)?, bounds: self.bounds })
+    }
+}
+
+/// A component that exports the interface `reading`, as code of this machine.
+pub struct Compiled {
+    world: bindings::ReaderPre<Memory>,
+    bounds: Bounds,
+}
+
+impl Compiled {
+    /// Makes an instance, which shares nothing with others.
+    pub fn instantiate(&self) -> Result<Loaded, Error> {
+        let mut store = Store::new(self.world.engine(), Memory { most: self.bounds.memory, refused: false });
         store.limiter(|memory| memory);
         store.set_hostcall_fuel(self.bounds.memory);
         store.set_epoch_deadline(ticks(self.bounds.call));
-        let linker = Linker::new(&self.engine);
-        let world = bindings::Reader::instantiate(&mut store, &component, &linker).map_err(load)?;
+        let world = self.world.instantiate(&mut store).map_err(load_error)?;
         Ok(Loaded { store, world, bounds: self.bounds })
     }
+}
+
+fn load_error(error: wasmtime::Error) -> Error {
+    Error::Load(format!("{error:#}"))
 }
 
 impl Drop for Sandbox {

@@ -9,6 +9,7 @@ pub mod chance;
 pub mod emulator;
 pub mod kinesis;
 pub mod oracle;
+pub mod replay;
 pub mod scenario;
 pub mod shrink;
 pub mod sim;

@@ -1,8 +1,9 @@
 //! `cargo xtask`: everything that is done to this project, by one name each.
 //!
-//! Top down: `main` chooses a task, `guest` makes the component, `native` the programs, `check` tests them;
-//! `setup` finds or installs what they need, `process` starts other programs.
+//! Top down: `main` chooses a task, `guest` makes the component, `native` the programs, `check` tests them, `bench`
+//! measures them; `setup` finds or installs what they need, `process` starts other programs.
 
+mod bench;
 mod check;
 mod guest;
 mod native;
@@ -23,6 +24,7 @@ usage: cargo xtask TASK [ARGUMENT ...]
   test ARG ...     the tests alone, ARG ... handed to `cargo test`;
                    e.g. `cargo xtask test -p tests --test cli`
   sim [ARG ...]    the simulation; ARG is --seeds N, --seed S
+  bench [ARG ...]  what the program costs, beside others on the same pages
   emulator [PORT]  an emulated Kinesis to try things on, until its input ends
   help             this text
 
@@ -60,6 +62,7 @@ fn run(args: &[String]) -> Result<()> {
         "build" => none(task, rest).and_then(|()| native::build()),
         "demo" => native::demo(rest),
         "sim" => native::sim(rest),
+        "bench" => bench::run_all(rest),
         "emulator" => native::emulator(rest),
         "test" if rest.is_empty() => check::everything(),
         "test" => check::tests(rest),

@@ -8,6 +8,9 @@ use crate::process::{Result, answers, cargo, output, run, words};
 const EMULATOR: &str = "kinesis-local";
 const EMULATOR_VERSION: &str = "0.6.2";
 
+/// What the benchmark's readers in Python need; the last one is only for dlt's source.
+const PYTHON_PACKAGES: [&str; 3] = ["boto3==1.44.5", "orjson==3.13.0", "dlt==1.31.0"];
+
 /// Installs Debian packages; `false` where this is no Debian or we are not root.
 /// Nothing the user has is removed for them.
 pub(crate) fn apt_install(packages: &[&str]) -> bool {
@@ -94,6 +97,23 @@ pub(crate) fn emulator() -> Result<PathBuf> {
         true => Ok(package),
         false => words(format!("npm package without a main.js: {}", package.display())),
     }
+}
+
+/// The Python of an environment with boto3 and orjson, and with dlt if that is asked for.
+pub(crate) fn python_peers(dlt: bool) -> Result<PathBuf> {
+    let cache = cache_dir()?;
+    let (name, packages) = if dlt { ("bench-dlt", &PYTHON_PACKAGES[..]) } else { ("bench", &PYTHON_PACKAGES[..2]) };
+    let home = cache.join(format!("{name}-{}", packages.concat().replace('=', "-")));
+    let python = home.join("bin/python");
+    if answers(Command::new(&python).args(["-c", "import boto3, orjson"])) {
+        return Ok(python);
+    }
+    let make = || answers(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home));
+    if !(make() || apt_install(&["python3", "python3-venv"]) && make()) {
+        return words("no python3 with venv\nhint: on Debian: apt-get install python3 python3-venv");
+    }
+    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages))?;
+    Ok(python)
 }
 
 fn install_emulator(to: &PathBuf) -> Result<()> {

@@ -1,0 +1,130 @@
+//! What a process costs, and how often that was measured.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use wait4::Wait4;
+
+/// What one run of a process cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cost {
+    /// User and system time.
+    pub(crate) cpu: Duration,
+    pub(crate) wall: Duration,
+    /// The most memory that was resident, in bytes.
+    pub(crate) peak: u64,
+}
+
+impl Cost {
+    /// Runs a command to its end.
+    pub(crate) fn of(command: &mut Command) -> Result<Cost, String> {
+        let shown = format!("{command:?}");
+        let begun = Instant::now();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let mut child = child.map_err(|error| format!("cannot start: {shown}: {error}"))?;
+        let mut said = String::new();
+        if let Some(mut stderr) = child.stderr.take() {
+            let _ = stderr.read_to_string(&mut said);
+        }
+        let ended = child.wait4().map_err(|error| format!("cannot wait for: {shown}: {error}"))?;
+        let wall = begun.elapsed();
+        if !ended.status.success() {
+            return Err(format!("failed: {shown}: {}\n{said}", ended.status));
+        }
+        Ok(Cost { cpu: ended.rusage.utime + ended.rusage.stime, wall, peak: ended.rusage.maxrss })
+    }
+}
+
+/// The least, the middle and the greatest of some measurements.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spread {
+    pub(crate) min: f64,
+    pub(crate) median: f64,
+    pub(crate) max: f64,
+}
+
+impl Spread {
+    pub(crate) fn of(values: impl Iterator<Item = f64>) -> Spread {
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+        let (half, last) = (values.len() / 2, values.len().saturating_sub(1));
+        let median = if values.len() % 2 == 1 { at(half) } else { (at(half.wrapping_sub(1)) + at(half)) / 2.0 };
+        Spread { min: at(0), median, max: at(last) }
+    }
+
+    /// The spread of a ratio.
+    pub(crate) fn ratio(self) -> String {
+        format!("**{:.2}** ({:.2} to {:.2})", self.median, self.min, self.max)
+    }
+}
+
+/// The replay server, in a process of its own.
+pub(crate) struct Replay {
+    child: Child,
+    pub(crate) url: String,
+}
+
+impl Replay {
+    /// Starts it for shards that each have so many messages of `size` bytes.
+    pub(crate) fn start(size: usize, messages: usize, shards: usize) -> Result<Replay, String> {
+        let program = std::env::current_exe().map_err(|error| error.to_string())?.with_file_name("replay");
+        let mut command = Command::new(program);
+        command.args([size, messages, shards].map(|number| number.to_string()));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|e| e.to_string())?;
+        let mut url = String::new();
+        if let Some(stdout) = &mut child.stdout {
+            BufReader::new(stdout).read_line(&mut url).map_err(|error| error.to_string())?;
+        }
+        Ok(Replay { child, url: url.trim().to_owned() })
+    }
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The number of lines in a file.
+pub(crate) fn lines(path: &Path) -> Result<usize, String> {
+    let mut file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut buffer = vec![0; 1 << 20];
+    let mut lines = 0;
+    loop {
+        let read = file.read(&mut buffer).map_err(|error| error.to_string())?;
+        if read == 0 {
+            return Ok(lines);
+        }
+        lines += buffer.iter().take(read).filter(|byte| **byte == b'\n').count();
+    }
+}
+
+/// The CPU time of this thread where the system tells it, else the time that passes.
+pub(crate) fn thread_time() -> Duration {
+    thread_local!(static BEGUN: Instant = Instant::now());
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let told = told.and_then(|text| text.split(' ').next()?.parse().ok()).map(Duration::from_nanos);
+    told.unwrap_or_else(|| BEGUN.with(Instant::elapsed))
+}
+
+/// A number with a comma for each thousand.
+pub(crate) fn count(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+pub(crate) fn mib(bytes: f64) -> String {
+    format!("{:.0}", bytes / f64::from(1 << 20))
+}

@@ -1,0 +1,141 @@
+//! A stream of one shard to a file of lines: ours, and others.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::Setting;
+use super::cost::{Cost, Replay, Spread, count, lines, mib};
+
+/// Messages of a run by their size: enough that starting a process is little beside it.
+const MESSAGES: [(usize, usize); 4] = [(100, 600_000), (500, 400_000), (2000, 150_000), (20_000, 16_000)];
+
+/// The size at which the readers in Python are measured too, which take their time.
+const PYTHON_SIZE: usize = 500;
+
+/// A reader, and what makes it read a URL into a file.
+struct Reader<'a> {
+    name: &'a str,
+    command: Box<Start<'a>>,
+}
+
+type Start<'a> = dyn Fn(&str, &Path) -> Command + 'a;
+
+pub(crate) fn bench(setting: &Setting) -> Result<(), String> {
+    for &size in &setting.sizes {
+        let messages = MESSAGES.iter().rev().find(|(of, _)| *of <= size).map_or(600_000, |(_, messages)| *messages);
+        contest(setting, size, messages)?;
+    }
+    Ok(())
+}
+
+fn contest(setting: &Setting, size: usize, messages: usize) -> Result<(), String> {
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let server = Replay::start(size, messages, 1)?;
+    let readers = readers(setting, folder.path(), size);
+    let file = folder.path().join("lines");
+    let mut costs: Vec<Vec<Cost>> = readers.iter().map(|_| Vec::new()).collect();
+    for round in 0..=setting.rounds {
+        for (reader, costs) in readers.iter().zip(&mut costs) {
+            let cost = Cost::of(&mut (reader.command)(&server.url, &file))?;
+            let found = lines(&file)?;
+            if found != messages && reader.name != FLOOR {
+                return Err(format!("{}: {found} lines of {messages} messages", reader.name));
+            }
+            for path in [file.clone(), with_ending(&file, ".state")] {
+                let _ = std::fs::remove_file(path);
+            }
+            // The first round fills caches.
+            if round > 0 {
+                costs.push(cost);
+            }
+        }
+    }
+
+    println!("#### {} messages of {size} bytes\n", count(messages as f64));
+    println!("| reader | messages per CPU-second | wall, s | peak, MiB | JSON is × as fast | CBOR is × as fast |");
+    println!("|---|---|---|---|---|---|");
+    for (reader, mine) in readers.iter().zip(&costs) {
+        let rate = Spread::of(mine.iter().map(|cost| messages as f64 / cost.cpu.as_secs_f64()));
+        let wall = Spread::of(mine.iter().map(|cost| cost.wall.as_secs_f64()));
+        let peak = Spread::of(mine.iter().map(|cost| cost.peak as f64));
+        let against = |ours: &[Cost]| {
+            Spread::of(mine.iter().zip(ours).map(|(a, b)| a.cpu.as_secs_f64() / b.cpu.as_secs_f64())).ratio()
+        };
+        let ratios = costs.iter().take(2).map(|ours| against(ours)).collect::<Vec<_>>().join(" | ");
+        println!(
+            "| {} | {} ({} to {}) | {:.2} | {} | {ratios} |",
+            reader.name,
+            count(rate.median),
+            count(rate.min),
+            count(rate.max),
+            wall.median,
+            mib(peak.median)
+        );
+    }
+    println!();
+    Ok(())
+}
+
+/// Ours come first.
+fn readers<'a>(setting: &'a Setting, folder: &'a Path, size: usize) -> Vec<Reader<'a>> {
+    let ours = move |wire: &'static str| {
+        move |url: &str, file: &Path| {
+            let mut command = program(setting, folder, url);
+            command.arg("--to").arg(format!("ndjson:{}", file.display())).args(["--wire", wire]);
+            command
+        }
+    };
+    let built = move |name: &'static str| {
+        move |url: &str, file: &Path| {
+            let mut command = Command::new(setting.peers.join("sdk/release").join(name));
+            command.args([url, tests::replay::STREAM]).arg(file);
+            command
+        }
+    };
+    let mut readers = vec![
+        Reader { name: "kinesis-reader, JSON", command: Box::new(ours("json")) },
+        Reader { name: "kinesis-reader, CBOR", command: Box::new(ours("cbor")) },
+        Reader { name: "aws-sdk-kinesis and serde_json", command: Box::new(built("sdk")) },
+    ];
+    if let (Some(python), PYTHON_SIZE) = (&setting.python, size) {
+        let script = move |name: &str| {
+            let mut command = Command::new(python);
+            command.arg(setting.scripts.join(name)).env("RUNTIME__DLTHUB_TELEMETRY", "false");
+            command
+        };
+        let boto3 = move |url: &str, file: &Path| {
+            let mut command = script("boto3_loop.py");
+            command.args([url, tests::replay::STREAM]).arg(file);
+            command
+        };
+        readers.push(Reader { name: "boto3 and orjson", command: Box::new(boto3) });
+        if let Some(source) = &setting.dlt {
+            let dlt = move |url: &str, file: &Path| {
+                let mut command = script("dlt_source.py");
+                command.arg(source).args([url, tests::replay::STREAM]).arg(file);
+                command
+            };
+            readers.push(Reader { name: "dlt's source", command: Box::new(dlt) });
+        }
+    }
+    readers.push(Reader { name: FLOOR, command: Box::new(built("floor")) });
+    readers
+}
+
+const FLOOR: &str = "floor: receive and write as many bytes";
+
+/// The program, told to read all from `url`.
+pub(crate) fn program(setting: &Setting, folder: &Path, url: &str) -> Command {
+    let mut command = Command::new(&setting.program);
+    command.current_dir(folder).env_clear().env("HOME", folder);
+    command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+    command.env("XDG_CACHE_HOME", std::env::temp_dir().join("kinesis-reader-bench"));
+    command.args(["read", tests::replay::STREAM, "--region", "us-east-1", "--pace", "off", "--endpoint-url", url]);
+    command
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut path = path.to_owned().into_os_string();
+    path.push(ending);
+    path.into()
+}

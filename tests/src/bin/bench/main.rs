@@ -1,0 +1,111 @@
+//! `cargo xtask bench`: what the program costs, beside what others cost for the same pages.
+//!
+//! Everything is measured in one run, in turn, on the pages of one server, which is a process of its own and only
+//! replays. What counts is the CPU time of a whole process, user and system, as the operating system accounts for it;
+//! the ratios are of runs beside each other. Every reader's file is checked for the number of its lines.
+
+mod cost;
+mod lines;
+mod parts;
+mod shards;
+mod sqlite;
+mod start;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+usage: cargo xtask bench [PART ...] [OPTION ...]
+
+parts: lines, sqlite, shards, start, parts; all if none is named
+
+  --rounds N         runs of each, in turn (5)
+  --sizes A,B        payload sizes of `lines`, in bytes (100,500,2000,20000)
+  --dlt-source DIR   also run dlt's Kinesis source, the folder `sources` of which is in DIR
+";
+
+/// What is there, and what was asked.
+struct Setting {
+    program: PathBuf,
+    /// The folder of the peers that are built.
+    peers: PathBuf,
+    /// The folder of the peers that are scripts.
+    scripts: PathBuf,
+    python: Option<PathBuf>,
+    rounds: usize,
+    sizes: Vec<usize>,
+    dlt: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        // What is measured in a process of its own.
+        ["--insert", from, to] => sqlite::insert(from, to),
+        ["--pages", wire, size, folder] => parts::pages(wire, size, folder),
+        ["--sandbox", wire, folder] => parts::in_sandbox(wire, folder),
+        ["--instantiate"] => start::instantiate(),
+        _ => match bench(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(words) => {
+                eprintln!("error: {words}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+fn bench(arguments: &[String]) -> Result<(), String> {
+    let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let needed = |name: &str| path(name).ok_or(format!("{name} is not set\nhint: run `cargo xtask bench`"));
+    let mut setting = Setting {
+        program: needed("KINESIS_READER_BIN")?,
+        peers: needed("KINESIS_READER_PEERS")?,
+        scripts: needed("KINESIS_READER_SCRIPTS")?,
+        python: path("KINESIS_READER_PYTHON"),
+        rounds: 5,
+        sizes: vec![100, 500, 2000, 20_000],
+        dlt: None,
+    };
+    let mut chosen = Vec::new();
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or(format!("{argument} needs a value\n\n{HELP}"));
+        match argument.as_str() {
+            "--rounds" => setting.rounds = value()?.parse().map_err(|_| format!("no number\n\n{HELP}"))?,
+            "--sizes" => {
+                let sizes: Result<_, _> = value()?.split(',').map(str::parse).collect();
+                setting.sizes = sizes.map_err(|_| format!("no numbers\n\n{HELP}"))?;
+            }
+            "--dlt-source" => setting.dlt = Some(value()?.into()),
+            part if PARTS.iter().any(|(name, _)| *name == part) => chosen.push(part.to_owned()),
+            _ => return Err(format!("not understood: {argument}\n\n{HELP}")),
+        }
+    }
+    println!("{}\n", machine());
+    for (name, part) in PARTS {
+        if chosen.is_empty() || chosen.iter().any(|chosen| chosen == name) {
+            part(&setting)?;
+        }
+    }
+    Ok(())
+}
+
+type Part = fn(&Setting) -> Result<(), String>;
+
+const PARTS: [(&str, Part); 5] = [
+    ("lines", lines::bench),
+    ("parts", parts::bench),
+    ("sqlite", sqlite::bench),
+    ("shards", shards::bench),
+    ("start", start::bench),
+];
+
+/// The machine, for the record.
+fn machine() -> String {
+    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, model)| model));
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{}, {cpus} CPUs, {} {}", model.unwrap_or("a machine"), std::env::consts::OS, kernel.trim())
+}

@@ -1,0 +1,54 @@
+//! The same number of messages in 1, 100 and 1,000 shards; and the memory that large pages of many shards take.
+
+use super::Setting;
+use super::cost::{Cost, Replay, Spread, count, lines, mib};
+use super::lines::program;
+
+const MESSAGES: usize = 1_000_000;
+
+pub(crate) fn bench(setting: &Setting) -> Result<(), String> {
+    println!("#### Many shards: {} messages of 100 bytes\n", count(MESSAGES as f64));
+    println!("| shards | messages per CPU-second | wall, s | peak, MiB |");
+    println!("|---|---|---|---|");
+    for shards in [1, 100, 1000] {
+        run(setting, 100, MESSAGES / shards, shards)?;
+    }
+    println!("\n#### 64 shards\n");
+    println!("| payload, bytes | messages per CPU-second | wall, s | peak, MiB |");
+    println!("|---|---|---|---|");
+    for (size, messages) in [(500, 6_000), (20_000, 838)] {
+        run(setting, size, messages, 64)?;
+    }
+    println!();
+    Ok(())
+}
+
+fn run(setting: &Setting, size: usize, messages: usize, shards: usize) -> Result<(), String> {
+    let server = Replay::start(size, messages, shards)?;
+    let mut costs = Vec::new();
+    for _ in 0..setting.rounds {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let file = folder.path().join("lines");
+        let mut command = program(setting, folder.path(), &server.url);
+        command.arg("--to").arg(format!("ndjson:{}", file.display()));
+        costs.push(Cost::of(&mut command)?);
+        let found = lines(&file)?;
+        if found != messages * shards {
+            return Err(format!("{found} lines of {} messages", messages * shards));
+        }
+    }
+    let all = (messages * shards) as f64;
+    let rate = Spread::of(costs.iter().map(|cost| all / cost.cpu.as_secs_f64()));
+    let wall = Spread::of(costs.iter().map(|cost| cost.wall.as_secs_f64()));
+    let peak = Spread::of(costs.iter().map(|cost| cost.peak as f64));
+    println!(
+        "| {} | {} ({} to {}) | {:.2} | {} |",
+        if size == 100 { shards } else { size },
+        count(rate.median),
+        count(rate.min),
+        count(rate.max),
+        wall.median,
+        mib(peak.max)
+    );
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! `replay SIZE MESSAGES SHARDS`: a stream that is only replayed, until its standard input ends.
+//!
+//! Each shard has so many messages of about so many bytes. The URL is told on the first line of standard output, once
+//! all pages are rendered.
+
+use std::io::Read;
+use std::net::TcpListener;
+use std::process::ExitCode;
+
+use tests::replay::{Form, Pages, Server};
+
+fn main() -> ExitCode {
+    let numbers: Vec<usize> = std::env::args().skip(1).map_while(|text| text.parse().ok()).collect();
+    let &[size, messages, shards] = numbers.as_slice() else {
+        eprintln!("usage: replay SIZE MESSAGES SHARDS");
+        return ExitCode::from(2);
+    };
+    let server = Server::new(Pages::render(Form::of(size, messages)), shards);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    println!("http://{}", listener.local_addr().expect("it is bound"));
+    std::thread::spawn(move || server.serve(&listener));
+    // Whoever started it holds the other end, so it never outlives them.
+    let mut nothing = [0; 256];
+    while std::io::stdin().read(&mut nothing).is_ok_and(|read| read > 0) {}
+    ExitCode::SUCCESS
+}

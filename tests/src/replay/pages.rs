@@ -1,0 +1,196 @@
+//! The pages, rendered.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use minicbor::Encoder;
+use minicbor::data::IanaTag;
+
+/// What the records of a stream hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Form {
+    /// The bytes of a message's payload, nearly.
+    pub size: usize,
+    /// The messages of a shard.
+    pub messages: usize,
+    /// The records of a page.
+    pub page: usize,
+}
+
+/// An encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// `application/x-amz-json-1.1`.
+    Json,
+    /// `application/x-amz-cbor-1.1`.
+    Cbor,
+}
+
+/// The pages of a shard, without their ends, which name an iterator.
+pub struct Pages {
+    json: Vec<Vec<u8>>,
+    cbor: Vec<Vec<u8>>,
+}
+
+impl Form {
+    /// Payloads of about `size` bytes, a thousand to a page or as many as the service would give.
+    pub fn of(size: usize, messages: usize) -> Form {
+        Form { size, messages, page: (PAGE_BYTES / size).min(1000) }
+    }
+}
+
+/// "The maximum size of data that GetRecords can return is 10 MiB"
+/// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>); a page that is full stays below.
+const PAGE_BYTES: usize = 8 << 20;
+
+impl Pages {
+    /// Renders them.
+    pub fn render(form: Form) -> Pages {
+        let mut chance = fastrand::Rng::with_seed(form.size as u64);
+        let mut pages = Pages { json: Vec::new(), cbor: Vec::new() };
+        let numbers: Vec<usize> = (0..form.messages).collect();
+        for numbers in numbers.chunks(form.page) {
+            let records: Vec<Record> = numbers.iter().map(|&number| Record::new(number, form, &mut chance)).collect();
+            pages.json.push(json(&records));
+            pages.cbor.push(cbor(&records));
+        }
+        // The tip: a page without records.
+        pages.json.push(json(&[]));
+        pages.cbor.push(cbor(&[]));
+        pages
+    }
+
+    /// The number of pages, of which the last is empty.
+    pub fn count(&self) -> usize {
+        self.json.len()
+    }
+
+    /// A page up to its end.
+    pub(super) fn head(&self, wire: Wire, page: usize) -> Option<&[u8]> {
+        let pages = match wire {
+            Wire::Json => &self.json,
+            Wire::Cbor => &self.cbor,
+        };
+        pages.get(page).map(Vec::as_slice)
+    }
+
+    /// The end of a page, with the iterator to go on with.
+    pub(super) fn end(&self, wire: Wire, shard: usize, page: usize) -> Vec<u8> {
+        let left = self.count().saturating_sub(page + 1);
+        let next = iterator(shard, (page + 1).min(self.count() - 1));
+        let behind = left as u64 * 1000;
+        match wire {
+            Wire::Json => format!(",\"NextShardIterator\":\"{next}\",\"MillisBehindLatest\":{behind}}}").into_bytes(),
+            Wire::Cbor => {
+                let mut end = Vec::new();
+                let mut encoder = Encoder::new(&mut end);
+                sure(encoder.str("NextShardIterator").and_then(|encoder| encoder.str(&next)));
+                sure(encoder.str("MillisBehindLatest").and_then(|encoder| encoder.u64(behind)));
+                end
+            }
+        }
+    }
+
+    /// A whole page of the first shard.
+    pub fn body(&self, wire: Wire, page: usize) -> Vec<u8> {
+        let mut body = self.head(wire, page).unwrap_or_default().to_vec();
+        body.extend(self.end(wire, 0, page));
+        body
+    }
+}
+
+/// An iterator: as long as the service's, and plain.
+pub(super) fn iterator(shard: usize, page: usize) -> String {
+    format!("{ITERATOR}{shard:06}-{page:06}-{:A<210}", "")
+}
+
+/// What an iterator begins with.
+pub(super) const ITERATOR: &str = "iterator-";
+
+struct Record {
+    sequence: String,
+    arrived_ms: u64,
+    key: String,
+    data: Vec<u8>,
+}
+
+impl Record {
+    fn new(number: usize, form: Form, chance: &mut fastrand::Rng) -> Record {
+        Record {
+            sequence: format!("4966490823814781602385{:034}", number as u64 * 7_919 + 1_000_000_007),
+            arrived_ms: 1_763_900_000_000 + number as u64 * 3,
+            key: format!("customer-{:06}", chance.u32(..1_000_000)),
+            data: payload(number, form.size, chance),
+        }
+    }
+}
+
+/// An order, as a shop would write it: numbers, nested values, and texts of which some have escapes or accents.
+fn payload(number: usize, size: usize, chance: &mut fastrand::Rng) -> Vec<u8> {
+    let price = chance.u32(100..50_000);
+    let mut text = format!(
+        "{{\"id\":{number},\"kind\":\"order\",\"price\":{}.{:02},\"paid\":{},\"note\":\"",
+        price / 100,
+        price % 100,
+        chance.bool()
+    );
+    let whole = size.saturating_sub(2);
+    if size > 300 {
+        text.push_str("none\",\"items\":[");
+        while text.len() + 260 < whole {
+            let separator = if text.ends_with('[') { "" } else { "," };
+            let name = NAMES[chance.usize(..NAMES.len())];
+            text.push_str(&format!(
+                "{separator}{{\"sku\":\"{:08x}\",\"name\":\"{name}\",\"count\":{},\"weight\":{}.5,\"text\":\"",
+                chance.u32(..),
+                chance.u8(1..20),
+                chance.u8(..),
+            ));
+            let words = chance.usize(2..24);
+            text.extend((0..words).map(|_| WORDS[chance.usize(..WORDS.len())]));
+            text.push_str("\"}");
+        }
+        text.push_str("],\"end\":\"");
+    }
+    while text.len() < whole {
+        text.push(char::from(b'a' + chance.u8(..26)));
+    }
+    text.push_str("\"}");
+    text.into_bytes()
+}
+
+const NAMES: [&str; 4] = ["kettle", "cup \\\"XL\\\"", "herbata, bez cukru", "lamp \\u00e9t\\u00e9\\n"];
+const WORDS: [&str; 8] = ["of ", "steel, ", "painted ", "by hand ", "(2 years) ", "for 1.5 l ", "\\/ ", "dishwasher "];
+
+fn json(records: &[Record]) -> Vec<u8> {
+    let mut text = String::from("{\"Records\":[");
+    for (number, Record { sequence, arrived_ms, key, data }) in records.iter().enumerate() {
+        let separator = if number == 0 { "" } else { "," };
+        let (seconds, ms) = (arrived_ms / 1000, arrived_ms % 1000);
+        let data = BASE64_STANDARD.encode(data);
+        text.push_str(&format!(
+            "{separator}{{\"SequenceNumber\":\"{sequence}\",\"ApproximateArrivalTimestamp\":{seconds}.{ms:03},\
+             \"Data\":\"{data}\",\"PartitionKey\":\"{key}\"}}"
+        ));
+    }
+    text.push(']');
+    text.into_bytes()
+}
+
+fn cbor(records: &[Record]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = Encoder::new(&mut bytes);
+    sure(encoder.map(3).and_then(|encoder| encoder.str("Records")));
+    sure(encoder.array(records.len() as u64));
+    for Record { sequence, arrived_ms, key, data } in records {
+        sure(encoder.map(4));
+        sure(encoder.str("SequenceNumber").and_then(|encoder| encoder.str(sequence)));
+        sure(encoder.str("ApproximateArrivalTimestamp").and_then(|encoder| encoder.tag(IanaTag::Timestamp)));
+        sure(encoder.u64(*arrived_ms));
+        sure(encoder.str("Data").and_then(|encoder| encoder.bytes(data)));
+        sure(encoder.str("PartitionKey").and_then(|encoder| encoder.str(key)));
+    }
+    bytes
+}
+
+/// Writing to a vector does not fail.
+fn sure<T, E>(_: Result<T, E>) {}

@@ -1,0 +1,49 @@
+//! `cargo xtask bench`: ours and the peers built, and one beside the other measured.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::{Result, cargo, root, run, step, target_dir};
+use crate::{guest, native, setup};
+
+/// Builds all and runs the benchmark.
+pub(crate) fn run_all(args: &[String]) -> Result<()> {
+    setup::c_compiler()?;
+    step("component", guest::build).map(drop)?;
+    step("programs", || native::compile(&["bench", "replay", native::program()]))?;
+    let peers = target_dir()?.join("peers");
+    step("peers: aws-sdk-kinesis", || build(&peers, "sdk", None))?;
+    // What wasm has not is off: instructions for SHA.
+    step("peers: the machine natively", || {
+        let v3 = if cfg!(target_arch = "x86_64") { "-C target-cpu=x86-64-v3 " } else { "" };
+        build(&peers, "native", Some(&format!("{v3}--cfg sha2_backend=\"soft\"")))
+    })?;
+    let dlt = args.iter().any(|arg| arg == "--dlt-source");
+    let python = step("peers: boto3", || setup::python_peers(dlt));
+    let mut bench = Command::new(native::built("bench")?);
+    bench.args(args).current_dir(root());
+    bench.env("KINESIS_READER_BIN", native::built(native::program())?);
+    bench.env("KINESIS_READER_PEERS", &peers).env("KINESIS_READER_SCRIPTS", root().join("tests/peers"));
+    match python {
+        Ok(python) => {
+            bench.env("KINESIS_READER_PYTHON", python);
+        }
+        Err(_) => eprintln!("measured without Python: see above"),
+    }
+    run(&mut bench)
+}
+
+/// Builds a peer in a folder of its own: it is a workspace of its own, so that nobody else pays for it.
+fn build(target: &Path, peer: &str, flags: Option<&str>) -> Result<()> {
+    let manifest: PathBuf = root().join("tests/peers").join(peer).join("Cargo.toml");
+    let mut cargo = cargo();
+    cargo
+        .args(["build", "--release", "--locked", "--manifest-path"])
+        .arg(manifest)
+        .arg("--target-dir")
+        .arg(target.join(peer));
+    if let Some(flags) = flags {
+        cargo.env("RUSTFLAGS", flags);
+    }
+    run(&mut cargo)
+}
