@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args as ArgGroup, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
+use crate::trace;
+
 /// Reads Amazon Kinesis streams into SQLite or files, each message exactly once
 ///
 /// A run goes on where the last one stopped: what was read, and how far, is kept together.
@@ -57,6 +59,8 @@ pub enum Command {
     Shards(Box<Shards>),
     /// Show what a database holds: tables, counts, the newest rows, the checkpoint
     Show(Show),
+    /// Play what `read --trace` kept again, without network, and see whether the reader does the same
+    Replay(Replay),
 }
 
 /// The flags of `read`.
@@ -121,6 +125,15 @@ pub struct Read {
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
+    /// Keep what the reader is told and what it answers in this file, for `replay` and bug reports.
+    /// It holds no credentials, but the stream's name and, unless blanked, the messages
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+
+    /// What a trace keeps of the messages
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = trace::Payload::Whole, requires = "trace")]
+    pub trace_payload: trace::Payload,
+
     #[command(flatten)]
     #[allow(missing_docs)]
     pub aws: Aws,
@@ -163,6 +176,24 @@ pub struct Show {
     #[arg(value_name = "DATABASE")]
     pub database: PathBuf,
 }
+
+/// The flags of `replay`.
+#[derive(Debug, ArgGroup)]
+#[command(after_help = REPLAY_FOOT)]
+pub struct Replay {
+    /// The file that `read --trace` wrote
+    #[arg(value_name = "FILE")]
+    pub trace: PathBuf,
+
+    /// Print only the last line
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+const REPLAY_FOOT: &str = "\
+A trace that a crash has torn can be played up to there.
+
+Exit codes: 0 the same, 1 not the same (the first difference is printed), 2 not a trace";
 
 /// Where messages and checkpoint are.
 #[derive(Debug, Default, ArgGroup)]
@@ -309,6 +340,8 @@ mod tests {
             "--role-arn",
             "--endpoint-url",
             "--report",
+            "--trace",
+            "--trace-payload",
         ] {
             assert!(read.contains(flag), "{flag}");
         }

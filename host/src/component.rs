@@ -5,6 +5,7 @@
 //! a bound, leaves the component unusable, and every later call fails too. Nothing is lost by that: what was made safe
 //! stays safe, and the next run goes on from there.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use std::time::Duration;
 
 use wasmtime::component::{Component, Linker, ResourceAny};
 use wasmtime::{Cache, CacheConfig, Config, Engine, ResourceLimiter, Store, Trap};
+
+use crate::trace::{Call, Delivery, Gave, Recorder, Told};
 
 mod bindings {
     #![allow(missing_docs, reason = "the documentation is in the WIT")]
@@ -117,7 +120,7 @@ impl Compiled {
         store.set_hostcall_fuel(self.bounds.memory);
         store.set_epoch_deadline(ticks(self.bounds.call));
         let world = self.world.instantiate(&mut store).map_err(load_error)?;
-        Ok(Loaded { store, world, bounds: self.bounds })
+        Ok(Loaded { store, world, bounds: self.bounds, recorder: None })
     }
 }
 
@@ -163,9 +166,16 @@ pub struct Loaded {
     store: Store<Memory>,
     world: bindings::Reader,
     bounds: Bounds,
+    /// What its reader is told and gives goes here too.
+    recorder: Option<Recorder>,
 }
 
 impl Loaded {
+    /// Keeps what the reader is told and what it gives.
+    pub fn record(&mut self, recorder: Recorder) {
+        self.recorder = Some(recorder);
+    }
+
     /// What the reader suggests for a stream.
     pub fn defaults(&mut self, source: &wit::Source) -> Result<wit::Config, Error> {
         let result = self.world.kinesis_reader_reading().call_defaults(&mut self.store, source);
@@ -181,15 +191,31 @@ impl Loaded {
         now: u64,
         present: u64,
     ) -> Result<Reader, Error> {
+        self.told(|| Told::opened(config, checkpoint, seed, now, present));
         self.store.set_epoch_deadline(ticks(self.bounds.call));
         let reading = self.world.kinesis_reader_reading();
         let opened = reading.reader().call_open(&mut self.store, config, checkpoint, seed, now, present);
-        let handle = opened.map_err(|error| self.trapped(error))?.map_err(Error::Open)?;
+        let opened = opened.map_err(|error| self.trapped(error)).and_then(|opened| opened.map_err(Error::Open));
+        let handle = self.noted(Call::Tell, opened)?;
         Ok(Reader { loaded: self, handle })
     }
 }
 
 impl Loaded {
+    fn told<'a>(&mut self, told: impl FnOnce() -> Told<'a>) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.told(told());
+        }
+    }
+
+    /// What a call gave, once it is noted if it gave nothing.
+    fn noted<T>(&mut self, call: Call, result: Result<T, Error>) -> Result<T, Error> {
+        if let (Some(recorder), Err(error)) = (&mut self.recorder, &result) {
+            recorder.gave(Gave::Failed { call, why: error.to_string().into() });
+        }
+        result
+    }
+
     fn trapped(&self, error: wasmtime::Error) -> Error {
         let Bounds { memory, call } = self.bounds;
         match error.downcast_ref::<Trap>() {
@@ -256,12 +282,37 @@ macro_rules! call {
 impl Reader {
     /// Gives the next thing to do.
     pub fn poll(&mut self) -> Result<Action, Error> {
-        Ok(match call!(&mut self.loaded, reader, call_poll, self.handle)? {
+        let polled = call!(&mut self.loaded, reader, call_poll, self.handle);
+        let action = match self.loaded.noted(Call::Poll, polled)? {
             wit::Action::Send(request) => Action::Send(request),
             wit::Action::Deliver(batch) => Action::Deliver(BatchHandle(batch)),
             wit::Action::Notice(notice) => Action::Notice(notice),
             wit::Action::Wait(wait) => Action::Wait(wait),
             wit::Action::Finish(outcome) => Action::Finish(outcome),
+        };
+        if self.loaded.recorder.is_some() {
+            let gave = self.gave(&action)?;
+            if let Some(recorder) = &mut self.loaded.recorder {
+                recorder.gave(gave);
+            }
+        }
+        Ok(action)
+    }
+
+    /// An action as a trace has it.
+    pub(crate) fn gave<'a>(&mut self, action: &'a Action) -> Result<Gave<'a>, Error> {
+        Ok(match action {
+            Action::Send(request) => Gave::Send(Cow::Borrowed(request)),
+            Action::Deliver(BatchHandle(batch)) => Gave::Deliver(Delivery {
+                id: call!(&mut self.loaded, batch, call_id, *batch)?,
+                shard: call!(&mut self.loaded, batch, call_shard, *batch)?,
+                count: call!(&mut self.loaded, batch, call_count, *batch)?,
+                size: call!(&mut self.loaded, batch, call_size, *batch)?,
+                checkpoint: call!(&mut self.loaded, batch, call_checkpoint, *batch)?,
+            }),
+            Action::Notice(notice) => Gave::Notice(Cow::Borrowed(notice)),
+            Action::Wait(wait) => Gave::Wait(*wait),
+            Action::Finish(outcome) => Gave::Finish(Cow::Borrowed(outcome)),
         })
     }
 
@@ -282,32 +333,47 @@ impl Reader {
 
     /// Tells of the response to a request.
     pub fn handle_response(&mut self, id: u64, response: &wit::Response, now: u64) -> Result<(), Error> {
-        call!(&mut self.loaded, reader, call_handle_response, self.handle, id, response, now)?.map_err(Error::Misuse)
+        self.loaded.told(|| Told::Response { id, response: Cow::Borrowed(response), now });
+        let told = call!(&mut self.loaded, reader, call_handle_response, self.handle, id, response, now);
+        self.loaded.noted(Call::Tell, told.and_then(|told| told.map_err(Error::Misuse)))
     }
 
     /// Tells that a request got no response.
     pub fn handle_failure(&mut self, id: u64, failure: &wit::Failure, now: u64) -> Result<(), Error> {
-        call!(&mut self.loaded, reader, call_handle_failure, self.handle, id, failure, now)?.map_err(Error::Misuse)
+        self.loaded.told(|| Told::Failure { id, failure: Cow::Borrowed(failure), now });
+        let told = call!(&mut self.loaded, reader, call_handle_failure, self.handle, id, failure, now);
+        self.loaded.noted(Call::Tell, told.and_then(|told| told.map_err(Error::Misuse)))
     }
 
     /// Tells that the messages of a batch are safe, or will be before any checkpoint that is kept from here on.
     pub fn handle_delivered(&mut self, id: u64, now: u64) -> Result<(), Error> {
-        call!(&mut self.loaded, reader, call_handle_delivered, self.handle, id, now)?.map_err(Error::Misuse)
+        self.loaded.told(|| Told::Delivered { id, now });
+        let told = call!(&mut self.loaded, reader, call_handle_delivered, self.handle, id, now);
+        self.loaded.noted(Call::Tell, told.and_then(|told| told.map_err(Error::Misuse)))
     }
 
     /// Tells that time has passed.
     pub fn handle_timeout(&mut self, now: u64) -> Result<(), Error> {
-        call!(&mut self.loaded, reader, call_handle_timeout, self.handle, now)
+        self.loaded.told(|| Told::Timeout { now });
+        let told = call!(&mut self.loaded, reader, call_handle_timeout, self.handle, now);
+        self.loaded.noted(Call::Tell, told)
     }
 
     /// Asks for no more pages.
     pub fn stop(&mut self, now: u64) -> Result<(), Error> {
-        call!(&mut self.loaded, reader, call_stop, self.handle, now)
+        self.loaded.told(|| Told::Stop { now });
+        let told = call!(&mut self.loaded, reader, call_stop, self.handle, now);
+        self.loaded.noted(Call::Tell, told)
     }
 
     /// The place reached in every shard.
     pub fn checkpoint(&mut self) -> Result<String, Error> {
-        call!(&mut self.loaded, reader, call_checkpoint, self.handle)
+        let text = call!(&mut self.loaded, reader, call_checkpoint, self.handle);
+        let text = self.loaded.noted(Call::Checkpoint, text)?;
+        if let Some(recorder) = &mut self.loaded.recorder {
+            recorder.gave(Gave::Checkpoint(Cow::Borrowed(&text)));
+        }
+        Ok(text)
     }
 
     /// Counts the changes of the checkpoint.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::component::wit;
-use crate::{component, destination, drive, plan, state, transport};
+use crate::{component, destination, drive, plan, replay, state, transport};
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,20 @@ pub enum Error {
         /// Why.
         error: std::io::Error,
     },
+    /// A run cannot be kept.
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A run cannot be played again.
+    Replay {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: replay::Error,
+    },
     /// The operating system does not give what is needed to run.
     System(std::io::Error),
 }
@@ -95,6 +109,7 @@ impl Error {
             Error::Destination(error) => error.asked_wrongly(),
             Error::Component(error) => error.asked_wrongly(),
             Error::Service(error) => matches!(error.cause, wit::Cause::Recreated(_)),
+            Error::Trace { .. } | Error::Replay { .. } => true,
             Error::Unreached { .. } | Error::Report { .. } | Error::System(_) => false,
         };
         if asked { Exit::Asked } else { Exit::Failed }
@@ -111,7 +126,8 @@ impl Error {
             Error::Unreached { region, .. } => {
                 Some(format!("look at the region ({region}), at --endpoint-url if there is one, and at the network"))
             }
-            Error::Report { error, .. } => state::io_hint(error).map(str::to_owned),
+            Error::Report { error, .. } | Error::Trace { error, .. } => state::io_hint(error).map(str::to_owned),
+            Error::Replay { error, .. } => error.hint(),
             Error::System(_) => None,
         }
     }
@@ -130,18 +146,23 @@ fn service_hint(error: &wit::ServiceError) -> Option<String> {
     }
 }
 
+/// An operation as Kinesis names it.
+pub(crate) fn operation_name(operation: wit::Operation) -> &'static str {
+    match operation {
+        wit::Operation::DescribeStreamSummary => "DescribeStreamSummary",
+        wit::Operation::ListShards => "ListShards",
+        wit::Operation::GetShardIterator => "GetShardIterator",
+        wit::Operation::GetRecords => "GetRecords",
+    }
+}
+
 /// A request that did not succeed, in words.
 pub struct InWords<'a>(pub &'a wit::ServiceError);
 
 impl fmt::Display for InWords<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let wit::ServiceError { operation, shard, cause, attempts } = self.0;
-        let operation = match operation {
-            wit::Operation::DescribeStreamSummary => "DescribeStreamSummary",
-            wit::Operation::ListShards => "ListShards",
-            wit::Operation::GetShardIterator => "GetShardIterator",
-            wit::Operation::GetRecords => "GetRecords",
-        };
+        let operation = operation_name(*operation);
         if let wit::Cause::Recreated(stream) = cause {
             return write!(f, "the checkpoint is of another stream of this name: {stream}");
         }
@@ -185,6 +206,8 @@ impl fmt::Display for Error {
                 write!(f, "could not reach {url}: {why}, after {attempts} tries")
             }
             Error::Report { path, error } => write!(f, "cannot write the report: {}: {error}", path.display()),
+            Error::Trace { path, error } => write!(f, "cannot write the trace: {}: {error}", path.display()),
+            Error::Replay { path, error } => write!(f, "cannot replay: {}: {error}", path.display()),
             Error::System(error) => write!(f, "cannot run here: {error}"),
         }
     }

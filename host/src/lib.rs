@@ -13,9 +13,11 @@ pub mod drive;
 pub mod component;
 pub mod destination;
 pub mod state;
+pub mod trace;
 pub mod transport;
 
 pub mod error;
+pub mod replay;
 pub mod report;
 pub mod shards;
 pub mod show;

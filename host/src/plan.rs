@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::args::{self, Args, Command};
+use crate::trace;
 use crate::transport::Settings;
 
 pub use crate::args::{MessageId, Payload, Wire};
@@ -26,6 +27,8 @@ pub enum Job {
     Shards(Box<ShardsPlan>),
     /// Show what a database holds.
     Show(ShowPlan),
+    /// Play a trace.
+    Replay(ReplayPlan),
 }
 
 /// How to read a stream.
@@ -55,6 +58,8 @@ pub struct Plan {
     pub aws: Settings,
     /// Where to write the outcome.
     pub report: Option<PathBuf>,
+    /// Where to keep what the reader is told and gives, and what of the messages.
+    pub trace: Option<(PathBuf, trace::Payload)>,
 }
 
 /// How to list the shards of a stream.
@@ -75,6 +80,15 @@ pub struct ShardsPlan {
 pub struct ShowPlan {
     /// The database's file.
     pub database: PathBuf,
+}
+
+/// What to play.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplayPlan {
+    /// The trace's file.
+    pub trace: PathBuf,
+    /// Whether only the end is told.
+    pub quiet: bool,
 }
 
 /// Where the first run begins.
@@ -168,6 +182,7 @@ impl Job {
                 };
                 Ok(Self::Show(ShowPlan { database }))
             }
+            Command::Replay(args::Replay { trace, quiet }) => Ok(Self::Replay(ReplayPlan { trace, quiet })),
         }
     }
 }
@@ -206,6 +221,7 @@ impl Plan {
             state,
             aws,
             report: read.report,
+            trace: read.trace.map(|path| (path, read.trace_payload)),
         })
     }
 }

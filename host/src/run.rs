@@ -19,8 +19,9 @@ use crate::error::{Error, Exit};
 use crate::plan::{self, Environment, Job, Plan, StateAt};
 use crate::report::{self, Console};
 use crate::state::{FileState, State};
+use crate::trace::Recorder;
 use crate::transport::{Kinesis, Settings};
-use crate::{shards, show};
+use crate::{replay, shards, show};
 
 /// Does what the flags ask.
 pub fn run(args: Args) -> Result<Exit, Error> {
@@ -31,6 +32,7 @@ pub fn run(args: Args) -> Result<Exit, Error> {
             Err(destination::Error::ClosedPipe) | Ok(()) => Ok(Exit::Reached),
             Err(error) => Err(error.into()),
         },
+        Job::Replay(plan) => replay::replay(&plan),
     }
 }
 
@@ -73,6 +75,10 @@ async fn read_stream(plan: &Plan, console: &mut Console) -> Result<Summary, Erro
     let clock = Clock::start();
     let mut loaded = load()?;
     let config = config(plan, loaded.defaults(&source(&plan.source))?);
+    if let Some((path, payload)) = &plan.trace {
+        let recorder = Recorder::create(path, *payload);
+        loaded.record(recorder.map_err(|error| Error::Trace { path: path.clone(), error })?);
+    }
     let reader = loaded.open(&config, saved.as_deref(), seed(), clock.now(), present())?;
     let transport = connect(&plan.aws).await?;
     let interrupt = interrupted().map_err(Error::System)?;

@@ -32,7 +32,7 @@ pub(crate) enum Way {
 /// Builds the component and puts it where the host embeds it.
 pub(crate) fn build() -> Result<Way> {
     let way = Way::find()?;
-    run(way.cargo("build")?.args(["--profile", "guest", "--lib"]))?;
+    run(way.cargo("rustc")?.args(["--profile", "guest", "--lib", "--crate-type", "cdylib"]))?;
     let made = guest_dir()?.join(TARGET).join("guest").join("kinesis_reader_component.wasm");
     let failed = |e| Failure::Words(format!("cannot read the component: {}: {e}", made.display()));
     let bytes = std::fs::read(&made).map_err(failed)?;

@@ -26,6 +26,7 @@ usage: cargo xtask TASK [ARGUMENT ...]
   sim [ARG ...]    the simulation; ARG is --seeds N, --seed S
   bench [ARG ...]  what the program costs, beside others on the same pages
   emulator [PORT]  an emulated Kinesis to try things on, until its input ends
+  traces           record the golden traces anew, where the reader is meant to differ
   help             this text
 
 What is missing is installed where that can be done without asking: a target or
@@ -64,6 +65,7 @@ fn run(args: &[String]) -> Result<()> {
         "sim" => native::sim(rest),
         "bench" => bench::run_all(rest),
         "emulator" => native::emulator(rest),
+        "traces" => none(task, rest).and_then(|()| native::traces()),
         "test" if rest.is_empty() => check::everything(),
         "test" => check::tests(rest),
         "help" | "-h" | "--help" => {

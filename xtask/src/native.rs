@@ -42,6 +42,14 @@ pub(crate) fn emulator(args: &[String]) -> Result<()> {
     run(Command::new(built("emulator")?).args(args))
 }
 
+/// Records the golden traces anew.
+pub(crate) fn traces() -> Result<()> {
+    prepare()?;
+    let local = step("emulator", setup::emulator)?;
+    step("recorder and program", || compile(&["traces", PROGRAM]))?;
+    run(Command::new(built("traces")?).env("KINESIS_READER_BIN", built(PROGRAM)?).env("KINESIS_LOCAL_DIR", local))
+}
+
 /// Builds programs with the features that the whole workspace asks for.
 /// Choosing packages one at a time would choose other features, and build the heavy dependencies anew.
 pub(crate) fn compile(programs: &[&str]) -> Result<()> {

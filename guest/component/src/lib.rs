@@ -13,9 +13,19 @@ use core::cell::RefCell;
 
 use kinesis_reader_machine as machine;
 
+#[cfg(target_arch = "wasm32")]
 wit_bindgen::generate!({
     path: "../../wit",
     world: "reader",
+});
+
+// Natively the types can be read from a trace and compared with one. An action holds a resource, which only wasm has.
+#[cfg(not(target_arch = "wasm32"))]
+wit_bindgen::generate!({
+    path: "../../wit",
+    world: "reader",
+    additional_derives: [serde::Serialize, serde::Deserialize],
+    additional_derives_ignore: ["action"],
 });
 
 use exports::kinesis::reader::reading as wit;

@@ -23,6 +23,7 @@ fn a_stream_alone_makes_a_plan() {
             state: StateAt::Destination,
             aws: Settings::default(),
             report: None,
+            trace: None,
         }
     );
 }

@@ -1,0 +1,368 @@
+//! `kinesis-reader replay`: tells the component again what a [`trace`](crate::trace) says it was told, and sees whether
+//! it gives the same. No network, no clock: what happened is all in the file.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::component::{Action, Loaded, Reader, wit};
+use crate::destination::{self, stream_error};
+use crate::error::{self, Exit, InWords};
+use crate::plan::ReplayPlan;
+use crate::report::state_word;
+use crate::run;
+use crate::trace::{Call, Gave, Header, Line, Told, VERSION};
+
+/// Who is told what a trace says. Failures are words.
+pub trait Player {
+    /// Tells it something.
+    fn tell(&mut self, told: &Told<'_>) -> Result<(), String>;
+
+    /// Asks for the next thing to do.
+    fn poll(&mut self) -> Result<Gave<'static>, String>;
+
+    /// Asks for the checkpoint.
+    fn checkpoint(&mut self) -> Result<String, String>;
+}
+
+/// How a trace was played.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Played {
+    /// What was told.
+    pub told: u64,
+    /// What was given of that, each the same as in the trace.
+    pub gave: u64,
+    /// The reader came to its end.
+    pub finished: bool,
+    /// The last line is not whole, and was left out.
+    pub torn: bool,
+    /// Where it first gave something else. What follows was not played.
+    pub difference: Option<Difference>,
+}
+
+/// Where a replay departs from its trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The line of the trace, from 1.
+    pub line: u64,
+    /// What the trace has there, as JSON.
+    pub recorded: String,
+    /// What was given, as JSON.
+    pub replayed: String,
+}
+
+/// Plays a trace, and shows each line to `see` once it was played.
+pub fn play(trace: impl BufRead, player: &mut dyn Player, see: &mut dyn FnMut(&Line<'_>)) -> Result<Played, Error> {
+    let mut lines = Lines { trace, number: 0, text: Vec::new(), torn: false };
+    let payload = lines.header()?.payload;
+    let mut played = Played::default();
+    // What the trace has to say next, if what was told could not be.
+    let mut failed = None;
+    while let Some(line) = lines.next()? {
+        let replayed = match (&line, failed.take()) {
+            (_, Some(failed)) => failed,
+            (Line::Told(told), None) => {
+                played.told += 1;
+                failed = player.tell(told).err().map(|why| Gave::Failed { call: Call::Tell, why: why.into() });
+                see(&line);
+                continue;
+            }
+            (Line::Gave(Gave::Checkpoint(_) | Gave::Failed { call: Call::Checkpoint, .. }), None) => {
+                match player.checkpoint() {
+                    Ok(text) => Gave::Checkpoint(text.into()),
+                    Err(why) => Gave::Failed { call: Call::Checkpoint, why: why.into() },
+                }
+            }
+            (Line::Gave(_), None) => match player.poll() {
+                Ok(gave) => gave,
+                Err(why) => Gave::Failed { call: Call::Poll, why: why.into() },
+            },
+        };
+        let same = match &line {
+            Line::Gave(recorded) => recorded.agrees(&replayed, payload),
+            Line::Told(_) => false,
+        };
+        if !same {
+            let json = |line: &Line| serde_json::to_string(line).unwrap_or_default();
+            let (recorded, replayed) = (json(&line), json(&Line::Gave(replayed)));
+            played.difference = Some(Difference { line: lines.number, recorded, replayed });
+            return Ok(played);
+        }
+        played.gave += 1;
+        played.finished |= matches!(line, Line::Gave(Gave::Finish(_)));
+        see(&line);
+    }
+    played.torn = lines.torn;
+    Ok(played)
+}
+
+/// The configuration of a trace, with what it does not have from `defaults`, so that traces of earlier versions can be
+/// played.
+pub fn complete(mut defaults: Value, given: &Value) -> Value {
+    for (path, within) in [("", Some("limits")), ("/limits", None)] {
+        let (own, given) = (defaults.pointer_mut(path), given.pointer(path));
+        if let (Some(Value::Object(own)), Some(Value::Object(given))) = (own, given) {
+            let given = given.iter().filter(|(name, _)| Some(name.as_str()) != within);
+            own.extend(given.map(|(name, value)| (name.clone(), value.clone())));
+        }
+    }
+    defaults
+}
+
+/// Plays to the component in its sandbox.
+pub struct InSandbox {
+    loaded: Option<Loaded>,
+    reader: Option<Reader>,
+}
+
+impl InSandbox {
+    /// With a component that has not been opened.
+    pub fn new(loaded: Loaded) -> InSandbox {
+        InSandbox { loaded: Some(loaded), reader: None }
+    }
+
+    fn open(&mut self, config: &Value, told: &Told<'_>) -> Result<(), String> {
+        let Told::Open { checkpoint, seed, now, present, .. } = told else { return Err(NOT_OPEN.to_owned()) };
+        let mut loaded = self.loaded.take().ok_or("it was opened before")?;
+        let source = serde_json::from_value(config["source"].clone()).map_err(words)?;
+        let defaults = serde_json::to_value(loaded.defaults(&source).map_err(words)?).map_err(words)?;
+        let config: wit::Config = serde_json::from_value(complete(defaults, config)).map_err(words)?;
+        self.reader = Some(loaded.open(&config, checkpoint.as_deref(), *seed, *now, *present).map_err(words)?);
+        Ok(())
+    }
+}
+
+impl Player for InSandbox {
+    fn tell(&mut self, told: &Told<'_>) -> Result<(), String> {
+        if let Told::Open { config, .. } = told {
+            return self.open(config, told);
+        }
+        let reader = self.reader.as_mut().ok_or(NOT_OPEN)?;
+        match told {
+            Told::Open { .. } => Ok(()),
+            Told::Response { id, response, now } => reader.handle_response(*id, response, *now),
+            Told::Failure { id, failure, now } => reader.handle_failure(*id, failure, *now),
+            Told::Delivered { id, now } => reader.handle_delivered(*id, *now),
+            Told::Timeout { now } => reader.handle_timeout(*now),
+            Told::Stop { now } => reader.stop(*now),
+        }
+        .map_err(words)
+    }
+
+    fn poll(&mut self) -> Result<Gave<'static>, String> {
+        let reader = self.reader.as_mut().ok_or(NOT_OPEN)?;
+        let action = reader.poll().map_err(words)?;
+        let gave = reader.gave(&action).map_err(words)?.into_owned();
+        if let Action::Deliver(batch) = action {
+            reader.release(batch).map_err(words)?;
+        }
+        Ok(gave)
+    }
+
+    fn checkpoint(&mut self) -> Result<String, String> {
+        self.reader.as_mut().ok_or(NOT_OPEN)?.checkpoint().map_err(words)
+    }
+}
+
+const NOT_OPEN: &str = "the trace does not begin with an opening";
+
+fn words(error: impl fmt::Display) -> String {
+    error.to_string()
+}
+
+/// The lines of a trace.
+struct Lines<R> {
+    trace: R,
+    number: u64,
+    text: Vec<u8>,
+    torn: bool,
+}
+
+/// The first line is some 60 bytes long. What has none such in its first 4 KiB is no trace, however large.
+const HEADER_MAX: u64 = 4 << 10;
+
+impl<R: BufRead> Lines<R> {
+    fn header(&mut self) -> Result<Header, Error> {
+        self.number = 1;
+        (&mut self.trace).take(HEADER_MAX).read_until(b'\n', &mut self.text).map_err(Error::Read)?;
+        // A later version may say more, or otherwise.
+        let version = serde_json::from_slice::<Value>(&self.text).ok().and_then(|line| line["trace"].as_u64());
+        match version {
+            Some(version) if version == u64::from(VERSION) => self.parse(),
+            Some(version) => Err(Error::Version(version)),
+            None => Err(Error::NoTrace { line: 1, why: "it does not say that it is a trace".to_owned() }),
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<Line<'static>>, Error> {
+        self.text.clear();
+        self.number += 1;
+        self.trace.read_until(b'\n', &mut self.text).map_err(Error::Read)?;
+        if !self.text.ends_with(b"\n") {
+            self.torn = !self.text.is_empty();
+            return Ok(None);
+        }
+        self.parse().map(Some)
+    }
+
+    fn parse<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_slice(&self.text).map_err(|error| Error::NoTrace { line: self.number, why: error.to_string() })
+    }
+}
+
+/// Why a file cannot be played.
+#[derive(Debug)]
+pub enum Error {
+    /// It cannot be read.
+    Read(std::io::Error),
+    /// It is no trace.
+    NoTrace {
+        /// The line at fault, from 1.
+        line: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// It is a trace of another version.
+    Version(u64),
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Read(_) => None,
+            Error::NoTrace { .. } => Some("a trace is what `kinesis-reader read --trace FILE` writes".to_owned()),
+            Error::Version(_) => Some("play it with the version of the program that wrote it".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Read(error) => error.fmt(f),
+            Error::NoTrace { line, why } => write!(f, "no trace: line {line}: {why}"),
+            Error::Version(version) => write!(f, "a trace of version {version}, and this program knows {VERSION}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Plays the trace, with what happens on stdout.
+pub fn replay(plan: &ReplayPlan) -> Result<Exit, error::Error> {
+    let file = File::open(&plan.trace).map_err(|error| at(&plan.trace, Error::Read(error)))?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut written = Ok(());
+    let mut see = |line: &Line<'_>| {
+        if !plan.quiet && written.is_ok() {
+            written = show(line, &mut out);
+        }
+    };
+    let mut player = InSandbox::new(run::load()?);
+    let played = play(BufReader::new(file), &mut player, &mut see).map_err(|error| at(&plan.trace, error))?;
+    let exit = if played.difference.is_some() { Exit::Failed } else { Exit::Reached };
+    let written = written.and_then(|()| sum_up(&played, &mut out)).and_then(|()| out.flush());
+    match written.map_err(stream_error) {
+        Ok(()) | Err(destination::Error::ClosedPipe) => Ok(exit),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn at(path: &Path, error: Error) -> error::Error {
+    error::Error::Replay { path: PathBuf::from(path), error }
+}
+
+fn sum_up(played: &Played, out: &mut impl Write) -> std::io::Result<()> {
+    let Played { told, gave, finished, torn, difference } = played;
+    match difference {
+        None => write!(out, "the same: {gave} actions of {told} inputs")?,
+        Some(Difference { line, recorded, replayed }) => writeln!(
+            out,
+            "not the same after {gave} actions of {told} inputs: line {line}\n  recorded: {recorded}\n  replayed: {replayed}"
+        )?,
+    }
+    if difference.is_none() {
+        let torn = if *torn { "; its last line is torn" } else { "" };
+        let open = if *finished { "" } else { "; the trace ends before the reader does" };
+        writeln!(out, "{torn}{open}")?;
+    }
+    Ok(())
+}
+
+/// One line for a person: the time on the reader's clock, and what happened.
+fn show(line: &Line<'_>, out: &mut impl Write) -> std::io::Result<()> {
+    let told = |out: &mut dyn Write, now: &u64| write!(out, "{now:>9} ms  ");
+    if let Line::Gave(_) = line {
+        write!(out, "{:>16}", "-> ")?;
+    }
+    match line {
+        Line::Told(Told::Open { config, checkpoint, seed, now, .. }) => {
+            told(out, now)?;
+            let saved = if checkpoint.is_some() { "a checkpoint" } else { "no checkpoint" };
+            writeln!(out, "open with seed {seed} and {saved}: {config}")
+        }
+        Line::Told(Told::Response { id, response, now }) => {
+            told(out, now)?;
+            let bytes = match &response.body {
+                wit::Body::Json(text) => text.len(),
+                wit::Body::Cbor(bytes) => bytes.len(),
+            };
+            writeln!(out, "response {id}: {}, {bytes} bytes", response.status)
+        }
+        Line::Told(Told::Failure { id, failure, now }) => {
+            told(out, now)?;
+            match failure.as_ref() {
+                wit::Failure::Transient(why) | wit::Failure::Permanent(why) => writeln!(out, "no response {id}: {why}"),
+            }
+        }
+        Line::Told(Told::Delivered { id, now }) => told(out, now).and_then(|()| writeln!(out, "delivered {id}")),
+        Line::Told(Told::Timeout { now }) => told(out, now).and_then(|()| writeln!(out, "time passed")),
+        Line::Told(Told::Stop { now }) => told(out, now).and_then(|()| writeln!(out, "stop")),
+        Line::Gave(Gave::Send(request)) => {
+            let operation = error::operation_name(request.operation);
+            let shard = request.shard.as_ref().map(|shard| format!(" of {shard}")).unwrap_or_default();
+            let body = match &request.body {
+                wit::Body::Json(text) => text.clone(),
+                wit::Body::Cbor(bytes) => format!("{} bytes", bytes.len()),
+            };
+            writeln!(out, "send {}, until {} ms: {operation}{shard} {body}", request.id, request.deadline)
+        }
+        Line::Gave(Gave::Deliver(batch)) => {
+            writeln!(out, "deliver {}: {} messages of {}, {} bytes", batch.id, batch.count, batch.shard, batch.size)
+        }
+        Line::Gave(Gave::Notice(notice)) => match notice.as_ref() {
+            wit::Notice::Lost(lost) => {
+                let after = lost.after.as_deref().unwrap_or("the beginning");
+                writeln!(out, "notice: records of {} may be lost after {after}", lost.shard)
+            }
+            wit::Notice::Retry(error) => writeln!(out, "notice: trying again: {}", InWords(error)),
+            wit::Notice::Shard(shard) => writeln!(out, "notice: {} is {}", shard.shard, state_word(shard.state)),
+        },
+        Line::Gave(Gave::Wait(wait)) => {
+            let reason = match wait.reason {
+                wit::WaitReason::Response => "a response",
+                wit::WaitReason::Delivery => "a delivery",
+                wit::WaitReason::Pace => "the pace",
+                wit::WaitReason::Backoff => "a pause",
+                wit::WaitReason::Listing => "the next listing",
+            };
+            match wait.until {
+                Some(until) => writeln!(out, "wait for {reason}, until {until} ms"),
+                None => writeln!(out, "wait for {reason}"),
+            }
+        }
+        Line::Gave(Gave::Finish(outcome)) => match outcome.as_ref() {
+            wit::Outcome::Reached => writeln!(out, "finish: reached"),
+            wit::Outcome::Exhausted => writeln!(out, "finish: exhausted"),
+            wit::Outcome::Limited => writeln!(out, "finish: limited"),
+            wit::Outcome::Stopped => writeln!(out, "finish: stopped"),
+            wit::Outcome::Failed(error) => writeln!(out, "finish: {}", InWords(error)),
+        },
+        Line::Gave(Gave::Checkpoint(text)) => writeln!(out, "checkpoint: {text}"),
+        Line::Gave(Gave::Failed { why, .. }) => writeln!(out, "failed: {why}"),
+    }
+}

@@ -1,0 +1,255 @@
+//! What the reader was told and what it gave, kept in a file as it happens, so that a run can be played again.
+//!
+//! # The form, version 1
+//!
+//! Newline-delimited JSON. The first line is the [`Header`], each other a [`Line`]: something `told`, or something that
+//! the reader `gave` of what it was told. Values have the names that the WIT's types have in Rust.
+//!
+//! ```json
+//! {"trace":1,"program":"0.1.0","payload":"whole"}
+//! {"told":{"open":{"config":{…},"checkpoint":null,"seed":7,"now":0,"present":1763900000000}}}
+//! {"gave":{"send":{"id":0,"operation":"DescribeStreamSummary","shard":null,"target":…,"body":{"Json":…},"deadline":30000}}}
+//! {"gave":{"wait":{"until":30000,"reason":"Response"}}}
+//! {"told":{"response":{"id":0,"response":{"status":200,"body":{"Json":…},"trace":null,"date":null},"now":12}}}
+//! ```
+//!
+//! The reader is a function of what it is told, so these lines are the whole run. Credentials are not in it: the reader
+//! never sees any. The data of messages are, unless [`Payload::None`] is asked for.
+//!
+//! Each line is written as it happens, in one call, so that a crash leaves all but the line that it tears.
+
+mod redact;
+mod types;
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::component::wit;
+
+/// The version of the form that is written, and the latest that is read.
+pub const VERSION: u32 = 1;
+
+/// The first line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// The form's version.
+    pub trace: u32,
+    /// The version of the program that wrote it.
+    pub program: String,
+    /// What is kept of the messages.
+    pub payload: Payload,
+}
+
+/// What a trace keeps of the messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Payload {
+    /// Answers as they came
+    Whole,
+    /// Data and partition keys blanked to the same length
+    None,
+}
+
+/// A line after the first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Line<'a> {
+    /// The reader was told something.
+    Told(Told<'a>),
+    /// The reader gave something.
+    Gave(Gave<'a>),
+}
+
+/// What the reader was told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the arguments of the WIT's functions, under their names")]
+pub enum Told<'a> {
+    /// It was opened. The configuration may be of a version with fewer fields: the others have their defaults.
+    Open { config: Value, checkpoint: Option<Cow<'a, str>>, seed: u64, now: u64, present: u64 },
+    /// `handle-response`
+    Response { id: u64, response: Cow<'a, wit::Response>, now: u64 },
+    /// `handle-failure`
+    Failure { id: u64, failure: Cow<'a, wit::Failure>, now: u64 },
+    /// `handle-delivered`
+    Delivered { id: u64, now: u64 },
+    /// `handle-timeout`
+    Timeout { now: u64 },
+    /// `stop`
+    Stop { now: u64 },
+}
+
+/// What the reader gave.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gave<'a> {
+    /// To send a request.
+    Send(Cow<'a, wit::Request>),
+    /// A batch to make safe.
+    Deliver(Delivery),
+    /// Something to know.
+    Notice(Cow<'a, wit::Notice>),
+    /// Nothing, until something happens.
+    Wait(wit::Wait),
+    /// The end.
+    Finish(Cow<'a, wit::Outcome>),
+    /// The checkpoint that it was asked for.
+    Checkpoint(Cow<'a, str>),
+    /// No answer: the call was refused, or ended the component.
+    Failed {
+        /// Which call.
+        call: Call,
+        /// In words.
+        why: Cow<'a, str>,
+    },
+}
+
+/// A batch, but for its messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Its name.
+    pub id: u64,
+    /// The shard that all the messages are from.
+    pub shard: String,
+    /// The number of messages.
+    pub count: u32,
+    /// The bytes of data in them.
+    pub size: u64,
+    /// The checkpoint of the shard once they are safe.
+    pub checkpoint: String,
+}
+
+/// A call that can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Call {
+    /// One that tells the reader something.
+    Tell,
+    /// `poll`
+    Poll,
+    /// `checkpoint`
+    Checkpoint,
+}
+
+impl<'a> Told<'a> {
+    /// It was opened with this.
+    pub(crate) fn opened(
+        config: &wit::Config,
+        checkpoint: Option<&'a str>,
+        seed: u64,
+        now: u64,
+        present: u64,
+    ) -> Told<'a> {
+        // Made of numbers, texts and names alone, all of which JSON has.
+        let config = serde_json::to_value(config).unwrap_or_default();
+        Told::Open { config, checkpoint: checkpoint.map(Cow::Borrowed), seed, now, present }
+    }
+}
+
+impl Gave<'_> {
+    /// The same, and nobody else's.
+    pub fn into_owned(self) -> Gave<'static> {
+        match self {
+            Gave::Send(request) => Gave::Send(Cow::Owned(request.into_owned())),
+            Gave::Deliver(batch) => Gave::Deliver(batch),
+            Gave::Notice(notice) => Gave::Notice(Cow::Owned(notice.into_owned())),
+            Gave::Wait(wait) => Gave::Wait(wait),
+            Gave::Finish(outcome) => Gave::Finish(Cow::Owned(outcome.into_owned())),
+            Gave::Checkpoint(text) => Gave::Checkpoint(Cow::Owned(text.into_owned())),
+            Gave::Failed { call, why } => Gave::Failed { call, why: Cow::Owned(why.into_owned()) },
+        }
+    }
+
+    /// Whether a reader that was told the same gave the same. The words of a failure are for people. What blanked data
+    /// hold cannot be told: an aggregate is then one message.
+    pub fn agrees(&self, other: &Gave<'_>, payload: Payload) -> bool {
+        match (self, other, payload) {
+            (Gave::Failed { call, .. }, Gave::Failed { call: other, .. }, _) => call == other,
+            (Gave::Deliver(batch), Gave::Deliver(other), Payload::None) => {
+                (batch.id, &batch.shard) == (other.id, &other.shard)
+            }
+            _ => serde_json::to_value(self).ok() == serde_json::to_value(other).ok(),
+        }
+    }
+}
+
+/// Writes a trace.
+pub struct Recorder {
+    path: PathBuf,
+    /// None: a line could not be written, and what follows it would be no trace.
+    file: Option<File>,
+    payload: Payload,
+    line: Vec<u8>,
+}
+
+impl Recorder {
+    /// Begins a trace. What the file held before is gone. Nobody else may read it: it holds other people's data.
+    pub fn create(path: &Path, payload: Payload) -> std::io::Result<Recorder> {
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(path)?;
+        let mut recorder = Recorder { path: path.to_owned(), file: Some(file), payload, line: Vec::new() };
+        recorder.write(&Header { trace: VERSION, program: env!("CARGO_PKG_VERSION").to_owned(), payload });
+        Ok(recorder)
+    }
+
+    pub(crate) fn told(&mut self, mut told: Told<'_>) {
+        if let (Payload::None, Told::Response { response, .. }) = (self.payload, &mut told) {
+            redact::blank(&mut response.to_mut().body);
+        }
+        self.write(&Line::Told(told));
+    }
+
+    pub(crate) fn gave(&mut self, gave: Gave<'_>) {
+        self.write(&Line::Gave(gave));
+    }
+
+    /// A trace that cannot be kept does not stop the reading.
+    fn write(&mut self, line: &impl Serialize) {
+        let Some(file) = &mut self.file else { return };
+        self.line.clear();
+        let made = serde_json::to_writer(&mut self.line, line).map_err(std::io::Error::from);
+        self.line.push(b'\n');
+        if let Err(error) = made.and_then(|()| file.write_all(&self.line)) {
+            tracing::warn!(%error, "the trace ends here: {}", self.path.display());
+            self.file = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_ends_the_trace_and_nothing_else() {
+        let mut recorder = Recorder::create(Path::new("/dev/full"), Payload::Whole).expect("it can be opened");
+        assert!(recorder.file.is_none());
+        recorder.told(Told::Stop { now: 1 });
+    }
+
+    #[test]
+    fn nobody_else_may_read_it_and_each_line_is_there_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("trace");
+        let mut recorder = Recorder::create(&path, Payload::None).expect("it can be made");
+        recorder.told(Told::Stop { now: 1 });
+        let text = std::fs::read_to_string(&path).expect("it is there");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], format!(r#"{{"trace":1,"program":"{}","payload":"none"}}"#, env!("CARGO_PKG_VERSION")));
+        assert_eq!(lines[1..], [r#"{"told":{"stop":{"now":1}}}"#]);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = path.metadata().expect("it is there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! How the WIT's types look in a trace.
+//!
+//! Each is written down a second time, for serde, which compares the two: a field that is new in the WIT does not
+//! compile until it is here too. The types that the bindings generate cannot be derived themselves, because one of them
+//! holds a resource.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::component::wit;
+
+/// Names the types, and gives each the form of its double here.
+macro_rules! in_a_trace {
+    ($($name:ident)*) => {$(
+        impl Serialize for wit::$name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                $name::serialize(self, serializer)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for wit::$name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                $name::deserialize(deserializer)
+            }
+        }
+    )*};
+}
+
+in_a_trace! {
+    Source Start Until Payload MessageId Wire Limits Config
+    Body Response Failure
+    Operation Request
+    WaitReason Wait
+    Rejection Cause ServiceError
+    LastMessage Place ShardState ShardStatus Lost Notice
+    Outcome
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::Source")]
+enum Source {
+    Name(String),
+    Arn(String),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::Start")]
+enum Start {
+    TrimHorizon,
+    Latest,
+    AtTimestamp(u64),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::Until")]
+enum Until {
+    CaughtUp(u64),
+    Time(u64),
+    Stopped,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::Payload")]
+enum Payload {
+    Merged,
+    Json,
+    Text,
+    Base64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::MessageId")]
+enum MessageId {
+    Sha256,
+    Dlt,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::Wire")]
+enum Wire {
+    Json,
+    Cbor,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::Limits")]
+struct Limits {
+    messages: Option<u64>,
+    page_records: u32,
+    requests: u32,
+    batches: u32,
+    pace: Option<u8>,
+    list_interval: u64,
+    request_timeout: u64,
+    backoff_first: u64,
+    backoff_max: u64,
+    failures: Option<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::Config")]
+struct Config {
+    source: wit::Source,
+    start: wit::Start,
+    until: wit::Until,
+    payload: wit::Payload,
+    message_id: wit::MessageId,
+    wire: wit::Wire,
+    limits: wit::Limits,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::Body")]
+enum Body {
+    Json(String),
+    Cbor(Vec<u8>),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::Response")]
+struct Response {
+    status: u16,
+    body: wit::Body,
+    trace: Option<String>,
+    date: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::Failure")]
+enum Failure {
+    Transient(String),
+    Permanent(String),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::Operation")]
+enum Operation {
+    DescribeStreamSummary,
+    ListShards,
+    GetShardIterator,
+    GetRecords,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::Request")]
+struct Request {
+    id: u64,
+    operation: wit::Operation,
+    shard: Option<String>,
+    target: String,
+    body: wit::Body,
+    deadline: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::WaitReason")]
+enum WaitReason {
+    Response,
+    Delivery,
+    Pace,
+    Backoff,
+    Listing,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::Wait")]
+struct Wait {
+    until: Option<u64>,
+    reason: wit::WaitReason,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::Rejection")]
+struct Rejection {
+    status: u16,
+    code: String,
+    message: String,
+    trace: Option<String>,
+    hint: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::Cause")]
+enum Cause {
+    Rejected(wit::Rejection),
+    Unintelligible(String),
+    Failure(wit::Failure),
+    Timeout,
+    Recreated(String),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::ServiceError")]
+struct ServiceError {
+    operation: wit::Operation,
+    shard: Option<String>,
+    cause: wit::Cause,
+    attempts: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::LastMessage")]
+struct LastMessage {
+    sequence: String,
+    subsequence: Option<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::Place")]
+enum Place {
+    TrimHorizon,
+    At(u64),
+    After(wit::LastMessage),
+    End,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::ShardState")]
+enum ShardState {
+    Blocked,
+    Seeking,
+    Sought,
+    Ready,
+    Reading,
+    Delivering,
+    Ending,
+    CaughtUp,
+    Drained,
+    Failed,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::ShardStatus")]
+struct ShardStatus {
+    shard: String,
+    parents: Vec<String>,
+    closed: bool,
+    state: wit::ShardState,
+    place: wit::Place,
+    behind: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::Lost")]
+struct Lost {
+    shard: String,
+    after: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::Notice")]
+enum Notice {
+    Lost(wit::Lost),
+    Retry(wit::ServiceError),
+    Shard(wit::ShardStatus),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::Outcome")]
+enum Outcome {
+    Reached,
+    Exhausted,
+    Limited,
+    Stopped,
+    Failed(wit::ServiceError),
+}

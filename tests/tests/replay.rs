@@ -1,0 +1,203 @@
+//! Traces, played again: each in `golden/traces` to the component and to the machine itself, and those that the program
+//! writes. A trace from the wild becomes a test by dropping it into that folder.
+
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use kinesis_reader::component::{Bounds, COMPONENT, Sandbox};
+use kinesis_reader::replay::{InSandbox, Player, complete, play};
+use kinesis_reader::trace::{Delivery, Gave, Told};
+use kinesis_reader_component::exports::kinesis::reader::reading as glue;
+use kinesis_reader_machine as machine;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tests::emulator::{Emulator, REGION};
+
+#[test]
+fn every_trace_has_the_same_actions_in_the_component_and_in_the_machine() {
+    let sandbox = Sandbox::new(Bounds::default(), None).expect("a sandbox");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/traces");
+    let mut traces = 0;
+    for entry in fs::read_dir(folder).expect("the folder is there") {
+        let path = entry.expect("it can be read").path();
+        let trace = || BufReader::new(File::open(&path).expect("it can be read"));
+        let loaded = sandbox.load(COMPONENT).expect("it loads");
+        let boxed = play(trace(), &mut InSandbox::new(loaded), &mut |_| {});
+        let boxed = boxed.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert_eq!(boxed.difference, None, "{}: in the component", path.display());
+        let native = play(trace(), &mut Native(None), &mut |_| {}).expect("it was a trace before");
+        assert_eq!(native, boxed, "{}: in the machine", path.display());
+        assert!(native.told > 1 && native.gave > 1, "{}: {native:?}", path.display());
+        traces += 1;
+    }
+    assert!(traces >= 4, "{traces} traces");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_played_again_whole_blanked_and_torn() {
+    let emulator = Emulator::ferrokinesis().await;
+    emulator.create("orders", 2).await;
+    emulator.put("orders", 0..60).await;
+    let shards = emulator.open_shards("orders").await;
+    emulator.split("orders", &shards[0]).await;
+    emulator.put("orders", 60..90).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let read = |to: &str, more: &[&str]| {
+        let mut command = program(folder.path());
+        command.args(["read", "orders", "--pace", "off", "--page-records", "10", "--to", to, "--region", REGION]);
+        told(command.args(["--endpoint-url", &emulator.url]).args(more), 0)
+    };
+    let replay = |trace: &str, code: i32| told(program(folder.path()).args(["replay", trace, "--quiet"]), code);
+    let text = |name: &str| fs::read_to_string(folder.path().join(name)).expect("it was written");
+
+    read("ndjson:a", &["--trace", "whole.ndjson"]);
+    read("ndjson:b", &["--trace", "none.ndjson", "--trace-payload", "none"]);
+    // From a checkpoint.
+    emulator.put("orders", 90..95).await;
+    read("ndjson:a", &["--trace", "more.ndjson"]);
+    for trace in ["whole.ndjson", "none.ndjson", "more.ndjson"] {
+        let words = replay(trace, 0);
+        assert!(words.starts_with("the same: ") && !words.contains("ends before"), "{trace}: {words}");
+        assert!(!text(trace).contains(MARK_KEY), "{trace}");
+    }
+    // What every message has, as base64, and the keys that the emulator is given.
+    let (item, key) = ("eyJpdGVt", "key-");
+    assert!(text("whole.ndjson").contains(item) && text("whole.ndjson").contains(key));
+    assert!(!text("none.ndjson").contains(item) && !text("none.ndjson").contains(key));
+
+    let list = told(program(folder.path()).args(["replay", "whole.ndjson"]), 0);
+    for part in ["open with seed", "ListShards", "deliver 0: 10 messages", "delivered 0", "finish: reached", "the same"]
+    {
+        assert!(list.contains(part), "{part}: {list}");
+    }
+
+    // Torn anywhere, as a crash leaves it.
+    let whole = text("whole.ndjson");
+    let mut places = fastrand::Rng::with_seed(3);
+    let header = whole.find('\n').expect("lines") + 1;
+    for _ in 0..5 {
+        let end = places.usize(header..whole.len() - 1);
+        fs::write(folder.path().join("torn.ndjson"), &whole.as_bytes()[..end]).expect("it can be written");
+        let words = replay("torn.ndjson", 0);
+        assert!(words.contains("ends before the reader does"), "{words}");
+        assert_eq!(words.contains("torn"), whole.as_bytes()[end - 1] != b'\n', "{words}");
+    }
+
+    // One wait was for something else.
+    let (was, other) = ("\"reason\":\"Response\"", "\"reason\":\"Pace\"");
+    let place = whole.rfind(was).expect("it waited");
+    let changed = whole[..place].to_owned() + &whole[place..].replacen(was, other, 1);
+    fs::write(folder.path().join("changed.ndjson"), &changed).expect("it can be written");
+    let words = replay("changed.ndjson", 1);
+    let line = changed[..place].lines().count();
+    assert!(words.starts_with("not the same after ") && words.contains(&format!("line {line}\n")), "{words}");
+    assert!(words.contains(was) && words.contains(other), "{words}");
+
+    for (name, text, why) in [
+        ("lines.ndjson", text("a"), "line 1"),
+        ("empty", String::new(), "line 1"),
+        ("later", whole.replacen("\"trace\":1", "\"trace\":2", 1), "version 2"),
+        ("damaged", whole.replacen("\"told\"", "\"tolled\"", 1), "line 2"),
+    ] {
+        fs::write(folder.path().join(name), text).expect("it can be written");
+        let output = run(program(folder.path()).args(["replay", name]), 2);
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(words.contains(why) && words.contains("hint: "), "{name}: {words}");
+    }
+    run(program(folder.path()).args(["replay", "nosuch"]), 2);
+}
+
+/// Plays to the machine, through the component's own conversions.
+struct Native(Option<machine::Reader>);
+
+impl Native {
+    fn reader(&mut self) -> Result<&mut machine::Reader, String> {
+        self.0.as_mut().ok_or_else(|| "not opened".to_owned())
+    }
+}
+
+impl Player for Native {
+    fn tell(&mut self, told: &Told<'_>) -> Result<(), String> {
+        let instant = |now: &u64| machine::Instant(*now);
+        let done = match told {
+            Told::Open { config, checkpoint, seed, now, present } => {
+                let source: glue::Source = via(&config["source"]);
+                let defaults: glue::Config = machine::Config::new(source.into()).into();
+                let config: glue::Config = via(&complete(via(&defaults), config));
+                let present = machine::Timestamp(*present);
+                let opened = machine::Reader::open(config.into(), checkpoint.as_deref(), *seed, instant(now), present);
+                self.0 = Some(opened.map_err(|error| error.to_string())?);
+                Ok(())
+            }
+            Told::Response { id, response, now } => {
+                let response: glue::Response = via(response);
+                self.reader()?.handle_response(machine::RequestId(*id), response.into(), instant(now))
+            }
+            Told::Failure { id, failure, now } => {
+                let failure: glue::Failure = via(failure);
+                self.reader()?.handle_failure(machine::RequestId(*id), failure.into(), instant(now))
+            }
+            Told::Delivered { id, now } => self.reader()?.handle_delivered(machine::BatchId(*id), instant(now)),
+            Told::Timeout { now } => {
+                self.reader()?.handle_timeout(instant(now));
+                Ok(())
+            }
+            Told::Stop { now } => {
+                self.reader()?.stop(instant(now));
+                Ok(())
+            }
+        };
+        done.map_err(|misuse| misuse.to_string())
+    }
+
+    fn poll(&mut self) -> Result<Gave<'static>, String> {
+        let gave = match self.reader()?.poll_action() {
+            machine::Action::Send(request) => Gave::Send(via(&glue::Request::from(request))),
+            machine::Action::Deliver(batch) => Gave::Deliver(Delivery {
+                id: batch.id().0,
+                shard: batch.shard().to_owned(),
+                count: batch.count(),
+                size: batch.size(),
+                checkpoint: batch.checkpoint(),
+            }),
+            machine::Action::Notice(notice) => Gave::Notice(via(&glue::Notice::from(notice))),
+            machine::Action::Wait(wait) => Gave::Wait(via(&glue::Wait::from(wait))),
+            machine::Action::Finish(outcome) => Gave::Finish(via(&glue::Outcome::from(outcome))),
+        };
+        Ok(gave)
+    }
+
+    fn checkpoint(&mut self) -> Result<String, String> {
+        Ok(self.reader()?.checkpoint())
+    }
+}
+
+/// The same value as another type: both write it alike.
+fn via<T: DeserializeOwned>(value: &impl Serialize) -> T {
+    serde_json::from_value(serde_json::to_value(value).expect("it is data")).expect("the types are the same")
+}
+
+const MARK_KEY: &str = "marked-secret-key-4711";
+
+fn program(folder: &Path) -> Command {
+    let program = PathBuf::from(std::env::var_os("KINESIS_READER_BIN").expect("run by `cargo xtask test`"));
+    let mut command = Command::new(program);
+    command.current_dir(folder).env_clear().env("HOME", folder).env("AWS_EC2_METADATA_DISABLED", "true");
+    command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", MARK_KEY);
+    command.env("XDG_CACHE_HOME", std::env::temp_dir().join("kinesis-reader-tests"));
+    command
+}
+
+fn run(command: &mut Command, code: i32) -> Output {
+    let output = command.output().expect("it starts");
+    let words = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(code), "{command:?}: {words}");
+    output
+}
+
+/// What it says on stdout.
+fn told(command: &mut Command, code: i32) -> String {
+    String::from_utf8(run(command, code).stdout).expect("text")
+}
