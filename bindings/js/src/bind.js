@@ -1,0 +1,27 @@
+// What every entry of the package exports, made for the platform that it is for.
+
+import { load } from "./component.js";
+import { componentError } from "./errors.js";
+import { Batches, Messages } from "./reader.js";
+
+/**
+ * @param {object} platform
+ * @param {(name: string) => WebAssembly.Module | Promise<WebAssembly.Module>} platform.coreModule  a file of `component/`
+ * @param {(options: object) => Promise<{ url: URL, region: string, credentials: unknown, headers?: object }>} platform.connect
+ *   where requests go, and in whose name
+ * @param {(state: unknown) => object | Promise<object>} platform.state  what a state is that is no object with load and save
+ */
+export function bind(platform) {
+  return {
+    read: (options) => new Messages(options, platform),
+    readBatches: (options) => new Batches(options, platform),
+    async mergeCheckpoints(left, right) {
+      const component = await load(platform.coreModule);
+      try {
+        return component.mergeCheckpoints(left, right);
+      } catch (thrown) {
+        throw componentError(thrown?.tag ? { tag: "checkpoint", val: thrown } : thrown);
+      }
+    },
+  };
+}

@@ -1,0 +1,127 @@
+// From options to the component's configuration. Nothing past this file looks at an option that is not checked.
+
+import { KinesisReaderError, badOption, words } from "./errors.js";
+import { duration, time } from "./times.js";
+
+const TIME_HINT = "write trim-horizon, latest, a Date, 2025-11-23T12:00:00Z, 2025-11-23, or a length of time ago, as in 1h30m ago";
+const UNTIL_HINT = "write caught-up, forever, a Date, 2025-11-23T12:00:00Z, 2025-11-23, or a length of time ago, as in 1h ago";
+
+/** Options that say how the stream is reached and where its checkpoint is kept; all others go to the component. */
+const OURS = new Set([
+  "stream", "start", "until", "behind", "limits", "state", "signal", "onNotice",
+  "endpoint", "region", "profile", "roleArn", "credentials", "fetch",
+]);
+
+/** Limits that are lengths of time, in milliseconds. */
+const DURATIONS = new Set(["listInterval", "requestTimeout", "backoffFirst", "backoffMax"]);
+
+/** The greatest number that crosses to the component as it is, where that is not 32 bits; it judges the rest itself. */
+const WIDTHS = { pace: 0xff, messages: Number.MAX_SAFE_INTEGER };
+
+/** Words of the configuration; a word that is not among them is told with those that are. */
+const WORDS = {
+  payload: ["merged", "json", "text", "base64"],
+  messageId: ["sha256", "dlt"],
+  wire: ["json", "cbor"],
+};
+
+/** Which stream, by name or ARN. */
+export function sourceOf({ stream }) {
+  if (typeof stream !== "string" || stream === "") {
+    throw badOption("stream", "it is missing", 'give the name or the ARN of a stream: read({ stream: "orders" })');
+  }
+  return stream.startsWith("arn:") ? { tag: "arn", val: stream } : { tag: "name", val: stream };
+}
+
+/**
+ * The component's defaults with what the options change. An option that the configuration has and this file does not
+ * know is handed on as it is, so that a newer component needs no newer code here.
+ */
+export function configure(defaults, options, now) {
+  const config = { ...defaults, limits: limits(defaults.limits, options.limits) };
+  config.start = start(options.start, now) ?? config.start;
+  config.until = until(options, now) ?? config.until;
+  for (const [option, value] of Object.entries(options)) {
+    if (OURS.has(option) || value === undefined) continue;
+    if (!Object.hasOwn(config, option) || option === "source") throw unknown(option, [...OURS, ...Object.keys(config)]);
+    const known = WORDS[option];
+    if (known && !known.includes(value)) throw badOption(option, `not known: ${value}`, `write ${known.join(", ")}`);
+    config[option] = value;
+  }
+  return config;
+}
+
+function start(value, now) {
+  if (value === undefined) return undefined;
+  switch (word(value)) {
+    case "trim-horizon":
+      return { tag: "trim-horizon" };
+    case "latest":
+      return { tag: "latest" };
+  }
+  const at = checked("start", value, TIME_HINT, () => time(value, now));
+  if (at > now) throw badOption("start", `it is in the future: ${shown(value)}`, "use latest for what arrives from now on");
+  return { tag: "at-timestamp", val: BigInt(at) };
+}
+
+function until({ until: value, behind }, now) {
+  const caughtUp = value === undefined || word(value) === "caught-up";
+  if (behind !== undefined && !caughtUp) {
+    throw badOption("behind", `it has no meaning with this end: ${shown(value)}`, "it says what counts as caught up: leave it out");
+  }
+  if (caughtUp) {
+    if (value === undefined && behind === undefined) return undefined;
+    const lag = behind === undefined ? 0 : checked("behind", behind, "write 90s, 15m or 1h30m", () => duration(behind));
+    return { tag: "caught-up", val: BigInt(lag) };
+  }
+  if (word(value) === "forever") return { tag: "stopped" };
+  return { tag: "time", val: BigInt(checked("until", value, UNTIL_HINT, () => time(value, now))) };
+}
+
+function limits(defaults, given = {}) {
+  const limits = { ...defaults };
+  if (typeof given !== "object" || given === null) throw badOption("limits", "it is no object", "write limits: { messages: 1000 }");
+  for (const [limit, value] of Object.entries(given)) {
+    const path = `limits.${limit}`;
+    if (value === undefined) continue;
+    if (!Object.hasOwn(limits, limit)) throw unknown(path, Object.keys(limits).map((name) => `limits.${name}`));
+    if (DURATIONS.has(limit)) {
+      limits[limit] = BigInt(checked(path, value, "write milliseconds, 90s, 15m or 1h30m", () => duration(value)));
+    } else if (value === null) {
+      // What may be left out is without a bound.
+      limits[limit] = undefined;
+    } else if (Number.isSafeInteger(value) && value >= 0 && value <= (WIDTHS[limit] ?? 0xffff_ffff)) {
+      limits[limit] = limit === "messages" ? BigInt(value) : value;
+    } else {
+      throw badOption(path, `it is no whole number that can be: ${shown(value)}`);
+    }
+  }
+  return limits;
+}
+
+function checked(option, value, hint, parse) {
+  try {
+    return parse();
+  } catch (why) {
+    throw badOption(option, `not understood: ${shown(value)} (${words(why)})`, hint);
+  }
+}
+
+function unknown(option, known) {
+  return badOption(option, "there is no such option", `those there are: ${[...new Set(known)].filter((name) => name !== "source").sort().join(", ")}`);
+}
+
+/** A word as it is known: AWS writes TRIM_HORIZON. */
+function word(value) {
+  return typeof value === "string" ? value.trim().toLowerCase().replaceAll("_", "-") : undefined;
+}
+
+function shown(value) {
+  return value instanceof Date ? (Number.isNaN(value.getTime()) ? "an invalid Date" : value.toISOString()) : String(value);
+}
+
+/** Refuses what is no object of options before anything is looked for in it. */
+export function optionsOf(options) {
+  if (typeof options === "object" && options !== null) return options;
+  throw new KinesisReaderError("option", `options are missing: ${String(options)}`, { hint: 'write read({ stream: "orders" })' });
+}

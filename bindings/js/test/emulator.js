@@ -1,0 +1,126 @@
+// An emulated Kinesis for the tests, and what fills its streams.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+
+import { Transport } from "../src/transport.js";
+
+export const region = "us-east-1";
+export const credentials = { accessKeyId: "test", secretAccessKey: "test" };
+
+/** Starts the program that `KINESIS_EMULATOR_BIN` names; it ends with `close`, and with this process. */
+export async function startEmulator() {
+  const program = process.env.KINESIS_EMULATOR_BIN;
+  if (!program) throw new Error("KINESIS_EMULATOR_BIN is not set\nhint: `cargo xtask js` sets it");
+  const child = spawn(program, { stdio: ["pipe", "pipe", "ignore"] });
+  const exited = once(child, "exit");
+  const [url] = await Promise.race([
+    once(createInterface(child.stdout), "line"),
+    exited.then(() => { throw new Error(`the emulator did not start: ${program}`); }),
+  ]);
+  return new Emulator(url, async () => {
+    child.stdin.end();
+    await exited;
+  });
+}
+
+export class Emulator {
+  #transport;
+
+  constructor(url, close) {
+    this.url = url;
+    this.close = close;
+    this.#transport = new Transport({ url: new URL(url), region, credentials, fetch });
+  }
+
+  /** What reading a stream here takes: no pace is kept, for there is nobody to share with. */
+  options(stream, more = {}) {
+    return { stream, endpoint: this.url, region, credentials, ...more, limits: { pace: null, ...more.limits } };
+  }
+
+  async ask(operation, query) {
+    const body = { tag: "json", val: JSON.stringify(query) };
+    const response = await this.#transport.send({ target: `Kinesis_20131202.${operation}`, body }, new AbortController().signal);
+    if (response.status !== 200) throw new Error(`${operation}: ${response.body.val}`);
+    return response.body.val === "" ? undefined : JSON.parse(response.body.val);
+  }
+
+  async create(stream, shards) {
+    await this.ask("CreateStream", { StreamName: stream, ShardCount: shards });
+    await this.#settled(stream);
+  }
+
+  /** Puts messages `{"n":…}` of these numbers, spread over the shards. */
+  async put(stream, from, to, payload = (n) => JSON.stringify({ n, item: "żółta herbata" })) {
+    for (let first = from; first < to; first += 500) {
+      const numbers = Array.from({ length: Math.min(500, to - first) }, (_, i) => first + i);
+      const Records = numbers.map((n) => ({ Data: Buffer.from(payload(n)).toString("base64"), PartitionKey: `key-${n % 977}` }));
+      const { FailedRecordCount } = await this.ask("PutRecords", { StreamName: stream, Records });
+      if (FailedRecordCount) throw new Error(`${FailedRecordCount} records were refused`);
+    }
+  }
+
+  /** The open shards, in the order of their hash keys. */
+  async openShards(stream) {
+    const { Shards } = await this.ask("ListShards", { StreamName: stream });
+    return Shards
+      .filter((shard) => !shard.SequenceNumberRange.EndingSequenceNumber)
+      .map((shard) => ({ id: shard.ShardId, first: BigInt(shard.HashKeyRange.StartingHashKey), last: BigInt(shard.HashKeyRange.EndingHashKey) }))
+      .sort((a, b) => (a.first < b.first ? -1 : 1));
+  }
+
+  /** Splits the open shard of this place in the middle. */
+  async split(stream, at) {
+    const { id, first, last } = (await this.openShards(stream))[at];
+    const middle = String(first + (last - first) / 2n + 1n);
+    await this.ask("SplitShard", { StreamName: stream, ShardToSplit: id, NewStartingHashKey: middle });
+    await this.#settled(stream);
+  }
+
+  /** Merges the open shard of this place with the one after it. */
+  async merge(stream, at) {
+    const shards = await this.openShards(stream);
+    await this.ask("MergeShards", { StreamName: stream, ShardToMerge: shards[at].id, AdjacentShardToMerge: shards[at + 1].id });
+    await this.#settled(stream);
+  }
+
+  async #settled(stream) {
+    for (;;) {
+      const { StreamDescriptionSummary } = await this.ask("DescribeStreamSummary", { StreamName: stream });
+      if (StreamDescriptionSummary.StreamStatus === "ACTIVE") return;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
+
+/** A state that keeps its checkpoint here. */
+export class MemoryState {
+  saved;
+  saves = 0;
+  load() {
+    return this.saved;
+  }
+  async save(checkpoint) {
+    this.saved = checkpoint;
+    this.saves += 1;
+  }
+}
+
+export function range(from, to) {
+  return Array.from({ length: to - from }, (_, i) => from + i);
+}
+
+export function sorted(numbers) {
+  return [...numbers].sort((a, b) => a - b);
+}
+
+/** Reads until the end, or until the consumer has had `most` messages, and gives their numbers. */
+export async function numbers(reading, most = Infinity) {
+  const had = [];
+  for await (const message of reading) {
+    if (had.length === most) break;
+    had.push(message.n);
+  }
+  return had;
+}

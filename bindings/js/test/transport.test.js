@@ -1,0 +1,166 @@
+import assert from "node:assert/strict";
+import { after, before, mock, test } from "node:test";
+
+import { read } from "../src/node.js";
+import { Transport } from "../src/transport.js";
+import { credentials, numbers, range, startEmulator } from "./emulator.js";
+
+let emulator;
+before(async () => {
+  emulator = await startEmulator();
+  await emulator.create("orders", 2);
+  await emulator.put("orders", 0, 100);
+});
+after(() => emulator.close());
+
+test("requests are signed as botocore signs them", async () => {
+  mock.timers.enable({ apis: ["Date"], now: Date.parse("2025-11-23T12:34:56Z") });
+  try {
+    // Both were made by botocore 1.44.5.
+    for (const [url, sessionToken, signedHeaders, signature] of [
+      ["https://kinesis.eu-central-1.amazonaws.com", undefined, "content-type;host;x-amz-date;x-amz-target",
+        "dc15ed28339f7f33b06e962504cf277ea84fadcd3a37e9a2e245a430745ad5a6"],
+      ["http://127.0.0.1:4567", "FwoGZXIvYXdzEXAMPLETOKEN", "content-type;host;x-amz-date;x-amz-security-token;x-amz-target",
+        "cfad17aded3b31b2607ad1decc2485ae88885763ba5b3efa44c54004cc3e5b72"],
+    ]) {
+      let sent;
+      const transport = new Transport({
+        url: new URL(url), region: "eu-central-1",
+        credentials: { accessKeyId: "AKIAIOSFODNN7EXAMPLE", secretAccessKey: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", sessionToken },
+        fetch: async (_, request) => ((sent = request), new Response("{}")),
+      });
+      await transport.send({ target: "Kinesis_20131202.ListShards", body: { tag: "json", val: '{"StreamName":"orders"}' } }, new AbortController().signal);
+      assert.equal(sent.headers.authorization, `AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20251123/eu-central-1/kinesis/aws4_request, SignedHeaders=${signedHeaders}, Signature=${signature}`);
+      assert.deepEqual([sent.method, sent.redirect, sent.headers.host], ["POST", "error", undefined]);
+    }
+  } finally {
+    mock.timers.reset();
+  }
+});
+
+test("credentials that have expired are replaced once, and the request goes again", async () => {
+  const issued = [];
+  const provider = async ({ forceRefresh }) => {
+    const credentials = { accessKeyId: `key-${issued.length}`, secretAccessKey: "secret", sessionToken: "token" };
+    issued.push(forceRefresh);
+    return credentials;
+  };
+  const tried = [];
+  const expiring = (url, request) => {
+    const key = /Credential=(key-\d)/.exec(request.headers.authorization)[1];
+    tried.push(key);
+    // From the third request on the first key counts no more.
+    return key === "key-0" && tried.length > 2 ? rejected("ExpiredTokenException") : fetch(url, request);
+  };
+  const had = await numbers(read(emulator.options("orders", { credentials: provider, fetch: expiring })));
+  assert.deepEqual(had.sort((a, b) => a - b), range(0, 100));
+  // Shards whose requests were out together got their new key from one call.
+  assert.deepEqual(issued, [false, true]);
+  assert.ok(tried.includes("key-1"));
+});
+
+test("credentials that stay expired end the reading, in words", async () => {
+  let requests = 0;
+  const expired = () => ((requests += 1), rejected("ExpiredTokenException", "The security token included in the request is expired"));
+  await assert.rejects(numbers(read(emulator.options("orders", { fetch: expired }))), (error) => {
+    assert.equal(error.code, "service");
+    assert.match(error.message, /was refused: ExpiredTokenException: The security token/);
+    assert.equal(error.service.cause.val.status, 400);
+    return true;
+  });
+  assert.ok(requests < 10, `${requests} requests`);
+});
+
+test("credentials near their end are renewed before", async () => {
+  let calls = 0;
+  const provider = async () => ({ ...credentials, accessKeyId: `key-${calls++}`, expiration: new Date(Date.now() + 60_000) });
+  const transport = new Transport({ url: new URL(emulator.url), region: "us-east-1", credentials: provider, fetch: async () => new Response("{}") });
+  const ask = () => transport.send({ target: "x", body: { tag: "json", val: "{}" } }, new AbortController().signal);
+  await ask();
+  await ask();
+  // What has a minute left is not asked for again at once.
+  assert.equal(calls, 1);
+  mock.timers.enable({ apis: ["Date"], now: Date.now() + 31_000 });
+  try {
+    await ask();
+    assert.equal(calls, 2);
+  } finally {
+    mock.timers.reset();
+  }
+});
+
+test("having no credentials is told before anything is sent, and without a secret", async () => {
+  for (const [given, message] of [
+    [() => Promise.reject(new Error("the disk is full")), /cannot be had: the disk is full/],
+    [{ accessKeyId: "only" }, /lack accessKeyId or secretAccessKey/],
+    [{ accessKeyId: "a", secretAccessKey: "b", sessionToken: "MARKED\ntoken" }, /no header can hold/],
+  ]) {
+    await assert.rejects(numbers(read(emulator.options("orders", { credentials: given, fetch: () => assert.fail() }))), (error) => {
+      assert.equal(error.code, "credentials");
+      assert.match(error.message, message);
+      assert.doesNotMatch(error.message, /MARKED/);
+      return true;
+    });
+  }
+});
+
+test("a clock that is off is put right once, by the service's", async () => {
+  const hour = 3_600_000;
+  let skewed = 0;
+  // The service is an hour ahead of us.
+  const ahead = async (url, request) => {
+    const signed = Date.parse(request.headers["x-amz-date"].replace(/(....)(..)(..)T(..)(..)(..)Z/, "$1-$2-$3T$4:$5:$6Z"));
+    if (Math.abs(signed - (Date.now() + hour)) > 300_000) {
+      skewed += 1;
+      return rejected("InvalidSignatureException", "Signature expired", { date: new Date(Date.now() + hour).toUTCString() });
+    }
+    return fetch(url, request);
+  };
+  assert.equal((await numbers(read(emulator.options("orders", { fetch: ahead })))).length, 100);
+  assert.equal(skewed, 1);
+});
+
+test("a signature that is wrong for another reason is told as it is", async () => {
+  const wrong = () => rejected("InvalidSignatureException", "does not match", { date: new Date().toUTCString() });
+  await assert.rejects(numbers(read(emulator.options("orders", { fetch: wrong }))), { code: "service", message: /InvalidSignatureException/ });
+});
+
+test("a stream that is not there is told with its name", async () => {
+  await assert.rejects(numbers(read(emulator.options("nowhere"))), (error) => {
+    assert.equal(error.code, "service");
+    assert.match(error.message, /ResourceNotFoundException/);
+    assert.equal(error.service.cause.tag, "rejected");
+    assert.match(error.hint, /./);
+    return true;
+  });
+});
+
+test("no connection is tried again as often as it may, and then told", async () => {
+  const notices = [];
+  const options = { stream: "orders", endpoint: "http://127.0.0.1:9", region: "us-east-1", credentials, onNotice: (notice) => notices.push(notice) };
+  await assert.rejects(
+    numbers(read({ ...options, limits: { failures: 3, backoffFirst: 1, backoffMax: 2 } })),
+    { code: "service", message: /has no answer: no answer from: 127\.0\.0\.1:9 \(.+\), after 3 tries/, hint: /the network/ },
+  );
+  assert.ok(notices.some(({ kind, message }) => kind === "retry" && message.includes("has no answer")));
+});
+
+test("throttling is waited out", async () => {
+  let throttled = 0;
+  const busy = (url, request) => request.headers["x-amz-target"].endsWith("GetRecords") && throttled++ < 3
+    ? rejected("ProvisionedThroughputExceededException") : fetch(url, request);
+  const reading = read(emulator.options("orders", { fetch: busy, limits: { backoffFirst: 1, backoffMax: 2 } }));
+  assert.equal((await numbers(reading)).length, 100);
+  assert.equal(reading.totals().throttled, 3);
+});
+
+test("an error of onNotice is the consumer's own", async () => {
+  const own = new Error("not told");
+  await assert.rejects(numbers(read(emulator.options("orders", { onNotice: () => { throw own; } }))), own);
+});
+
+function rejected(type, message = "", headers = {}) {
+  return Promise.resolve(new Response(JSON.stringify({ __type: type, message }), {
+    status: 400, headers: { "content-type": "application/x-amz-json-1.1", ...headers },
+  }));
+}
