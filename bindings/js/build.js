@@ -1,6 +1,7 @@
 // Makes what is not kept in the repository: `component/`, the WebAssembly component as JavaScript and core modules,
-// by jco; and `dist/`, the whole reader in one file for pages without a bundler, by esbuild.
-import { mkdir, rm, writeFile } from "node:fs/promises";
+// by jco; `dist/`, the whole reader in one file for pages without a bundler, by esbuild; and the license, which npm wants
+// beside `package.json`.
+import { copyFile, mkdir, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -30,6 +31,8 @@ await build({
   platform: "browser",
   target: "es2022",
   minify: true,
-  // The core modules are found beside `component/`, at the same distance from `dist/` as from `src/`.
+  // The core modules stay in `component/`, which is as far from `dist/` as from `src/`.
   logLevel: "warning",
 });
+
+await copyFile(join(here, "../../LICENSE"), join(here, "LICENSE"));

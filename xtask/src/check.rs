@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::process::{Result, cargo, run, step};
-use crate::{guest, native, setup};
+use crate::{guest, js, native, setup};
 
 /// Formatting, lints, documentation and all tests; the first that fails ends it.
 pub(crate) fn everything() -> Result<()> {
@@ -23,6 +23,7 @@ pub(crate) fn everything() -> Result<()> {
         run(cargo().env("RUSTDOCFLAGS", "-Dwarnings").args(["doc", "--workspace", "--no-deps", "--release"]))
     })?;
     step("programs", || run(cargo().args(["build", "--release", "--workspace", "--bins", "--examples"])))?;
+    step("JavaScript", || js::tests(&[]))?;
     step("tests", || run(tests_command()?.arg("--workspace")))
 }
 

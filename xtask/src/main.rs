@@ -1,11 +1,13 @@
 //! `cargo xtask`: everything that is done to this project, by one name each.
 //!
-//! Top down: `main` chooses a task, `guest` makes the component, `native` the programs, `check` tests them, `bench`
-//! measures them; `setup` finds or installs what they need, `process` starts other programs.
+//! Top down: `main` chooses a task, `guest` makes the component, `native` the programs, `js` the JavaScript package,
+//! `check` tests them all, `bench` measures them; `setup` finds or installs what they need, `process` starts other
+//! programs.
 
 mod bench;
 mod check;
 mod guest;
+mod js;
 mod native;
 mod process;
 mod setup;
@@ -27,11 +29,14 @@ usage: cargo xtask TASK [ARGUMENT ...]
   bench [ARG ...]  what the program costs, beside others on the same pages
   emulator [PORT]  an emulated Kinesis to try things on, until its input ends
   traces           record the golden traces anew, where the reader is meant to differ
+  js [ARG ...]     the JavaScript package: built and tested, also in a browser;
+                   ARG ... handed to `node --test`
   help             this text
 
 What is missing is installed where that can be done without asking: a target or
 component by rustup (not with RUSTUP_AUTO_INSTALL=0), Debian's packages by apt-get
-as root, the emulator kinesis-local from npm into the user's cache folder.
+as root, the emulator kinesis-local from npm into the user's cache folder, and the
+JavaScript package's own packages from npm into its folder.
 ";
 
 fn main() -> ExitCode {
@@ -66,6 +71,7 @@ fn run(args: &[String]) -> Result<()> {
         "bench" => bench::run_all(rest),
         "emulator" => native::emulator(rest),
         "traces" => none(task, rest).and_then(|()| native::traces()),
+        "js" => js::js(rest),
         "test" if rest.is_empty() => check::everything(),
         "test" => check::tests(rest),
         "help" | "-h" | "--help" => {

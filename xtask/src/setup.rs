@@ -125,12 +125,30 @@ fn install_emulator(to: &PathBuf) -> Result<()> {
     run(npm.arg(format!("{EMULATOR}@{EMULATOR_VERSION}")))
 }
 
-fn node() -> Result<()> {
+/// A Chromium to test pages in, by its path.
+pub(crate) fn chromium() -> Result<PathBuf> {
+    let found = || {
+        let named = std::env::var_os("CHROMIUM_BIN").map(PathBuf::from);
+        let all = named.into_iter().chain(["chromium", "chromium-browser", "google-chrome"].map(PathBuf::from));
+        all.into_iter().find(|program| answers(Command::new(program).arg("--version")))
+    };
+    match found().or_else(|| apt_install(&["chromium", "fonts-liberation"]).then(found).flatten()) {
+        Some(program) => Ok(program),
+        None => words(
+            "no Chromium, which the tests of the browser's page need\nhint: on Debian: apt-get install chromium; elsewhere set CHROMIUM_BIN",
+        ),
+    }
+}
+
+/// Node and npm.
+pub(crate) fn node() -> Result<()> {
     let there = || answers(Command::new("node").arg("--version")) && answers(Command::new("npm").arg("--version"));
     if there() || (apt_install(&["nodejs", "npm"]) && there()) {
         return Ok(());
     }
-    words("no node or npm, which the emulator kinesis-local needs\nhint: on Debian: apt-get install nodejs npm")
+    words(
+        "no node or npm, which the emulator kinesis-local and the JavaScript package need\nhint: on Debian: apt-get install nodejs npm",
+    )
 }
 
 fn cache_dir() -> Result<PathBuf> {

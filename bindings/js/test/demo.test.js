@@ -1,0 +1,145 @@
+// The demo in a browser without a head: against the emulator itself, and behind the demo's own server.
+
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, afterEach, before, test } from "node:test";
+
+import { chromium } from "playwright-core";
+
+import { serve } from "../demo/server.js";
+import { credentials, range, sorted, startEmulator } from "./emulator.js";
+
+const SCREENSHOTS = process.env.SCREENSHOTS ?? tmpdir();
+let emulator;
+let demo;
+let profile;
+let browser;
+const errors = [];
+
+before(async () => {
+  emulator = await startEmulator();
+  demo = await serve({ port: 0, endpoint: emulator.url, region: "us-east-1", credentials });
+  profile = await mkdtemp(join(tmpdir(), "kinesis-reader-"));
+  browser = await chromium.launchPersistentContext(profile, {
+    executablePath: process.env.CHROMIUM_BIN ?? "/usr/bin/chromium",
+    headless: true,
+    viewport: { width: 1360, height: 900 },
+    args: [
+      "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+      "--disable-component-update", "--disable-sync",
+    ],
+  });
+  await browser.addInitScript(() => {
+    window.had = [];
+    document.addEventListener("kinesis-message", ({ detail }) => window.had.push(detail.n));
+  });
+});
+afterEach(() => assert.deepEqual(errors, []));
+after(async () => {
+  await browser?.close();
+  demo?.server.close();
+  demo?.server.closeAllConnections();
+  await emulator?.close();
+  await rm(profile, { recursive: true, force: true });
+});
+
+test("10,000 messages across a reshard in a page, gone on after a reload", async () => {
+  await emulator.create("orders", 2);
+  await emulator.put("orders", 0, 2000, order);
+  await emulator.split("orders", 0);
+  await emulator.put("orders", 2000, 8000, order);
+  // The page asks another origin, which lets it by CORS.
+  const lagging = await serviceLike(emulator.url, 8000);
+  const page = await open({ endpoint: lagging.url, stream: "orders" });
+  await page.waitForFunction(() => window.had.length > 3500);
+  await page.screenshot({ path: join(SCREENSHOTS, "demo-behind.png") });
+  await emulator.split("orders", 2);
+  await emulator.merge("orders", 0);
+  await emulator.put("orders", 8000, 10_000, order);
+  await page.waitForFunction(() => window.had.length >= 10_000);
+  await page.waitForFunction(() => document.querySelector("#messages").textContent === "10,000");
+  assert.deepEqual(sorted(await page.evaluate(() => window.had)), range(0, 10_000));
+  await page.waitForFunction(() => document.querySelectorAll(".words.good").length === 3);
+  assert.equal(await page.locator("#open").textContent(), "3");
+  assert.equal(await page.locator(".shard.closed").count(), 4);
+  await page.screenshot({ path: join(SCREENSHOTS, "demo.png") });
+
+  // Stopped in the usual way, and gone on in a page that knows nothing but its storage.
+  await page.click("#connect");
+  await page.waitForFunction(() => document.querySelector("#status").textContent.startsWith("Stopped."));
+  await emulator.put("orders", 10_000, 10_050, order);
+  await page.reload();
+  await page.waitForFunction(() => window.had.length >= 50);
+  assert.deepEqual(sorted(await page.evaluate(() => window.had)), range(10_000, 10_050));
+  assert.match(await page.locator("#status").textContent(), /on from the checkpoint/);
+  await page.close();
+  lagging.close();
+});
+
+test("behind its own server the page needs neither CORS nor credentials", async () => {
+  await emulator.create("served", 1);
+  await emulator.put("served", 0, 100);
+  const page = await open({ stream: "served" });
+  await page.waitForFunction(() => window.had.length >= 100);
+  assert.deepEqual(await page.evaluate(() => window.had), range(0, 100));
+  const status = await page.evaluate(async () => {
+    const answer = await fetch("/kinesis", { method: "POST", headers: { "x-amz-target": "Kinesis_20131202.DeleteStream" }, body: "{}" });
+    return answer.status;
+  });
+  assert.equal(status, 400);
+  await page.close();
+});
+
+test("what goes wrong is told in the page", async () => {
+  const page = await open({ stream: "nowhere" });
+  await page.waitForFunction(() => document.querySelector("#status").dataset.state === "failed");
+  assert.match(await page.locator("#status").textContent(), /ResourceNotFoundException[^]*hint:/);
+  await page.close();
+});
+
+async function open(query) {
+  const page = await browser.newPage();
+  page.on("pageerror", (error) => errors.push(error.stack));
+  await page.goto(`${demo.url}?${new URLSearchParams({ ...query, go: "" })}`);
+  return page;
+}
+
+function order(n) {
+  const item = ["kettle", "żółta herbata", 'cup "XL"', "Teekännchen"][n % 4];
+  return JSON.stringify({ n, item, price: (n % 500) / 4, paid: n % 3 === 0 });
+}
+
+/**
+ * The emulator says of each page that it is at the tip, and gives as many records as it is asked for. This stands before
+ * it and does as Kinesis might: pages are small, and of the first `total` records ten had come a second.
+ */
+async function serviceLike(url, total) {
+  const server = createServer(async (request, response) => {
+    const { host, connection, "content-length": _, ...headers } = request.headers;
+    const pages = request.headers["x-amz-target"]?.endsWith("GetRecords");
+    let body = "";
+    for await (const part of request.setEncoding("utf8")) body += part;
+    if (pages) body = JSON.stringify({ ...JSON.parse(body), Limit: 200 });
+    const answer = await fetch(url, { method: request.method, headers, body: request.method === "POST" ? body : undefined });
+    let text = await answer.text();
+    if (pages && answer.ok) {
+      const page = JSON.parse(text);
+      const last = page.Records.at(-1);
+      if (last) page.MillisBehindLatest = Math.max(0, total - 20 - JSON.parse(Buffer.from(last.Data, "base64")).n) * 100;
+      text = JSON.stringify(page);
+    }
+    const { "content-length": length, "content-encoding": encoding, ...given } = Object.fromEntries(answer.headers);
+    response.writeHead(answer.status, given).end(text);
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    url: `http://127.0.0.1:${server.address().port}`,
+    close() {
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+}

@@ -1,0 +1,84 @@
+//! The JavaScript package, `bindings/js`: built and tested, in Node and in a browser without a head.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::{Failure, Result, output, root, run, step, target_dir, words};
+use crate::{guest, native, setup};
+
+/// The oldest Node that has all that the package uses.
+const NODE_MIN: (u32, u32) = (20, 3);
+
+/// Everything from the component on, then the tests; ARGs are files of tests, or options of `node --test`.
+pub(crate) fn js(args: &[String]) -> Result<()> {
+    setup::c_compiler()?;
+    step("component", guest::build)?;
+    step("emulator", || native::compile(&["emulator"]))?;
+    tests(args)
+}
+
+/// The tests, where component and emulator are built.
+pub(crate) fn tests(args: &[String]) -> Result<()> {
+    let package = root().join("bindings/js");
+    step("JavaScript packages", || install(&package))?;
+    let chromium = setup::chromium()?;
+    step("JavaScript package", || run(Command::new("node").arg("build.js").current_dir(&package)))?;
+    let shown = target_dir()?.join("js");
+    fs::create_dir_all(&shown)
+        .map_err(|e| Failure::Words(format!("cannot make a folder: {}: {e}", shown.display())))?;
+    let mut node = Command::new("node");
+    node.current_dir(&package).args(["--test", "--test-reporter=spec", "--test-timeout=120000"]);
+    node.env("KINESIS_EMULATOR_BIN", native::built("emulator")?)
+        .env("CHROMIUM_BIN", chromium)
+        .env("SCREENSHOTS", &shown);
+    match args.is_empty() {
+        true => node.args(test_files(&package)?),
+        false => node.args(args),
+    };
+    step("JavaScript tests", || run(&mut node))?;
+    eprintln!("screenshots: {}", shown.display());
+    Ok(())
+}
+
+/// The packages that `package-lock.json` names, once for each state of it. Their install scripts are not run: none of
+/// them is needed, and a lock file says nothing of what they fetch.
+fn install(package: &Path) -> Result<()> {
+    setup::node()?;
+    new_enough()?;
+    let lock = fs::read(package.join("package-lock.json"));
+    let lock = lock.map_err(|e| Failure::Words(format!("cannot read package-lock.json: {e}")))?;
+    let stamp = package.join("node_modules/.installed-lock.json");
+    if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
+        return Ok(());
+    }
+    let mut npm = Command::new("npm");
+    npm.current_dir(package).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
+    run(&mut npm)?;
+    fs::write(&stamp, lock).map_err(|e| Failure::Words(format!("cannot write: {}: {e}", stamp.display())))
+}
+
+fn new_enough() -> Result<()> {
+    let version = output(Command::new("node").arg("--version")).unwrap_or_default();
+    let mut numbers = version.trim_start_matches('v').split('.').map_while(|part| part.parse().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(major), Some(minor)) if (major, minor) >= NODE_MIN => Ok(()),
+        _ => words(format!(
+            "node is too old for the JavaScript package: {version}\nhint: install Node {}.{} or later",
+            NODE_MIN.0, NODE_MIN.1
+        )),
+    }
+}
+
+fn test_files(package: &Path) -> Result<Vec<OsString>> {
+    let listed =
+        fs::read_dir(package.join("test")).map_err(|e| Failure::Words(format!("cannot list the tests: {e}")))?;
+    let paths = listed.flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = paths.filter(|path| path.to_string_lossy().ends_with(".test.js")).collect();
+    files.sort();
+    match files.is_empty() {
+        true => words("no tests of the JavaScript package"),
+        false => Ok(files.into_iter().map(PathBuf::into_os_string).collect()),
+    }
+}
