@@ -1,0 +1,100 @@
+//! The lease's protocol under simulation: up to eight drains on one store, which may crash, stall past their lease or
+//! lose an answer at each step, on a strict store and on stores with each quirk.
+//!
+//! Shown: at least once, in order and once within an epoch, no gap, what was told to be kept is kept, nobody is taken
+//! the lease from early; and with a sink that goes by the greatest number, exactly once. Mistakes that are planted are
+//! found.
+
+mod store;
+mod worker;
+mod world;
+
+use std::collections::BTreeMap;
+
+use kinesis_reader_lease::Fault;
+use store::{QUIRKS, Quirk};
+use world::{Mistake, Scenario, play, play_unreadable};
+
+const SEEDS: u64 = 3_000;
+
+/// Enough for the mistake that is hardest to find to be found by some twenty.
+const FAULT_SEEDS: u64 = 800;
+
+#[test]
+fn nothing_is_missed_and_what_is_kept_stays_on_any_store() {
+    let mut seen: BTreeMap<(Quirk, &str), u64> = BTreeMap::new();
+    for seed in 0..SEEDS {
+        let scenario = Scenario::of(seed);
+        match play(seed, &scenario) {
+            Ok(met) => {
+                met.into_iter().for_each(|(what, count)| *seen.entry((scenario.quirk, what)).or_default() += count)
+            }
+            Err(why) => panic!("seed {seed}: {why}\n{scenario:?}"),
+        }
+    }
+    // A simulation that never meets a fault proves nothing of it.
+    for quirk in QUIRKS {
+        for what in ["taken", "held", "lost", "stall", "given back", "unavailable", "messages twice"] {
+            assert!(seen.contains_key(&(quirk, what)), "never met on {quirk:?}: {what}");
+        }
+    }
+}
+
+#[test]
+fn without_crashes_and_stalls_nothing_comes_twice() {
+    for seed in 0..SEEDS / 4 {
+        let scenario = Scenario { crash: 0, stall: 0, sink_fails: 0, lost_reply: 0, ..Scenario::of(seed) };
+        let met = play(seed, &scenario).unwrap_or_else(|why| panic!("seed {seed}: {why}\n{scenario:?}"));
+        // A commit that cannot be seen does not count as made.
+        assert!(scenario.quirk == Quirk::StaleRead || !met.contains_key("messages twice"), "seed {seed}: {scenario:?}");
+    }
+}
+
+#[test]
+fn a_process_that_stops_for_minutes_while_it_creates_on_sqlite_misses_nothing() {
+    for seed in 0..SEEDS / 2 {
+        let (quirk, latest) = (Quirk::OverwriteAbsent, false);
+        let scenario = Scenario { quirk, latest, stalls_in_creation: true, stall: 15, ..Scenario::of(seed) };
+        play(seed, &scenario).unwrap_or_else(|why| panic!("seed {seed}: {why}\n{scenario:?}"));
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_left_alone() {
+    let newer = br#"{"version":2,"epoch":1}"#;
+    let ahead =
+        br#"{"version":1,"epoch":1,"revision":1,"owner":"a","until":99999999999999,"begun":1,"checkpoint":null}"#;
+    for seed in 0..SEEDS / 10 {
+        for there in [newer.as_slice(), ahead, b"", b"\x01\0\0\0\0\0\0\0"] {
+            let scenario = Scenario::of(seed);
+            play_unreadable(seed, &scenario, there).unwrap_or_else(|why| panic!("seed {seed}: {why}\n{scenario:?}"));
+        }
+    }
+}
+
+#[test]
+fn mistakes_that_are_planted_are_found() {
+    let faults = [
+        Fault::TrustSuccess,
+        Fault::TrustFailure,
+        Fault::SwapAgain,
+        Fault::NoGuard,
+        Fault::HastyGuard,
+        Fault::IgnoreTime,
+        Fault::IgnoreOwner,
+        Fault::KeepEpoch,
+        Fault::DropCheckpoint,
+        Fault::BeginLate,
+    ];
+    let faults = faults.map(|fault| (format!("{fault:?}"), Some(fault), None));
+    let mistakes = [Mistake::CommitFirst, Mistake::CountFailed].map(|m| (format!("{m:?}"), None, Some(m)));
+    for (name, fault, mistake) in faults.into_iter().chain(mistakes) {
+        let found = |seed: &u64| play(*seed, &Scenario { fault, mistake, ..Scenario::of(*seed) }).is_err();
+        let by = (0..FAULT_SEEDS).filter(found).count();
+        eprintln!("{name}: found by {by} of {FAULT_SEEDS} seeds");
+        assert!(by > 0, "{name} is not found");
+    }
+    let there = br#"{"version":2,"epoch":1}"#;
+    let overwrite = |seed| Scenario { fault: Some(Fault::OverwriteUnreadable), ..Scenario::of(seed) };
+    assert!((0..100).any(|seed| play_unreadable(seed, &overwrite(seed), there).is_err()));
+}
