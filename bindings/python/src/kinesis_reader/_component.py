@@ -1,0 +1,373 @@
+"""The component that holds the reader: loaded, called, and its values as Python's.
+
+This is the only module that names wasmtime. The component imports nothing, so it can do nothing but compute, in memory
+that is bounded. wasmtime's Python package gives a record as an object with an attribute for each field, a variant as
+`Variant(tag, payload)`, and without the tag where the types of the cases' payloads differ in Python; strings cross fast
+and lists of bytes a byte at a time, so everything large crosses as a string.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import wasmtime
+import wasmtime.component as wc
+
+from ._errors import Error, OptionError, ReadError, StateError
+
+INTERFACE = "kinesis:reader/reading@0.1.0"
+
+MEMORY_MAX = 512 << 20
+"""Bytes of memory that a reader may take. A page of 10 MiB takes some 14 MiB, and as much again while it comes in."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request to send."""
+
+    id: int
+    operation: str
+    shard: str | None
+    target: str
+    body: str
+    deadline: int
+
+
+@dataclass(frozen=True)
+class Response:
+    """An HTTP response of any status. `date` is in milliseconds since the Unix epoch."""
+
+    status: int
+    body: str
+    trace: str | None
+    date: int | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no response, and whether trying again may help."""
+
+    why: str
+    transient: bool
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Come back at `until`, or when there is an answer."""
+
+    until: int | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Records of a shard may have left the stream unread, after the message of this sequence number."""
+
+    shard: str
+    after: str | None
+
+
+@dataclass(frozen=True)
+class Retry:
+    """A request failed, as told, and will be tried again."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A shard was found, or is in a state that is final for this run."""
+
+    shard: str
+    state: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How it ended: `reached`, `exhausted`, `limited`, `stopped`, or `failed` with an error."""
+
+    outcome: str
+    error: ReadError | None
+
+
+class Batch:
+    """The messages of one page, as they lie in the component. To be dropped when done."""
+
+    def __init__(self, calls: _Calls, resource: Any) -> None:
+        self._calls = calls
+        self._resource = resource
+        self.id: int = calls("[method]batch.id", resource)
+        self.shard: str = calls("[method]batch.shard", resource)
+        self.count: int = calls("[method]batch.count", resource)
+        self.behind: int = calls("[method]batch.behind", resource)
+        self.checkpoint: str = calls("[method]batch.checkpoint", resource)
+
+    def pieces(self, size: int) -> list[str]:
+        """All the lines, in pieces of whole lines of about `size` bytes."""
+        pieces = []
+        skip = 0
+        while skip < self.count:
+            lines = self._calls("[method]batch.lines", self._resource, skip, size)
+            pieces.append(lines.text)
+            skip += lines.count
+        return pieces
+
+    def drop(self) -> None:
+        """Gives back what the batch holds."""
+        self._calls.drop(self._resource)
+
+
+Notice = Lost | Retry | Seen
+Action = Request | Batch | Notice | Wait | Finished
+
+
+class Component:
+    """A component of one's own memory, ready to open a reader."""
+
+    def __init__(self) -> None:
+        self._calls = _Calls()
+
+    def defaults(self, stream: str) -> Any:
+        """A whole configuration for the stream of this name or ARN."""
+        tag = "arn" if stream.startswith("arn:") else "name"
+        return self._calls("defaults", wc.Variant(tag, stream))
+
+    def open(self, config: Any, checkpoint: str | None, seed: int, now: int, present: int) -> Reader:
+        """Opens a reader. Nothing is sent until the first `poll`."""
+        opened = self._calls("[static]reader.open", config, checkpoint, seed, now, present)
+        if isinstance(opened, wc.Variant):
+            raise _checkpoint_error(opened)
+        if isinstance(opened, wc.Record):
+            raise OptionError(f"{_field(opened, 'field')}: {_field(opened, 'message')}")
+        return Reader(self._calls, opened)
+
+
+class Reader:
+    """The reader of one stream. Not shared: one call at a time."""
+
+    def __init__(self, calls: _Calls, resource: Any) -> None:
+        self._calls = calls
+        self._resource = resource
+
+    def poll(self) -> Action:
+        """The next thing to do."""
+        action = self._calls("[method]reader.poll", self._resource)
+        what = action.payload
+        match action.tag:
+            case "send":
+                return Request(what.id, what.operation, what.shard, what.target, what.body, what.deadline)
+            case "deliver":
+                return Batch(self._calls, what)
+            case "notice":
+                return _notice(what)
+            case "wait":
+                return Wait(what.until, what.reason)
+            case "finish":
+                error = _service_error(what.payload) if what.tag == "failed" else None
+                return Finished(what.tag, error)
+        raise Error(f"the component wants what this package does not know: {action.tag}")
+
+    def handle_response(self, request: int, response: Response, now: int) -> None:
+        """Tells of the response to a request."""
+        record = _record(status=response.status, body=response.body, trace=response.trace, date=response.date)
+        self._told("[method]reader.handle-response", request, record, now)
+
+    def handle_failure(self, request: int, failure: Failure, now: int) -> None:
+        """Tells that a request got no response."""
+        variant = wc.Variant("transient" if failure.transient else "permanent", failure.why)
+        self._told("[method]reader.handle-failure", request, variant, now)
+
+    def handle_delivered(self, batch: int, now: int) -> None:
+        """Tells that a batch is out of the component, so that the shard's next page may be asked for."""
+        self._told("[method]reader.handle-delivered", batch, now)
+
+    def handle_timeout(self, now: int) -> None:
+        """Tells that time has passed."""
+        self._calls("[method]reader.handle-timeout", self._resource, now)
+
+    def stop(self, now: int) -> None:
+        """Asks for no more pages."""
+        self._calls("[method]reader.stop", self._resource, now)
+
+    def checkpoint(self) -> str:
+        """The place reached in every shard."""
+        return str(self._calls("[method]reader.checkpoint", self._resource))
+
+    def revision(self) -> int:
+        """Counts the changes of the checkpoint."""
+        return int(self._calls("[method]reader.revision", self._resource))
+
+    def merge(self, left: str, right: str) -> str:
+        """Joins two checkpoints of one stream: of each shard, the further place."""
+        return _merge(self._calls, left, right)
+
+    def _told(self, name: str, *arguments: Any) -> None:
+        misuse = self._calls(name, self._resource, *arguments)
+        if misuse is not None:
+            raise Error(f"the component was driven wrongly: {misuse.tag} {misuse.payload}")
+
+
+def merge_checkpoints(left: str, right: str) -> str:
+    """Joins two checkpoints of one stream: of each shard, the further place.
+
+    The join is associative, commutative and idempotent, so checkpoints kept by several writers may be joined in any
+    order, any number of times. Raises `StateError` where a text is no checkpoint, or they are of different streams.
+    """
+    return _merge(_Calls(), left, right)
+
+
+def change(record: Any, changes: Mapping[str, Any]) -> None:
+    """Sets fields of a record, by their names in the WIT. A name that it does not have is a mistake of this package."""
+    for name, value in changes.items():
+        if not hasattr(record, name):
+            raise Error(f"the component knows no such field: {name}")
+        setattr(record, name, value)
+
+
+def variant(tag: str, payload: Any = None) -> Any:
+    """A value of a variant type."""
+    return wc.Variant(tag, payload)
+
+
+class _Calls:
+    """The functions of a component in memory of its own, by their names in the WIT."""
+
+    def __init__(self) -> None:
+        engine, component = _compiled()
+        self._store = wasmtime.Store(engine)
+        self._store.set_limits(memory_size=MEMORY_MAX)
+        self._instance = wc.Linker(engine).instantiate(self._store, component)
+        self._interface = self._instance.get_export_index(self._store, INTERFACE)
+        self._functions: dict[str, wc.Func] = {}
+        if self._interface is None:
+            raise Error(f"the component has no interface {INTERFACE}", f"it is of another version: {component_path()}")
+
+    def __call__(self, name: str, *arguments: Any) -> Any:
+        function = self._functions.get(name)
+        if function is None:
+            function = self._functions[name] = self._find(name)
+        try:
+            return function(self._store, *arguments)
+        except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
+            # What the component holds is lost with it, and nothing else: the next run goes on from the checkpoint.
+            raise Error(f"the component failed: {error}") from error
+
+    def drop(self, resource: Any) -> None:
+        resource.drop(self._store)
+
+    def _find(self, name: str) -> wc.Func:
+        index = self._instance.get_export_index(self._store, name, self._interface)
+        function = None if index is None else self._instance.get_func(self._store, index)
+        if function is None:
+            raise Error(f"the component has no function {name}", f"it is of another version: {component_path()}")
+        return function
+
+
+def component_path() -> Path:
+    """The component's file: the one of this package, or the one that `KINESIS_READER_COMPONENT` names."""
+    named = os.environ.get("KINESIS_READER_COMPONENT")
+    return Path(named) if named else Path(str(files(__package__).joinpath("kinesis_reader.wasm")))
+
+
+@functools.cache
+def _compiled() -> tuple[wasmtime.Engine, wc.Component]:
+    config = wasmtime.Config()
+    try:
+        # Compiled code is kept where wasmtime keeps it; without it, loading takes some 0.2 s of computing.
+        config.cache = True
+    except wasmtime.WasmtimeError:
+        config = wasmtime.Config()
+    engine = wasmtime.Engine(config)
+    path = component_path()
+    try:
+        return engine, wc.Component.from_file(engine, path)
+    except OSError as error:
+        hint = "install the package as a wheel; in a checkout, build the component with `cargo xtask guest`"
+        raise Error(f"the component cannot be read: {path} ({error.strerror})", hint) from error
+    except wasmtime.WasmtimeError as error:
+        raise Error(f"the component cannot be loaded: {path} ({error})") from error
+
+
+def _record(**fields: Any) -> Any:
+    record = wc.Record()
+    vars(record).update(fields)
+    return record
+
+
+def _field(record: Any, name: str) -> Any:
+    return vars(record)[name]
+
+
+def _merge(calls: _Calls, left: str, right: str) -> str:
+    merged = calls("merge-checkpoints", left, right)
+    if isinstance(merged, wc.Variant):
+        raise _checkpoint_error(merged)
+    return str(merged)
+
+
+def _checkpoint_error(error: Any) -> StateError:
+    if error.tag == "foreign":
+        return StateError(
+            f"the checkpoint belongs to another stream: {error.payload}",
+            "name the stream that it belongs to, or give this stream another state",
+        )
+    return StateError(
+        f"the checkpoint is damaged: {error.payload}",
+        "bring it back from a copy, or move it away to begin anew",
+    )
+
+
+def _notice(notice: Any) -> Notice:
+    what = notice.payload
+    match notice.tag:
+        case "lost":
+            return Lost(what.shard, what.after)
+        case "retry":
+            return Retry(_in_words(what))
+        case "shard":
+            return Seen(what.shard, what.state)
+    raise Error(f"the component tells what this package does not know: {notice.tag}")
+
+
+def _in_words(error: Any) -> str:
+    cause = error.cause
+    operation = "".join(word.capitalize() for word in error.operation.split("-"))
+    about = operation if error.shard is None else f"{operation} of {error.shard}"
+    match cause.tag:
+        case "rejected":
+            rejection = cause.payload
+            words = f"{about} was refused: {rejection.code}"
+            words += f": {rejection.message}" if rejection.message else ""
+            words += f" (request {rejection.trace})" if rejection.trace else ""
+        case "unintelligible":
+            words = f"{about} has an answer that cannot be understood: {cause.payload}"
+        case "failure":
+            words = f"{about} has no answer: {cause.payload.payload}"
+        case "timeout":
+            words = f"{about} has no answer in time"
+        case "recreated":
+            return f"the checkpoint is of another stream of this name: {cause.payload}"
+        case _:
+            words = f"{about} failed: {cause.tag}"
+    return words if error.attempts <= 1 else f"{words}, after {error.attempts} tries"
+
+
+def _service_error(error: Any) -> ReadError:
+    cause = error.cause
+    code = None
+    match cause.tag:
+        case "rejected":
+            code, hint = cause.payload.code, cause.payload.hint
+        case "unintelligible":
+            hint = "look whether the endpoint is a Kinesis"
+        case "recreated":
+            hint = "the stream was deleted and made again: read it with another state"
+        case _:
+            hint = "look at the network, the region and endpoint_url; run again to go on from here"
+    return ReadError(_in_words(error), hint, code)

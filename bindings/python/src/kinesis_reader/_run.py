@@ -1,0 +1,330 @@
+"""One reader and all that belongs to it, without a way to wait: that is what `_sync` and `_async` add.
+
+`Run.step` polls the component until there is something to hand out or to wait for. Requests are sent by threads, all
+that are wanted at a time, and their answers are told to `Run.told`. A page is taken out of the component whole, so
+that its shard's next page is asked for while the caller works on this one. What is safe to keep is another matter:
+`Ledger` knows which pages are acknowledged, and only those are in a checkpoint that is saved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from . import _component
+from ._component import Component, Failure, Finished, Lost, Reader, Request, Response, Retry, Seen, Wait
+from ._errors import Error, StateError
+from ._messages import Message, parse
+from ._transport import Transport
+
+log = logging.getLogger("kinesis_reader")
+
+PIECE_SIZE = 1 << 20
+"""Bytes of lines that are taken out of the component at a time."""
+
+SAVE_INTERVAL = 1.0
+"""Seconds that an acknowledged message may wait for its checkpoint to be saved: what a crash may cost to read again."""
+
+
+P = TypeVar("P", bound="Page")
+
+
+class Page:
+    """Messages of one page of one shard, in order."""
+
+    def __init__(self, run: Run, taken: _component.Batch) -> None:
+        self._run = run
+        self._pieces = taken.pieces(PIECE_SIZE)
+        self._count = taken.count
+        self._shard_checkpoint = taken.checkpoint
+        self._acknowledged = False
+        self.shard = taken.shard
+        """The shard that all the messages are from."""
+        self.behind = taken.behind / 1000
+        """Seconds that the end of the batch is behind the tip of the shard."""
+        self.checkpoint = ""
+        """The checkpoint once this batch and all given out before it are safe: to be kept with them."""
+
+    @property
+    def lines(self) -> str:
+        """The messages as newline-delimited JSON."""
+        return "".join(self._pieces)
+
+    @property
+    def messages(self) -> list[Message]:
+        """The messages."""
+        return list(self)
+
+    def __iter__(self) -> Iterator[Message]:
+        for piece in self._pieces:
+            yield from parse(piece)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __repr__(self) -> str:
+        return f"<{self._count} messages of {self.shard}>"
+
+
+class Ledger:
+    """Which pages were given out and not acknowledged, and the checkpoint of all that is."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._out: dict[str, deque[Page]] = {}
+        self._revision = reader.revision()
+        self.checkpoint = reader.checkpoint()
+
+    def is_clear(self) -> bool:
+        """Whether all that was given out is acknowledged."""
+        return not self._out
+
+    def refresh(self) -> bool:
+        """Where nothing is out, all that the reader reached is safe, and places move without messages too.
+
+        Tells whether there is something new.
+        """
+        if self._out or (revision := self._reader.revision()) == self._revision:
+            return False
+        self._revision, self.checkpoint = revision, self._reader.checkpoint()
+        return True
+
+    def give(self, page: Page) -> None:
+        """A page goes out. To be called before the reader is told that it was delivered."""
+        self.refresh()
+        self._out.setdefault(page.shard, deque()).append(page)
+
+    def acknowledge(self, page: Page) -> None:
+        """A page counts once those of its shard before it are acknowledged too."""
+        page._acknowledged = True
+        out = self._out.get(page.shard, deque())
+        while out and out[0]._acknowledged:
+            self.checkpoint = self._reader.merge(self.checkpoint, out.popleft()._shard_checkpoint)
+        if not out:
+            self._out.pop(page.shard, None)
+        self.refresh()
+
+    def within(self, page: Page, count: int) -> str:
+        """The checkpoint of what is acknowledged and of the first `count` messages of a page that is out."""
+        if count == 0:
+            return self.checkpoint
+        document = json.loads(page._shard_checkpoint)
+        document["shards"] = {page.shard: _place(page, count)}
+        return self._reader.merge(self.checkpoint, json.dumps(document))
+
+
+def _place(page: Page, count: int) -> dict[str, Any]:
+    """The place behind the first `count` messages."""
+    for piece in page._pieces:
+        lines = piece.splitlines()
+        if count <= len(lines):
+            envelope = json.JSONDecoder().raw_decode(lines[count - 1], len('{"_kinesis":'))[0]
+            place = {"after": envelope["seq_no"]}
+            if "sub_seq" in envelope:
+                place["sub"] = envelope["sub_seq"]
+            return place
+        count -= len(lines)
+    raise Error("more messages were acknowledged than there are")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a request, and when."""
+
+    request: int
+    result: Response | Failure
+    at: int
+
+
+class Run:
+    """A reader, the way to Kinesis, and what is on its way between them."""
+
+    def __init__(self, component: Component, config: Any, transport: Transport) -> None:
+        self._component = component
+        self._config = config
+        self._transport = transport
+        self._ready: deque[_component.Batch] = deque()
+        self._part: Page | None = None
+        self._origin = time.monotonic()
+        self.save_due = 0.0
+        """The time, by `time.monotonic`, from which what is acknowledged should be saved."""
+        self._dirty = False
+        self._closed = False
+        self.index = 0
+        """The message of the page in part that was given out last. Those before it are acknowledged."""
+        self.acknowledged = -1
+        """That message, if it is acknowledged too."""
+        self.lock = threading.RLock()
+        self.lost: list[Lost] = []
+        self.outcome: str | None = None
+
+    def open(self, checkpoint: str | None, landed: Callable[[Answer], None]) -> None:
+        """Opens the reader where the checkpoint says. `landed` is called with each answer, by other threads."""
+        seed = random.SystemRandom().getrandbits(64)
+        now, present = self.now(), int(time.time() * 1000)
+        self._reader = self._component.open(self._config, checkpoint, seed, now, present)
+        self._ledger = Ledger(self._reader)
+        self.save_due = time.monotonic() + SAVE_INTERVAL
+        transport, now_of = self._transport, _clock(self._origin)
+        self._crew = Crew(
+            self._config.limits.requests,
+            lambda request: landed(Answer(request.id, transport.send(request), now_of())),
+        )
+
+    def now(self) -> int:
+        """Milliseconds on the reader's clock."""
+        return _clock(self._origin)()
+
+    def step(self, kind: Callable[[Run, _component.Batch], P]) -> P | Wait | Finished:
+        """The next page, of the kind that the caller gives out, or else why there is none."""
+        with self.lock:
+            waiting = self._pump()
+            if self._ready:
+                taken = self._ready.popleft()
+                page = kind(self, taken)
+                self._ledger.give(page)
+                taken.drop()
+                self._reader.handle_delivered(taken.id, self.now())
+                page.checkpoint = self._reader.checkpoint()
+                # The shard's next page is asked for before the caller works on this one.
+                self._pump()
+                return page
+            self._dirty |= self._ledger.refresh()
+            if isinstance(waiting, Finished):
+                self.outcome = waiting.outcome
+            return waiting
+
+    def _pump(self) -> Wait | Finished:
+        while True:
+            match self._reader.poll():
+                case Request() as request:
+                    self._crew.put(request)
+                case _component.Batch() as batch:
+                    self._ready.append(batch)
+                case (Wait() | Finished()) as waiting:
+                    return waiting
+                case Lost() as lost:
+                    self.lost.append(lost)
+                    log.warning("records of %s may have left the stream unread, after: %s", lost.shard, lost.after)
+                case Retry(why):
+                    log.info("trying again: %s", why)
+                case Seen(shard, state):
+                    log.debug("%s is %s", shard, state)
+
+    def told(self, answer: Answer) -> None:
+        """Tells the reader of an answer, with the time at which it came: the caller may have been at work since."""
+        with self.lock:
+            if isinstance(answer.result, Failure):
+                self._reader.handle_failure(answer.request, answer.result, answer.at)
+            else:
+                self._reader.handle_response(answer.request, answer.result, answer.at)
+
+    def timeout(self) -> None:
+        """Tells the reader that time has passed."""
+        with self.lock:
+            self._reader.handle_timeout(self.now())
+
+    def seconds_until(self, wait: Wait) -> float | None:
+        """How long to wait for an answer."""
+        return None if wait.until is None else max(0.0, (wait.until - self.now()) / 1000)
+
+    def give_out(self, page: Page) -> None:
+        """The page is given out message by message."""
+        self._part, self.index, self.acknowledged = page, 0, -1
+
+    def acknowledge(self, page: Page) -> None:
+        """The page is safe."""
+        with self.lock:
+            if self._closed:
+                raise StateError("the reader is closed: its batches come again in the next run", "call ack before")
+            if self._part is page:
+                self._part = None
+            if not page._acknowledged:
+                self._ledger.acknowledge(page)
+                self._dirty = True
+
+    @contextlib.contextmanager
+    def saving(self) -> Iterator[str | None]:
+        """The checkpoint, if there is one that was not saved yet, for the caller to save."""
+        with self.lock:
+            checkpoint = self.checkpoint() if self._dirty or self._given() > 0 else None
+            self._dirty = False
+            self.save_due = time.monotonic() + SAVE_INTERVAL
+        try:
+            yield checkpoint
+        except BaseException:
+            self._dirty = True
+            raise
+
+    def checkpoint(self) -> str:
+        """The checkpoint of all that is acknowledged."""
+        with self.lock:
+            if self._part is None or self._closed:
+                return self._ledger.checkpoint
+            return self._ledger.within(self._part, self._given())
+
+    def _given(self) -> int:
+        """How many messages of the page in part are acknowledged."""
+        return 0 if self._part is None else self.index + (self.acknowledged == self.index)
+
+    def is_settled(self) -> bool:
+        """Whether all that was given out is acknowledged, so that nothing is left to save."""
+        return self._ledger.is_clear()
+
+    def rest(self) -> None:
+        """Sends nothing any more."""
+        self._crew.stop()
+        self._transport.close()
+
+    def close(self) -> None:
+        """Sends nothing any more, and takes no acknowledgement any more."""
+        with self.lock:
+            self._closed = True
+            self.rest()
+
+
+class Crew:
+    """Threads that work on requests: as many as there are requests at a time, within a bound."""
+
+    def __init__(self, size: int, work: Callable[[Request], None]) -> None:
+        self._size = size
+        self._work = work
+        self._queue: SimpleQueue[Request | None] = SimpleQueue()
+        self._threads = 0
+        self._busy = 0
+        self._lock = threading.Lock()
+
+    def put(self, request: Request) -> None:
+        with self._lock:
+            self._busy += 1
+            start = self._busy > self._threads and self._threads < self._size
+            self._threads += start
+        self._queue.put(request)
+        if start:
+            threading.Thread(target=self._serve, name="kinesis-reader", daemon=True).start()
+
+    def stop(self) -> None:
+        """Ends the threads, each once its request is answered. Answers that come later are of no use to anybody."""
+        with self._lock:
+            count, self._threads, self._size = self._threads, 0, 0
+        for _ in range(count):
+            self._queue.put(None)
+
+    def _serve(self) -> None:
+        while (request := self._queue.get()) is not None:
+            self._work(request)
+            with self._lock:
+                self._busy -= 1
+
+
+def _clock(origin: float) -> Callable[[], int]:
+    return lambda: int((time.monotonic() - origin) * 1000)

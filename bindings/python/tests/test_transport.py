@@ -1,0 +1,217 @@
+"""The way to Kinesis: what is put right, what is told, and what is never shown."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.credentials import RefreshableCredentials
+from model import Model, Reply, refusal
+
+from kinesis_reader import AwsError, OptionError, ReadError, read
+from kinesis_reader._component import Request
+from kinesis_reader._transport import Transport
+
+
+def filled(model: Callable[..., Model], hook: Any = None) -> Model:
+    kinesis = model(1, hook)
+    for n in range(3):
+        kinesis[0].add({"n": n})
+    return kinesis
+
+
+def numbers(kinesis: Model, **options: Any) -> list[int]:
+    return [message["n"] for message in read("orders", endpoint_url=kinesis.url, **options)]
+
+
+def signed_at(asked: Any) -> datetime.datetime:
+    return datetime.datetime.strptime(asked.headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ")
+
+
+def test_a_clock_that_is_off_is_corrected_once_by_the_services(model: Callable[..., Model]) -> None:
+    def hook(kinesis: Model, asked: Any) -> Reply | None:
+        service = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None) + datetime.timedelta(hours=3)
+        if abs(service - signed_at(asked)) > datetime.timedelta(minutes=5):
+            return refusal("InvalidSignatureException", "Signature expired: is now earlier than")
+        return None
+
+    kinesis = filled(model, hook)
+    kinesis.clock_skew = 3 * 3600
+    assert numbers(kinesis) == [0, 1, 2]
+    # The first request was signed again; those after it by the corrected clock.
+    assert [asked.operation for asked in kinesis.asked[:3]] == ["DescribeStreamSummary"] * 2 + ["ListShards"]
+
+
+def test_a_signature_that_is_wrong_for_another_reason_is_told(model: Callable[..., Model]) -> None:
+    kinesis = filled(model, lambda kinesis, asked: refusal("InvalidSignatureException", "it does not match"))
+    with pytest.raises(ReadError, match="InvalidSignatureException: it does not match"):
+        numbers(kinesis)
+
+
+def test_credentials_that_are_no_longer_taken_are_renewed_once(model: Callable[..., Model]) -> None:
+    def hook(kinesis: Model, asked: Any) -> Reply | None:
+        known = f"Credential=key-{renewals}/" in asked.headers["Authorization"] and renewals > 0
+        return None if known else refusal("ExpiredTokenException", "The security token included is expired")
+
+    renewals = 0
+
+    def metadata() -> dict[str, str]:
+        end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
+        return {
+            "access_key": f"key-{renewals}",
+            "secret_key": "marked-secret",
+            "token": "marked-token",
+            "expiry_time": end.isoformat(),
+        }
+
+    def renew() -> dict[str, str]:
+        nonlocal renewals
+        renewals += 1
+        return metadata()
+
+    session = botocore.session.Session()
+    session._credentials = RefreshableCredentials.create_from_metadata(metadata(), renew, "test")
+    kinesis = filled(model, hook)
+    assert numbers(kinesis, session=session) == [0, 1, 2]
+    assert renewals == 1
+
+
+def test_credentials_of_a_file_are_read_again(
+    model: Callable[..., Model], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "credentials"
+
+    def keys(name: str) -> None:
+        file.write_text(f"[default]\naws_access_key_id = {name}\naws_secret_access_key = secret\n")
+
+    def hook(kinesis: Model, asked: Any) -> Reply | None:
+        if "Credential=new/" in asked.headers["Authorization"]:
+            return None
+        keys("new")
+        return refusal("UnrecognizedClientException", "The security token included in the request is invalid.", 403)
+
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    keys("old")
+    kinesis = filled(model, hook)
+    assert numbers(kinesis) == [0, 1, 2]
+    assert sum("Credential=old/" in asked.headers["Authorization"] for asked in kinesis.asked) == 1
+
+
+def test_credentials_that_cannot_be_renewed_end_the_run(model: Callable[..., Model]) -> None:
+    kinesis = filled(model, lambda kinesis, asked: refusal("ExpiredTokenException", "expired"))
+    with pytest.raises(ReadError) as raised:
+        numbers(kinesis)
+    assert raised.value.code == "ExpiredTokenException" and raised.value.hint
+
+
+def test_a_redirect_is_not_followed(model: Callable[..., Model]) -> None:
+    elsewhere = filled(model)
+    kinesis = filled(model, lambda kinesis, asked: Reply(307, b"", {"Location": elsewhere.url}))
+    with pytest.raises(ReadError):
+        numbers(kinesis)
+    assert elsewhere.asked == []
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        refusal("ProvisionedThroughputExceededException", "slow down"),
+        refusal("InternalFailure", "oops", 500),
+        Reply(503, b"<html>busy</html>", {"Content-Type": "text/html"}),
+        Reply(200, b'{"Records":[', {"Content-Length": "100"}),
+        Reply(200, b"\xff\xfe"),
+        refusal("ExpiredIteratorException", "Iterator expired."),
+    ],
+)
+def test_what_passes_is_tried_again(model: Callable[..., Model], reply: Reply) -> None:
+    def hook(kinesis: Model, asked: Any) -> Reply | None:
+        return reply if asked.operation == "GetRecords" and kinesis.count("GetRecords") <= 2 else None
+
+    assert numbers(filled(model, hook), pace="off") == [0, 1, 2]
+
+
+def test_an_endpoint_that_does_not_answer_is_told_as_such() -> None:
+    transport = Transport.connect("orders", "us-east-1", None, "http://127.0.0.1:9", None, 4, 1.0)
+    failure = transport.send(Request(1, "list-shards", None, "Kinesis_20131202.ListShards", "{}", 1000))
+    assert failure.transient and "there is no connection to http://127.0.0.1:9" in failure.why  # type: ignore[union-attr]
+
+
+def test_secrets_are_in_no_log(model: Callable[..., Model], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    session = botocore.session.Session()
+    session.set_credentials("key", "marked-secret", "marked-token")
+    kinesis = filled(model)
+    assert numbers(kinesis, session=session) == [0, 1, 2]
+    assert kinesis.asked[0].headers["X-Amz-Security-Token"] == "marked-token"
+    assert "marked" not in caplog.text and caplog.records
+
+
+def test_no_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    with pytest.raises(AwsError, match="no region is set") as raised:
+        read("orders")
+    assert raised.value.hint
+
+
+def test_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(AwsError, match="no AWS credentials were found") as raised:
+        read("orders")
+    assert raised.value.hint and "aws sso login" in raised.value.hint
+
+
+def test_a_profile_gives_keys_region_and_endpoint(
+    model: Callable[..., Model], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    kinesis = filled(model)
+    config = tmp_path / "config"
+    config.write_text(
+        "[profile other]\nregion = eu-west-3\naws_access_key_id = of-the-profile\naws_secret_access_key = s\n"
+        f"endpoint_url = {kinesis.url}\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    assert [message["n"] for message in read("orders", profile="other")] == [0, 1, 2]
+    assert "Credential=of-the-profile/" in kinesis.asked[0].headers["Authorization"]
+    assert "/eu-west-3/kinesis/" in kinesis.asked[0].headers["Authorization"]
+    with pytest.raises(AwsError, match="none"):
+        read("orders", profile="none")
+
+
+def test_an_arn_names_the_region(model: Callable[..., Model]) -> None:
+    kinesis = filled(model)
+    arn = "arn:aws:kinesis:ap-south-1:000000000000:stream/orders"
+    assert len(list(read(arn, endpoint_url=kinesis.url))) == 3
+    assert "/ap-south-1/kinesis/" in kinesis.asked[0].headers["Authorization"]
+    assert kinesis.asked[0].body == {"StreamARN": arn}
+    with pytest.raises(OptionError, match="region is not that of the ARN: us-east-1"):
+        read(arn, region="us-east-1")
+
+
+def test_sessions_of_boto3_are_taken_and_others_are_not(model: Callable[..., Model]) -> None:
+    class Boto3Session:
+        _session = botocore.session.Session()
+
+    Boto3Session._session.set_credentials("of-boto3", "s")
+    kinesis = filled(model)
+    assert numbers(kinesis, session=Boto3Session()) == [0, 1, 2]
+    assert "Credential=of-boto3/" in kinesis.asked[0].headers["Authorization"]
+    with pytest.raises(OptionError, match="not a session"):
+        read("orders", session=object())
+    with pytest.raises(OptionError, match="both a session and a profile"):
+        read("orders", session=Boto3Session(), profile="p")
+
+
+def test_aws_endpoints_are_those_of_botocore() -> None:
+    for region, url in [
+        ("us-east-1", "https://kinesis.us-east-1.amazonaws.com"),
+        ("cn-north-1", "https://kinesis.cn-north-1.amazonaws.com.cn"),
+    ]:
+        assert Transport.connect("orders", region, None, None, None, 4, 1.0).endpoint == url
