@@ -94,7 +94,8 @@ fn over_a_split_a_message_that_was_put_again_is_there_once() {
 #[test]
 fn a_page_of_nothing_but_foreign_messages_moves_the_checkpoint() {
     let foreign = UserRecord { explicit_hash_key: Some(9), ..UserRecord::new("k", "x") };
-    let records = vec![record(1, aggregate(&[foreign.clone()])), record(2, aggregate(&[foreign.clone(), foreign]))];
+    let [one, two] = [1, 2].map(|count| aggregate(&vec![foreign.clone(); count]));
+    let records = vec![record(1, one), record(2, two)];
     let run = Stream { records, range: Some(HashRange { first: 0, last: 8 }), raw: false }.read(None, None);
     assert_eq!((run.messages.len(), run.totals.dropped, run.totals.messages), (0, 3, 0));
     assert!(run.checkpoint.contains(r#"{"after":"2"}"#), "{}", run.checkpoint);

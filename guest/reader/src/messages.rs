@@ -14,6 +14,7 @@
 //! the *whole* aggregate where one of its user records is of another shard. The producer, which puts only that one
 //! again, would lose the others by that.)
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -32,18 +33,24 @@ pub(crate) struct Messages {
     page: Page,
     /// The record that holds message 0.
     skip: usize,
-    /// In order.
-    aggregates: Vec<Aggregate>,
-    /// Bodies of aggregates, decoded.
-    bodies: Vec<u8>,
-    partition_keys: Vec<Key>,
-    explicit_hash_keys: Vec<Key>,
-    marks: Vec<Mark>,
+    apart: Box<Apart>,
     /// How many there are, and those of them that are to be delivered.
     all: u32,
     window: Range<u32>,
     /// User records of other shards, among those to be delivered.
     dropped: u64,
+}
+
+/// What is kept of the page's aggregates.
+#[derive(Default)]
+struct Apart {
+    /// In order.
+    aggregates: Vec<Aggregate>,
+    /// Their bodies, decoded.
+    bodies: Vec<u8>,
+    partition_keys: Vec<Key>,
+    explicit_hash_keys: Vec<Key>,
+    marks: Vec<Mark>,
 }
 
 /// An aggregate in the page.
@@ -103,18 +110,7 @@ impl Messages {
     /// The messages of the records from `skip` on, each record being one.
     pub(crate) fn of_records(page: Page, skip: usize) -> Messages {
         let all = page.len().saturating_sub(skip) as u32;
-        Messages {
-            page,
-            skip,
-            aggregates: Vec::new(),
-            bodies: Vec::new(),
-            partition_keys: Vec::new(),
-            explicit_hash_keys: Vec::new(),
-            marks: Vec::new(),
-            all,
-            window: 0..all,
-            dropped: 0,
-        }
+        Messages { page, skip, apart: Box::default(), all, window: 0..all, dropped: 0 }
     }
 
     /// The messages of the records from `skip` on, those out of aggregates being of a shard of this `range`. Those of
@@ -133,7 +129,7 @@ impl Messages {
             {
                 messages.all = aggregate.before + aggregate.kept;
                 messages.dropped += u64::from(aggregate.there - aggregate.kept);
-                messages.aggregates.push(aggregate);
+                messages.apart.aggregates.push(aggregate);
                 next = record + 1;
             }
         }
@@ -146,7 +142,7 @@ impl Messages {
     }
 
     fn pass_over(&mut self, delivered: u32) {
-        let Some(first) = self.aggregates.first().filter(|first| first.record == self.skip) else { return };
+        let Some(first) = self.apart.aggregates.first().filter(|first| first.record == self.skip) else { return };
         let passed = self.inside(first, 0).take_while(|(subsequence, _)| *subsequence <= delivered).count() as u32;
         self.dropped -= u64::from(first.there.min(delivered.saturating_add(1)) - passed);
         self.window.start = passed;
@@ -154,7 +150,8 @@ impl Messages {
 
     /// Learns what is in an aggregate that `gap` plain records precede. None: it is none.
     fn open(&mut self, record: usize, gap: u32, range: Option<HashRange>) -> Option<Aggregate> {
-        let Messages { page, bodies, partition_keys, explicit_hash_keys, marks, all, .. } = self;
+        let Messages { page, apart, all, .. } = self;
+        let Apart { bodies, partition_keys, explicit_hash_keys, marks, .. } = &mut **apart;
         let lengths = (bodies.len(), partition_keys.len(), explicit_hash_keys.len(), marks.len());
         let Record { data, partition_key, .. } = page.record(record)?;
         let range = range.filter(|_| partition_key.is_some());
@@ -200,12 +197,12 @@ impl Messages {
         }
         self.window.end = self.window.start + count;
         let end = self.window.end;
-        let after = self.aggregates.partition_point(|aggregate| aggregate.before < end);
-        for aggregate in self.aggregates.get(after..).unwrap_or_default() {
+        let after = self.apart.aggregates.partition_point(|aggregate| aggregate.before < end);
+        for aggregate in self.apart.aggregates.get(after..).unwrap_or_default() {
             self.dropped -= u64::from(aggregate.there - aggregate.kept);
         }
         if let Some(subsequence) = self.last().and_then(|last| last.subsequence)
-            && let Some(cut) = after.checked_sub(1).and_then(|cut| self.aggregates.get(cut))
+            && let Some(cut) = after.checked_sub(1).and_then(|cut| self.apart.aggregates.get(cut))
         {
             let left = (cut.there - (subsequence + 1)) - (cut.before + cut.kept - end);
             self.dropped -= u64::from(left);
@@ -230,7 +227,7 @@ impl Messages {
 
     /// The bytes of data in the messages.
     pub(crate) fn size(&self) -> u64 {
-        if self.aggregates.is_empty() && self.count() as usize == self.page.len() {
+        if self.apart.aggregates.is_empty() && self.count() as usize == self.page.len() {
             return self.page.data_size();
         }
         self.from(0).map(|message| message.data.size()).sum()
@@ -241,8 +238,8 @@ impl Messages {
         if self.window.end < self.all {
             let last = self.window.end.checked_sub(1)?;
             let message = self.at(last).next()?;
-            let holder = self.aggregates.partition_point(|aggregate| aggregate.before + aggregate.kept <= last);
-            let holder = self.aggregates.get(holder);
+            let holder = self.apart.aggregates.partition_point(|aggregate| aggregate.before + aggregate.kept <= last);
+            let holder = self.apart.aggregates.get(holder);
             let whole = holder.is_none_or(|holder| holder.before + holder.kept == self.window.end);
             let subsequence = message.subsequence.filter(|_| !whole);
             return Some(Last { sequence: message.sequence, subsequence });
@@ -258,14 +255,14 @@ impl Messages {
     }
 
     fn at(&self, number: u32) -> Iter<'_> {
-        let next = self.aggregates.partition_point(|aggregate| aggregate.before + aggregate.kept <= number);
-        let before = next.checked_sub(1).and_then(|before| self.aggregates.get(before));
+        let next = self.apart.aggregates.partition_point(|aggregate| aggregate.before + aggregate.kept <= number);
+        let before = next.checked_sub(1).and_then(|before| self.apart.aggregates.get(before));
         let (record, passed) = match before {
             Some(aggregate) => (aggregate.record + 1, aggregate.before + aggregate.kept),
             None => (self.skip, 0),
         };
         let plain = number - passed;
-        match self.aggregates.get(next) {
+        match self.apart.aggregates.get(next) {
             Some(aggregate) if number >= aggregate.before => Iter {
                 messages: self,
                 record: aggregate.record + 1,
@@ -283,18 +280,18 @@ impl Messages {
     /// The messages of an aggregate from number `skip` on.
     fn inside<'a>(&'a self, aggregate: &'a Aggregate, skip: u32) -> Inside<'a> {
         let body = match &aggregate.body {
-            Body::Decoded(range) => self.bodies.get(range.clone()),
+            Body::Decoded(range) => self.apart.bodies.get(range.clone()),
             Body::AsItCame(range) => match self.page.record(aggregate.record).map(|record| record.data) {
                 Some(Data::Raw(data)) => data.get(range.clone()),
                 Some(Data::Base64(_)) | None => None,
             },
         };
         let body = body.unwrap_or_default();
-        let mark = self.marks.get(aggregate.marks + (skip / STRIDE) as usize).copied();
+        let mark = self.apart.marks.get(aggregate.marks + (skip / STRIDE) as usize).copied();
         let mark = mark.filter(|_| skip < aggregate.kept).unwrap_or(Mark { start: u32::MAX, subsequence: 0 });
         let tables = Tables {
-            partition_keys: self.partition_keys.get(aggregate.partition_keys..).unwrap_or_default(),
-            explicit_hash_keys: self.explicit_hash_keys.get(aggregate.explicit_hash_keys..).unwrap_or_default(),
+            partition_keys: self.apart.partition_keys.get(aggregate.partition_keys..).unwrap_or_default(),
+            explicit_hash_keys: self.apart.explicit_hash_keys.get(aggregate.explicit_hash_keys..).unwrap_or_default(),
         };
         let mut inside = Inside {
             body,
@@ -398,7 +395,7 @@ impl<'a> Iterator for Iter<'a> {
             }
             let record = self.record;
             self.record += 1;
-            match self.messages.aggregates.get(self.next) {
+            match self.messages.apart.aggregates.get(self.next) {
                 Some(aggregate) if aggregate.record == record => {
                     self.next += 1;
                     self.inside = self.messages.enter(aggregate, 0);
