@@ -105,6 +105,9 @@ struct Config {
     payload: wit::Payload,
     message_id: wit::MessageId,
     wire: wit::Wire,
+    /// A trace that does not say is of a reader that could not.
+    #[serde(default)]
+    deaggregate: bool,
     limits: wit::Limits,
 }
 
