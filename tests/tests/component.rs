@@ -2,7 +2,7 @@
 
 use kinesis_reader::component::{Action, Bounds, COMPONENT, Loaded, Reader, Sandbox, wit};
 use kinesis_reader_machine as machine;
-use machine::wire::Body;
+use machine::wire::{Body, Wire};
 use tests::chance::Chance;
 use tests::kinesis::Kinesis;
 use tests::kinesis::habits::Habits;
@@ -42,14 +42,16 @@ fn side_by_side(loaded: Loaded, seed: u64) -> (u32, u32) {
         let actions = (native.poll_action(), boxed.poll().expect("an action"));
         match actions {
             (machine::Action::Send(asked), Action::Send(same)) => {
-                let (Body::Json(body), wit::Body::Json(boxed_body)) = (&asked.body, &same.body) else {
-                    panic!("seed {seed}: no JSON")
-                };
                 assert_eq!(
-                    (asked.id.0, asked.operation.target(), body, &asked.shard, asked.deadline.0),
-                    (same.id, same.target.as_str(), boxed_body, &same.shard, same.deadline),
+                    (asked.id.0, asked.operation.target(), &asked.shard, asked.deadline.0),
+                    (same.id, same.target.as_str(), &same.shard, same.deadline),
                     "seed {seed}"
                 );
+                match (&asked.body, &same.body) {
+                    (Body::Json(text), wit::Body::Json(same)) => assert_eq!(text, same, "seed {seed}"),
+                    (Body::Cbor(bytes), wit::Body::Cbor(same)) => assert_eq!(bytes, same, "seed {seed}"),
+                    (body, same) => panic!("seed {seed}: {body:?}, {same:?}"),
+                }
                 now += chance.within(1, 80);
                 if chance.percent(5) {
                     failures += 1;
@@ -63,17 +65,20 @@ fn side_by_side(loaded: Loaded, seed: u64) -> (u32, u32) {
                     boxed.handle_failure(same.id, &wit::Failure::Transient(why), now).expect("it was asked");
                     continue;
                 }
-                let answer = kinesis.call(asked.operation.target(), body, BEGIN + now).expect("it may be asked");
+                let answer = kinesis.call(asked.operation.target(), &asked.body, BEGIN + now).expect("it may be asked");
                 failures += u32::from(answer.status != 200);
                 let date = BEGIN + now / 1000 * 1000;
                 let response = machine::Response {
                     status: answer.status,
-                    body: Body::Json(answer.body.clone()),
+                    body: answer.body.clone(),
                     trace: None,
                     date: Some(machine::Timestamp(date)),
                 };
                 native.handle_response(asked.id, response, machine::Instant(now)).expect("it was asked");
-                let body = wit::Body::Json(answer.body);
+                let body = match answer.body {
+                    Body::Json(text) => wit::Body::Json(text),
+                    Body::Cbor(bytes) => wit::Body::Cbor(bytes),
+                };
                 let response = wit::Response { status: answer.status, body, trace: None, date: Some(date) };
                 boxed.handle_response(same.id, &response, now).expect("it was asked");
             }
@@ -146,8 +151,13 @@ fn service(seed: u64, chance: &mut Chance) -> Kinesis {
 fn open(mut loaded: Loaded, seed: u64, chance: &mut Chance) -> (machine::Reader, Reader) {
     let mut config = machine::Config::new(machine::Source::Name("orders".to_owned()));
     config.limits.page_records = chance.magnitude(1, 100) as u32;
+    config.wire = chance.of(&[Wire::Json, Wire::Cbor]);
     let mut boxed = loaded.defaults(&wit::Source::Name("orders".to_owned())).expect("defaults");
     boxed.limits.page_records = config.limits.page_records;
+    boxed.wire = match config.wire {
+        Wire::Json => wit::Wire::Json,
+        Wire::Cbor => wit::Wire::Cbor,
+    };
     let native = machine::Reader::open(config, None, seed, machine::Instant(0), machine::Timestamp(BEGIN));
     (native.expect("it opens"), loaded.open(&boxed, None, seed, 0, BEGIN).expect("it opens"))
 }

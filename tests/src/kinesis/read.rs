@@ -161,7 +161,7 @@ impl Kinesis {
         };
         let children = match self.habits.children {
             // Named before the end too, beside a next iterator: "not valid", says KCL.
-            _ if !end && !(self.habits.early_children && !shard.is_open() && to == tip) => Vec::new(),
+            _ if !(end || self.habits.early_children && !shard.is_open() && to == tip) => Vec::new(),
             Children::All => shard.children.clone(),
             Children::Some => shard.children.iter().copied().take(1).collect(),
             Children::None => Vec::new(),

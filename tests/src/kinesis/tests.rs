@@ -18,7 +18,7 @@ impl Service {
 
     fn ask(&mut self, operation: &str, body: Value, now: u64) -> Result<(u16, Value), String> {
         let answer = self.0.call(&format!("Kinesis_20131202.{operation}"), &Body::Json(body.to_string()), now)?;
-        Ok((answer.status, super::body::parse(&answer.body).expect("JSON")))
+        Ok((answer.status, body::parse(&answer.body).expect("JSON")))
     }
 
     fn ok(&mut self, operation: &str, body: Value, now: u64) -> Value {
