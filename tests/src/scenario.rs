@@ -129,7 +129,7 @@ impl Scenario {
         let mut chance = Chance::new(seed, 1);
         let chance = &mut chance;
         let mut habits = Habits::draw(chance);
-        let writer = Writer::draw(habits.lag != Lag::ZeroOnRecords, chance);
+        let writer = Writer::draw(habits.lag == Lag::Age, chance);
         let host = Host::draw(chance);
         let by_arn = chance.percent(30);
         habits.arn_only = by_arn;

@@ -25,7 +25,7 @@ use drive::{Drive, End};
 const BEGIN: u64 = 1_763_900_000_000;
 
 /// Steps of a run without faults: more would be a loop.
-const CALM_STEPS: u64 = 50_000;
+const CALM_STEPS: u64 = 300_000;
 
 /// What was seen, and how often.
 pub type Seen = BTreeMap<&'static str, u64>;

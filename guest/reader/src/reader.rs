@@ -83,8 +83,8 @@ struct Shard {
     id: Arc<str>,
     place: Place,
     state: State,
-    /// The listing shows it as closed.
-    closed: bool,
+    /// Since when the listing shows it as closed.
+    closed: Option<Instant>,
     /// Its hash keys, where a listing or a parent told them.
     hash_range: Option<HashRange>,
     /// When the pace allows it to be read again.

@@ -10,12 +10,12 @@
 //!                   |     oldest, with notice |              |            |
 //!                   +----------- expired -----|--------------+            |
 //!                   |                         +---- delivered, more ------+
-//!                   +-- still open -- Ending
+//!                   +-- listed ------ Ending
 //!
 //!  Reading, Delivering -- no next iterator, and children or known as closed --> Drained
 //!  Reading, Delivering -- no next iterator, nothing known                   --> Ending
 //!  Sought, Reading     -- the service does not know the shard              --> Ending
-//!  Ending              -- listed as closed, or not listed                  --> Drained
+//!  Ending              -- not listed any more, with notice                 --> Drained
 //!  Reading, Delivering -- read as far as was asked                         --> CaughtUp
 //!  Blocked             -- a parent is CaughtUp                             --> CaughtUp
 //!  Sought, Reading, Ending -- refused, or too many failures                --> Failed
@@ -113,7 +113,7 @@ pub(crate) enum State {
     Reading { iterator: Iterator, request: RequestId, sent: Instant, trouble: Trouble },
     /// A batch is with the host. Once it is safe, the shard's place moves to `to`.
     Delivering { batch: BatchId, to: Option<Place>, then: Then },
-    /// A listing that begins after number `since` tells how it goes on.
+    /// A listing that begins after number `since` tells whether it goes on.
     Ending { since: u64, why: Why, seek: Seek, trouble: Trouble },
     /// Read as far as was asked.
     CaughtUp,
@@ -359,12 +359,13 @@ impl State {
             // A listing that began earlier may be older than what the shard said.
             (State::Ending { since, why, seek, trouble }, Event::Listed { number, shown }) if number > since => {
                 match (shown, why) {
-                    (Shown::Closed, Why::Ended) | (Shown::Absent, Why::Ended | Why::Doubtful) => {
-                        Step::drained(Effect::Nothing)
-                    }
+                    // Records may have come between an end that was none and the true one: it is read once more, and an
+                    // end of a shard that is known as closed is believed.
+                    (Shown::Closed, Why::Ended) => Step::to(State::Seeking { seek, not_before: cx.now, trouble }),
                     // The same said again and again, of fresh iterators, is believed.
                     (Shown::Closed, Why::Doubtful) if trouble.failures > 3 => Step::drained(Effect::Nothing),
-                    (Shown::Absent, Why::Gone) => Step::drained(Effect::Lost),
+                    // An end that was none, and records may have followed it and left with the shard.
+                    (Shown::Absent, Why::Ended | Why::Doubtful | Why::Gone) => Step::drained(Effect::Lost),
                     (Shown::Open, Why::Ended | Why::Doubtful | Why::Gone)
                     | (Shown::Closed, Why::Doubtful | Why::Gone) => Step::to(cx.seek_again(seek, trouble)),
                 }

@@ -9,6 +9,14 @@ use kinesis_reader_machine::{
 
 const SHARD: &str = r#"{"Shards":[{"ShardId":"shardId-000000000000","HashKeyRange":{"StartingHashKey":"0",
     "EndingHashKey":"9"},"SequenceNumberRange":{"StartingSequenceNumber":"1"}}]}"#;
+const CLOSED: &str = r#"{"Shards":[{"ShardId":"shardId-000000000000","HashKeyRange":{"StartingHashKey":"0",
+    "EndingHashKey":"9"},"SequenceNumberRange":{"StartingSequenceNumber":"1","EndingSequenceNumber":"9"}},
+    {"ShardId":"shardId-000000000001","ParentShardId":"shardId-000000000000","HashKeyRange":{"StartingHashKey":"0",
+    "EndingHashKey":"9"},"SequenceNumberRange":{"StartingSequenceNumber":"10"}}]}"#;
+const EXPIRED: &str = r#"{"Shards":[{"ShardId":"shardId-000000000001","ParentShardId":"shardId-000000000000",
+    "HashKeyRange":{"StartingHashKey":"0","EndingHashKey":"9"},
+    "SequenceNumberRange":{"StartingSequenceNumber":"10"}}]}"#;
+const END: &str = r#"{"Records":[],"MillisBehindLatest":0}"#;
 const ITERATOR: &str = r#"{"ShardIterator":"AAAA"}"#;
 const NOTHING: &str = r#"{"Records":[],"NextShardIterator":"BBBB","MillisBehindLatest":0}"#;
 const OPENED: u64 = 1_763_900_000_000;
@@ -36,12 +44,39 @@ fn an_empty_page_of_before_the_end_does_not_end_a_read_until_a_time() {
     assert_eq!(story.reader.shards()[0].state, ShardState::CaughtUp);
 }
 
+/// Between an end that was none and the listing that shows the shard as closed records may have come.
+#[test]
+fn an_end_without_children_is_seen_again_once_the_shard_is_listed_as_closed() {
+    let mut story = Story::open(Start::TrimHorizon, Until::Stopped);
+    story.answers(Operation::ListShards, SHARD, 10);
+    story.answers(Operation::GetShardIterator, ITERATOR, 20);
+    story.answers(Operation::GetRecords, END, 30);
+    story.answers(Operation::ListShards, CLOSED, 40);
+    story.answers(Operation::GetShardIterator, ITERATOR, 50);
+    story.answers(Operation::GetRecords, END, 300);
+    assert_eq!(story.reader.shards()[0].state, ShardState::Drained);
+}
+
+/// … and may have left the stream with their shard.
+#[test]
+fn an_end_without_children_of_a_shard_that_left_the_stream_is_a_gap() {
+    let mut story = Story::open(Start::TrimHorizon, Until::Stopped);
+    story.answers(Operation::ListShards, SHARD, 10);
+    story.answers(Operation::GetShardIterator, ITERATOR, 20);
+    story.answers(Operation::GetRecords, END, 30);
+    story.answers(Operation::ListShards, EXPIRED, 40);
+    story.answers(Operation::GetShardIterator, ITERATOR, 50);
+    assert_eq!(story.lost, ["shardId-000000000000"]);
+}
+
 /// A reader, and what it is told.
 struct Story {
     reader: Reader,
     now: u64,
     /// The service's time, if answers tell it.
     told: Option<u64>,
+    /// The shards of which it told a gap.
+    lost: Vec<String>,
 }
 
 impl Story {
@@ -49,7 +84,7 @@ impl Story {
         let mut config = Config { start, until, ..Config::new(Source::Name("orders".to_owned())) };
         config.limits.list_interval = Duration::from_secs(3600);
         let reader = Reader::open(config, None, 1, Instant(0), Timestamp(OPENED)).expect("a good configuration");
-        Story { reader, now: 0, told: None }
+        Story { reader, now: 0, told: None, lost: Vec::new() }
     }
 
     /// Answers the next request about an operation at a time. Whether the stream may be described is denied.
@@ -76,6 +111,7 @@ impl Story {
             match self.reader.poll_action() {
                 Action::Send(request) => return request,
                 Action::Notice(Notice::Shard(_)) => {}
+                Action::Notice(Notice::Lost(lost)) => self.lost.push(lost.shard),
                 Action::Wait(Wait { until: Some(until), .. }) => {
                     self.now = self.now.max(until.0);
                     self.reader.handle_timeout(Instant(self.now));

@@ -154,13 +154,15 @@ impl Reader {
         self.adopt_children(&page);
         let Some(shard) = self.shards.get_mut(key.0) else { return Ok(()) };
         let State::Reading { iterator, trouble, .. } = &shard.state else { return Ok(()) };
+        // A page that was asked for earlier may be of a time when records were yet to come.
+        let closed = shard.closed.is_some_and(|since| since <= sent);
 
         let sight = Sight {
             behind: page.behind().unwrap_or(0),
             empty: page.is_empty(),
             full: page.len() >= limit as usize || size >= FULL_BYTES,
             newest: page.records().map(|record| Timestamp(record.arrived)).max(),
-            closed: shard.closed,
+            closed,
             // The page may be as old as its request: a machine that slept is told of it late.
             present: self.clock.at(sent),
         };
@@ -202,7 +204,7 @@ impl Reader {
                 Look::Ended => Then::Drained,
                 Look::More => Then::Read { iterator: Iterator { text: next.to_owned(), born: sent, seek } },
             }
-        } else if !page.children().is_empty() || (shard.closed && sight.behind == 0) {
+        } else if !page.children().is_empty() || (closed && sight.behind == 0) {
             Then::Drained
         } else {
             let why = if sight.behind == 0 { Why::Ended } else { Why::Doubtful };

@@ -13,7 +13,7 @@ use crate::checkpoint::Place;
 use crate::config::Start;
 use crate::error::{Cause, ServiceError};
 use crate::lineage::ShardKey;
-use crate::shard::{Context, Effect, Event, Seek, Shown, State};
+use crate::shard::{Context, Effect, Event, Seek, Shown, State, Why};
 use crate::tip::Tip;
 use crate::wire::{ListedShard, Operation};
 
@@ -138,7 +138,7 @@ impl Reader {
             id,
             place,
             state,
-            closed: false,
+            closed: None,
             hash_range: None,
             paced: self.clock.now,
             tip: Tip::new(),
@@ -165,7 +165,7 @@ impl Reader {
         Some(ShardStatus {
             shard: (*shard.id).to_owned(),
             parents: self.lineage.parents(key).to_vec(),
-            closed: shard.closed,
+            closed: shard.closed.is_some(),
             state: shard.state.shown(),
             place: shard.place.clone(),
             behind: shard.behind,
@@ -204,7 +204,7 @@ impl Reader {
             };
             self.lineage.adopt(key, &listed.parents);
             if let Some(shard) = self.shards.get_mut(key.0) {
-                shard.closed |= listed.closed;
+                shard.closed = shard.closed.or(listed.closed.then_some(self.clock.now));
                 shard.hash_range = shard.hash_range.or(listed.hash_range);
             }
         }
@@ -238,7 +238,7 @@ impl Reader {
     fn list_again_if_stale(&mut self) {
         let waits = |(index, shard): (usize, &Shard)| match &shard.state {
             State::Blocked { .. } => self.lineage.waits_for_listing(ShardKey(index)),
-            State::Drained => shard.closed && self.lineage.children(&shard.id).is_empty(),
+            State::Drained => shard.closed.is_some() && self.lineage.children(&shard.id).is_empty(),
             State::Seeking { .. }
             | State::Sought { .. }
             | State::Ready { .. }
@@ -270,9 +270,12 @@ impl Reader {
             cause: Cause::Unintelligible("the shard has no next iterator, and yet it is listed as going on".to_owned()),
             attempts: shard.state.trouble().attempts(),
         };
+        let was_doubtful = !matches!(shard.state, State::Ending { why: Why::Ended, .. });
         self.step(key, Event::Listed { number, shown });
         match self.shards.get(key.0).map(|shard| &shard.state) {
             Some(State::Drained | State::Ending { .. }) | None => {}
+            // Its end is as it should be, and is only to be seen once more.
+            Some(State::Seeking { .. }) if shown == Shown::Closed && !was_doubtful => {}
             Some(_) => self.settle(key, error),
         }
     }
