@@ -8,6 +8,7 @@ pub mod aggregate;
 pub mod chance;
 pub mod emulator;
 pub mod kinesis;
+pub mod mutants;
 pub mod oracle;
 pub mod replay;
 pub mod scenario;

@@ -16,7 +16,7 @@ mod manners;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kinesis_reader_machine::{Batch, BatchId, Cause, Lost, Message, Outcome, Start, Until};
+use kinesis_reader_machine::{Batch, BatchId, Cause, Lost, Message, Outcome, Request, Start, Until};
 use serde_json::Value;
 
 pub use ledger::Ledger;
@@ -102,6 +102,8 @@ pub struct Run {
     /// Shard, first record, and the record after the last.
     out: BTreeMap<BatchId, (usize, usize, usize)>,
     handed: u64,
+    /// Shards of which a message came that arrived after the opening: the tip of that time is passed.
+    past: BTreeSet<usize>,
     /// Gaps that were told of.
     told: BTreeSet<(usize, Place)>,
     /// How much went wrong that may count towards giving up.
@@ -127,6 +129,7 @@ impl Run {
             listing: Vec::new(),
             out: BTreeMap::new(),
             handed: 0,
+            past: BTreeSet::new(),
             told: BTreeSet::new(),
             troubles: 0,
             fatal: false,
@@ -167,7 +170,14 @@ impl Run {
                     track.passed_over = *position;
                 }
             }
-            Facts::Read(page) => self.read(page),
+            Facts::Read(page) => {
+                let passed = self.heard.unwrap_or(now) + 2_000;
+                let records = stream.shards[page.shard].records.get(page.from..page.to).unwrap_or(&[]);
+                if page.goes_on && records.iter().any(|record| record.arrived > passed) {
+                    self.past.insert(page.shard);
+                }
+                self.read(page);
+            }
             Facts::Refused(refusal) => match refusal {
                 Refusal::Fatal => self.fatal = true,
                 // One more try is enough to see that they were set right.
@@ -382,6 +392,16 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// A run to the tip reads no shard on once it is past where the tip was at the opening.
+    pub fn has_more_to_read(&self, request: &Request, stream: &Stream) -> Judged {
+        let Some(index) = request.shard.as_deref().and_then(|id| stream.find(id)) else { return Ok(()) };
+        let past = self.past.contains(&index) && stream.shards[index].is_open();
+        match self.terms.until {
+            Until::CaughtUp(_) if past => violation!("read on past the tip of the opening: {request:?}"),
+            Until::CaughtUp(_) | Until::Time(_) | Until::Stopped => Ok(()),
+        }
     }
 
     /// Whether the records of a shard before this one are delivered, not asked for, or lost and told.

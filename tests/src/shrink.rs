@@ -3,7 +3,6 @@
 use kinesis_reader_machine::wire::Wire;
 
 use crate::kinesis::Habits;
-use crate::kinesis::habits::Children;
 use crate::scenario::{Keeping, Scenario};
 use crate::world::{self, Failure};
 
@@ -16,7 +15,7 @@ const PARTS: [Part; 30] = [
     ("ends that are none", |s| s.habits.false_ends = 0),
     ("listings of a moment ago", |s| s.habits.stale_ms = 0),
     ("CBOR", |s| s.wire = Wire::Json),
-    ("odd names of children", |s| (s.habits.children, s.habits.early_children) = (Children::All, false)),
+    ("children beside a next iterator", |s| s.habits.early_children = false),
     ("limits of calls and bytes", |s| (s.habits.limits, s.habits.neighbours) = (false, 0)),
     ("a record told again", |s| s.habits.after_is_at = false),
     ("odd pages of listings", |s| (s.habits.repeats, s.habits.token_loops) = (0, 0)),

@@ -11,13 +11,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
+use kinesis_reader_machine::wire::Wire;
 use kinesis_reader_machine::{Cause, Outcome, Reader, Start, Timestamp, Until};
 
 use crate::chance::Chance;
 use crate::kinesis::habits::{IdleLag, Lag};
+use crate::kinesis::stream::Shard;
 use crate::kinesis::{Kinesis, Stream};
 use crate::oracle::{Judged, Ledger, Run, Terms, Tracks, Violation};
-use crate::scenario::{Keeping, STREAM, Scenario, StartKind};
+use crate::scenario::{Keeping, RECORD_BYTES_MAX, STREAM, Scenario, StartKind};
 use crate::writer::Writer;
 use drive::{Drive, End};
 
@@ -265,7 +267,10 @@ impl World {
         *self.start.get_or_insert_with(|| match kind {
             StartKind::TrimHorizon => Start::TrimHorizon,
             StartKind::Latest => Start::Latest,
-            StartKind::AtTimestamp if ahead => Start::AtTimestamp(Timestamp(now + chance.magnitude(1, 100_000))),
+            StartKind::AtTimestamp if ahead => {
+                *self.seen.entry("start at a time to come").or_default() += 1;
+                Start::AtTimestamp(Timestamp(now + chance.magnitude(1, 100_000)))
+            }
             StartKind::AtTimestamp => Start::AtTimestamp(Timestamp(chance.within(BEGIN - 60_000, now))),
         })
     }
@@ -323,6 +328,9 @@ impl World {
             (self.scenario.host.skew_ms != 0, "wrong calendar"),
             (self.scenario.start == StartKind::Latest, "start at LATEST"),
             (self.scenario.start == StartKind::AtTimestamp, "start at a time"),
+            (self.scenario.wire == Wire::Cbor, "CBOR"),
+            (self.scenario.by_arn, "stream named by its ARN"),
+            (habits.after_is_at, "AFTER taken for AT"),
             (self.scenario.host.keeping == Keeping::Together, "one transaction"),
             (self.scenario.host.keeping == Keeping::TogetherJoined, "one transaction with joined checkpoints"),
         ];
@@ -348,6 +356,18 @@ impl World {
         let equal = shards.iter().any(|s| s.records.windows(2).any(|r| r[0].arrived == r[1].arrived));
         let back = shards.iter().any(|s| s.records.windows(2).any(|r| r[0].arrived > r[1].arrived));
         let keyless = shards.iter().any(|s| s.records.iter().any(|record| record.key.is_none()));
+        let greatest =
+            shards.iter().any(|s| s.records.iter().any(|record| record.data.len() as u64 == RECORD_BYTES_MAX));
+        let orphaned =
+            shards.iter().any(|s| s.expired.is_some() && s.children.iter().any(|&c| shards[c].expired.is_none()));
+        let with_descendants = |s: &Shard| {
+            let mut young = s.children.iter().flat_map(|&child| &shards[child].children).peekable();
+            s.expired.is_some()
+                && young.peek().is_some()
+                && young.all(|&grandchild| shards[grandchild].expired.is_some())
+        };
+        let subtree = shards.iter().any(with_descendants);
+        let at_once = shards.iter().any(|s| s.closed == Some(s.born));
         let lengths = shards.iter().any(|s| s.records.windows(2).any(|r| r[0].sequence.len() != r[1].sequence.len()));
         let many_pages = shards.len() > self.scenario.habits.listing_page;
         for (is, what) in [
@@ -357,6 +377,10 @@ impl World {
             (brief, "shard that lived briefly"),
             (empty, "closed shard without records"),
             (expired, "shard that left the stream"),
+            (orphaned, "shard that left the stream before its children"),
+            (subtree, "shard that left the stream with its grandchildren"),
+            (at_once, "shard made and resharded at once"),
+            (greatest, "record of 10 MiB"),
             (aged, "records that left the stream"),
             (equal, "equal arrival times"),
             (back, "arrival times that go back"),

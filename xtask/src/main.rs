@@ -25,7 +25,7 @@ usage: cargo xtask TASK [ARGUMENT ...]
   test             everything: formatting, lints, documentation, all tests
   test ARG ...     the tests alone, ARG ... handed to `cargo test`;
                    e.g. `cargo xtask test -p tests --test cli`
-  sim [ARG ...]    the simulation; ARG is --seeds N, --seed S
+  sim [ARG ...]    the simulation; ARG is --seeds N, --seed S, --mutants
   bench [ARG ...]  what the program costs, beside others on the same pages
   emulator [PORT]  an emulated Kinesis to try things on, until its input ends
   traces           record the golden traces anew, where the reader is meant to differ

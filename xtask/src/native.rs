@@ -28,11 +28,12 @@ pub(crate) fn demo(args: &[String]) -> Result<()> {
     run(Command::new(built("demo")?).args(args).env("KINESIS_READER_BIN", built(PROGRAM)?))
 }
 
-/// Runs the simulation.
+/// Runs the simulation, or shows that it catches the faults that are planted for it.
 pub(crate) fn sim(args: &[String]) -> Result<()> {
     prepare()?;
-    step("simulation", || compile(&["sim"]))?;
-    run(Command::new(built("sim")?).args(args))
+    let program = if args.iter().any(|arg| arg == "--mutants") { "mutants" } else { "sim" };
+    step("simulation", || compile(&[program]))?;
+    run(Command::new(built(program)?).args(args.iter().filter(|arg| *arg != "--mutants")))
 }
 
 /// Runs an emulator.

@@ -5,6 +5,13 @@ use std::time::Instant;
 
 use tests::{shrink, sim};
 
+const USAGE: &str = "\
+usage: cargo xtask sim [--seeds N] [--first S] [--failures MOST] [--brief]
+       cargo xtask sim --seed S [--history LINES]
+       cargo xtask sim --mutants [--seeds N] [--fault PART-OF-ITS-NAME]
+
+A failure prints its seed, and without --brief what that seed does not need and how its history ends.";
+
 /// Lines of history that a failure shows.
 const HISTORY: usize = 60;
 /// Seeds that are played if none are asked for.
@@ -12,22 +19,28 @@ const SEEDS: u64 = 5_000;
 
 fn main() -> ExitCode {
     let (mut first, mut count, mut history) = (0, SEEDS, HISTORY);
+    let (mut failures_max, mut brief) = (20, false);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
+        if argument == "--brief" {
+            brief = true;
+            continue;
+        }
         let number = arguments.next().and_then(|value| value.parse::<u64>().ok());
         match (argument.as_str(), number) {
             ("--seeds", Some(n)) => count = n,
             ("--seed", Some(seed)) => (first, count) = (seed, 1),
             ("--first", Some(seed)) => first = seed,
             ("--history", Some(lines)) => history = lines as usize,
+            ("--failures", Some(most)) => failures_max = most as usize,
             _ => {
-                eprintln!("usage: cargo xtask sim [--seeds N] [--first S] | --seed S [--history LINES]");
+                eprintln!("{USAGE}");
                 return ExitCode::from(2);
             }
         }
     }
     let begun = Instant::now();
-    let summary = sim::play(first, count, 20);
+    let summary = sim::play(first, count, failures_max);
     for (what, seeds) in &summary.seen {
         println!("{seeds:>8} of {} seeds: {what}", summary.seeds);
     }
@@ -35,6 +48,9 @@ fn main() -> ExitCode {
     let Some(first) = summary.failures.first() else { return ExitCode::SUCCESS };
     for failure in &summary.failures {
         println!("seed {}: {}", failure.seed, failure.why);
+    }
+    if brief {
+        return ExitCode::FAILURE;
     }
     // A seed is the same each time, so its history need only be kept when it is wanted.
     let (off, failure) = shrink::shrink(first.clone(), history);

@@ -27,15 +27,6 @@ pub enum IdleLag {
     Growing,
 }
 
-/// Which children the end of a shard names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Children {
-    All,
-    /// The first one.
-    Some,
-    None,
-}
-
 /// The order of a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -87,8 +78,8 @@ pub struct Habits {
     pub short_pages: u8,
     /// Reads that find nothing a few times before they find something.
     pub voids: u8,
-    /// The end of a shard names these of its children.
-    pub children: Children,
+    /// The end of a shard names its children.
+    pub names_children: bool,
     /// A page of a closed shard may name children beside a next iterator.
     pub early_children: bool,
     /// The end of a shard comes on a page of its own.
@@ -157,7 +148,7 @@ impl Habits {
             idle_lag: IdleLag::Zero,
             short_pages: 0,
             voids: 0,
-            children: Children::All,
+            names_children: true,
             early_children: false,
             separate_end: true,
             end_lag: 0,
@@ -195,7 +186,7 @@ impl Habits {
             0..=6 => habits.aws(chance),
             7..=8 => {
                 habits.lag = Lag::ZeroOnRecords;
-                habits.children = Children::None;
+                habits.names_children = false;
                 habits.after_is_at = chance.percent(30);
                 habits.separate_end = chance.percent(50);
             }
@@ -252,7 +243,6 @@ impl Habits {
         self.short_pages = chance.of(&[0, 0, 20, 80]);
         self.voids = chance.of(&[0, 0, 5, 30]);
         self.separate_end = chance.percent(60);
-        self.children = chance.of(&[Children::All, Children::All, Children::All, Children::Some]);
         self.early_children = chance.percent(15);
         self.end_lag = chance.of(&[0, 0, 2_665_000]);
         self.false_ends = chance.of(&[0, 0, 0, 3]);

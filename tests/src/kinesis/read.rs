@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::body::Writer;
-use super::habits::{Children, IdleLag, Lag, Trimmed};
+use super::habits::{IdleLag, Lag, Trimmed};
 use super::rejection::{Refusal, Rejection};
 use super::request::{self, Forbidden, IteratorType};
 use super::stream::{Record, Shard};
@@ -159,13 +159,10 @@ impl Kinesis {
             (Lag::BehindTipRecord, Some(last)) => shard.records[tip - 1].arrived.saturating_sub(last.arrived),
             (Lag::ZeroOnRecords | Lag::BehindTipRecord, None) => 0,
         };
-        let children = match self.habits.children {
-            // Named before the end too, beside a next iterator: "not valid", says KCL.
-            _ if !(end || self.habits.early_children && !shard.is_open() && to == tip) => Vec::new(),
-            Children::All => shard.children.clone(),
-            Children::Some => shard.children.iter().copied().take(1).collect(),
-            Children::None => Vec::new(),
-        };
+        // Some are named before the end too, beside a next iterator: "not valid", says KCL.
+        let early = self.habits.early_children && !shard.is_open() && to == tip;
+        let names = self.habits.names_children && (end || early);
+        let children = if names { shard.children.clone() } else { Vec::new() };
         let next = if end || false_end {
             None
         } else {

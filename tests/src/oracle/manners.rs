@@ -6,6 +6,7 @@ use kinesis_reader_machine::wire::Operation;
 use kinesis_reader_machine::{Instant, Request, RequestId, Wait, WaitReason};
 
 use super::{Judged, Terms, violation};
+use crate::kinesis::Refusal;
 
 /// "Five read transactions per second", and "five transactions per second per account per open shard" for iterators.
 const CALLS_PER_SECOND: u64 = 5;
@@ -19,6 +20,10 @@ pub struct Manners {
     pace: Option<u8>,
     /// Its first pause after a failure keeps five tries out of a second.
     patient: bool,
+    /// The shortest pause after a failure: "equal jitter" leaves half of the first one.
+    pause_ms: u64,
+    /// When a shard, or the listing, may be asked about again.
+    not_before: BTreeMap<Option<String>, u64>,
     out: BTreeMap<RequestId, Out>,
     made: u64,
     batches_out: usize,
@@ -51,6 +56,8 @@ impl Manners {
             batches: terms.batches,
             pace: terms.pace,
             patient: terms.backoff_first_ms >= 250,
+            pause_ms: terms.backoff_first_ms / 2,
+            not_before: BTreeMap::new(),
             out: BTreeMap::new(),
             made: 0,
             batches_out: 0,
@@ -75,6 +82,9 @@ impl Manners {
         let sent = now.0;
         if self.out.values().any(|out| out.shard == request.shard) {
             return violation!("two requests at a time about {:?}", request.shard);
+        }
+        if self.not_before.get(&request.shard).is_some_and(|&time| sent < time) {
+            return violation!("tried again without a pause: {request:?}");
         }
         let body = request.body.as_bytes().to_vec();
         if self.expired.contains(&body) {
@@ -120,10 +130,21 @@ impl Manners {
         self.out.contains_key(&id)
     }
 
-    /// An answer reached the reader. `bytes`: of the page that it is; `expired`: the iterator or token is too old.
-    pub fn answered(&mut self, id: RequestId, bytes: u64, expired: bool) {
+    /// How many requests were made.
+    pub fn made(&self) -> u64 {
+        self.made
+    }
+
+    /// An answer reached the reader. `bytes`: of the page that it is; `refusal`: what it is else.
+    pub fn answered(&mut self, id: RequestId, bytes: u64, refusal: Option<Refusal>, now: Instant) {
         let Some(out) = self.out.remove(&id) else { return };
-        if expired {
+        match refusal {
+            Some(Refusal::Throttled | Refusal::Transient | Refusal::Expired | Refusal::Credentials) => {
+                self.not_before.insert(out.shard.clone(), now.0 + self.pause_ms);
+            }
+            Some(Refusal::Trimmed | Refusal::NotFound | Refusal::Fatal | Refusal::Denied) | None => {}
+        }
+        if refusal == Some(Refusal::Expired) {
             self.expired.insert(out.body);
         }
         if let (Operation::GetRecords, Some(shard)) = (out.operation, out.shard) {
@@ -133,9 +154,11 @@ impl Manners {
 
     /// The reader was told the time. Gives how many requests it gave up.
     pub fn told(&mut self, now: Instant) -> u32 {
-        let before = self.out.len();
-        self.out.retain(|_, out| out.deadline > now.0);
-        (before - self.out.len()) as u32
+        let given_up = self.out.extract_if(.., |_, out| out.deadline <= now.0);
+        let shards: Vec<Option<String>> = given_up.map(|(_, out)| out.shard).collect();
+        let count = shards.len() as u32;
+        self.not_before.extend(shards.into_iter().map(|shard| (shard, now.0 + self.pause_ms)));
+        count
     }
 
     /// The reader ends: it waits for no answer any more.

@@ -214,6 +214,7 @@ impl<'a> Drive<'a> {
         self.run.manners.sends(&request, Instant(self.told))?;
         if let Some(shard) = &request.shard {
             self.run.parents_done(shard, &self.world.kinesis.stream)?;
+            self.run.has_more_to_read(&request, &self.world.kinesis.stream)?;
         }
         let fate = Fate::draw(&self.world.scenario.network, &mut self.world.chance);
         let latency = self.latency();
@@ -341,8 +342,12 @@ impl<'a> Drive<'a> {
         self.hand(id, back.clone(), now)?;
         if awaited {
             let bytes = if let Some(Facts::Read(page)) = &facts { page.bytes } else { 0 };
-            let expired = matches!(facts, Some(Facts::Refused(Refusal::Expired)));
-            self.run.manners.answered(id, bytes, expired);
+            let refusal = match &facts {
+                Some(Facts::Refused(refusal)) => Some(*refusal),
+                Some(Facts::Described | Facts::Listed { .. } | Facts::Sought { .. } | Facts::Read(_)) => None,
+                None => Some(Refusal::Transient),
+            };
+            self.run.manners.answered(id, bytes, refusal, Instant(self.told));
             match &facts {
                 Some(facts) => self.run.answered(facts, &self.world.kinesis.stream, self.world.now)?,
                 None => self.run.troubled(),
@@ -506,7 +511,11 @@ impl<'a> Drive<'a> {
         let kept = self.world.kept.take();
         let (checkpoint, mut tracks) = match kept {
             Some(Kept { checkpoint, tracks, .. }) => {
-                let joined = merge_checkpoints(&checkpoint, &own);
+                // The join is the same whichever comes first.
+                let joined = match self.world.chance.percent(50) {
+                    true => merge_checkpoints(&checkpoint, &own),
+                    false => merge_checkpoints(&own, &checkpoint),
+                };
                 (joined.map_err(|error| Violation(format!("checkpoints do not join: {error}")))?, tracks)
             }
             None => (own, self.run.tracks.clone()),
@@ -523,7 +532,11 @@ impl<'a> Drive<'a> {
         self.world.kinesis.stream.age(self.world.now);
         self.run.finished(&outcome, &self.world.kinesis.stream, self.world.now)?;
         self.save(true)?;
-        let written = self.reader.totals().messages;
+        let totals = self.reader.totals();
+        if totals.requests != self.run.manners.made() {
+            return Err(Violation(format!("{totals:?}, and {} requests", self.run.manners.made())));
+        }
+        let written = totals.messages;
         if self.batches.is_empty() && written != self.run.handed() {
             return Err(Violation(format!(
                 "{written} messages in the totals, and {} were handed out",

@@ -1,0 +1,33 @@
+//! `cargo xtask sim --mutants [--seeds N] [--fault NAME]`: plants faults in a copy of the reader, and shows that the
+//! simulation catches them.
+
+use std::process::ExitCode;
+
+use tests::mutants;
+
+/// Seeds that are played of each fault if none are asked for.
+const SEEDS: u64 = 2_000;
+
+fn main() -> ExitCode {
+    let (mut seeds, mut only) = (SEEDS, None);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let value = arguments.next();
+        match (argument.as_str(), value.as_ref().and_then(|value| value.parse().ok()), value) {
+            ("--seeds", Some(n), _) => seeds = n,
+            ("--fault", _, Some(name)) => only = Some(name),
+            _ => {
+                eprintln!("usage: cargo xtask sim --mutants [--seeds N] [--fault PART-OF-ITS-NAME]");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    match mutants::run(seeds, only.as_deref()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
