@@ -327,6 +327,8 @@ impl Reader {
 
     /// Gives a batch back. What it holds is freed.
     pub fn release(&mut self, batch: BatchHandle) -> Result<(), Error> {
+        // What the destination took of time is not the component's.
+        self.loaded.store.set_epoch_deadline(ticks(self.loaded.bounds.call));
         let dropped = batch.0.resource_drop(&mut self.loaded.store);
         dropped.map_err(|error| self.loaded.trapped(error))
     }
@@ -465,12 +467,13 @@ impl Error {
             Error::Open(wit::OpenError::Checkpoint(wit::CheckpointError::Foreign(_))) => {
                 "name the stream that it belongs to, or give this stream another --to or --state"
             }
-            Error::OutOfMemory(_) => "give a smaller --page-records",
-            Error::Open(wit::OpenError::Config(_))
-            | Error::Load(_)
-            | Error::Misuse(_)
-            | Error::TooSlow(_)
-            | Error::Trap(_) => return None,
+            Error::OutOfMemory(_) => {
+                "run again with a smaller --page-records; it goes on from the last checkpoint, as nothing safe is lost"
+            }
+            Error::Misuse(_) | Error::TooSlow(_) | Error::Trap(_) => {
+                "run again: it goes on from the last checkpoint, as nothing safe is lost; the fault is this program's"
+            }
+            Error::Open(wit::OpenError::Config(_)) | Error::Load(_) => return None,
         };
         Some(hint.to_owned())
     }

@@ -195,7 +195,7 @@ impl Ledger {
         }
         let mut batch = reader.batch(&handle)?;
         let id = batch.id;
-        let written = destination.write(&mut batch).map_err(Error::Destination)?;
+        let written = destination.write(&mut batch).map_err(Error::of_write)?;
         reader.release(handle)?;
         reader.handle_delivered(id, clock.now())?;
         self.written.messages += written.messages;
@@ -337,6 +337,19 @@ impl destination::Batch for component::Batch<'_> {
             data: message.data,
         };
         Ok(messages.into_iter().map(lift).collect())
+    }
+}
+
+impl Error {
+    /// A batch that the component could not render is no fault of the destination's, through which it passes.
+    fn of_write(error: destination::Error) -> Error {
+        match error {
+            destination::Error::Batch(error) => match error.downcast() {
+                Ok(error) => Error::Component(*error),
+                Err(error) => Error::Destination(destination::Error::Batch(error)),
+            },
+            error => Error::Destination(error),
+        }
     }
 }
 
