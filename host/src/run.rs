@@ -179,18 +179,25 @@ fn described(destination: &plan::Destination) -> String {
     }
 }
 
-/// Comes with the first SIGINT or SIGTERM. The second ends the program there and then.
+/// Comes with the first SIGINT or SIGTERM. The second ends the program there and then, whatever it is at: signals are
+/// heard on the runtime's own threads, so that a write that blocks is ended too.
 fn interrupted() -> std::io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
         let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        Ok(async move {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        tokio::spawn(async move {
             tokio::select! { _ = int.recv() => {} _ = term.recv() => {} }
-            tokio::spawn(async move {
-                tokio::select! { _ = int.recv() => {} _ = term.recv() => {} }
-                std::process::exit(130);
-            });
+            // Nobody listens any more once the run has ended by itself.
+            let _ = tell.send(());
+            tokio::select! { _ = int.recv() => {} _ = term.recv() => {} }
+            std::process::exit(130);
+        });
+        Ok(async move {
+            if told.await.is_err() {
+                std::future::pending::<()>().await;
+            }
         })
     }
     #[cfg(not(unix))]
