@@ -27,6 +27,8 @@ usage: cargo xtask TASK [ARGUMENT ...]
                    e.g. `cargo xtask test -p tests --test cli`
   sim [ARG ...]    the simulation; ARG is --seeds N, --seed S, --mutants
   bench [ARG ...]  what the program costs, beside others on the same pages
+  soak [ARG ...]   kill the program at random amid faults; ARG is --minutes N,
+                   --runs N, --seed S
   emulator [PORT]  an emulated Kinesis to try things on, until its input ends
   traces           record the golden traces anew, where the reader is meant to differ
   js [ARG ...]     the JavaScript package: built and tested, also in a browser;
@@ -69,6 +71,7 @@ fn run(args: &[String]) -> Result<()> {
         "demo" => native::demo(rest),
         "sim" => native::sim(rest),
         "bench" => bench::run_all(rest),
+        "soak" => native::soak(rest),
         "emulator" => native::emulator(rest),
         "traces" => none(task, rest).and_then(|()| native::traces()),
         "js" => js::js(rest),

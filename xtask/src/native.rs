@@ -36,6 +36,13 @@ pub(crate) fn sim(args: &[String]) -> Result<()> {
     run(Command::new(built(program)?).args(args.iter().filter(|arg| *arg != "--mutants")))
 }
 
+/// Runs the kill loop.
+pub(crate) fn soak(args: &[String]) -> Result<()> {
+    prepare()?;
+    step("soak and program", || compile(&["soak", PROGRAM]))?;
+    run(Command::new(built("soak")?).args(args).env("KINESIS_READER_BIN", built(PROGRAM)?))
+}
+
 /// Runs an emulator.
 pub(crate) fn emulator(args: &[String]) -> Result<()> {
     prepare()?;

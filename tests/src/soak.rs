@@ -1,0 +1,133 @@
+//! The kill loop: the program is run again and again through a proxy that breaks answers, over a stream that is written
+//! to and resharded meanwhile, and is killed at any moment. In the end each message is there once.
+
+use std::path::Path;
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::chance::Chance;
+use crate::emulator::Emulator;
+use crate::program::{self, Flaws, STREAM};
+use crate::proxy::{Mood, PASSING, Proxy};
+
+/// Messages put during a run.
+const MESSAGES: u32 = 300;
+
+/// More open shards than this are merged.
+const SHARDS_MAX: usize = 6;
+
+/// What a loop came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub runs: u64,
+    pub kills: u64,
+    pub faults: u64,
+    pub reshards: u64,
+    pub messages: u64,
+    pub flaws: Flaws,
+}
+
+impl Tally {
+    /// Both together.
+    pub fn and(self, other: Tally) -> Tally {
+        Tally {
+            runs: self.runs + other.runs,
+            kills: self.kills + other.kills,
+            faults: self.faults + other.faults,
+            reshards: self.reshards + other.reshards,
+            messages: self.messages + other.messages,
+            flaws: Flaws {
+                lost: self.flaws.lost + other.flaws.lost,
+                twice: self.flaws.twice + other.flaws.twice,
+                out_of_order: self.flaws.out_of_order + other.flaws.out_of_order,
+            },
+        }
+    }
+}
+
+/// Runs the program `runs` times, the last time without faults and to its end, and compares.
+pub async fn kill_loop(seed: u64, to: &str, runs: u64) -> Result<Tally, String> {
+    let mut chance = Chance::new(seed, 11);
+    let emulator = Emulator::ferrokinesis().await;
+    emulator.create(STREAM, 3).await;
+    let proxy = Proxy::start(&emulator.url, seed, Mood::default()).await;
+    let folder = tempfile::tempdir().map_err(|error| format!("no folder: {error}"))?;
+    let mut tally = Tally::default();
+    let mut put = 0;
+    for run in 1..=runs {
+        let last = run == runs;
+        let share = if last { 0 } else { chance.of(&[0, 5, 20, 40]) };
+        proxy.set(Mood::of(share, PASSING));
+        let page = chance.magnitude(5, 500).to_string();
+        let mut command = program::read(folder.path(), &proxy.url, to);
+        command.args(["--page-records", &page]).stderr(Stdio::piped());
+        let child = command.spawn().map_err(|error| format!("it does not start: {error}"))?;
+        let life = (!last && chance.percent(80)).then(|| Duration::from_millis(chance.magnitude(5, 1500)));
+        let mut writing = Chance::new(seed ^ run, 12);
+        let (ended, reshards) = tokio::join!(end(child, life), write(&emulator, &mut writing, put, last));
+        let (status, words) = ended?;
+        put += if last { 0 } else { MESSAGES };
+        tally.runs += 1;
+        tally.reshards += reshards;
+        match status {
+            None => tally.kills += 1,
+            Some(status) if status.success() => {}
+            Some(status) => return Err(format!("run {run} ended with {status}: {words}")),
+        }
+        if last {
+            // The writer was at work until the run before; this one saw the whole stream.
+            tally.flaws = program::flaws(&program::messages(folder.path(), to), put);
+        } else {
+            look(folder.path(), to, run)?;
+        }
+    }
+    tally.messages = u64::from(put);
+    tally.faults = proxy.tally().values().sum();
+    Ok(tally)
+}
+
+/// At any moment what is there is there once, in order.
+fn look(folder: &Path, to: &str, run: u64) -> Result<(), String> {
+    let flaws = program::flaws(&program::messages(folder, to), 0);
+    if flaws == Flaws::default() { Ok(()) } else { Err(format!("after run {run}: {flaws:?}")) }
+}
+
+/// Waits until it ends, or kills it when its life is over: then there is no status.
+async fn end(mut child: Child, life: Option<Duration>) -> Result<(Option<ExitStatus>, String), String> {
+    let begun = Instant::now();
+    let failed = |error: std::io::Error| format!("it cannot be waited for: {error}");
+    while child.try_wait().map_err(failed)?.is_none() {
+        if life.is_some_and(|life| begun.elapsed() >= life) {
+            child.kill().map_err(failed)?;
+            child.wait().map_err(failed)?;
+            return Ok((None, String::new()));
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let output = child.wait_with_output().map_err(failed)?;
+    Ok((Some(output.status), program::said(&output)))
+}
+
+/// Puts messages, and reshards now and then. Tells how often.
+async fn write(emulator: &Emulator, chance: &mut Chance, first: u32, rests: bool) -> u64 {
+    if rests {
+        return 0;
+    }
+    let mut reshards = 0;
+    for part in 0..3 {
+        let begin = first + part * (MESSAGES / 3);
+        emulator.put(STREAM, begin..begin + MESSAGES / 3).await;
+        tokio::time::sleep(Duration::from_millis(chance.within(0, 100))).await;
+        if chance.percent(30) {
+            let open = emulator.open_shards(STREAM).await;
+            let at = chance.within(0, open.len() as u64 - 1) as usize;
+            if open.len() < SHARDS_MAX && (at == 0 || chance.percent(60)) {
+                emulator.split(STREAM, &open[at]).await;
+            } else {
+                emulator.merge(STREAM, &open[at.max(1) - 1], &open[at.max(1)]).await;
+            }
+            reshards += 1;
+        }
+    }
+    reshards
+}

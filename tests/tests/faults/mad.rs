@@ -1,0 +1,224 @@
+//! Components that go mad: the program's own, with a few instructions before one of its functions.
+//!
+//! So it reads as it should until that function is called for the so-manieth time, and what it does then is what it
+//! would do with a fault in it, in the midst of a read, with all its memory and its state.
+
+use kinesis_reader::component::COMPONENT;
+use wasm_encoder::reencode::{Error, Reencode, ReencodeComponent, component_utils, utils};
+use wasm_encoder::{
+    BlockType, CodeSection, Component, ConstExpr, Function, GlobalSection, GlobalType, InstructionSink, MemArg, ValType,
+};
+use wasmparser::{CompositeInnerType, ExternalKind, Parser, Payload, TypeRef};
+
+/// What it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Madness {
+    /// It runs in circles.
+    Loop,
+    /// It takes memory until there is no more, and then fails as an allocator does.
+    Grow,
+    /// It takes memory without end, whether it gets it or not.
+    GrowForEver,
+    /// It calls itself.
+    Recurse,
+    /// It ends in an instruction that must not be reached, as a panic does.
+    Panic,
+    /// It reads where it has no memory.
+    Stray,
+    /// It answers with a text or a list that would lie beyond its memory.
+    TooLong,
+    /// It answers with a text or a list each part of which is 16 MiB, all of them the same bytes.
+    Amplified,
+}
+
+/// The program's component, which does this from call number `calls` of an export of `reading` on, counted from 0.
+pub(crate) fn component(madness: Madness, export: &str, calls: i32) -> Vec<u8> {
+    let mut maker =
+        Maker { madness, export: format!("kinesis:reader/reading@0.1.0#{export}"), calls, target: None, met: 0 };
+    let mut made = Component::new();
+    maker.parse_component(&mut made, Parser::new(0), COMPONENT).expect("the component is well formed");
+    assert_eq!(maker.met, 1, "no such export: {export}");
+    made.finish()
+}
+
+struct Maker {
+    madness: Madness,
+    export: String,
+    calls: i32,
+    /// In the module that has the export.
+    target: Option<Target>,
+    met: u32,
+}
+
+/// The function to change.
+#[derive(Clone, Debug, Default)]
+struct Target {
+    /// Its index among those that have a body.
+    body: u32,
+    /// Its index among all.
+    index: u32,
+    parameters: u32,
+    results: u32,
+    /// The global that counts, behind all others.
+    counter: u32,
+    /// Bodies seen so far.
+    seen: u32,
+}
+
+impl Reencode for Maker {
+    type Error = std::convert::Infallible;
+
+    fn parse_global_section(
+        &mut self,
+        globals: &mut GlobalSection,
+        section: wasmparser::GlobalSectionReader<'_>,
+    ) -> Result<(), Error<Self::Error>> {
+        utils::parse_global_section(self, globals, section)?;
+        if self.target.is_some() {
+            let kind = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
+            globals.global(kind, &ConstExpr::i32_const(self.calls));
+        }
+        Ok(())
+    }
+
+    fn parse_function_body(
+        &mut self,
+        code: &mut CodeSection,
+        body: wasmparser::FunctionBody<'_>,
+    ) -> Result<(), Error<Self::Error>> {
+        let Some(target) = &mut self.target else { return utils::parse_function_body(self, code, body) };
+        target.seen += 1;
+        if target.seen != target.body + 1 {
+            return utils::parse_function_body(self, code, body);
+        }
+        self.met += 1;
+        let target = target.clone();
+        let mut function = self.new_function_with_parsed_locals(&body)?;
+        before(&mut function, self.madness, &target);
+        let mut reader = body.get_operators_reader()?;
+        while !reader.eof() {
+            function.instruction(&self.parse_instruction(&mut reader)?);
+        }
+        code.function(&function);
+        Ok(())
+    }
+}
+
+impl ReencodeComponent for Maker {
+    fn parse_component_submodule(
+        &mut self,
+        component: &mut Component,
+        parser: Parser,
+        module: &[u8],
+    ) -> Result<(), Error<Self::Error>> {
+        self.target = target(module, &self.export)?;
+        component_utils::parse_component_submodule(self, component, parser, module)?;
+        self.target = None;
+        Ok(())
+    }
+}
+
+/// Finds the function that a module exports by this name.
+fn target(module: &[u8], export: &str) -> Result<Option<Target>, wasmparser::BinaryReaderError> {
+    let (mut types, mut functions, mut imported, mut globals, mut index) = (Vec::new(), Vec::new(), 0, 0, None);
+    for payload in Parser::new(0).parse_all(module) {
+        match payload? {
+            Payload::TypeSection(section) => {
+                for group in section {
+                    types.extend(group?.into_types().map(|kind| kind.composite_type.inner));
+                }
+            }
+            Payload::ImportSection(section) => {
+                for import in section.into_imports() {
+                    match import?.ty {
+                        TypeRef::Func(kind) => {
+                            functions.push(kind);
+                            imported += 1;
+                        }
+                        TypeRef::Global(_) => globals += 1,
+                        _ => {}
+                    }
+                }
+            }
+            Payload::FunctionSection(section) => {
+                for kind in section {
+                    functions.push(kind?);
+                }
+            }
+            Payload::GlobalSection(section) => globals += section.count(),
+            Payload::ExportSection(section) => {
+                for found in section {
+                    let found = found?;
+                    if found.name == export && found.kind == ExternalKind::Func {
+                        index = Some(found.index);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let Some(index) = index else { return Ok(None) };
+    let Some(CompositeInnerType::Func(kind)) = functions.get(index as usize).and_then(|&kind| types.get(kind as usize))
+    else {
+        return Ok(None);
+    };
+    let (parameters, results) = (kind.params().len() as u32, kind.results().len() as u32);
+    Ok(Some(Target { body: index - imported, index, parameters, results, counter: globals, seen: 0 }))
+}
+
+/// What comes before the function's own instructions.
+fn before(function: &mut Function, madness: Madness, target: &Target) {
+    let mut code = function.instructions();
+    code.global_get(target.counter).i32_eqz().if_(BlockType::Empty);
+    go_mad(&mut code, madness, target);
+    code.end();
+    code.global_get(target.counter).i32_const(1).i32_sub().global_set(target.counter);
+}
+
+fn go_mad(code: &mut InstructionSink<'_>, madness: Madness, target: &Target) {
+    /// Pages of 64 KiB.
+    const FORTY_EIGHT_MIB: i32 = 768;
+    /// Where the answer lies.
+    const ANSWER: i32 = 16;
+    let at = |offset| MemArg { offset, align: 2, memory_index: 0 };
+    match madness {
+        Madness::Loop => {
+            code.loop_(BlockType::Empty).br(0).end();
+        }
+        Madness::Grow => {
+            code.loop_(BlockType::Empty).i32_const(16).memory_grow(0).i32_const(-1).i32_ne().br_if(0).end();
+            code.unreachable();
+        }
+        Madness::GrowForEver => {
+            code.loop_(BlockType::Empty).i32_const(16).memory_grow(0).drop().br(0).end();
+        }
+        Madness::Recurse => {
+            for parameter in 0..target.parameters {
+                code.local_get(parameter);
+            }
+            code.call(target.index);
+            for _ in 0..target.results {
+                code.drop();
+            }
+        }
+        Madness::Panic => {
+            code.unreachable();
+        }
+        Madness::Stray => {
+            code.i32_const(-8).i32_load(at(0)).drop();
+        }
+        Madness::TooLong => {
+            code.i32_const(ANSWER).i32_const(1 << 16).i32_store(at(0));
+            code.i32_const(ANSWER).i32_const(i32::MAX).i32_store(at(4));
+            code.i32_const(ANSWER).return_();
+        }
+        Madness::Amplified => {
+            // A number made of these bytes is 16,843,009: as an address and as a length it lies within 48 MiB.
+            code.i32_const(FORTY_EIGHT_MIB).memory_grow(0).drop();
+            code.i32_const(0).i32_const(1).i32_const(FORTY_EIGHT_MIB << 16).memory_fill(0);
+            code.i32_const(ANSWER).i32_const(1 << 16).i32_store(at(0));
+            code.i32_const(ANSWER).i32_const(1000).i32_store(at(4));
+            code.i32_const(ANSWER).return_();
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Real faults: sockets that break, processes that are killed, disks without room, clocks that are wrong, and components
+//! that go mad. Each ends in every message there once, or in a clear word and nothing lost.
+
+mod clock;
+mod disk;
+mod inside;
+mod mad;
+mod network;
+mod sandbox;
+mod signals;
+mod stores;

@@ -1,0 +1,155 @@
+//! Outputs and states that others hold, changed or damaged.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tests::emulator::Emulator;
+use tests::program::{STREAM, assert_part, assert_whole, read, run, said, signal};
+use tests::proxy::{Fault, Mood, Proxy};
+
+use crate::signals::until;
+
+/// Another program writes to the database: the reader waits for it, and gives up when that takes too long.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_database_is_waited_for() {
+    let emulator = Emulator::ferrokinesis().await;
+    emulator.create(STREAM, 1).await;
+    emulator.put(STREAM, 0..200).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let to = "sqlite:out.db";
+    assert!(run(&mut read(folder.path(), &emulator.url, to)).status.success());
+    let other = Connection::open(folder.path().join("out.db")).expect("a database");
+    other.busy_timeout(Duration::from_secs(60)).expect("it can wait");
+    let lock = || other.execute_batch("BEGIN IMMEDIATE; CREATE TABLE IF NOT EXISTS other (n)").expect("the lock");
+    let proxy = Proxy::start(&emulator.url, 1, Mood::of(100, &[Fault::Delay])).await;
+    let start = || {
+        let mut command = read(folder.path(), &proxy.url, to);
+        command.args(["--page-records", "10"]).stderr(Stdio::piped()).spawn().expect("it starts")
+    };
+    emulator.put(STREAM, 200..800).await;
+
+    // Given back in time. The database is open by the time when a page comes.
+    let mut pages = proxy.passed("GetRecords");
+    let child = start();
+    until(|| proxy.passed("GetRecords") > pages).await;
+    lock();
+    pages = proxy.passed("GetRecords");
+    until(|| proxy.passed("GetRecords") > pages).await;
+    other.execute_batch("COMMIT").expect("it is ours");
+    let output = child.wait_with_output().expect("it is our child");
+    assert!(output.status.success(), "{}", said(&output));
+    assert_whole(folder.path(), to, 800);
+
+    // Never given back: two interrupts end the wait at once.
+    emulator.put(STREAM, 800..1400).await;
+    pages = proxy.passed("GetRecords");
+    let mut child = start();
+    until(|| proxy.passed("GetRecords") > pages).await;
+    lock();
+    while child.try_wait().expect("it is our child").is_none() {
+        signal(&child, "INT");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(child.wait().expect("it is our child").code(), Some(130));
+    assert_part(folder.path(), to);
+
+    // Never given back: it is told.
+    let output = run(&mut read(folder.path(), &emulator.url, to));
+    let words = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("out.db") && words.contains("locked"), "{words}");
+    assert!(words.contains("hint: another program is writing to the database"), "{words}");
+    other.execute_batch("ROLLBACK").expect("it is ours");
+    let output = run(&mut read(folder.path(), &emulator.url, to));
+    assert!(output.status.success(), "{}", said(&output));
+    assert_whole(folder.path(), to, 1400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_database_is_told_and_left_alone() {
+    let emulator = Emulator::ferrokinesis().await;
+    emulator.create(STREAM, 1).await;
+    emulator.put(STREAM, 0..2000).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("out.db");
+    let reads = || run(&mut read(folder.path(), &emulator.url, "sqlite:out.db"));
+    assert!(reads().status.success());
+    emulator.put(STREAM, 2000..2100).await;
+    let whole = std::fs::read(&path).expect("a database");
+    let noise = |from: usize, to: usize| {
+        let mut bytes = whole.clone();
+        bytes[from..to].fill(0xa5);
+        bytes
+    };
+    for (damaged, words) in [
+        (noise(0, 100), "is not a SQLite database"),
+        (noise(100, 4096), "is damaged"),
+        (noise(4096, whole.len()), "is damaged"),
+        (whole[..whole.len() / 2].to_vec(), "is damaged"),
+    ] {
+        std::fs::write(&path, &damaged).expect("room");
+        let output = reads();
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{words}: {said}");
+        assert!(said.contains(words) && said.contains("out.db") && said.contains("hint: "), "{words}: {said}");
+        assert!(std::fs::read(&path).expect("it is there") == damaged, "{words}: it was written to");
+    }
+    std::fs::write(&path, &whole).expect("room");
+    let output = reads();
+    assert!(output.status.success(), "{}", said(&output));
+    assert_whole(folder.path(), "sqlite:out.db", 2100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_and_a_state_that_do_not_go_together_are_told_and_left_alone() {
+    let emulator = Emulator::ferrokinesis().await;
+    emulator.create(STREAM, 1).await;
+    emulator.put(STREAM, 0..300).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let [file, state] = ["out.ndjson", "out.ndjson.state"].map(|name| folder.path().join(name));
+    let reads = || run(&mut read(folder.path(), &emulator.url, "ndjson:out.ndjson"));
+    assert!(reads().status.success());
+    emulator.put(STREAM, 300..400).await;
+    let [lines, kept] = [&file, &state].map(|path| std::fs::read(path).expect("it is there"));
+    let text = String::from_utf8(kept.clone()).expect("a state is text");
+    let altered = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from} is not in {text}");
+        text.replace(from, to).into_bytes()
+    };
+    for (damaged, bytes, words) in [
+        (&file, Some(lines[..lines.len() - 10].to_vec()), "the file is shorter than its state says"),
+        (&file, Some(Vec::new()), "the file is shorter than its state says, 0 bytes of"),
+        (&file, None, "the file is gone"),
+        (&state, None, "bytes that its state does not account for"),
+        (&state, Some(kept[..kept.len() / 2].to_vec()), "the state is damaged"),
+        (&state, Some(Vec::new()), "the state is damaged"),
+        (&state, Some(vec![0; 512]), "the state is damaged"),
+        (&state, Some(altered("\"shards\":{", "\"shards\":[{")), "the state is damaged"),
+        (&state, Some(altered("{\"after\":\"", "{\"after\":\"x")), "the checkpoint is damaged"),
+        (&state, Some(altered("\"orders\"", "\"others\"")), "the checkpoint belongs to another stream"),
+    ] {
+        match &bytes {
+            Some(bytes) => std::fs::write(damaged, bytes).expect("room"),
+            None => std::fs::remove_file(damaged).expect("it is there"),
+        }
+        let before = [&file, &state].map(|path| std::fs::read(path).ok());
+        let output = reads();
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{words}: {said}");
+        assert!(said.contains(words) && said.contains("hint: "), "{words}: {said}");
+        assert_eq!([&file, &state].map(|path| std::fs::read(path).ok()), before, "{words}: something was written");
+        restore(&file, &lines);
+        restore(&state, &kept);
+    }
+    // What is beyond the safe length was never safe.
+    restore(&file, &[&lines[..], b"{\"n\":1,\"torn"].concat());
+    let output = reads();
+    assert!(output.status.success(), "{}", said(&output));
+    assert_whole(folder.path(), "ndjson:out.ndjson", 400);
+}
+
+fn restore(path: &Path, bytes: &[u8]) {
+    std::fs::write(path, bytes).expect("room");
+}
