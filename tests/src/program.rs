@@ -141,3 +141,23 @@ pub fn assert_part(folder: &Path, to: &str) -> usize {
     assert_eq!(Flaws { lost: 0, ..flaws(&messages, 0) }, Flaws::default(), "{to}");
     messages.len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_flaw_is_found() {
+        let message = |shard: &str, sequence: u32, number| Message {
+            shard: shard.to_owned(),
+            sequence: sequence.to_string(),
+            number,
+        };
+        let (a, b, c) = (message("x", 9, 0), message("y", 1, 1), message("x", 10, 2));
+        let found = |messages: &[&Message]| flaws(&messages.iter().copied().cloned().collect::<Vec<_>>(), 3);
+        assert_eq!(found(&[&a, &b, &c]), Flaws::default());
+        assert_eq!(found(&[&a, &c]), Flaws { lost: 1, ..Flaws::default() });
+        assert_eq!(found(&[&a, &b, &c, &c]), Flaws { twice: 1, ..Flaws::default() });
+        assert_eq!(found(&[&c, &b, &a]), Flaws { out_of_order: 1, ..Flaws::default() });
+    }
+}

@@ -52,6 +52,8 @@ pub enum Fault {
     Throttled,
     /// The iterator is too old, however young it is.
     ExpiredIterator,
+    /// The same, of an iterator that was only just given out and never used.
+    ExpiredFreshIterator,
     /// The listing's token is too old, however young it is.
     ExpiredToken,
     /// The credentials have ended.
@@ -74,7 +76,7 @@ pub const PASSING: &[Fault] = &[
     Fault::Portal,
     Fault::Throttled,
     Fault::ExpiredIterator,
-    Fault::ExpiredIterator,
+    Fault::ExpiredFreshIterator,
     Fault::ExpiredToken,
 ];
 
@@ -252,22 +254,24 @@ impl State {
     fn draw(&mut self, request: &Message) -> Option<Fault> {
         let operation = request.operation();
         let asked = request.json();
+        let fresh = asked["ShardIterator"].as_str().is_some_and(|iterator| self.fresh.remove(iterator));
         let fits = |fault: &Fault| match fault {
-            Fault::ExpiredIterator => operation == "GetRecords",
+            Fault::ExpiredIterator => operation == "GetRecords" && !fresh,
+            Fault::ExpiredFreshIterator => operation == "GetRecords" && fresh,
             Fault::ExpiredToken => asked["NextToken"].is_string(),
             Fault::Throttled => matches!(operation, "GetRecords" | "GetShardIterator"),
             _ => true,
         };
         let may = self.in_a_row < IN_A_ROW_MAX && self.chance.percent(self.mood.share);
-        let fitting: Vec<Fault> = self.mood.faults.iter().copied().filter(fits).collect();
+        let mut fitting: Vec<Fault> = self.mood.faults.iter().copied().filter(fits).collect();
+        // What was not met yet comes first, so that the rare ones come at all.
+        if fitting.iter().any(|fault| !self.tally.contains_key(&format!("{fault:?}"))) {
+            fitting.retain(|fault| !self.tally.contains_key(&format!("{fault:?}")));
+        }
         let fault = (may && !fitting.is_empty()).then(|| self.chance.of(&fitting));
-        let fresh = asked["ShardIterator"].as_str().is_some_and(|iterator| self.fresh.remove(iterator));
         self.in_a_row = if matches!(fault, None | Some(Fault::Delay | Fault::Drip)) { 0 } else { self.in_a_row + 1 };
         if let Some(fault) = fault {
             *self.tally.entry(format!("{fault:?}")).or_default() += 1;
-            if fresh && fault == Fault::ExpiredIterator {
-                *self.tally.entry("ExpiredIterator of a fresh one".to_owned()).or_default() += 1;
-            }
         }
         fault
     }
@@ -284,7 +288,9 @@ impl State {
             Fault::Internal => Some(Message::rejection("500 Internal Server Error", "InternalFailure", "")),
             Fault::Portal => Some(Message::html("200 OK")),
             Fault::Throttled => rejected("ProvisionedThroughputExceededException", "Rate exceeded for shard"),
-            Fault::ExpiredIterator => rejected("ExpiredIteratorException", "Iterator expired"),
+            Fault::ExpiredIterator | Fault::ExpiredFreshIterator => {
+                rejected("ExpiredIteratorException", "Iterator expired")
+            }
             Fault::ExpiredToken => rejected("ExpiredNextTokenException", "The NextToken has expired"),
             Fault::ExpiredCredentials => {
                 rejected("ExpiredTokenException", "The security token included in the request is expired")

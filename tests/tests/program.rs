@@ -3,15 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tests::aggregate::{UserRecord, aggregate};
 use tests::emulator::{Emulator, REGION};
-
-const STREAM: &str = "orders";
+use tests::program::{STREAM, bare, read, run};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ferrokinesis_is_read_over_a_split_and_a_merge() {
@@ -267,26 +265,9 @@ fn assert_numbers(numbers: &[u64], whole: u32, to: &str) {
 }
 
 fn program(emulator: &Emulator, folder: &tempfile::TempDir, to: &str) -> Command {
-    let mut command = bare(folder.path());
-    command.args(["read", STREAM, "--pace", "off", "--to", to]);
-    command.args(["--endpoint-url", &emulator.url, "--region", REGION]);
+    let mut command = read(folder.path(), &emulator.url, to);
     command.stderr(Stdio::null());
     command
-}
-
-/// The program in an environment of its own.
-fn bare(folder: &Path) -> Command {
-    let program = PathBuf::from(std::env::var_os("KINESIS_READER_BIN").expect("run by `cargo xtask test`"));
-    let mut command = Command::new(program);
-    command.current_dir(folder).env_clear().env("HOME", folder).env("AWS_EC2_METADATA_DISABLED", "true");
-    command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
-    // Compiled code is kept for all tests, so that a start is what it is for a user.
-    command.env("XDG_CACHE_HOME", std::env::temp_dir().join("kinesis-reader-tests"));
-    command
-}
-
-fn run(command: &mut Command) -> Output {
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().expect("it starts")
 }
 
 /// kinesis-local, the npm package, in a process of its own.

@@ -34,7 +34,7 @@ async fn a_component_that_goes_mad_ends_clearly_and_the_next_run_goes_on() {
         (Madness::TooLong, "[method]reader.checkpoint", 3, "the component failed: "),
         (Madness::TooLong, "[method]batch.lines", 3, "the component failed: "),
         (Madness::Amplified, "[method]batch.messages", 3, "too much data is being copied"),
-        (Madness::Amplified, "[method]batch.lines", 3, "no message at"),
+        (Madness::Amplified, "[method]batch.lines", 3, "the component failed: "),
     ] {
         let what = format!("{madness:?} in {export}");
         let bytes = mad::component(madness, export, calls);
