@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::process::{Result, cargo, run, step};
-use crate::{guest, js, native, setup};
+use crate::{fuzz, guest, js, native, setup};
 
 /// Formatting, lints, documentation and all tests; the first that fails ends it.
 pub(crate) fn everything() -> Result<()> {
@@ -24,8 +24,12 @@ pub(crate) fn everything() -> Result<()> {
     })?;
     step("programs", || run(cargo().args(["build", "--release", "--workspace", "--bins", "--examples"])))?;
     step("JavaScript", || js::tests(&[]))?;
-    step("tests", || run(tests_command()?.arg("--workspace")))
+    step("tests", || run(tests_command()?.arg("--workspace")))?;
+    step("fuzzing", || fuzz::all(FUZZ_SECONDS))
 }
+
+/// Seconds for each fuzz target: the seeds, and a look around them.
+const FUZZ_SECONDS: u32 = 4;
 
 /// The tests alone, with arguments for `cargo test`.
 pub(crate) fn tests(args: &[String]) -> Result<()> {

@@ -1,11 +1,12 @@
 //! `cargo xtask`: everything that is done to this project, by one name each.
 //!
 //! Top down: `main` chooses a task, `guest` makes the component, `native` the programs, `js` the JavaScript package,
-//! `check` tests them all, `bench` measures them; `setup` finds or installs what they need, `process` starts other
+//! `check` and `fuzz` test them, `bench` measures them; `setup` finds or installs what they need, `process` starts other
 //! programs.
 
 mod bench;
 mod check;
+mod fuzz;
 mod guest;
 mod js;
 mod native;
@@ -29,6 +30,8 @@ usage: cargo xtask TASK [ARGUMENT ...]
   bench [ARG ...]  what the program costs, beside others on the same pages
   soak [ARG ...]   kill the program at random amid faults; ARG is --minutes N,
                    --runs N, --seed S
+  fuzz [TARGET ...] [--seconds N]
+                   the fuzz targets of tests/fuzz, a minute each unless told
   emulator [PORT]  an emulated Kinesis to try things on, until its input ends
   traces           record the golden traces anew, where the reader is meant to differ
   js [ARG ...]     the JavaScript package: built and tested, also in a browser;
@@ -72,6 +75,7 @@ fn run(args: &[String]) -> Result<()> {
         "sim" => native::sim(rest),
         "bench" => bench::run_all(rest),
         "soak" => native::soak(rest),
+        "fuzz" => fuzz::asked(rest),
         "emulator" => native::emulator(rest),
         "traces" => none(task, rest).and_then(|()| native::traces()),
         "js" => js::js(rest),

@@ -55,6 +55,21 @@ pub(crate) fn c_compiler() -> Result<()> {
     ))
 }
 
+/// A C++ compiler with its headers: libFuzzer is C++.
+pub(crate) fn cpp_compiler() -> Result<()> {
+    let cpp = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
+    let probe = || {
+        answers(Command::new("sh").args(["-c", "echo '#include <vector>' | \"$0\" -fsyntax-only -x c++ -"]).arg(&cpp))
+    };
+    if probe() || (apt_install(&["g++"]) && probe()) {
+        return Ok(());
+    }
+    words(format!(
+        "no working C++ compiler with headers: {}\nhint: on Debian: apt-get install g++",
+        cpp.to_string_lossy()
+    ))
+}
+
 /// `cargo fmt` and `cargo clippy`.
 pub(crate) fn linters() -> Result<()> {
     let there = || answers(cargo().args(["fmt", "--version"])) && answers(cargo().args(["clippy", "--version"]));

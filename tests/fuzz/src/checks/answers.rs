@@ -1,0 +1,68 @@
+//! The answers: pages, listings, summaries, iterators and rejections, in JSON and CBOR.
+
+use kinesis_reader_machine::sequence::Sequence;
+use kinesis_reader_machine::wire::{
+    Body, Operation, classify, decode_iterator, decode_listing, decode_page, decode_rejection, decode_summary, hint,
+};
+use serde_json::Value;
+
+use super::recorded;
+
+/// A body, its kind told by the first byte, is read as everything there is.
+pub fn check(data: &[u8]) {
+    let Some((kind, body)) = data.split_first() else { return };
+    let body = match kind & 1 {
+        0 => Body::Json(String::from_utf8_lossy(body).into_owned()),
+        _ => Body::Cbor(body.to_vec()),
+    };
+    read(&body, 200 + u16::from(*kind));
+    if let Body::Json(text) = &body {
+        // What is no JSON is no answer; what the reader takes, serde_json takes too.
+        let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+        assert!(is_json || decode_page(body.clone()).is_err(), "a page that is no JSON: {text}");
+        same_page(text);
+    }
+}
+
+fn read(body: &Body, status: u16) {
+    let _ = (decode_summary(body), decode_iterator(body));
+    if let Ok(listing) = decode_listing(body) {
+        assert!(listing.shards.iter().all(|shard| shard.parents.len() <= 2));
+    }
+    let rejection = decode_rejection(status, body);
+    assert!(!rejection.code.is_empty() && !rejection.message.contains(char::is_control));
+    hint(&rejection.code);
+    for operation in
+        [Operation::DescribeStreamSummary, Operation::ListShards, Operation::GetShardIterator, Operation::GetRecords]
+    {
+        classify(operation, &rejection);
+    }
+    let Ok(mut page) = decode_page(body.clone()) else { return };
+    let size: u64 = page.records().map(|record| record.data.size()).sum();
+    assert_eq!(page.data_size(), size);
+    assert!(page.records().all(|record| Sequence::parse(record.sequence).is_ok()));
+    page.truncate(page.len() / 2);
+    let half: u64 = page.records().map(|record| record.data.size()).sum();
+    assert_eq!(page.data_size(), half);
+}
+
+/// Where serde_json makes a value of the text, a page has the records that it sees.
+fn same_page(text: &str) {
+    let (Ok(page), Ok(value)) = (decode_page(Body::Json(text.to_owned())), serde_json::from_str::<Value>(text)) else {
+        return;
+    };
+    let none = Vec::new();
+    let records = value["Records"].as_array().unwrap_or(&none);
+    assert_eq!(page.len(), records.len(), "{text}");
+    for (record, value) in page.records().zip(records) {
+        assert_eq!(record.sequence, value["SequenceNumber"], "{text}");
+        assert_eq!(record.partition_key, value["PartitionKey"].as_str(), "{text}");
+    }
+    assert_eq!(page.next_iterator(), value["NextShardIterator"].as_str(), "{text}");
+}
+
+/// Every recorded answer.
+pub fn seeds() -> Vec<Vec<u8>> {
+    let kind = |body: &Body| matches!(body, Body::Cbor(_)) as u8;
+    recorded().iter().map(|body| [&[kind(body)], body.as_bytes()].concat()).collect()
+}

@@ -1,0 +1,80 @@
+//! The configuration and the saved checkpoint of an opening.
+
+use std::time::Duration;
+
+use kinesis_reader_machine::wire::Wire;
+use kinesis_reader_machine::{
+    Action, Config, Instant, Limits, MessageId, OpenError, Payload, Reader, Source, Start, Timestamp, Until,
+};
+
+use super::Bytes;
+
+/// The forms in which data may be asked for.
+pub const PAYLOADS: [Payload; 4] = [Payload::Merged, Payload::Json, Payload::Text, Payload::Base64];
+
+/// A reader is opened with anything, and says what is wrong, or what is first.
+pub fn check(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let name = |bytes: &mut Bytes<'_>| String::from_utf8_lossy(bytes.some()).into_owned();
+    let length = |bytes: &mut Bytes<'_>| Duration::from_millis(bytes.number());
+    let source = match bytes.below(4) {
+        0 => Source::Name(name(&mut bytes)),
+        1 => Source::Arn(name(&mut bytes)),
+        2 => Source::Arn("arn:aws:kinesis:eu-west-1:123456789012:stream/orders".to_owned()),
+        _ => Source::Name("orders".to_owned()),
+    };
+    let start = match bytes.below(3) {
+        0 => Start::TrimHorizon,
+        1 => Start::Latest,
+        _ => Start::AtTimestamp(Timestamp(bytes.number())),
+    };
+    let until = match bytes.below(3) {
+        0 => Until::CaughtUp(length(&mut bytes)),
+        1 => Until::Time(Timestamp(bytes.number())),
+        _ => Until::Stopped,
+    };
+    let mut config = Config::new(source);
+    (config.start, config.until) = (start, until);
+    config.payload = bytes.one(&PAYLOADS);
+    config.message_id = bytes.one(&[MessageId::Sha256, MessageId::Dlt]);
+    config.wire = bytes.one(&[Wire::Json, Wire::Cbor]);
+    if bytes.below(2) == 1 {
+        config.limits = Limits {
+            messages: bytes.perhaps(),
+            page_records: bytes.number() as u32,
+            requests: bytes.number() as u32,
+            batches: bytes.number() as u32,
+            pace: bytes.perhaps().map(|share| share as u8),
+            list_interval: length(&mut bytes),
+            request_timeout: length(&mut bytes),
+            backoff_first: length(&mut bytes),
+            backoff_max: length(&mut bytes),
+            failures: bytes.perhaps().map(|failures| failures as u32),
+        };
+    }
+    let (seed, now, present) = (bytes.number(), Instant(bytes.number()), Timestamp(bytes.number()));
+    let saved = str::from_utf8(bytes.0).ok().filter(|text| !text.is_empty());
+    match Reader::open(config, saved, seed, now, present) {
+        Err(OpenError::Config(error)) => assert!(!error.field.is_empty() && !error.message.is_empty()),
+        Err(OpenError::Checkpoint(error)) => assert!(saved.is_some(), "no checkpoint: {error}"),
+        Ok(mut reader) => {
+            let Action::Send(request) = reader.poll_action() else { panic!("nothing is asked") };
+            assert!(request.deadline > now || now.0 == u64::MAX, "{request:?} at {now:?}");
+            let Action::Wait(wait) = reader.poll_action() else { panic!("more is asked") };
+            assert!(wait.until.is_some_and(|until| until > now || now.0 == u64::MAX), "{wait:?} at {now:?}");
+            let text = reader.checkpoint();
+            assert!(kinesis_reader_machine::Checkpoint::parse(&text).is_ok(), "{text}");
+        }
+    }
+}
+
+/// What suits most, and a checkpoint.
+pub fn seeds() -> Vec<Vec<u8>> {
+    let saved = r#"{"version":1,"stream":{"name":"orders"},"shards":{"a":{"after":"7"}}}"#;
+    let defaults = [3, 0, 0, 0, 0, 0, 0, 0, 1, 42, 1, 7, 2, 1, 1];
+    vec![
+        defaults.to_vec(),
+        [&defaults, saved.as_bytes()].concat(),
+        b"\x00\x06orders\x02\x01\x05\x01\x01\x09\x00\x01\x00\x01\x01\x01\x05\x01\x01\x01\x02\x01\x03".to_vec(),
+    ]
+}

@@ -1,0 +1,140 @@
+//! The envelope: any payload in any form is one line, one valid JSON value, with exactly the payload in it.
+//!
+//! The line that must come is made here by serde_json and base64.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use kinesis_reader_machine::envelope::{Envelope, Message, Rendered};
+use kinesis_reader_machine::page::Data;
+use kinesis_reader_machine::{MessageId, Payload};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::config::PAYLOADS;
+use super::{Bytes, payloads};
+
+/// 2025-11-23T12:13:20Z
+const ARRIVED: u64 = 1_763_900_000_000;
+
+/// Names and a payload are put in a line, in each form, from base64 and from bytes.
+pub fn check(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let id = bytes.one(&[MessageId::Sha256, MessageId::Dlt]);
+    let key = bytes.below(2) == 1;
+    let key = key.then(|| String::from_utf8_lossy(bytes.some()).into_owned());
+    let payload = bytes.0;
+    for form in PAYLOADS {
+        is_one_line(form, id, key.as_deref(), payload);
+    }
+}
+
+/// Puts a payload in a line, and panics unless that is the line it must be.
+pub fn is_one_line(form: Payload, id: MessageId, key: Option<&str>, payload: &[u8]) {
+    let envelope = Envelope::new("shardId-000000000001", "orders", form, id);
+    let base64 = BASE64_STANDARD.encode(payload);
+    let (wanted, as_asked) = member(form, payload);
+    let head = format!(
+        concat!(
+            r#"{{"_kinesis":{{"shard_id":"shardId-000000000001","seq_no":"7","ts":"2025-11-23T12:13:20.000Z","#,
+            r#""partition":{},"stream_name":"orders"}},"_kinesis_msg_id":"{}""#
+        ),
+        Value::from(key),
+        envelope.message_id("7", None),
+    );
+    let mut wanted = [head.as_bytes(), &wanted].concat();
+    wanted.push(b'\n');
+    for data in [Data::Raw(payload), Data::Base64(&base64)] {
+        let message = Message { sequence: "7", subsequence: None, partition_key: key, arrived: ARRIVED, data };
+        let mut line = Vec::from(*b"before");
+        let rendered = envelope.write_line(&message, &mut line);
+        let line = line.strip_prefix(b"before").expect("what was there stays");
+        let shown = String::from_utf8_lossy;
+        assert!(line == wanted, "{form:?}\n line: {}\nwanted: {}", shown(line), shown(&wanted));
+        assert_eq!(rendered == Rendered::AsAsked, as_asked, "{form:?}: {}", shown(line));
+    }
+    assert_eq!(wanted.iter().position(|byte| *byte == b'\n'), Some(wanted.len() - 1));
+    assert!(serde_json::from_slice::<IgnoredAny>(&wanted).is_ok() && str::from_utf8(&wanted).is_ok());
+}
+
+/// What follows the identifier in a line, and whether it is as asked.
+fn member(form: Payload, payload: &[u8]) -> (Vec<u8>, bool) {
+    let base64 = format!(",\"data_base64\":\"{}\"}}", BASE64_STANDARD.encode(payload));
+    let Ok(text) = str::from_utf8(payload) else { return (base64.into(), form == Payload::Base64) };
+    let string = format!(",\"data\":{}}}", Value::from(text));
+    let json = serde_json::from_str::<&RawValue>(text).map(|raw| raw.get().replace(['\n', '\r'], " "));
+    let (member, as_asked) = match (form, json) {
+        (Payload::Base64, _) => (base64, true),
+        (Payload::Text, _) => (string, true),
+        (Payload::Merged | Payload::Json, Err(_)) => (string, false),
+        (Payload::Json, Ok(json)) => (format!(",\"data\":{json}}}"), true),
+        (Payload::Merged, Ok(json)) => match serde_json::from_str::<Names>(&json) {
+            Err(_) => (format!(",\"data\":{json}}}"), true),
+            Ok(Names { reserved: true, .. }) => (format!(",\"data\":{json}}}"), true),
+            Ok(Names { count: 0, .. }) => ("}".to_owned(), true),
+            Ok(Names { .. }) => (format!(",{}", &json[1..]), true),
+        },
+    };
+    (member.into(), as_asked)
+}
+
+/// The names of an object's members, as far as they matter. They may be no text: half of a surrogate pair is a name.
+struct Names {
+    count: usize,
+    reserved: bool,
+}
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Names, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Names;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
+                let mut names = Names { count: 0, reserved: false };
+                while let Some((name, IgnoredAny)) = map.next_entry::<Name, IgnoredAny>()? {
+                    names.count += 1;
+                    names.reserved |= [&b"_kinesis"[..], b"_kinesis_msg_id"].contains(&&*name.0);
+                }
+                Ok(names)
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+struct Name(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Name, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Name;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Name, E> {
+                Ok(Name(bytes.to_vec()))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Name, E> {
+                Ok(Name(text.into()))
+            }
+        }
+        deserializer.deserialize_bytes(Text)
+    }
+}
+
+/// Every recorded payload.
+pub fn seeds() -> Vec<Vec<u8>> {
+    payloads().iter().map(|payload| [&[0, 1, 3], &b"key"[..], payload].concat()).collect()
+}

@@ -1,0 +1,51 @@
+//! What the fuzz targets check, without a fuzzer: on their seeds, whole and cut off, and on what they found before.
+//!
+//! `cargo xtask fuzz` goes on from there.
+
+use std::path::Path;
+
+#[path = "../fuzz/src/checks/mod.rs"]
+#[allow(unreachable_pub, reason = "it is the fuzz targets' library too")]
+mod checks;
+
+#[test]
+fn answers() {
+    on_all("answers", checks::answers::check, checks::answers::seeds());
+}
+
+#[test]
+fn checkpoint() {
+    on_all("checkpoint", checks::checkpoint::check, checks::checkpoint::seeds());
+}
+
+#[test]
+fn config() {
+    on_all("config", checks::config::check, checks::config::seeds());
+}
+
+#[test]
+fn driver() {
+    on_all("driver", checks::driver::check, checks::driver::seeds());
+}
+
+#[test]
+fn envelope() {
+    on_all("envelope", checks::envelope::check, checks::envelope::seeds());
+}
+
+/// Places at which a seed is cut off.
+const CUTS: usize = 24;
+
+fn on_all(target: &str, check: fn(&[u8]), seeds: Vec<Vec<u8>>) {
+    assert!(!seeds.is_empty());
+    for seed in &seeds {
+        check(seed);
+        for cut in 0..CUTS.min(seed.len()) {
+            check(&seed[..seed.len() * cut / CUTS]);
+        }
+    }
+    let found = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions").join(target);
+    for file in std::fs::read_dir(found).into_iter().flatten() {
+        check(&std::fs::read(file.expect("it can be read").path()).expect("it can be read"));
+    }
+}

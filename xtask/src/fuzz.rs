@@ -1,0 +1,125 @@
+//! `cargo xtask fuzz`: libFuzzer on what must hold for any bytes from outside, with the address sanitizer where the
+//! compiler has it.
+//!
+//! The targets are a workspace of their own in `tests/fuzz`, with the layout of cargo-fuzz, which is not needed: what it
+//! adds to the compiler's flags stands here. `RUSTC_BOOTSTRAP` lets a stable compiler take the one that is unstable.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::process::{Failure, Result, cargo, output, root, run, target_dir, words};
+use crate::setup;
+
+/// What a fuzzer needs of the code: which edges were passed, and what was compared.
+const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares";
+
+/// Seconds for each target, if none are asked for.
+const SECONDS: u32 = 60;
+
+/// Inputs up to this many bytes: what is wrong with long ones is mostly wrong with shorter ones.
+const LENGTH_MAX: u32 = 8192;
+
+/// A call that takes longer than this many seconds does not end.
+const CALL_MAX: u32 = 25;
+
+/// With arguments as typed: targets, and how long for each.
+pub(crate) fn asked(args: &[String]) -> Result<()> {
+    let (mut chosen, mut seconds) = (Vec::new(), SECONDS);
+    let known = targets()?;
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        if arg == "--seconds" {
+            let Some(number) = args.next().and_then(|number| number.parse().ok()) else {
+                return Err(Failure::Usage("`--seconds` takes a number".to_owned()));
+            };
+            seconds = number;
+        } else if known.contains(arg) {
+            chosen.push(arg.clone());
+        } else {
+            return Err(Failure::Usage(format!("no fuzz target: {arg}; there are {}", known.join(", "))));
+        }
+    }
+    fuzz(if chosen.is_empty() { &known } else { &chosen }, seconds)
+}
+
+/// All targets, some seconds each.
+pub(crate) fn all(seconds: u32) -> Result<()> {
+    fuzz(&targets()?, seconds)
+}
+
+fn fuzz(targets: &[String], seconds: u32) -> Result<()> {
+    setup::cpp_compiler()?;
+    let host = host()?;
+    let folder = target_dir()?.join("fuzz");
+    let sanitizer = if has_sanitizer(&host) { " -Zsanitizer=address" } else { "" };
+    if sanitizer.is_empty() {
+        eprintln!("without the address sanitizer: this compiler has none");
+    }
+    let mut build = cargo();
+    build.args(["build", "--release", "--locked", "--target", &host, "--manifest-path", "tests/fuzz/Cargo.toml"]);
+    build.arg("--target-dir").arg(&folder).env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
+    run(build.env("RUSTFLAGS", format!("{COVERAGE}{sanitizer}")).env("RUSTC_BOOTSTRAP", "1"))?;
+    targets.iter().try_for_each(|target| one(target, &folder, &folder.join(&host).join("release"), seconds))
+}
+
+/// Runs one target; what it says is shown if it fails.
+fn one(target: &str, folder: &Path, programs: &Path, seconds: u32) -> Result<()> {
+    let [corpus, found] = ["corpus", "found"].map(|kind| folder.join(kind).join(target));
+    let log = folder.join(format!("{target}.log"));
+    let failed = |e: std::io::Error| Failure::Words(format!("cannot write: {}: {e}", folder.display()));
+    std::fs::create_dir_all(&corpus).and_then(|()| std::fs::create_dir_all(&found)).map_err(failed)?;
+    let mut fuzzer = Command::new(programs.join(target));
+    fuzzer.env("KINESIS_FUZZ_SEEDS", &corpus).arg(&corpus).arg(format!("-artifact_prefix={}/", found.display()));
+    fuzzer.arg(format!("-max_total_time={seconds}")).arg(format!("-max_len={LENGTH_MAX}"));
+    fuzzer.arg(format!("-timeout={CALL_MAX}")).stderr(Stdio::from(File::create(&log).map_err(failed)?));
+    let ended = run(&mut fuzzer);
+    let said = String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default()).into_owned();
+    if ended.is_err() {
+        let lines: Vec<&str> = said.lines().filter(|line| !line.contains("NEW_FUNC")).collect();
+        eprintln!("{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+        eprintln!(
+            "{target}: failed; the input is in {}\nonce it is mended, keep it in tests/fuzz/regressions/{target}",
+            found.display()
+        );
+        return ended;
+    }
+    let runs = said.lines().rev().find_map(|line| line.strip_prefix("Done ")).unwrap_or("runs unknown");
+    eprintln!("{target}: {runs}");
+    Ok(())
+}
+
+/// The names of the targets.
+fn targets() -> Result<Vec<String>> {
+    let folder: PathBuf = root().join("tests/fuzz/fuzz_targets");
+    let Ok(files) = std::fs::read_dir(&folder) else {
+        return words(format!("no fuzz targets: {}", folder.display()));
+    };
+    let stem = |file: std::fs::DirEntry| Some(file.path().file_stem()?.to_str()?.to_owned());
+    let mut names: Vec<String> = files.flatten().filter_map(stem).collect();
+    names.sort();
+    Ok(names)
+}
+
+fn rustc(argument: &[&str]) -> Option<String> {
+    output(Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())).args(argument))
+}
+
+/// The machine's own target: named, so that the flags are not for build scripts too.
+fn host() -> Result<String> {
+    let version = rustc(&["-vV"]).unwrap_or_default();
+    match version.lines().find_map(|line| line.strip_prefix("host: ")) {
+        Some(host) => Ok(host.to_owned()),
+        None => words("rustc does not tell its host\nhint: `rustc -vV` says why"),
+    }
+}
+
+/// Whether the compiler comes with the sanitizer's runtime, as rustup's does.
+fn has_sanitizer(host: &str) -> bool {
+    let Some(sysroot) = rustc(&["--print", "sysroot"]) else { return false };
+    let folder = Path::new(&sysroot).join("lib/rustlib").join(host).join("lib");
+    let is_runtime = |file: std::fs::DirEntry| file.file_name().to_string_lossy().ends_with("_rt.asan.a");
+    std::fs::read_dir(folder).is_ok_and(|files| files.flatten().any(is_runtime))
+}
