@@ -1,10 +1,9 @@
-// The package in browsers, and wherever nothing of Node is there: endpoint, region and credentials are given, and the
-// checkpoint is kept by an object with `load` and `save`.
+// The package in browsers, and wherever nothing of Node is there.
 
 import { bind } from "./bind.js";
 import { compiledOnce } from "./compiled.js";
-import { resolveEndpoint } from "./endpoint.js";
-import { KinesisReaderError, badOption } from "./errors.js";
+import { KinesisReaderError } from "./errors.js";
+import { connect, noState } from "./given.js";
 
 /** Named one by one, so that bundlers find them. */
 const CORE_MODULES = {
@@ -13,7 +12,7 @@ const CORE_MODULES = {
   "reader.core3.wasm": () => new URL("../component/reader.core3.wasm", import.meta.url),
 };
 
-async function fetched(name) {
+async function compile(name) {
   const url = CORE_MODULES[name]();
   const response = await fetch(url);
   if (!response.ok) {
@@ -22,27 +21,6 @@ async function fetched(name) {
   return WebAssembly.compile(await response.arrayBuffer());
 }
 
-/** Where requests go when only the options say it. */
-export async function connect(options) {
-  const { credentials } = options;
-  for (const option of ["profile", "roleArn"]) {
-    if (options[option] !== undefined) throw badOption(option, "there are no AWS profiles here", "give credentials");
-  }
-  const { stream } = options;
-  const endpoint = resolveEndpoint({ stream, endpoint: options.endpoint, region: options.region });
-  if (credentials === undefined) {
-    throw new KinesisReaderError("credentials", "no AWS credentials were given", {
-      hint: "give credentials: { accessKeyId, secretAccessKey, sessionToken }, or a function that gives them (an emulator takes any values)",
-    });
-  }
-  return { ...endpoint, credentials };
-}
-
-/** Where a checkpoint is kept when only the options say it. */
-export function noState(state) {
-  throw badOption("state", `it is no state here: ${typeof state}`, "give an object with load() and save(text), as storageState(key) is");
-}
-
-export const { read, readBatches, mergeCheckpoints } = bind({ coreModule: compiledOnce(fetched), connect, state: noState });
+export const { read, readBatches, mergeCheckpoints } = bind({ coreModule: compiledOnce(compile), connect, state: noState });
 export { KinesisReaderError };
 export { storageState } from "./state.js";

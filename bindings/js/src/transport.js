@@ -97,10 +97,13 @@ export class Transport {
     // `fetch` sets it by itself and lets nobody else.
     delete signed.headers.host;
     const fetch = this.#fetch;
+    // Not "error", which not every runtime knows. A signature holds for one host, so a redirect leads nowhere.
     const response = await fetch(url, {
-      method: "POST", headers: { ...signed.headers, ...this.#headers }, body: body.val, signal,
-      redirect: "error", credentials: "omit", cache: "no-store", referrerPolicy: "no-referrer",
+      method: "POST", headers: { ...signed.headers, ...this.#headers }, body: body.val, signal, redirect: "manual",
     });
+    if (response.type === "opaqueredirect" || (response.status >= 300 && response.status < 400)) {
+      throw { tag: "permanent", val: `a redirect, which is not followed, came from: ${url.host}` };
+    }
     return { status: response.status, headers: response.headers, date: dateOf(response.headers), bytes: await bytesOf(response) };
   }
 }

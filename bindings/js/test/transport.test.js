@@ -31,7 +31,7 @@ test("requests are signed as botocore signs them", async () => {
       });
       await transport.send({ target: "Kinesis_20131202.ListShards", body: { tag: "json", val: '{"StreamName":"orders"}' } }, new AbortController().signal);
       assert.equal(sent.headers.authorization, `AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20251123/eu-central-1/kinesis/aws4_request, SignedHeaders=${signedHeaders}, Signature=${signature}`);
-      assert.deepEqual([sent.method, sent.redirect, sent.headers.host], ["POST", "error", undefined]);
+      assert.deepEqual([sent.method, sent.redirect, sent.headers.host], ["POST", "manual", undefined]);
     }
   } finally {
     mock.timers.reset();
@@ -143,6 +143,11 @@ test("no connection is tried again as often as it may, and then told", async () 
     { code: "service", message: /has no answer: no answer from: 127\.0\.0\.1:9 \(.+\), after 3 tries/, hint: /the network/ },
   );
   assert.ok(notices.some(({ kind, message }) => kind === "retry" && message.includes("has no answer")));
+});
+
+test("a redirect is not followed", async () => {
+  const elsewhere = () => Promise.resolve(new Response(null, { status: 307, headers: { location: "http://elsewhere/" } }));
+  await assert.rejects(numbers(read(emulator.options("orders", { fetch: elsewhere }))), { code: "service", message: /a redirect, which is not followed/ });
 });
 
 test("throttling is waited out", async () => {
