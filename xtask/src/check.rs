@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::process::{Result, cargo, run, step};
-use crate::{fuzz, guest, js, native, setup};
+use crate::{fuzz, guest, js, native, python, setup};
 
 /// Formatting, lints, documentation and all tests; the first that fails ends it.
 pub(crate) fn everything() -> Result<()> {
@@ -23,8 +23,9 @@ pub(crate) fn everything() -> Result<()> {
         run(cargo().env("RUSTDOCFLAGS", "-Dwarnings").args(["doc", "--workspace", "--no-deps", "--release"]))
     })?;
     step("programs", || run(cargo().args(["build", "--release", "--workspace", "--bins", "--examples"])))?;
-    step("JavaScript", || js::tests(&[]))?;
     step("tests", || run(tests_command()?.arg("--workspace")))?;
+    step("JavaScript", || js::tests(&[]))?;
+    step("Python", || python::tests(&[]))?;
     step("fuzzing", || fuzz::all(FUZZ_SECONDS))
 }
 

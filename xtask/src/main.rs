@@ -1,8 +1,8 @@
 //! `cargo xtask`: everything that is done to this project, by one name each.
 //!
 //! Top down: `main` chooses a task, `guest` makes the component, `native` the programs, `js` the JavaScript package,
-//! `check` and `fuzz` test them, `bench` measures them; `setup` finds or installs what they need, `process` starts other
-//! programs.
+//! `python` tests the Python package, `check` and `fuzz` test all, `bench` measures; `setup` finds or installs what they
+//! need, `process` starts other programs.
 
 mod bench;
 mod check;
@@ -11,6 +11,7 @@ mod guest;
 mod js;
 mod native;
 mod process;
+mod python;
 mod setup;
 
 use std::process::ExitCode;
@@ -36,12 +37,15 @@ usage: cargo xtask TASK [ARGUMENT ...]
   traces           record the golden traces anew, where the reader is meant to differ
   js [ARG ...]     the JavaScript package: built and tested, also in a browser;
                    ARG ... handed to `node --test`
+  python [ARG ...] the Python package: tested, also as a wheel and with dlt;
+                   ARG ... handed to pytest
   help             this text
 
 What is missing is installed where that can be done without asking: a target or
 component by rustup (not with RUSTUP_AUTO_INSTALL=0), Debian's packages by apt-get
-as root, the emulator kinesis-local from npm into the user's cache folder, and the
-JavaScript package's own packages from npm into its folder.
+as root, the emulator kinesis-local from npm and the Python packages of the tests from
+PyPI into the user's cache folder, and the JavaScript package's own packages from npm
+into its folder.
 ";
 
 fn main() -> ExitCode {
@@ -79,6 +83,7 @@ fn run(args: &[String]) -> Result<()> {
         "emulator" => native::emulator(rest),
         "traces" => none(task, rest).and_then(|()| native::traces()),
         "js" => js::js(rest),
+        "python" => python::python(rest),
         "test" if rest.is_empty() => check::everything(),
         "test" => check::tests(rest),
         "help" | "-h" | "--help" => {

@@ -166,7 +166,8 @@ pub(crate) fn node() -> Result<()> {
     )
 }
 
-fn cache_dir() -> Result<PathBuf> {
+/// The project's own folder among the user's caches.
+pub(crate) fn cache_dir() -> Result<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     match set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache"))) {
         Some(cache) => Ok(cache.join("kinesis-reader")),

@@ -286,6 +286,7 @@ def test_forever_goes_on_until_it_is_closed(emulator: Emulator) -> None:
     ("payload", "data", "expected"),
     [
         ("merged", b'{"a": 1}', {"a": 1}),
+        ("merged", '{"lines": "a\u2028b\u0085c"}'.encode(), {"lines": "a\u2028b\u0085c"}),
         ("merged", b"[1, 2]", {"data": [1, 2]}),
         ("merged", b"no json", {"data": "no json"}),
         ("merged", b"\xff\xfe", {"data_base64": "//4="}),

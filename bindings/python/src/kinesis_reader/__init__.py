@@ -11,6 +11,7 @@ pages, to be acknowledged one by one. `kinesis_reader.dlt` is a source for dlt.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from datetime import timedelta
@@ -19,7 +20,7 @@ from typing import Any, Literal, overload
 from ._async import AsyncBatch, AsyncBatches, AsyncMessages, aread_batches, aread_messages
 from ._component import Component, Lost, merge_checkpoints
 from ._errors import AwsError, Error, OptionError, ReadError, StateError
-from ._messages import Message
+from ._messages import Loads, Message
 from ._options import MessageId, Options, Pace, Payload, Start, Until, check_stream
 from ._run import Run
 from ._state import FileState, State
@@ -62,6 +63,7 @@ def read(
     pace: Pace | None = ...,
     payload: Payload = ...,
     message_id: MessageId = ...,
+    loads: Loads = ...,
     region: str | None = ...,
     profile: str | None = ...,
     endpoint_url: str | None = ...,
@@ -81,6 +83,7 @@ def read(
     pace: Pace | None = ...,
     payload: Payload = ...,
     message_id: MessageId = ...,
+    loads: Loads = ...,
     region: str | None = ...,
     profile: str | None = ...,
     endpoint_url: str | None = ...,
@@ -99,6 +102,7 @@ def read(
     pace: Pace | None = None,
     payload: Payload = "merged",
     message_id: MessageId = "sha256",
+    loads: Loads = json.loads,
     region: str | None = None,
     profile: str | None = None,
     endpoint_url: str | None = None,
@@ -122,6 +126,7 @@ def read(
             five calls and 2 MiB a second, which all readers of a shard share.
         payload: How data appears in a message; see `Payload`.
         message_id: How `_kinesis_msg_id` is made; see `MessageId`.
+        loads: Makes a message of a line. `orjson.loads` takes half the time, and rounds integers beyond 64 bits.
         region, profile, endpoint_url: As for the AWS command line; what is not given is found as it finds it.
         session: A session of boto3 or botocore to take credentials and settings from.
 
@@ -141,6 +146,7 @@ def read(
         profile=profile,
         endpoint_url=endpoint_url,
         session=session,
+        loads=loads,
     )
     kept = _kept(state)
     return read_batches(run, kept) if batches else read_messages(run, kept)
@@ -160,6 +166,7 @@ def aread(
     pace: Pace | None = ...,
     payload: Payload = ...,
     message_id: MessageId = ...,
+    loads: Loads = ...,
     region: str | None = ...,
     profile: str | None = ...,
     endpoint_url: str | None = ...,
@@ -179,6 +186,7 @@ def aread(
     pace: Pace | None = ...,
     payload: Payload = ...,
     message_id: MessageId = ...,
+    loads: Loads = ...,
     region: str | None = ...,
     profile: str | None = ...,
     endpoint_url: str | None = ...,
@@ -197,6 +205,7 @@ def aread(
     pace: Pace | None = None,
     payload: Payload = "merged",
     message_id: MessageId = "sha256",
+    loads: Loads = json.loads,
     region: str | None = None,
     profile: str | None = None,
     endpoint_url: str | None = None,
@@ -213,6 +222,7 @@ def aread(
         profile=profile,
         endpoint_url=endpoint_url,
         session=session,
+        loads=loads,
     )
     kept = _kept(state)
     return aread_batches(run, kept) if batches else aread_messages(run, kept)
@@ -228,11 +238,11 @@ def _kept(state: str | os.PathLike[str] | State | None) -> State | None:
     )
 
 
-def _run(options: Options, **aws: Any) -> Run:
+def _run(options: Options, loads: Loads, **aws: Any) -> Run:
     component = Component()
     check_stream(options.stream)
     config = options.config(component, time.time())
     limits = config.limits
     timeout = vars(limits)["request-timeout"] / 1000
     transport = Transport.connect(options.stream, connections=limits.requests, read_timeout=timeout, **aws)
-    return Run(component, config, transport)
+    return Run(component, config, transport, loads)

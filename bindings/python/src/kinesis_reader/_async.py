@@ -10,6 +10,7 @@ import contextlib
 import inspect
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from itertools import chain
 from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -200,8 +201,8 @@ async def _messages(run: Run, keeper: AsyncKeeper) -> AsyncGenerator[Message, No
             async for page in pages:
                 run.give_out(page)
                 index = 0
-                for piece in page._pieces:
-                    for message in await asyncio.to_thread(parse, piece):
+                for messages in chain.from_iterable(parse(piece, run.loads) for piece in page._pieces):
+                    for message in messages:
                         run.index = index
                         yield message
                         index += 1

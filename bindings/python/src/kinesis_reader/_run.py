@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from . import _component
 from ._component import Component, Failure, Finished, Lost, Reader, Request, Response, Retry, Seen, Wait
 from ._errors import Error, StateError
-from ._messages import Message, parse
+from ._messages import Loads, Message, parse, split
 from ._transport import Transport
 
 log = logging.getLogger("kinesis_reader")
@@ -66,7 +66,8 @@ class Page:
 
     def __iter__(self) -> Iterator[Message]:
         for piece in self._pieces:
-            yield from parse(piece)
+            for some in parse(piece, self._run.loads):
+                yield from some
 
     def __len__(self) -> int:
         return self._count
@@ -125,7 +126,7 @@ class Ledger:
 def _place(page: Page, count: int) -> dict[str, Any]:
     """The place behind the first `count` messages."""
     for piece in page._pieces:
-        lines = piece.splitlines()
+        lines = split(piece)
         if count <= len(lines):
             envelope = json.JSONDecoder().raw_decode(lines[count - 1], len('{"_kinesis":'))[0]
             place = {"after": envelope["seq_no"]}
@@ -148,10 +149,12 @@ class Answer:
 class Run:
     """A reader, the way to Kinesis, and what is on its way between them."""
 
-    def __init__(self, component: Component, config: Any, transport: Transport) -> None:
+    def __init__(self, component: Component, config: Any, transport: Transport, loads: Loads) -> None:
         self._component = component
         self._config = config
         self._transport = transport
+        self.loads = loads
+        """Makes a message of a line."""
         self._ready: deque[_component.Batch] = deque()
         self._part: Page | None = None
         self._origin = time.monotonic()

@@ -7,6 +7,7 @@ import contextlib
 import threading
 import weakref
 from collections.abc import Callable, Generator
+from itertools import chain
 from queue import Empty, SimpleQueue
 from time import monotonic
 from types import TracebackType
@@ -176,8 +177,8 @@ def _messages(run: Run, keeper: Keeper, answers: SimpleQueue[Answer]) -> Generat
         for page in _pages(run, keeper, answers, Page):
             run.give_out(page)
             index = 0
-            for piece in page._pieces:
-                for message in parse(piece):
+            for messages in chain.from_iterable(parse(piece, run.loads) for piece in page._pieces):
+                for message in messages:
                     run.index = index
                     yield message
                     index += 1

@@ -1,0 +1,81 @@
+"""What is kept between runs, in the state of the resource.
+
+Two members are those of dlt's own Kinesis source, so that either takes up where the other stopped: under `incremental`,
+written by dlt as rows pass, the last sequence number of each shard that ever had a message; under
+`initial_at_timestamp` the time of the last run, from which that source reads shards that never had one. The third,
+`kinesis_reader`, is the reader's checkpoint, which has a place for every shard. Of a place in two of them, the further
+one counts.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from .._component import Component, Failure, Finished, Reader, Request, Wait, merge_checkpoints
+from .._transport import Transport
+
+CHECKPOINT = "kinesis_reader"
+
+_SEQUENCE = re.compile(r"0|[1-9][0-9]{0,128}")
+
+
+def beginning(
+    checkpoint: Mapping[str, Any] | None,
+    sequences: Mapping[str, str],
+    component: Component,
+    config: Any,
+    transport: Transport,
+) -> str | None:
+    """The checkpoint to begin at: what was kept, and the sequence numbers by shard. `None`: it is the first run."""
+    after = {
+        shard: {"after": sequence}
+        for shard, sequence in sequences.items()
+        # A sequence number that is none was not written by Kinesis.
+        if isinstance(sequence, str) and _SEQUENCE.fullmatch(sequence)
+    }
+    if checkpoint is None and not after:
+        return None
+    kept = json.dumps(checkpoint) if checkpoint is not None else survey(component, config, transport)
+    if not after:
+        return kept
+    name = json.loads(kept)["stream"]["name"]
+    return merge_checkpoints(kept, json.dumps({"version": 1, "stream": {"name": name}, "shards": after}))
+
+
+def survey(component: Component, config: Any, transport: Transport) -> str:
+    """The checkpoint of a first run before it has read anything: every shard, at the place where it begins.
+
+    A checkpoint that names only some shards would have the others read from their first record.
+    """
+    origin = time.monotonic()
+
+    def now() -> int:
+        return int((time.monotonic() - origin) * 1000)
+
+    reader = component.open(config, None, random.SystemRandom().getrandbits(64), 0, int(time.time() * 1000))
+    while True:
+        match reader.poll():
+            case Request(operation="get-shard-iterator" | "get-records"):
+                return reader.checkpoint()
+            case Request() as request:
+                _ask(reader, transport, request, now)
+            case Finished(error=error):
+                if error is not None:
+                    raise error
+                return reader.checkpoint()
+            case Wait(until=until):
+                time.sleep(max(0.0, ((until or 0) - now()) / 1000))
+                reader.handle_timeout(now())
+
+
+def _ask(reader: Reader, transport: Transport, request: Request, now: Any) -> None:
+    result = transport.send(request)
+    if isinstance(result, Failure):
+        reader.handle_failure(request.id, result, now())
+    else:
+        reader.handle_response(request.id, result, now())

@@ -1,0 +1,92 @@
+//! The Python package: its tests, in an environment of pinned packages that is made once.
+
+use std::ffi::OsString;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::{Failure, Result, output, root, run, step, words};
+use crate::{guest, native, setup};
+
+/// The oldest Python that the package is for.
+const PYTHON_MIN: (u32, u32) = (3, 10);
+
+/// Everything from the component on, then the tests; ARGs are for pytest.
+pub(crate) fn python(args: &[String]) -> Result<()> {
+    setup::c_compiler()?;
+    step("component", guest::build)?;
+    step("emulator", || native::compile(&["emulator"]))?;
+    tests(args)
+}
+
+/// The tests, where component and emulator are built.
+pub(crate) fn tests(args: &[String]) -> Result<()> {
+    let python = step("python environment", environment)?;
+    let package = root().join("bindings/python");
+    let mut pytest = Command::new(python);
+    pytest.current_dir(&package).args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).args(args);
+    pytest.env("PYTHONPATH", package.join("src")).env("PYTHONDONTWRITEBYTECODE", "1");
+    pytest.env("KINESIS_READER_COMPONENT", root().join("host/component/kinesis_reader.wasm"));
+    pytest.env("KINESIS_EMULATOR_BIN", native::built("emulator")?);
+    step("python tests", || run(&mut pytest))
+}
+
+/// The interpreter of a virtual environment with the packages of `tests/requirements.txt`.
+///
+/// It is named after them and after the Python that it is of, so that a change of either makes a new one.
+fn environment() -> Result<PathBuf> {
+    let requirements = root().join("bindings/python/tests/requirements.txt");
+    let text = fs::read_to_string(&requirements).map_err(|e| failed("read", &requirements, &e))?;
+    let (base, version) = interpreter()?;
+    let mut hash = DefaultHasher::new();
+    (&text, &version).hash(&mut hash);
+    let home = setup::cache_dir()?.join(format!("python-{:016x}", hash.finish()));
+    let python = home.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
+    let whole = home.join("whole");
+
+    fs::create_dir_all(&home).map_err(|e| failed("make", &home, &e))?;
+    // One maker at a time. The lock goes with the process, so a maker that dies leaves nothing in the way.
+    let lock = fs::File::create(home.with_extension("lock")).map_err(|e| failed("make", &home, &e))?;
+    lock.lock().map_err(|e| failed("lock", &home, &e))?;
+    if !whole.is_file() {
+        run(Command::new(base).args(["-m", "venv", "--clear"]).arg(&home))?;
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
+        run(Command::new(&python).args(pip).arg(&requirements))?;
+        fs::write(&whole, &text).map_err(|e| failed("write", &whole, &e))?;
+    }
+    Ok(python)
+}
+
+/// A Python that can make environments, and its version; installed where that needs no question.
+fn interpreter() -> Result<(OsString, String)> {
+    let found = || {
+        let names = std::env::var_os("PYTHON").map_or_else(|| vec!["python3".into(), "python".into()], |p| vec![p]);
+        names.into_iter().find_map(|name| Some((name.clone(), version(&name)?)))
+    };
+    if let Some(found) = found() {
+        return Ok(found);
+    }
+    if setup::apt_install(&["python3", "python3-venv"])
+        && let Some(found) = found()
+    {
+        return Ok(found);
+    }
+    let (major, minor) = PYTHON_MIN;
+    words(format!(
+        "no Python from {major}.{minor} on with venv\nhint: on Debian: apt-get install python3 python3-venv; or name one in PYTHON"
+    ))
+}
+
+/// The version of a Python that is new enough and has what environments are made of.
+fn version(python: &OsString) -> Option<String> {
+    let (major, minor) = PYTHON_MIN;
+    let probe = format!(
+        "import sys, venv, ensurepip; assert sys.version_info >= ({major}, {minor}); print(sys.version, sys.executable)"
+    );
+    output(Command::new(python).arg("-c").arg(probe))
+}
+
+fn failed(what: &str, path: &Path, error: &std::io::Error) -> Failure {
+    Failure::Words(format!("cannot {what}: {}: {error}", path.display()))
+}
