@@ -4,6 +4,7 @@ warning, refuses, expires, lags and hangs, as a test wants it."""
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import threading
 import time
@@ -54,6 +55,21 @@ class Reply:
     status: int = 200
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
+
+
+def aggregate(*payloads: bytes) -> bytes:
+    """A record as the Kinesis Producer Library makes it, of messages with the partition key `key`
+    (<https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>)."""
+
+    def field(number: int, data: bytes) -> bytes:
+        return bytes([number << 3 | 2]) + varint(len(data)) + data
+
+    def varint(value: int) -> bytes:
+        return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + varint(value >> 7)
+
+    records = (field(3, b"\x08\x00" + field(3, payload)) for payload in payloads)
+    message = field(1, b"key") + b"".join(records)
+    return b"\xf3\x89\x9a\xc2" + message + hashlib.md5(message).digest()
 
 
 def refusal(code: str, message: str = "", status: int = 400) -> Reply:
@@ -148,7 +164,7 @@ class Model:
     def _listed(self, shard: Shard) -> Any:
         listed: dict[str, Any] = {
             "ShardId": shard.id,
-            "HashKeyRange": {"StartingHashKey": "0", "EndingHashKey": "1"},
+            "HashKeyRange": {"StartingHashKey": "0", "EndingHashKey": str(2**128 - 1)},
             "SequenceNumberRange": {"StartingSequenceNumber": "1"},
         }
         if shard.closed:

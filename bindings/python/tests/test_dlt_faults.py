@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from dlt_source import kept, last_value, rows
-from model import FIRST_SEQUENCE, Model, Reply, refusal
+from model import FIRST_SEQUENCE, Model, Reply, aggregate, refusal
 
 
 @pytest.fixture
@@ -184,6 +184,19 @@ def test_no_payload_stops_a_run(kinesis: Callable[..., Model], payload: bytes) -
     first, odd, second = rows(state, initial_at_timestamp=None)
     assert (first["n"], second["n"]) == (0, 1)
     assert list(odd)[:2] == ["_kinesis", "_kinesis_msg_id"] and set(list(odd)[2:]) <= {"data", "data_base64"}
+    assert rows(state, initial_at_timestamp=None) == []
+
+
+def test_aggregates_are_taken_apart_and_their_messages_differ(kinesis: Callable[..., Model]) -> None:
+    stream, state = kinesis(1), {}  # type: ignore[var-annotated]
+    stream[0].add(aggregate(b'{"n": 0}', b'{"n": 1}', b'{"n": 2}'))
+    stream[0].add({"n": 3})
+    # A list ends with a record, so that the state never stands in the middle of one.
+    options = {"initial_at_timestamp": None, "chunk_size": 2, "max_number_of_messages": 1}
+    first = rows(state, **options)
+    second = rows(state, **options)
+    assert [row["n"] for row in first + second] == [0, 1, 2, 3]
+    assert len({row["_kinesis_msg_id"] for row in first + second}) == 4
     assert rows(state, initial_at_timestamp=None) == []
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from emulator import Emulator, Stream
-from model import Model, refusal
+from model import Model, aggregate, refusal
 
 import kinesis_reader
 from kinesis_reader import ReadError, StateError, aread, merge_checkpoints, read
@@ -305,6 +305,23 @@ def test_payloads(emulator: Emulator, payload: Any, data: bytes, expected: dict[
     rest = {name: value for name, value in first.items() if not name.startswith("_kinesis")}
     assert rest == (expected if expected is not None else {"data": data.decode()})
     assert second["_kinesis"]["seq_no"] > first["_kinesis"]["seq_no"]
+
+
+def test_aggregates_are_taken_apart_and_gone_on_with_in_their_middle(model: Callable[..., Model]) -> None:
+    kinesis, state = model(), Memory()
+    kinesis[0].add(aggregate(b'{"n": 0}', b'{"n": 1}', b'{"n": 2}', b'{"n": 3}'))
+    kinesis[0].add({"n": 4})
+    got = []
+    with read("orders", endpoint_url=kinesis.url, pace="off", state=state) as messages:
+        for message in messages:
+            got.append((message["n"], message["_kinesis"].get("sub_seq")))
+            if message["n"] == 1:
+                messages.ack()
+                break
+    again = list(read("orders", endpoint_url=kinesis.url, state=state))
+    got += [(message["n"], message["_kinesis"].get("sub_seq")) for message in again]
+    assert got == [(0, 0), (1, 1), (2, 2), (3, 3), (4, None)]
+    assert len(list(read("orders", endpoint_url=kinesis.url, deaggregate=False))) == 2
 
 
 def test_a_stream_that_is_not_there(emulator: Emulator) -> None:

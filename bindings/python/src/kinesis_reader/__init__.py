@@ -63,6 +63,7 @@ def read(
     pace: Pace | None = ...,
     payload: Payload = ...,
     message_id: MessageId = ...,
+    deaggregate: bool = ...,
     loads: Loads = ...,
     region: str | None = ...,
     profile: str | None = ...,
@@ -83,6 +84,7 @@ def read(
     pace: Pace | None = ...,
     payload: Payload = ...,
     message_id: MessageId = ...,
+    deaggregate: bool = ...,
     loads: Loads = ...,
     region: str | None = ...,
     profile: str | None = ...,
@@ -102,6 +104,7 @@ def read(
     pace: Pace | None = None,
     payload: Payload = "merged",
     message_id: MessageId = "sha256",
+    deaggregate: bool = True,
     loads: Loads = json.loads,
     region: str | None = None,
     profile: str | None = None,
@@ -126,6 +129,8 @@ def read(
             five calls and 2 MiB a second, which all readers of a shard share.
         payload: How data appears in a message; see `Payload`.
         message_id: How `_kinesis_msg_id` is made; see `MessageId`.
+        deaggregate: Makes messages of the user records in what the Kinesis Producer Library aggregated. Their envelopes
+            have `sub_seq`, the place in the record.
         loads: Makes a message of a line. `orjson.loads` takes half the time, and rounds integers beyond 64 bits.
         region, profile, endpoint_url: As for the AWS command line; what is not given is found as it finds it.
         session: A session of boto3 or botocore to take credentials and settings from.
@@ -141,7 +146,7 @@ def read(
         ReadError: From the iterator: Kinesis, or the way to it, ended the reading.
     """
     run = _run(
-        Options(stream, start, until, behind, max_messages, page_records, pace, payload, message_id),
+        Options(stream, start, until, behind, max_messages, page_records, pace, payload, message_id, deaggregate),
         region=region,
         profile=profile,
         endpoint_url=endpoint_url,
@@ -166,6 +171,7 @@ def aread(
     pace: Pace | None = ...,
     payload: Payload = ...,
     message_id: MessageId = ...,
+    deaggregate: bool = ...,
     loads: Loads = ...,
     region: str | None = ...,
     profile: str | None = ...,
@@ -186,6 +192,7 @@ def aread(
     pace: Pace | None = ...,
     payload: Payload = ...,
     message_id: MessageId = ...,
+    deaggregate: bool = ...,
     loads: Loads = ...,
     region: str | None = ...,
     profile: str | None = ...,
@@ -205,6 +212,7 @@ def aread(
     pace: Pace | None = None,
     payload: Payload = "merged",
     message_id: MessageId = "sha256",
+    deaggregate: bool = True,
     loads: Loads = json.loads,
     region: str | None = None,
     profile: str | None = None,
@@ -217,7 +225,7 @@ def aread(
     the first item is asked for. A loop that is left early is to be in `async with`, or followed by `aclose()`.
     """
     run = _run(
-        Options(stream, start, until, behind, max_messages, page_records, pace, payload, message_id),
+        Options(stream, start, until, behind, max_messages, page_records, pace, payload, message_id, deaggregate),
         region=region,
         profile=profile,
         endpoint_url=endpoint_url,

@@ -55,6 +55,7 @@ class Options:
     pace: Pace | None
     payload: str
     message_id: str
+    deaggregate: bool | None = None
 
     def config(self, component: Component, now: float) -> Any:
         """The component's configuration. `now` is the time, in Unix seconds."""
@@ -74,6 +75,8 @@ class Options:
                 "message-id": _one_of("message_id", self.message_id, MESSAGE_IDS),
             },
         )
+        if self.deaggregate is not None:
+            change(config, {"deaggregate": bool(self.deaggregate)})
         change(config.limits, self._limits())
         return config
 
