@@ -121,6 +121,14 @@ pub struct Read {
     #[arg(long, value_name = "KIND", value_enum, default_value_t = MessageId::Sha256)]
     pub message_id: MessageId,
 
+    /// What to do where records have left the stream unread
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnGap::Tell)]
+    pub on_gap: OnGap,
+
+    /// What to do where the stream was deleted and made again since the last run
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Recreated::Refuse)]
+    pub recreated: Recreated,
+
     /// Write the outcome to this file as JSON
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -242,6 +250,24 @@ pub enum Payload {
     Base64,
 }
 
+/// What follows from a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnGap {
+    /// Say which, read on from what is left, and exit with 3
+    Tell,
+    /// Exit with 1 and stay before it, so that the next run finds it again
+    Fail,
+}
+
+/// What to do with a stream that was made anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Recreated {
+    /// Read nothing and exit with 2
+    Refuse,
+    /// Read the new stream from its oldest record; what was left of the old one is a gap
+    Follow,
+}
+
 /// How a message's identifier is made. Both are equal each time a message is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum MessageId {
@@ -291,6 +317,8 @@ mod tests {
             ("read orders --paylod json", ErrorKind::UnknownArgument, "--payload"),
             ("read orders --payload xml", ErrorKind::InvalidValue, "merged, json, text, base64"),
             ("read orders --message-id md5", ErrorKind::InvalidValue, "sha256, dlt"),
+            ("read orders --on-gap stop", ErrorKind::InvalidValue, "tell, fail"),
+            ("read orders --recreated no", ErrorKind::InvalidValue, "refuse, follow"),
             ("read orders --page-records 10001", ErrorKind::ValueValidation, "1..=10000"),
             ("read orders --max-messages 0", ErrorKind::ValueValidation, "0"),
             ("read orders --follow --until caught-up", ErrorKind::ArgumentConflict, "--until"),
@@ -339,6 +367,8 @@ mod tests {
             "--profile",
             "--role-arn",
             "--endpoint-url",
+            "--on-gap",
+            "--recreated",
             "--report",
             "--trace",
             "--trace-payload",

@@ -93,7 +93,8 @@ impl Error {
             wit::Cause::Failure(wit::Failure::Permanent(_))
             | wit::Cause::Rejected(_)
             | wit::Cause::Unintelligible(_)
-            | wit::Cause::Recreated(_) => return None,
+            | wit::Cause::Recreated(_)
+            | wit::Cause::Lost(_) => return None,
         };
         let endpoint = kinesis.endpoint();
         let (url, region) = (endpoint.to_string(), endpoint.region().to_owned());
@@ -140,8 +141,9 @@ fn service_hint(error: &wit::ServiceError) -> Option<String> {
             Some("look at the network, the region and --endpoint-url; run again to go on from here".to_owned())
         }
         wit::Cause::Recreated(_) => {
-            Some("the stream was deleted and made again: read it into another --to or --state".to_owned())
+            Some("read the new one into another --to or --state, or go on with it here: --recreated follow".to_owned())
         }
+        wit::Cause::Lost(_) => Some("to read on from what is left: --on-gap tell".to_owned()),
         wit::Cause::Unintelligible(_) => Some("look whether the endpoint is a Kinesis".to_owned()),
     }
 }
@@ -164,7 +166,10 @@ impl fmt::Display for InWords<'_> {
         let wit::ServiceError { operation, shard, cause, attempts } = self.0;
         let operation = operation_name(*operation);
         if let wit::Cause::Recreated(stream) = cause {
-            return write!(f, "the checkpoint is of another stream of this name: {stream}");
+            return write!(f, "the stream was deleted and made again; the checkpoint is of the earlier one: {stream}");
+        }
+        if let wit::Cause::Lost(lost) = cause {
+            return Gap(lost).fmt(f);
         }
         f.write_str(operation)?;
         if let Some(shard) = shard {
@@ -185,12 +190,26 @@ impl fmt::Display for InWords<'_> {
                 write!(f, " has no answer: {why}")?;
             }
             wit::Cause::Timeout => f.write_str(" has no answer in time")?,
-            wit::Cause::Recreated(_) => {}
+            wit::Cause::Recreated(_) | wit::Cause::Lost(_) => {}
         }
         if *attempts > 1 {
             write!(f, ", after {attempts} tries")?;
         }
         Ok(())
+    }
+}
+
+/// A gap, in words.
+pub struct Gap<'a>(pub &'a wit::Lost);
+
+impl fmt::Display for Gap<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wit::Lost { shard, after } = self.0;
+        write!(f, "records of {shard} have left the stream and may be unread: ")?;
+        match after {
+            Some(after) => write!(f, "those that follow {after}"),
+            None => f.write_str("all that it had"),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::args::{self, Args, Command};
 use crate::trace;
 use crate::transport::Settings;
 
-pub use crate::args::{MessageId, Payload, Wire};
+pub use crate::args::{MessageId, OnGap, Payload, Recreated, Wire};
 pub use stream::Source;
 
 /// One of the things that the program does.
@@ -48,6 +48,10 @@ pub struct Plan {
     pub payload: Payload,
     /// Make messages of the user records in what the Kinesis Producer Library aggregated.
     pub deaggregate: bool,
+    /// What follows from a gap.
+    pub on_gap: OnGap,
+    /// What to do where the stream was made anew.
+    pub recreated: Recreated,
     /// How identifiers are made.
     pub message_id: MessageId,
     /// Where messages go.
@@ -216,6 +220,8 @@ impl Plan {
             wire: read.wire,
             payload: read.payload,
             deaggregate: !read.no_deaggregate,
+            on_gap: read.on_gap,
+            recreated: read.recreated,
             message_id: read.message_id,
             destination,
             state,

@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 
 use crate::component::wit;
 use crate::drive::{Observer, Progress, Summary};
-use crate::error::{Error, Exit, InWords};
+use crate::error::{Error, Exit, Gap, InWords};
 
 /// Tells on stderr what happens, and keeps what the report needs.
 pub struct Console {
     bar: Option<ProgressBar>,
     started: Instant,
-    /// Shards of which records had left the stream unread, with the last message delivered before.
-    gaps: Vec<(String, Option<String>)>,
+    /// Where records had left the stream unread.
+    gaps: Vec<wit::Lost>,
 }
 
 impl Console {
@@ -64,8 +64,13 @@ impl Console {
             wit::Outcome::Stopped => "interrupted",
             wit::Outcome::Failed(_) => "failed",
         };
+        let gaps = match self.gaps.len() {
+            0 => String::new(),
+            1 => ", with a gap".to_owned(),
+            gaps => format!(", with {gaps} gaps"),
+        };
         eprintln!(
-            "read {} messages ({}) of {stream} from {} {} into {to} in {:.1} s: {why}",
+            "read {} messages ({}) of {stream} from {} {} into {to} in {:.1} s: {why}{gaps}",
             HumanCount(totals.messages),
             HumanBytes(totals.bytes),
             shards.len(),
@@ -88,7 +93,7 @@ impl Console {
 
     /// The outcome, as `--report` writes it.
     pub fn outcome(&self, stream: &str, result: &Result<Summary, Error>) -> Value {
-        let gaps: Vec<Value> = self.gaps.iter().map(|(shard, after)| json!({"shard": shard, "after": after})).collect();
+        let gaps: Vec<Value> = self.gaps.iter().map(|gap| json!({"shard": gap.shard, "after": gap.after})).collect();
         let duration_ms = self.started.elapsed().as_millis() as u64;
         match result {
             Ok(summary) => {
@@ -174,12 +179,9 @@ pub fn state_word(state: wit::ShardState) -> &'static str {
 impl Observer for Console {
     fn notice(&mut self, notice: &wit::Notice) {
         match notice {
-            wit::Notice::Lost(wit::Lost { shard, after }) => {
-                let after = after.as_deref().unwrap_or("the beginning");
-                self.warn(format_args!(
-                    "records of {shard} have left the stream and may be unread: those that follow {after}"
-                ));
-                self.gaps.push((shard.clone(), after.to_owned().into()));
+            wit::Notice::Lost(lost) => {
+                self.warn(format_args!("{}", Gap(lost)));
+                self.gaps.push(lost.clone());
             }
             wit::Notice::Retry(error) => tracing::info!("trying again: {}", InWords(error)),
             wit::Notice::Shard(shard) => {

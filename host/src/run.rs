@@ -162,6 +162,14 @@ fn config(plan: &Plan, defaults: wit::Config) -> wit::Config {
             plan::MessageId::Dlt => wit::MessageId::Dlt,
         },
         deaggregate: plan.deaggregate,
+        on_gap: match plan.on_gap {
+            plan::OnGap::Tell => wit::OnGap::Tell,
+            plan::OnGap::Fail => wit::OnGap::Fail,
+        },
+        recreated: match plan.recreated {
+            plan::Recreated::Refuse => wit::Recreated::Refuse,
+            plan::Recreated::Follow => wit::Recreated::Follow,
+        },
         limits: wit::Limits {
             messages: plan.limits.max_messages,
             page_records: plan.limits.page_records.unwrap_or(defaults.limits.page_records),

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use kinesis_reader_machine::wire::Wire;
-use kinesis_reader_machine::{Config, Limits, MessageId, Payload, Source, Start, Until};
+use kinesis_reader_machine::{Config, Limits, MessageId, OnGap, Payload, Recreated, Source, Start, Until};
 
 use crate::chance::Chance;
 use crate::kinesis::Habits;
@@ -188,6 +188,8 @@ impl Scenario {
             payload: chance.of(&[Payload::Merged, Payload::Json, Payload::Text, Payload::Base64]),
             message_id: MessageId::Sha256,
             deaggregate: true,
+            on_gap: OnGap::Tell,
+            recreated: Recreated::Refuse,
             wire: self.wire,
             limits: Limits { messages, ..self.limits.clone() },
         }

@@ -116,6 +116,75 @@ async fn aggregated_messages_are_there_once_however_the_runs_are_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_left_the_stream_unread_is_told_or_ends_the_run() {
+    let emulator = Emulator::ferrokinesis().await;
+    emulator.create(STREAM, 1).await;
+    emulator.put(STREAM, 0..10).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let read = |more: &[&str]| {
+        let mut program = program(&emulator, &folder, "ndjson:out.ndjson");
+        let output = run(program.args(["--report", "report.json"]).args(more).stderr(Stdio::piped()));
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code().expect("it ends by itself"), report(&folder), told)
+    };
+    assert_eq!(read(&[]).0, 0);
+
+    // As if there had been a shard before, that was not read and has left the stream since.
+    let state = folder.path().join("out.ndjson.state");
+    let text = std::fs::read_to_string(&state).expect("the state");
+    let older = r#""shards":{"shardId-99999999999":{"at":"trim-horizon"},"#;
+    std::fs::write(&state, text.replace(r#""shards":{"#, older)).expect("it can be written");
+    emulator.put(STREAM, 10..20).await;
+    let gap = serde_json::json!([{"shard": "shardId-99999999999", "after": null}]);
+    for _ in 0..2 {
+        let (code, report, told) = read(&["--on-gap", "fail"]);
+        assert_eq!((code, &report["gaps"], &report["outcome"]), (1, &gap, &"failed".into()), "{told}");
+        assert!(told.contains("error: records of shardId-99999999999 have left the stream"), "{told}");
+        assert!(told.contains("hint: ") && told.contains("--on-gap tell"), "{told}");
+    }
+    let (code, report, told) = read(&[]);
+    assert_eq!((code, &report["gaps"], &report["outcome"]), (3, &gap, &"reached".into()), "{told}");
+    assert!(told.contains("unread: all that it had") && told.contains("caught up, with a gap"), "{told}");
+    let (code, report, told) = read(&["--on-gap", "fail"]);
+    assert_eq!((code, &report["gaps"]), (0, &serde_json::json!([])), "{told}");
+    assert_numbers(&numbers(&folder, "ndjson:out.ndjson"), 20, "ndjson:out.ndjson");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_made_anew_is_not_read_into_the_old_one_s_place_unless_asked() {
+    let emulator = Emulator::ferrokinesis().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let read = |more: &[&str]| {
+        let mut program = program(&emulator, &folder, "sqlite:out.db");
+        let output = run(program.args(["--report", "report.json"]).args(more).stderr(Stdio::piped()));
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code().expect("it ends by itself"), told)
+    };
+    emulator.create(STREAM, 1).await;
+    emulator.put(STREAM, 0..10).await;
+    assert_eq!(read(&[]).0, 0);
+    emulator.ask("DeleteStream", serde_json::json!({"StreamName": STREAM})).await;
+    // The time of creation, which tells the two apart, may be of whole seconds.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    emulator.create(STREAM, 1).await;
+    emulator.put(STREAM, 10..20).await;
+
+    let (code, told) = read(&[]);
+    assert!(code == 2 && told.contains("deleted and made again") && told.contains("--recreated follow"), "{told}");
+    assert_numbers(&numbers(&folder, "sqlite:out.db"), 10, "refused");
+    let (code, told) = read(&["--recreated", "follow"]);
+    let report = report(&folder);
+    assert_eq!(
+        (code, &report["messages"], report["gaps"].as_array().map(Vec::len)),
+        (3, &10.into(), Some(1)),
+        "{told}"
+    );
+    // Rows of the old stream stay, and the checkpoint is the new one's.
+    assert_numbers(&numbers(&folder, "sqlite:out.db"), 20, "followed");
+    assert_eq!(read(&[]).0, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_is_told_in_one_sentence_with_a_hint() {
     let emulator = Emulator::ferrokinesis().await;
     emulator.create(STREAM, 1).await;

@@ -12,7 +12,8 @@ pub(crate) fn millis(length: Duration) -> u64 {
 
 impl From<wit::Config> for machine::Config {
     fn from(config: wit::Config) -> Self {
-        let wit::Config { source, start, until, payload, message_id, wire, deaggregate, limits } = config;
+        let wit::Config { source, start, until, payload, message_id, wire, deaggregate, on_gap, recreated, limits } =
+            config;
         machine::Config {
             source: source.into(),
             start: match start {
@@ -40,6 +41,14 @@ impl From<wit::Config> for machine::Config {
                 wit::Wire::Cbor => machine::wire::Wire::Cbor,
             },
             deaggregate,
+            on_gap: match on_gap {
+                wit::OnGap::Tell => machine::OnGap::Tell,
+                wit::OnGap::Fail => machine::OnGap::Fail,
+            },
+            recreated: match recreated {
+                wit::Recreated::Refuse => machine::Recreated::Refuse,
+                wit::Recreated::Follow => machine::Recreated::Follow,
+            },
             limits: limits.into(),
         }
     }
@@ -47,7 +56,8 @@ impl From<wit::Config> for machine::Config {
 
 impl From<machine::Config> for wit::Config {
     fn from(config: machine::Config) -> Self {
-        let machine::Config { source, start, until, payload, message_id, wire, deaggregate, limits } = config;
+        let machine::Config { source, start, until, payload, message_id, wire, deaggregate, on_gap, recreated, limits } =
+            config;
         wit::Config {
             source: match source {
                 machine::Source::Name(name) => wit::Source::Name(name),
@@ -78,6 +88,14 @@ impl From<machine::Config> for wit::Config {
                 machine::wire::Wire::Cbor => wit::Wire::Cbor,
             },
             deaggregate,
+            on_gap: match on_gap {
+                machine::OnGap::Tell => wit::OnGap::Tell,
+                machine::OnGap::Fail => wit::OnGap::Fail,
+            },
+            recreated: match recreated {
+                machine::Recreated::Refuse => wit::Recreated::Refuse,
+                machine::Recreated::Follow => wit::Recreated::Follow,
+            },
             limits: limits.into(),
         }
     }
@@ -209,10 +227,17 @@ impl From<machine::wire::Operation> for wit::Operation {
 impl From<machine::Notice> for wit::Notice {
     fn from(notice: machine::Notice) -> Self {
         match notice {
-            machine::Notice::Lost(machine::Lost { shard, after }) => wit::Notice::Lost(wit::Lost { shard, after }),
+            machine::Notice::Lost(lost) => wit::Notice::Lost(lost.into()),
             machine::Notice::Retry(error) => wit::Notice::Retry(error.into()),
             machine::Notice::Shard(status) => wit::Notice::Shard(status.into()),
         }
+    }
+}
+
+impl From<machine::Lost> for wit::Lost {
+    fn from(lost: machine::Lost) -> Self {
+        let machine::Lost { shard, after } = lost;
+        wit::Lost { shard, after }
     }
 }
 
@@ -262,6 +287,7 @@ impl From<machine::Cause> for wit::Cause {
             machine::Cause::Failure(failure) => wit::Cause::Failure(failure.into()),
             machine::Cause::Timeout => wit::Cause::Timeout,
             machine::Cause::Recreated(stream) => wit::Cause::Recreated(stream),
+            machine::Cause::Lost(lost) => wit::Cause::Lost(lost.into()),
         }
     }
 }

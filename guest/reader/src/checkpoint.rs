@@ -98,13 +98,12 @@ pub struct Identity {
 impl Identity {
     /// Whether both can be the same stream: nothing that both know differs.
     pub(crate) fn agrees(&self, other: &Identity) -> bool {
-        fn meet<T: PartialEq>(a: &Option<T>, b: &Option<T>) -> bool {
-            match (a, b) {
-                (Some(a), Some(b)) => a == b,
-                (Some(_) | None, None) | (None, Some(_)) => true,
-            }
-        }
-        self.name == other.name && meet(&self.arn, &other.arn) && meet(&self.created, &other.created)
+        self.is_namesake(other) && meet(self.created, other.created)
+    }
+
+    /// Whether one can be a stream that was made in the place of the other, if it is not the same.
+    pub(crate) fn is_namesake(&self, other: &Identity) -> bool {
+        self.name == other.name && meet(self.arn.as_deref(), other.arn.as_deref())
     }
 
     /// What either knows.
@@ -119,6 +118,14 @@ impl Identity {
             Some(created) => format!("{stream}, created at {} ms since the epoch", created.0),
             None => stream.clone(),
         }
+    }
+}
+
+/// Whether two that are known are equal.
+fn meet<T: PartialEq>(a: Option<T>, b: Option<T>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a == b,
+        (Some(_) | None, None) | (None, Some(_)) => true,
     }
 }
 

@@ -44,6 +44,24 @@ pub enum Until {
     Stopped,
 }
 
+/// What follows from a gap: records that were not read have left the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnGap {
+    /// It is told, and reading goes on from what is left.
+    Tell,
+    /// It is told, and the reader ends, with the checkpoint before the gap.
+    Fail,
+}
+
+/// What to do where the stream was deleted and made again since the last run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recreated {
+    /// Read nothing.
+    Refuse,
+    /// Read the new stream from its oldest record. What was left of the old one is a gap.
+    Follow,
+}
+
 /// Bounds on the work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -110,6 +128,10 @@ pub struct Config {
     pub wire: Wire,
     /// Make messages of the user records in what the Kinesis Producer Library aggregated.
     pub deaggregate: bool,
+    /// What follows from a gap.
+    pub on_gap: OnGap,
+    /// What to do where the stream was made anew.
+    pub recreated: Recreated,
     /// Bounds on the work.
     pub limits: Limits,
 }
@@ -126,6 +148,10 @@ impl Config {
             wire: Wire::Json,
             // A payload that is an aggregate by chance, checksum and all, is none that a producer writes.
             deaggregate: true,
+            // What is lost does not come back by not reading the rest.
+            on_gap: OnGap::Tell,
+            // Two streams in one place are for a person to decide.
+            recreated: Recreated::Refuse,
             limits: Limits::default(),
         }
     }
@@ -143,13 +169,15 @@ pub(crate) struct Plan {
     pub(crate) message_id: MessageId,
     pub(crate) wire: Wire,
     pub(crate) deaggregate: bool,
+    pub(crate) on_gap: OnGap,
+    pub(crate) recreated: Recreated,
     pub(crate) limits: Limits,
     pub(crate) pace: Pace,
 }
 
 impl Plan {
     pub(crate) fn new(config: Config) -> Result<Plan, FieldError> {
-        let Config { source, start, until, payload, message_id, wire, deaggregate, limits } = config;
+        let Config { source, start, until, payload, message_id, wire, deaggregate, on_gap, recreated, limits } = config;
         let name = match &source {
             Source::Name(name) => name.clone(),
             Source::Arn(arn) => stream_of(arn)
@@ -190,7 +218,7 @@ impl Plan {
             whole("limits.failures", failures.into(), 1, u64::from(u32::MAX))?;
         }
         let pace = Pace::new(limits.pace);
-        Ok(Plan { source, name, start, until, payload, message_id, wire, deaggregate, limits, pace })
+        Ok(Plan { source, name, start, until, payload, message_id, wire, deaggregate, on_gap, recreated, limits, pace })
     }
 
     /// The stream as requests name it.

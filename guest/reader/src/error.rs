@@ -6,7 +6,7 @@
 use alloc::string::String;
 use core::fmt;
 
-use crate::action::{BatchId, RequestId};
+use crate::action::{BatchId, Lost, RequestId};
 use crate::wire::{Operation, Rejection};
 
 /// Why a reader could not be opened. Nothing was sent.
@@ -85,6 +85,8 @@ pub enum Cause {
     Timeout,
     /// The stream is another than the checkpoint's, which is named here.
     Recreated(String),
+    /// Records have left the stream unread, and that was to end the reader.
+    Lost(Lost),
 }
 
 impl fmt::Display for OpenError {

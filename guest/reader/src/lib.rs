@@ -71,7 +71,7 @@ pub use action::{
 };
 pub use batch::{Batch, Lines, Message};
 pub use checkpoint::{Checkpoint, Identity, Message as LastMessage, Place, merge_checkpoints};
-pub use config::{Config, Limits, Source, Start, Until};
+pub use config::{Config, Limits, OnGap, Recreated, Source, Start, Until};
 pub use envelope::{MessageId, Payload};
 pub use error::{Cause, CheckpointError, Failure, FieldError, Misuse, OpenError, ServiceError};
 pub use hash_key::HashRange;

@@ -87,6 +87,8 @@ struct Shard {
     closed: Option<Instant>,
     /// Its hash keys, where a listing or a parent told them.
     hash_range: Option<HashRange>,
+    /// It came to be since the reader first saw the stream, so that its parents were to be read before.
+    is_new: bool,
     /// When the pace allows it to be read again.
     paced: Instant,
     tip: Tip,

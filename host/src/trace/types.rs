@@ -26,7 +26,7 @@ macro_rules! in_a_trace {
 }
 
 in_a_trace! {
-    Source Start Until Payload MessageId Wire Limits Config
+    Source Start Until Payload MessageId Wire OnGap Recreated Limits Config
     Body Response Failure
     Operation Request
     WaitReason Wait
@@ -97,6 +97,20 @@ struct Limits {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::OnGap")]
+enum OnGap {
+    Tell,
+    Fail,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "wit::Recreated")]
+enum Recreated {
+    Refuse,
+    Follow,
+}
+
+#[derive(Serialize, Deserialize)]
 #[serde(remote = "wit::Config")]
 struct Config {
     source: wit::Source,
@@ -108,7 +122,20 @@ struct Config {
     /// A trace that does not say is of a reader that could not.
     #[serde(default)]
     deaggregate: bool,
+    /// Or that did but this.
+    #[serde(default = "tell")]
+    on_gap: wit::OnGap,
+    #[serde(default = "refuse")]
+    recreated: wit::Recreated,
     limits: wit::Limits,
+}
+
+fn tell() -> wit::OnGap {
+    wit::OnGap::Tell
+}
+
+fn refuse() -> wit::Recreated {
+    wit::Recreated::Refuse
 }
 
 #[derive(Serialize, Deserialize)]
@@ -189,6 +216,7 @@ enum Cause {
     Failure(wit::Failure),
     Timeout,
     Recreated(String),
+    Lost(wit::Lost),
 }
 
 #[derive(Serialize, Deserialize)]

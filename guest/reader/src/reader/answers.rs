@@ -11,7 +11,7 @@ use crate::action::{Action, BatchId, Notice, Outcome, RequestId, Response};
 use crate::backoff;
 use crate::batch::Batch;
 use crate::checkpoint::{Identity, Message, Place};
-use crate::config::Until;
+use crate::config::{Recreated, Until};
 use crate::envelope::Envelope;
 use crate::error::{Cause, Failure, ServiceError};
 use crate::lineage::ShardKey;
@@ -106,6 +106,10 @@ impl Reader {
             created: summary.created.map(Timestamp),
         };
         if !self.stream.agrees(&found) {
+            if self.plan.recreated == Recreated::Follow && self.stream.is_namesake(&found) {
+                self.follow(id, found);
+                return Ok(());
+            }
             self.end(Outcome::Failed(ServiceError {
                 operation: Operation::DescribeStreamSummary,
                 shard: None,
@@ -122,6 +126,25 @@ impl Reader {
         self.survey.answered(id, self.clock.now);
         self.survey.list(self.clock.now);
         Ok(())
+    }
+
+    /// Goes on with a stream that was made in the place of the checkpoint's.
+    fn follow(&mut self, id: RequestId, found: Identity) {
+        let left = core::mem::take(&mut self.saved);
+        let mut is_held = false;
+        for (shard, place) in left.iter().filter(|(_, place)| **place != Place::End) {
+            is_held |= self.lose(shard, place);
+        }
+        if is_held {
+            self.saved = left;
+            return;
+        }
+        // As one that comes back and finds nothing that it knows: what there is is new.
+        self.resumed = true;
+        self.stream = Arc::new(found);
+        self.revision += 1;
+        self.survey.answered(id, self.clock.now);
+        self.survey.list(self.clock.now);
     }
 
     fn on_listing_page(&mut self, id: RequestId, body: &Body) -> Result<(), wire::Unintelligible> {
@@ -265,7 +288,7 @@ impl Reader {
         for child in page.children() {
             let key = match self.lineage.key(&child.id) {
                 Some(key) => key,
-                None => self.insert(&child.id, Place::TrimHorizon, Seek::Place, heard),
+                None => self.insert_new(&child.id, heard),
             };
             self.lineage.adopt(key, &child.parents);
             if let Some(shard) = self.shards.get_mut(key.0) {
@@ -317,7 +340,9 @@ impl Reader {
         let Some((step, trouble)) = self.survey.answered(id, now) else { return };
         let denied = match &error.cause {
             Cause::Rejected { rejection, .. } => wire::classify(error.operation, rejection) == Class::Fatal,
-            Cause::Unintelligible(_) | Cause::Failure(_) | Cause::Timeout | Cause::Recreated(_) => false,
+            Cause::Unintelligible(_) | Cause::Failure(_) | Cause::Timeout | Cause::Recreated(_) | Cause::Lost(_) => {
+                false
+            }
         };
         if let Step::Describe = step
             && denied

@@ -7,10 +7,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::{Reader, Shard};
-use crate::action::{Action, Lost, Notice, ShardStatus};
+use crate::action::{Action, Lost, Notice, Outcome, ShardStatus};
 use crate::backoff;
 use crate::checkpoint::Place;
-use crate::config::Start;
+use crate::config::{OnGap, Start};
 use crate::error::{Cause, ServiceError};
 use crate::lineage::ShardKey;
 use crate::shard::{Context, Effect, Event, Seek, Shown, State, Why};
@@ -61,17 +61,19 @@ impl Reader {
             | State::Drained
             | State::Failed => false,
         };
+        let mut is_held = false;
         match step.effect {
             Effect::Nothing => {}
             Effect::Lost => {
-                let after = shard.place.after().map(|sequence| sequence.as_str().to_owned());
-                let lost = Lost { shard: (*shard.id).to_owned(), after };
-                self.outbox.push_back(Action::Notice(Notice::Lost(lost)));
+                let (id, place) = (shard.id.clone(), shard.place.clone());
+                is_held = self.lose(&id, &place);
             }
             Effect::List => self.survey.want(self.clock.now),
         }
+        let Some(shard) = self.shards.get_mut(key.0) else { return };
         if let Some(place) = step.place
             && place > shard.place
+            && !is_held
         {
             shard.place = place;
             self.revision += 1;
@@ -85,6 +87,26 @@ impl Reader {
             }
             if caught_up {
                 self.caught_up.push(key);
+            }
+        }
+    }
+
+    /// Tells of a gap behind a place. Whether it ends the reader: then the place stays, for the next run to find it.
+    pub(super) fn lose(&mut self, shard: &str, place: &Place) -> bool {
+        let after = place.after().map(|sequence| sequence.as_str().to_owned());
+        let lost = Lost { shard: shard.to_owned(), after };
+        self.outbox.push_back(Action::Notice(Notice::Lost(lost.clone())));
+        match self.plan.on_gap {
+            OnGap::Tell => false,
+            OnGap::Fail => {
+                let error = ServiceError {
+                    operation: Operation::ListShards,
+                    shard: Some(lost.shard.clone()),
+                    cause: Cause::Lost(lost),
+                    attempts: 1,
+                };
+                self.end(Outcome::Failed(error));
+                true
             }
         }
     }
@@ -127,8 +149,17 @@ impl Reader {
         }
     }
 
+    /// Adds a shard that came to be since the reader first saw the stream, and is read from its first record.
+    pub(super) fn insert_new(&mut self, id: &str, heard: u64) -> ShardKey {
+        let key = self.insert(id, Place::TrimHorizon, Seek::Place, heard);
+        if let Some(shard) = self.shards.get_mut(key.0) {
+            shard.is_new = true;
+        }
+        key
+    }
+
     /// Adds a shard that is not known yet.
-    pub(super) fn insert(&mut self, id: &str, place: Place, seek: Seek, heard: u64) -> ShardKey {
+    fn insert(&mut self, id: &str, place: Place, seek: Seek, heard: u64) -> ShardKey {
         let id: Arc<str> = id.into();
         let drained = place == Place::End;
         let key = self.lineage.insert(id.clone(), heard, drained);
@@ -140,6 +171,7 @@ impl Reader {
             state,
             closed: None,
             hash_range: None,
+            is_new: false,
             paced: self.clock.now,
             tip: Tip::new(),
             behind: None,
@@ -197,8 +229,9 @@ impl Reader {
         for listed in &gathered {
             let key = match self.lineage.key(&listed.id) {
                 Some(key) => key,
+                None if self.resumed || !first => self.insert_new(&listed.id, heard),
                 None => {
-                    let (place, seek) = self.beginning(first, listed);
+                    let (place, seek) = self.beginning(listed);
                     self.insert(&listed.id, place, seek, heard)
                 }
             };
@@ -208,6 +241,7 @@ impl Reader {
                 shard.hash_range = shard.hash_range.or(listed.hash_range);
             }
         }
+        self.insert_lost(heard);
         let until = self.clock.now + self.plan.limits.list_interval;
         self.survey.rest(self.clock.now, until);
         for index in 0..self.shards.len() {
@@ -231,6 +265,22 @@ impl Reader {
             }
         }
         self.list_again_if_stale();
+    }
+
+    /// Adds the shards that came to be and left the stream while nobody looked: a new shard names them as its parents,
+    /// and no listing shows them. That they are gone, and their records lost, turns out as with any shard.
+    fn insert_lost(&mut self, heard: u64) {
+        let mut lost = Vec::new();
+        for (index, _) in self.shards.iter().enumerate().filter(|(_, shard)| shard.is_new) {
+            let parents = self.lineage.parents(ShardKey(index)).iter();
+            lost.extend(parents.filter(|id| self.lineage.key(id).is_none() && self.lineage.has_left(id)).cloned());
+        }
+        for id in lost {
+            // Two children may have named it.
+            if self.lineage.key(&id).is_none() {
+                self.insert_new(&id, heard);
+            }
+        }
     }
 
     /// Wants another listing, after a pause, where this one cannot be of now: it lacks the parents of a shard, or the
@@ -280,11 +330,8 @@ impl Reader {
         }
     }
 
-    /// Where a shard begins that was never seen.
-    fn beginning(&self, first: bool, listed: &ListedShard) -> (Place, Seek) {
-        if self.resumed || !first {
-            return (Place::TrimHorizon, Seek::Place);
-        }
+    /// Where a shard begins that was there at the first look.
+    fn beginning(&self, listed: &ListedShard) -> (Place, Seek) {
         match self.plan.start {
             Start::TrimHorizon => (Place::TrimHorizon, Seek::Place),
             // A time to come is taken as the present, and kept as such: what comes before it is wanted in each run.
