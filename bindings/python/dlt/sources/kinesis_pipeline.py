@@ -1,0 +1,71 @@
+"""Loads messages of a Kinesis stream, or reads them without loading."""
+
+import os
+
+import dlt
+from dlt.common import json, pendulum
+from dlt.common.configuration.container import Container
+from dlt.common.pipeline import StateInjectableContext
+
+from kinesis import kinesis_stream
+
+
+def load_messages() -> None:
+    """Loads what arrived within the last hour; when it is run again, what is new since."""
+    pipeline = dlt.pipeline(
+        pipeline_name="kinesis_pipeline",
+        destination="duckdb",
+        dataset_name="kinesis",
+    )
+    # The stream is the one that .dlt/config.toml names, and the table is named after it.
+    messages = kinesis_stream(initial_at_timestamp=pendulum.now().subtract(hours=1))
+    info = pipeline.run(messages)
+    print(info)
+    normalized = pipeline.last_trace.last_normalize_info
+    if all(table.startswith("_dlt") for table in normalized.row_counts):
+        print("No messages in kinesis")
+    else:
+        print(normalized)
+
+
+def decode_messages() -> None:
+    """Loads messages whose payload is decoded by a function of our own."""
+    pipeline = dlt.pipeline(
+        pipeline_name="kinesis_decoded",
+        destination="duckdb",
+        dataset_name="decoded",
+    )
+
+    def decode(message: dict) -> dict:
+        try:
+            message.update(json.loadb(message["data"]))
+        except (ValueError, TypeError):
+            pass  # What is no JSON stays in `data`, as it came.
+        return message
+
+    # With parse_json off, the payload's bytes are in `data`.
+    messages = kinesis_stream(parse_json=False, initial_at_timestamp=pendulum.now().subtract(hours=3))
+    print(pipeline.run(messages.add_map(decode)))
+
+
+def read_messages() -> None:
+    """Hands messages on one by one, without a pipeline, and saves the state after each."""
+    state_file = "kinesis.state.json"
+    state = {}
+    if os.path.exists(state_file):
+        with open(state_file, "rb") as file:
+            state = json.typed_loadb(file.read())
+
+    # With chunk_size 1 the state moves with each message.
+    messages = kinesis_stream(initial_at_timestamp=pendulum.now().subtract(hours=3), chunk_size=1)
+    with Container().injectable_context(StateInjectableContext(state=state)) as managed:
+        for message in messages:
+            print(message)
+            with open(state_file, "wb") as file:
+                json.typed_dump(managed.state, file)
+
+
+if __name__ == "__main__":
+    load_messages()
+    # decode_messages()
+    # read_messages()
