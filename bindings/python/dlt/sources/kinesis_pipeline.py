@@ -1,5 +1,6 @@
 """Loads messages of a Kinesis stream, or reads them without loading."""
 
+import contextlib
 import os
 
 import dlt
@@ -37,10 +38,9 @@ def decode_messages() -> None:
     )
 
     def decode(message: dict) -> dict:
-        try:
+        # What is no JSON stays in `data`, as it came.
+        with contextlib.suppress(ValueError, TypeError):
             message.update(json.loadb(message["data"]))
-        except (ValueError, TypeError):
-            pass  # What is no JSON stays in `data`, as it came.
         return message
 
     # With parse_json off, the payload's bytes are in `data`.
