@@ -121,6 +121,10 @@ pub struct Read {
     #[arg(long, value_name = "KIND", value_enum, default_value_t = MessageId::Sha256)]
     pub message_id: MessageId,
 
+    /// Write messages that are not as --payload asks to this file too, as lines with the reason
+    #[arg(long, value_name = "FILE")]
+    pub bad_records: Option<PathBuf>,
+
     /// What to do where records have left the stream unread
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnGap::Tell)]
     pub on_gap: OnGap,
@@ -367,6 +371,7 @@ mod tests {
             "--profile",
             "--role-arn",
             "--endpoint-url",
+            "--bad-records",
             "--on-gap",
             "--recreated",
             "--report",

@@ -400,6 +400,11 @@ impl Batch<'_> {
         call!(&mut self.reader.loaded, batch, call_lines, self.handle, skip, size)
     }
 
+    /// Lines of the messages from number `skip` on that cannot be put as asked, as many as fit in `size` bytes.
+    pub fn rejects(&mut self, skip: u32, size: u32) -> Result<wit::Rejects, Error> {
+        call!(&mut self.reader.loaded, batch, call_rejects, self.handle, skip, size)
+    }
+
     /// Messages from number `skip` on, `take` at most.
     pub fn messages(&mut self, skip: u32, take: u32) -> Result<Vec<wit::Message>, Error> {
         call!(&mut self.reader.loaded, batch, call_messages, self.handle, skip, take)

@@ -326,6 +326,11 @@ impl destination::Batch for component::Batch<'_> {
         Ok(destination::Lines { text, count, fallbacks })
     }
 
+    fn rejects(&mut self, skip: u32, size: u32) -> Result<destination::Rejects, destination::BatchError> {
+        let wit::Rejects { text, count, next } = component::Batch::rejects(self, skip, size)?;
+        Ok(destination::Rejects { text, count, next })
+    }
+
     fn messages(&mut self, skip: u32, take: u32) -> Result<Vec<destination::Message>, destination::BatchError> {
         let messages = component::Batch::messages(self, skip, take)?;
         let lift = |message: wit::Message| destination::Message {

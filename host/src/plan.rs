@@ -48,6 +48,8 @@ pub struct Plan {
     pub payload: Payload,
     /// Make messages of the user records in what the Kinesis Producer Library aggregated.
     pub deaggregate: bool,
+    /// Where messages are written too that are not as `payload` asks.
+    pub bad_records: Option<PathBuf>,
     /// What follows from a gap.
     pub on_gap: OnGap,
     /// What to do where the stream was made anew.
@@ -150,6 +152,24 @@ pub enum StateAt {
     Nowhere,
 }
 
+impl Destination {
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Destination::Sqlite(path) | Destination::Ndjson(path) => Some(path),
+            Destination::Stdout => None,
+        }
+    }
+}
+
+impl StateAt {
+    fn path(&self) -> Option<&Path> {
+        match self {
+            StateAt::File(path) => Some(path),
+            StateAt::Destination | StateAt::Nowhere => None,
+        }
+    }
+}
+
 /// What the plan takes from around the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Environment {
@@ -207,6 +227,12 @@ impl Plan {
             }
         }
         let (destination, state) = kept(&read.kept, &source)?;
+        let files = [destination.path(), state.path(), read.bad_records.as_deref()];
+        if let Some(bad) = files[2]
+            && files[..2].contains(&Some(bad))
+        {
+            return Err(Error::BadRecordsThere(bad.to_owned()));
+        }
         let aws = settings(read.aws, &source, environment)?;
         Ok(Self {
             source,
@@ -220,6 +246,7 @@ impl Plan {
             wire: read.wire,
             payload: read.payload,
             deaggregate: !read.no_deaggregate,
+            bad_records: read.bad_records,
             on_gap: read.on_gap,
             recreated: read.recreated,
             message_id: read.message_id,
@@ -393,6 +420,8 @@ pub enum Error {
     BadState(String),
     /// Messages and checkpoint in one file.
     SameFile(PathBuf),
+    /// Bad records in the file of messages or checkpoint.
+    BadRecordsThere(PathBuf),
     /// A flag that contradicts the ARN.
     OtherRegion {
         /// The region of the flag.
@@ -435,6 +464,7 @@ impl Error {
             }
             Self::BadState(_) => "write file:PATH",
             Self::SameFile(_) => "give the state a path of its own",
+            Self::BadRecordsThere(_) => "give them a path of their own",
             Self::OtherRegion { .. } => "leave out --region",
             Self::BadRole(_) => "it looks like arn:aws:iam::123456789012:role/reader",
         };
@@ -457,6 +487,9 @@ impl fmt::Display for Error {
             Self::BadPace(text) => write!(f, "not a pace: {text}"),
             Self::BadDestination(text) => write!(f, "not a destination for --to: {text}"),
             Self::BadState(text) => write!(f, "not a place for --state: {text}"),
+            Self::BadRecordsThere(path) => {
+                write!(f, "--bad-records is the file of --to or --state: {}", path.display())
+            }
             Self::SameFile(path) => write!(f, "--to and --state are one file: {}", path.display()),
             Self::OtherRegion { region, in_arn } => {
                 write!(f, "--region is not that of the ARN: {region} (the ARN's is {in_arn})")

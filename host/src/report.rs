@@ -52,7 +52,7 @@ impl Console {
     }
 
     /// The last line.
-    pub fn sum_up(&self, stream: &str, to: &str, summary: &Summary) {
+    pub fn sum_up(&self, stream: &str, to: &str, bad_records: Option<&Path>, summary: &Summary) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
@@ -84,10 +84,11 @@ impl Console {
             ));
         }
         if written.fallbacks > 0 {
-            self.warn(format_args!(
-                "{} messages could not be put as asked and stand as text or base64",
-                HumanCount(written.fallbacks)
-            ));
+            let bad = HumanCount(written.fallbacks);
+            match bad_records {
+                Some(path) => self.warn(format_args!("{bad} messages are not as asked: see {}", path.display())),
+                None => self.warn(format_args!("{bad} messages could not be put as asked and stand as text or base64")),
+            }
         }
     }
 

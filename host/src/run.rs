@@ -13,7 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::Args;
 use crate::component::{self, Bounds, Loaded, Sandbox, wit};
-use crate::destination::{self, Destination, NdjsonFile, NdjsonStream, Sqlite, WithState};
+use crate::destination::{self, Destination, NdjsonFile, NdjsonStream, Sqlite, WithBadRecords, WithState};
 use crate::drive::{self, Clock, Summary};
 use crate::error::{Error, Exit};
 use crate::plan::{self, Environment, Job, Plan, StateAt};
@@ -61,7 +61,7 @@ fn read(plan: &Plan) -> Result<Exit, Error> {
         report::write(path, &console.outcome(plan.source.stream(), &result))?;
     }
     let summary = result?;
-    console.sum_up(plan.source.stream(), &described(&plan.destination), &summary);
+    console.sum_up(plan.source.stream(), &described(&plan.destination), plan.bad_records.as_deref(), &summary);
     let exit = console.exit(&summary.outcome);
     match summary.outcome {
         wit::Outcome::Failed(error) => Err(Error::Service(Box::new(error))),
@@ -119,7 +119,7 @@ fn open(plan: &Plan) -> Result<Box<dyn Destination>, Error> {
             StateAt::Destination | StateAt::Nowhere => Ok(None),
         }
     };
-    Ok(match &plan.destination {
+    let destination: Box<dyn Destination> = match &plan.destination {
         plan::Destination::Sqlite(path) => {
             let sqlite = Sqlite::open(path, stream)?;
             match state()? {
@@ -132,6 +132,10 @@ fn open(plan: &Plan) -> Result<Box<dyn Destination>, Error> {
             Box::new(NdjsonFile::open(path, state)?)
         }
         plan::Destination::Stdout => Box::new(NdjsonStream::new(std::io::stdout(), state()?)),
+    };
+    Ok(match &plan.bad_records {
+        Some(path) => Box::new(WithBadRecords::open(path, destination)?),
+        None => destination,
     })
 }
 

@@ -141,6 +141,17 @@ impl Emulator {
         }
     }
 
+    /// Puts messages of these numbers that are no JSON: text, or bytes.
+    pub async fn put_bad(&self, stream: &str, numbers: Range<u32>) {
+        for n in numbers {
+            let data = match n % 2 {
+                0 => format!("no. {n}").into_bytes(),
+                _ => [&[0xff], n.to_string().as_bytes()].concat(),
+            };
+            self.put_data(stream, &data, u128::from(n) << 120).await;
+        }
+    }
+
     /// Puts a record into the shard of a hash key.
     pub async fn put_data(&self, stream: &str, data: &[u8], hash_key: u128) {
         let data = BASE64_STANDARD.encode(data);

@@ -93,6 +93,11 @@ fn side_by_side(loaded: Loaded, seed: u64) -> (u32, u32) {
                     (&same_lines.text, same_lines.count, same_lines.fallbacks),
                     "seed {seed}"
                 );
+                let (rejects, same_rejects) = (batch.rejects(0, u32::MAX), same.rejects(0, u32::MAX).expect("lines"));
+                assert_eq!(
+                    (rejects.text, rejects.count, rejects.next),
+                    (same_rejects.text, same_rejects.count, same_rejects.next)
+                );
                 let data: Vec<Vec<u8>> = batch.messages(0, u32::MAX).into_iter().map(|message| message.data).collect();
                 let messages = same.messages(0, u32::MAX).expect("messages");
                 assert_eq!(data, messages.into_iter().map(|message| message.data).collect::<Vec<_>>());

@@ -185,6 +185,54 @@ async fn a_stream_made_anew_is_not_read_into_the_old_one_s_place_unless_asked() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bad_records_stand_in_their_file_once_whatever_dies_when() {
+    let emulator = Emulator::ferrokinesis().await;
+    emulator.create(STREAM, 3).await;
+    let mut moments = fastrand::Rng::with_seed(11);
+    for to in ["sqlite:out.db", "ndjson:out.ndjson"] {
+        emulator.put(STREAM, 0..300).await;
+        emulator.put_bad(STREAM, 0..100).await;
+        emulator.put(STREAM, 300..600).await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let read = || {
+            let mut command = program(&emulator, &folder, to);
+            command.args(["--page-records", "5", "--bad-records", "bad.ndjson", "--report", "report.json"]);
+            command
+        };
+        for _ in 0..10 {
+            let mut child = read().spawn().expect("it starts");
+            tokio::time::sleep(Duration::from_millis(moments.u64(10..300))).await;
+            let _ = child.kill();
+            child.wait().expect("it is our child");
+        }
+        let output = run(read().stderr(Stdio::piped()));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let bad = std::fs::read_to_string(folder.path().join("bad.ndjson")).expect("the file");
+        let lines: Vec<Value> = bad.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let ids: BTreeSet<&str> = lines.iter().filter_map(|line| line["_kinesis_msg_id"].as_str()).collect();
+        let puts = emulator_rounds(to) * 100;
+        assert_eq!((lines.len(), ids.len()), (puts, puts), "{to}");
+        for line in &lines {
+            let (reason, member) =
+                if line["data"].is_string() { ("not JSON", "data") } else { ("not UTF-8", "data_base64") };
+            assert_eq!(line["_kinesis_reason"], reason, "{line}");
+            assert!(line[member].is_string() && line["_kinesis"]["seq_no"].is_string(), "{line}");
+        }
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = run(program(&emulator, &folder, "sqlite:out.db").args(["--bad-records", "b"]).stderr(Stdio::piped()));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && told.contains("200 messages are not as asked: see b"), "{told}");
+    let same = run(program(&emulator, &folder, "ndjson:b").args(["--bad-records", "b"]).stderr(Stdio::piped()));
+    assert_eq!(same.status.code(), Some(2));
+}
+
+/// How often the stream was filled before this destination was read into.
+fn emulator_rounds(to: &str) -> usize {
+    if to.starts_with("sqlite") { 1 } else { 2 }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_is_told_in_one_sentence_with_a_hint() {
     let emulator = Emulator::ferrokinesis().await;
     emulator.create(STREAM, 1).await;

@@ -345,6 +345,13 @@ impl From<machine::Lines> for wit::Lines {
     }
 }
 
+impl From<machine::Rejects> for wit::Rejects {
+    fn from(rejects: machine::Rejects) -> Self {
+        let machine::Rejects { text, count, next } = rejects;
+        wit::Rejects { text, count, next }
+    }
+}
+
 impl From<machine::Message> for wit::Message {
     fn from(message: machine::Message) -> Self {
         let machine::Message { id, sequence, subsequence, partition_key, arrived, data } = message;

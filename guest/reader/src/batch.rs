@@ -8,10 +8,13 @@ use core::fmt;
 use core::iter;
 use core::time::Duration;
 
+use base64_simd::STANDARD;
+
 use crate::action::BatchId;
 use crate::checkpoint::{self, Identity, Place};
 use crate::envelope::{self, Envelope, Rendered};
 use crate::messages::Messages;
+use crate::page::Data;
 use crate::time::Timestamp;
 
 /// The messages of one page of one shard: at least one, in order.
@@ -35,6 +38,17 @@ pub struct Lines {
     pub count: u32,
     /// Of these, the lines whose data could not be put as asked.
     pub fallbacks: u32,
+}
+
+/// Some lines of the messages whose data could not be put as asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejects {
+    /// Newline-delimited JSON, with the reason in each line as `_kinesis_reason`.
+    pub text: String,
+    /// The number of lines in the text.
+    pub count: u32,
+    /// The number of the message to go on with.
+    pub next: u32,
 }
 
 /// A message and its envelope.
@@ -107,10 +121,35 @@ impl Batch {
                 break;
             }
         }
-        // Lines are text by construction; were one not, what can be read of it still comes through.
-        let text =
-            String::from_utf8(text).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-        Lines { text, count, fallbacks }
+        Lines { text: text_of(text), count, fallbacks }
+    }
+
+    /// Those of the messages from number `skip` on whose data cannot be put as asked: their lines with the reason, at
+    /// least one if there is one, else as many as fit in `size` bytes.
+    pub fn rejects(&self, skip: u32, size: u32) -> Rejects {
+        let most = size as usize;
+        let mut text = Vec::new();
+        let (mut count, mut next) = (0, skip.min(self.count()));
+        for message in self.messages.from(skip) {
+            let before = text.len();
+            match self.envelope.write_line(&message, &mut text) {
+                Rendered::AsAsked => text.truncate(before),
+                Rendered::Fallback => {
+                    // Before what closes the line, where such a line has a member.
+                    text.truncate(text.len().saturating_sub(b"}\n".len()));
+                    text.extend_from_slice(b",\"_kinesis_reason\":\"");
+                    text.extend_from_slice(reason(message.data).as_bytes());
+                    text.extend_from_slice(b"\"}\n");
+                    if count > 0 && text.len() > most {
+                        text.truncate(before);
+                        break;
+                    }
+                    count += 1;
+                }
+            }
+            next += 1;
+        }
+        Rejects { text: text_of(text), count, next }
     }
 
     /// The messages from number `skip` on, `take` at most.
@@ -127,6 +166,20 @@ impl Batch {
             })
             .collect()
     }
+}
+
+/// Why data cannot be put as asked: told of the few that cannot, so that the others need not be asked.
+fn reason(data: Data<'_>) -> &'static str {
+    match data {
+        Data::Base64(text) if STANDARD.check(text.as_bytes()).is_err() => "not base64",
+        Data::Base64(_) | Data::Raw(_) if String::from_utf8(envelope::bytes(data)).is_err() => "not UTF-8",
+        Data::Base64(_) | Data::Raw(_) => "not JSON",
+    }
+}
+
+/// Lines are text by construction; were one not, what can be read of it still comes through.
+fn text_of(lines: Vec<u8>) -> String {
+    String::from_utf8(lines).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// The most that is reserved for lines before any is written.

@@ -69,7 +69,7 @@ pub use action::{
     Action, BatchId, Lost, Notice, Outcome, Request, RequestId, Response, ShardState, ShardStatus, Totals, Wait,
     WaitReason,
 };
-pub use batch::{Batch, Lines, Message};
+pub use batch::{Batch, Lines, Message, Rejects};
 pub use checkpoint::{Checkpoint, Identity, Message as LastMessage, Place, merge_checkpoints};
 pub use config::{Config, Limits, OnGap, Recreated, Source, Start, Until};
 pub use envelope::{MessageId, Payload};

@@ -10,6 +10,7 @@
 //! and then or when the destination is opened next, and every later call fails with
 //! [`Error::Broken`].
 
+mod bad_records;
 mod ndjson;
 mod sqlite;
 
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 
 use crate::state::{self, Saved, State};
 
+pub use bad_records::WithBadRecords;
 pub(crate) use ndjson::stream_error;
 pub use ndjson::{NdjsonFile, NdjsonStream};
 pub use sqlite::{MEMBERS_MAX, Sqlite};
@@ -36,6 +38,10 @@ pub trait Batch {
     /// bytes.
     fn lines(&mut self, skip: u32, size: u32) -> Result<Lines, BatchError>;
 
+    /// Lines of the messages from number `skip` on whose data cannot be put as asked: at least one
+    /// if there is one, else as many as fit in `size` bytes.
+    fn rejects(&mut self, skip: u32, size: u32) -> Result<Rejects, BatchError>;
+
     /// Messages from number `skip` on, `take` at most.
     fn messages(&mut self, skip: u32, take: u32) -> Result<Vec<Message>, BatchError>;
 }
@@ -52,6 +58,17 @@ pub struct Lines {
     pub count: u32,
     /// Of these, the lines whose data stands as base64 because it could not be put as asked.
     pub fallbacks: u32,
+}
+
+/// Some lines of the messages whose data could not be put as asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rejects {
+    /// Newline-delimited JSON, whole lines, each with its reason as `_kinesis_reason`.
+    pub text: String,
+    /// The number of lines in `text`.
+    pub count: u32,
+    /// The number of the message to go on with.
+    pub next: u32,
 }
 
 /// A message and its envelope.

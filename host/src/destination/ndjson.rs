@@ -223,7 +223,7 @@ pub(crate) fn stream_error(error: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::destination::{BatchError, Lines, Message};
+    use crate::destination::{BatchError, Lines, Message, Rejects};
     use crate::state::MemoryState;
 
     #[test]
@@ -275,6 +275,10 @@ mod tests {
 
         fn lines(&mut self, _skip: u32, _size: u32) -> Result<Lines, BatchError> {
             Ok(Lines { text: "{}\n".repeat(self.lines as usize), count: self.lines, fallbacks: 0 })
+        }
+
+        fn rejects(&mut self, skip: u32, _size: u32) -> Result<Rejects, BatchError> {
+            Ok(Rejects { next: skip, ..Rejects::default() })
         }
 
         fn messages(&mut self, _skip: u32, _take: u32) -> Result<Vec<Message>, BatchError> {

@@ -18,6 +18,7 @@ fn a_stream_alone_makes_a_plan() {
             wire: Wire::Json,
             payload: Payload::Merged,
             deaggregate: true,
+            bad_records: None,
             on_gap: OnGap::Tell,
             recreated: Recreated::Refuse,
             message_id: MessageId::Sha256,
@@ -34,7 +35,7 @@ fn a_stream_alone_makes_a_plan() {
 fn every_flag_arrives() {
     let plan = read(
         "arn:aws-cn:kinesis:cn-north-1:123456789012:stream/a.b_c-d --to ndjson:out/x --state file:y --from LATEST --follow \
-         --max-messages 7 --page-records 10000 --pace 50% --wire cbor --payload base64 --no-deaggregate --on-gap fail --recreated follow \
+         --max-messages 7 --page-records 10000 --pace 50% --wire cbor --payload base64 --no-deaggregate --bad-records b --on-gap fail --recreated follow \
          --message-id dlt --profile p --region cn-north-1 \
          --role-arn arn:aws-cn:iam::123456789012:role/r --endpoint-url http://h:1 --report r.json",
     );
@@ -42,6 +43,7 @@ fn every_flag_arrives() {
     assert_eq!((plan.start, plan.until, plan.wire), (Start::Latest(NOW), Until::Stopped, Wire::Cbor));
     assert_eq!(plan.limits, Limits { max_messages: Some(7), page_records: Some(10_000), pace: Some(50) });
     assert_eq!((plan.payload, plan.deaggregate, plan.message_id), (Payload::Base64, false, MessageId::Dlt));
+    assert_eq!(plan.bad_records, Some("b".into()));
     assert_eq!((plan.on_gap, plan.recreated), (OnGap::Fail, Recreated::Follow));
     assert_eq!(plan.destination, Destination::Ndjson("out/x".into()));
     assert_eq!(plan.state, StateAt::File("y".into()));

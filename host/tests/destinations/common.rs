@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use kinesis_reader::destination::{Batch, BatchError, Error, Lines, Message, NdjsonFile};
+use kinesis_reader::destination::{Batch, BatchError, Error, Lines, Message, NdjsonFile, Rejects};
 use kinesis_reader::show::show;
 use kinesis_reader::state::FileState;
 use rusqlite::Connection;
@@ -53,6 +53,18 @@ impl Batch for Fake {
             count: messages.len() as u32,
             fallbacks: messages.len() as u32,
         })
+    }
+
+    fn rejects(&mut self, skip: u32, _size: u32) -> Result<Rejects, BatchError> {
+        let next = (skip + 2).min(self.count());
+        // Every third is one.
+        let bad = (skip..next).filter(|n| n % 3 == 0).map(|n| &self.messages[n as usize]);
+        let line = |m: &Message| {
+            let line = serde_json::json!({"_kinesis": {"ts": m.arrived}, "_kinesis_msg_id": m.id, "data": "x"});
+            line.to_string() + "\n"
+        };
+        let lines: Vec<String> = bad.map(line).collect();
+        Ok(Rejects { text: lines.concat(), count: lines.len() as u32, next })
     }
 
     fn messages(&mut self, skip: u32, take: u32) -> Result<Vec<Message>, BatchError> {

@@ -3,6 +3,7 @@
 
 #![cfg(unix)]
 
+mod bad_records;
 mod common;
 mod ndjson;
 mod processes;

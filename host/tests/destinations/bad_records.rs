@@ -1,0 +1,63 @@
+//! The file of bad records beside a destination.
+
+use std::fs;
+use std::path::Path;
+
+use kinesis_reader::destination::{Destination, Error, NdjsonStream, WithBadRecords};
+
+use crate::common::batch;
+
+#[test]
+fn each_bad_message_is_there_once_whatever_was_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bad.ndjson");
+    let mut output = open(&path);
+    let written = output.write(&mut batch(0..10)).unwrap();
+    assert_eq!((written.messages, written.fallbacks), (10, 4));
+    output.commit("{}").unwrap();
+    output.write(&mut batch(10..20)).unwrap();
+    // Not committed, and torn as by a crash.
+    drop(output);
+    let whole = fs::read_to_string(&path).unwrap();
+    for torn in [1, 5, 30] {
+        let line = whole.lines().next().unwrap();
+        fs::write(&path, format!("{whole}{}", &line[..torn])).unwrap();
+        let mut output = open(&path);
+        assert_eq!(fs::read_to_string(&path).unwrap(), whole);
+        // What comes again is known, and counted as what it is.
+        assert_eq!(output.write(&mut batch(10..20)).unwrap().fallbacks, 4);
+        output.commit("{}").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), whole);
+    }
+    let mut output = open(&path);
+    output.write(&mut batch(20..23)).unwrap();
+    output.commit("{}").unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), whole.lines().count() + 1);
+}
+
+#[test]
+fn a_file_of_something_else_is_left_as_it_is_and_an_empty_one_is_not_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bad.ndjson");
+    drop(open(&path));
+    assert!(!path.exists());
+
+    fs::write(&path, "notes\nwithout an end").unwrap();
+    let error = WithBadRecords::open(&path, nowhere()).err().unwrap();
+    assert!(error.asked_wrongly() && error.hint().is_some(), "{error}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "notes\nwithout an end");
+    let error = WithBadRecords::open(dir.path(), nowhere()).err().unwrap();
+    assert!(error.to_string().contains("directory"), "{error}");
+
+    let path = dir.path().join("other.ndjson");
+    let _first = open(&path);
+    assert!(matches!(WithBadRecords::open(&path, nowhere()), Err(Error::Held { .. })));
+}
+
+fn open(path: &Path) -> WithBadRecords {
+    WithBadRecords::open(path, nowhere()).unwrap()
+}
+
+fn nowhere() -> Box<dyn Destination> {
+    Box::new(NdjsonStream::new(std::io::sink(), None))
+}
