@@ -14,7 +14,7 @@ use std::{env, fs, thread};
 const FAULTS: &str = include_str!("../mutants/faults.txt");
 
 /// The modules of this crate that the simulation is made of.
-const ROOMS: [&str; 8] = ["chance", "kinesis", "oracle", "scenario", "shrink", "sim", "world", "writer"];
+const ROOMS: [&str; 9] = ["aggregate", "chance", "kinesis", "oracle", "scenario", "shrink", "sim", "world", "writer"];
 
 /// Seeds that a fault may take to show, if it does not in those that are counted.
 const SEEDS_MAX: u64 = 40_000;
@@ -257,6 +257,7 @@ edition = "2024"
 base64 = { version = "0.23", default-features = false, features = ["alloc"] }
 fastrand = { version = "2", default-features = false }
 kinesis-reader-machine.workspace = true
+md-5.workspace = true
 minicbor.workspace = true
 serde.workspace = true
 serde_json.workspace = true

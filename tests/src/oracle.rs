@@ -102,6 +102,8 @@ pub struct Run {
     /// Shard, first record, and the record after the last.
     out: BTreeMap<BatchId, (usize, usize, usize)>,
     handed: u64,
+    /// User records of other shards that were passed over.
+    foreign: u64,
     /// Shards of which a message came that arrived after the opening: the tip of that time is passed.
     past: BTreeSet<usize>,
     /// Gaps that were told of.
@@ -129,6 +131,7 @@ impl Run {
             listing: Vec::new(),
             out: BTreeMap::new(),
             handed: 0,
+            foreign: 0,
             past: BTreeSet::new(),
             told: BTreeSet::new(),
             troubles: 0,
@@ -257,17 +260,23 @@ impl Run {
         let Some(from) = shard.position(&first.sequence) else {
             return violation!("a message that is not of {}: {}", shard.id, first.sequence);
         };
-        let to = from + messages.len();
-        if messages.len() as u32 != batch.count() || to > shard.records.len() {
-            return violation!("{} messages of {}, and a count of {}", messages.len(), shard.id, batch.count());
+        let last = messages.last().and_then(|last| shard.position(&last.sequence));
+        let Some(to) = last.filter(|last| *last >= from).map(|last| last + 1) else {
+            return violation!("messages of {} that go back", shard.id);
+        };
+        let count: usize = shard.records[from..to].iter().map(|record| shard.count(record)).sum();
+        if messages.len() as u32 != batch.count() || messages.len() != count {
+            let (got, told) = (messages.len(), batch.count());
+            return violation!("{got} messages of {}, a count of {told}, and {count} are there", shard.id);
         }
         self.may_begin(index, from, shard)?;
         lines_agree(batch, &messages)?;
         if self.out.values().any(|&(other, _, _)| other == index) {
             return violation!("two batches of {} are out", shard.id);
         }
-        for (record, message) in shard.records[from..to].iter().zip(&messages) {
-            ledger.compare(index, record, message)?;
+        let mut rest = messages.iter();
+        for record in &shard.records[from..to] {
+            ledger.compare(index, shard, record, rest.by_ref().take(shard.count(record)))?;
             if let Until::Time(end) = self.terms.until
                 && record.arrived >= end.0
             {
@@ -279,6 +288,8 @@ impl Run {
             }
         }
         self.handed += messages.len() as u64;
+        let there: usize = shard.records[from..to].iter().map(|record| record.users.len().max(1)).sum();
+        self.foreign += (there - count) as u64;
         if self.terms.messages.is_some_and(|most| self.handed > most) {
             return violation!("{} messages, and {:?} were asked for", self.handed, self.terms.messages);
         }
@@ -317,6 +328,11 @@ impl Run {
     /// How many messages were handed out.
     pub fn handed(&self) -> u64 {
         self.handed
+    }
+
+    /// How many messages of other shards were in what was handed out.
+    pub fn foreign(&self) -> u64 {
+        self.foreign
     }
 
     /// A batch was reported as delivered.
@@ -500,6 +516,7 @@ fn lines_agree(batch: &Batch, messages: &[Message]) -> Judged {
             let same = envelope["seq_no"] == message.sequence.as_str()
                 && envelope["shard_id"] == batch.shard()
                 && envelope["partition"].as_str() == message.partition_key.as_deref()
+                && envelope["sub_seq"].as_u64() == message.subsequence.map(u64::from)
                 && line["_kinesis_msg_id"] == message.id.as_str();
             if !same {
                 return violation!("a line that is not its message: {text}, {message:?}");

@@ -120,6 +120,8 @@ pub struct Writer {
     pub cascade: u64,
     /// The most bytes of data in a record.
     pub record_bytes: u64,
+    /// Records that are aggregates.
+    pub aggregated: u8,
     /// How long it was at work before the first run.
     pub before_ms: u64,
 }
@@ -257,6 +259,7 @@ impl Writer {
             restless: chance.of(&[0, 50, 100]),
             cascade: chance.of(&[0, 0, 0, 5]),
             record_bytes,
+            aggregated: if record_bytes > 1000 { 0 } else { chance.of(&[0, 0, 5, 50]) },
             before_ms: chance.of(&[0, 5_000, 60_000, 600_000]),
         }
     }

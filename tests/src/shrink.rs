@@ -9,7 +9,7 @@ use crate::world::{self, Failure};
 /// A part of a scenario that may be switched off.
 type Part = (&'static str, fn(&mut Scenario));
 
-const PARTS: [Part; 30] = [
+const PARTS: [Part; 31] = [
     ("all liberties of the service", |s| s.habits = Habits::plain()),
     ("errors of the service", |s| s.habits.errors = Default::default()),
     ("ends that are none", |s| s.habits.false_ends = 0),
@@ -41,6 +41,7 @@ const PARTS: [Part; 30] = [
     ("interrupts", |s| s.host.interrupts = 0),
     ("transactions", |s| s.host.keeping = Keeping::OneAfterTheOther),
     ("recreation", |s| s.recreated = 0),
+    ("aggregates", |s| s.writer.aggregated = 0),
     ("reshards at once", |s| s.writer.cascade = 0),
     ("reshards", |s| s.writer.reshards = 0),
     ("all runs but one", |s| s.runs = 1),

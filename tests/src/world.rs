@@ -183,7 +183,9 @@ impl World {
             }
             _ => Until::Stopped,
         };
-        let messages = if self.chance.percent(20) { Some(self.chance.magnitude(1, 60)) } else { None };
+        // A place within an aggregate is for the tests of aggregates: here places are between records.
+        let limited = self.scenario.writer.aggregated == 0 && self.chance.percent(20);
+        let messages = if limited { Some(self.chance.magnitude(1, 60)) } else { None };
         let crash = self.chance.percent(self.scenario.host.crashes);
         let crash_at = if crash { self.chance.magnitude(1, 1_500) } else { u64::MAX };
         let interrupted = until == Until::Stopped || self.chance.percent(self.scenario.host.interrupts);

@@ -1,5 +1,6 @@
 //! Who puts records into the stream and reshards it, at times of its own.
 
+use crate::aggregate::UserRecord;
 use crate::chance::Chance;
 use crate::kinesis::Kinesis;
 use crate::scenario;
@@ -58,10 +59,30 @@ impl Writer {
         let arrived = now - self.chance.within(0, kinesis.habits.arrival_jitter_ms).min(now);
         for _ in 0..self.chance.within(1, self.plan.burst) {
             let key = (!self.chance.percent(kinesis.habits.keyless)).then(|| format!("key \"{}\"", self.put % 7));
-            let data = self.data();
-            kinesis.stream.put(shard, key, data, arrived, now);
+            if self.chance.percent(self.plan.aggregated) {
+                let users = self.users(kinesis.stream.shards[shard].hash);
+                kinesis.stream.put_aggregate(shard, key, users, arrived, now);
+            } else {
+                let data = self.data();
+                kinesis.stream.put(shard, key, data, arrived, now);
+            }
             self.put += 1;
         }
+    }
+
+    /// Messages of which one at least is of the shard with these hash keys.
+    fn users(&mut self, (low, high): (u128, u128)) -> Vec<UserRecord> {
+        let count = self.chance.magnitude(1, 40);
+        let ours = self.chance.within(1, count);
+        let mut users = Vec::new();
+        for n in 1..=count {
+            let mut user = UserRecord::new(&format!("user {}", self.chance.within(0, 3)), self.data());
+            if n == ours || self.chance.percent(50) {
+                user.explicit_hash_key = Some(low + u128::from(self.chance.any()) % ((high - low).max(1)));
+            }
+            users.push(user);
+        }
+        users
     }
 
     fn reshard(&mut self, kinesis: &mut Kinesis, now: u64) {

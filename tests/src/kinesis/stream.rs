@@ -3,6 +3,7 @@
 //! This is the truth that both the service's answers and the oracle's judgement are taken from.
 
 use super::habits::Sequences;
+use crate::aggregate::{UserRecord, aggregate};
 
 /// A record as the stream holds it.
 #[derive(Clone, Debug)]
@@ -14,6 +15,8 @@ pub struct Record {
     pub put: u64,
     pub key: Option<String>,
     pub data: Vec<u8>,
+    /// What its producer aggregated in it. Nothing: it is one message.
+    pub users: Vec<UserRecord>,
 }
 
 /// A shard. It stays in [`Stream::shards`] for ever, also when it has left the stream.
@@ -50,6 +53,19 @@ impl Shard {
     /// How many records truly came before a time.
     pub fn put_before(&self, time: u64) -> usize {
         self.records.iter().take_while(|record| record.put < time).count()
+    }
+
+    /// The user records in an aggregate that are of this shard, by their numbers. Where a record has no key its shard
+    /// was not chosen by one, and all are.
+    pub fn messages<'a>(&self, record: &'a Record) -> impl Iterator<Item = (u32, &'a UserRecord)> {
+        let (low, high) = if record.key.is_some() { self.hash } else { (0, HASH_MAX) };
+        let is_ours = move |user: &UserRecord| (low..=high).contains(&user.hash_key());
+        (0..).zip(&record.users).filter(move |(_, user)| is_ours(user))
+    }
+
+    /// How many messages a record is.
+    pub fn count(&self, record: &Record) -> usize {
+        if record.users.is_empty() { 1 } else { self.messages(record).count() }
     }
 
     pub fn is_open(&self) -> bool {
@@ -108,7 +124,15 @@ impl Stream {
         let shard = &mut self.shards[shard];
         assert!(shard.is_open(), "a closed shard takes no records");
         let sequence = shard.counter.next();
-        shard.records.push(Record { sequence, arrived, put: now, key, data });
+        shard.records.push(Record { sequence, arrived, put: now, key, data, users: Vec::new() });
+    }
+
+    /// Puts messages that their producer aggregated.
+    pub fn put_aggregate(&mut self, shard: usize, key: Option<String>, users: Vec<UserRecord>, arrived: u64, now: u64) {
+        self.put(shard, key, aggregate(&users), arrived, now);
+        if let Some(record) = self.shards[shard].records.last_mut() {
+            record.users = users;
+        }
     }
 
     /// Splits a shard in two halves.

@@ -6,7 +6,7 @@ use kinesis_reader_machine::Message;
 
 use super::{Judged, Place, Tracks, violation};
 use crate::kinesis::Stream;
-use crate::kinesis::stream::Record;
+use crate::kinesis::stream::{Record, Shard};
 
 /// What the destination holds, and what it need not.
 #[derive(Default)]
@@ -15,26 +15,40 @@ pub struct Ledger {
     copies: BTreeMap<usize, Vec<u32>>,
     /// Records that were passed over with good reason, by shard.
     missing: BTreeMap<usize, Vec<(usize, usize)>>,
-    /// The identifier that each record was given.
-    ids: BTreeMap<(usize, String), String>,
+    /// The identifier that each message was given.
+    ids: BTreeMap<(usize, String, Option<u32>), String>,
     pub written: u64,
     pub again: u64,
 }
 
 impl Ledger {
-    /// A message must be its record, and be called the same each time.
-    pub(super) fn compare(&mut self, shard: usize, record: &Record, message: &Message) -> Judged {
-        let same = record.sequence == message.sequence
-            && record.arrived == message.arrived.0
-            && record.key == message.partition_key
-            && record.data == message.data
-            && message.subsequence.is_none();
-        if !same {
-            return violation!("a message that is not its record: {message:?}, {record:?}");
-        }
-        let id = self.ids.entry((shard, record.sequence.clone())).or_insert_with(|| message.id.clone());
-        if *id != message.id {
-            return violation!("a message of two names: {id} and {}", message.id);
+    /// Messages must be those of their record, and be called the same each time.
+    pub(super) fn compare<'a>(
+        &mut self,
+        index: usize,
+        shard: &Shard,
+        record: &Record,
+        messages: impl Iterator<Item = &'a Message>,
+    ) -> Judged {
+        let mut users = shard.messages(record);
+        for message in messages {
+            let (subsequence, key, data) = match users.next() {
+                Some((number, user)) => (Some(number), Some(&user.partition_key), &user.data),
+                None => (None, record.key.as_ref(), &record.data),
+            };
+            let same = record.sequence == message.sequence
+                && record.arrived == message.arrived.0
+                && key == message.partition_key.as_ref()
+                && *data == message.data
+                && message.subsequence == subsequence;
+            if !same {
+                return violation!("a message that is not its record: {message:?}, {record:?}");
+            }
+            let name = (index, record.sequence.clone(), subsequence);
+            let id = self.ids.entry(name).or_insert_with(|| message.id.clone());
+            if *id != message.id {
+                return violation!("a message of two names: {id} and {}", message.id);
+            }
         }
         Ok(())
     }

@@ -415,7 +415,14 @@ impl<'a> Drive<'a> {
 
     fn deliver(&mut self, batch: Batch) -> Judged {
         self.world.history.add(self.world.now, || format!("deliver {batch:?}"));
+        let foreign = self.run.foreign();
         self.run.delivers(&batch, &self.world.kinesis.stream, &mut self.world.ledger)?;
+        if batch.messages(0, u32::MAX).iter().any(|message| message.subsequence.is_some()) {
+            self.world.see("aggregate");
+        }
+        if self.run.foreign() > foreign {
+            self.world.see("aggregate with messages of another shard");
+        }
         let (least, most) = self.world.scenario.host.write_ms;
         let takes = self.world.chance.within(least, most);
         self.at(takes, Event::Written(batch.id()));
@@ -542,6 +549,10 @@ impl<'a> Drive<'a> {
                 "{written} messages in the totals, and {} were handed out",
                 self.run.handed()
             )));
+        }
+        if self.batches.is_empty() && totals.dropped != self.run.foreign() {
+            let why = format!("{} messages passed over, and {} are foreign", totals.dropped, self.run.foreign());
+            return Err(Violation(why));
         }
         Ok(Stop::End(End::Finished(outcome)))
     }

@@ -31,8 +31,10 @@ fn equal_seeds_give_equal_histories() {
 }
 
 /// Everything that a seed may meet.
-const KINDS: [&str; 74] = [
+const KINDS: [&str; 76] = [
     "AFTER taken for AT",
+    "aggregate",
+    "aggregate with messages of another shard",
     "answer after the deadline",
     "answer that nobody waits for",
     "arrival times that go back",
