@@ -106,6 +106,8 @@ pub struct Run {
     foreign: u64,
     /// Shards of which a message came that arrived after the opening: the tip of that time is passed.
     past: BTreeSet<usize>,
+    /// Shards of which the reader saw an empty last page that names what follows.
+    ended: BTreeSet<usize>,
     /// Gaps that were told of.
     told: BTreeSet<(usize, Place)>,
     /// How much went wrong that may count towards giving up.
@@ -133,6 +135,7 @@ impl Run {
             handed: 0,
             foreign: 0,
             past: BTreeSet::new(),
+            ended: BTreeSet::new(),
             told: BTreeSet::new(),
             troubles: 0,
             fatal: false,
@@ -214,6 +217,9 @@ impl Run {
     fn read(&mut self, page: &Page) {
         if page.asked < page.from {
             self.tracks.entry(page.shard).or_insert(UNHEARD).passed_over = page.from;
+        }
+        if page.end && page.from == page.to && !page.children.is_empty() {
+            self.ended.insert(page.shard);
         }
         if !page.goes_on && page.children.is_empty() {
             self.troubles += 1;
@@ -381,6 +387,7 @@ impl Run {
             let done = || !shard.is_open() && self.reaches(index, shard.records.len(), shard);
             let fits = match track.place {
                 _ if place["at"] == "end" => done(),
+                _ if self.ended.contains(&index) => false,
                 Place::Unheard => place.is_null(),
                 Place::Before(next) if next > 0 => after == Some(&shard.records[next - 1].sequence),
                 Place::Before(_) | Place::Oldest => place["at"] == "trim-horizon",

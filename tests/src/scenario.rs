@@ -217,7 +217,7 @@ impl Network {
 
 impl Host {
     fn draw(chance: &mut Chance) -> Host {
-        let dates = chance.percent(80);
+        let dates = chance.percent(70);
         Host {
             keeping: chance.of(&[Keeping::OneAfterTheOther, Keeping::Together, Keeping::TogetherJoined]),
             write_ms: (0, chance.of(&[0, 10, 500, 20_000, 400_000])),
@@ -232,7 +232,7 @@ impl Host {
             },
             dates,
             back_steps: share(chance),
-            jumps: chance.of(&[0, 0, 0, 1, 2]),
+            jumps: chance.of(&[0, 0, 1, 3]),
             needless: share(chance),
             late_wakes: share(chance),
             interrupts: chance.of(&[0, 0, 20]),

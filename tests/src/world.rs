@@ -176,8 +176,8 @@ impl World {
 
     fn faulty_run(&mut self) -> Judged {
         let until = match self.chance.within(0, 9) {
-            0..=5 => Until::CaughtUp(Duration::from_millis(self.chance.of(&[0, 0, 1_000, 60_000]))),
-            6..=7 => {
+            0..=4 => Until::CaughtUp(Duration::from_millis(self.chance.of(&[0, 0, 1_000, 60_000]))),
+            5..=7 => {
                 self.see("until a time");
                 Until::Time(Timestamp(self.end()))
             }
@@ -203,9 +203,10 @@ impl World {
             Start::TrimHorizon | Start::Latest => BEGIN,
         };
         let records: Vec<u64> = self.kinesis.stream.shards.iter().flat_map(|s| &s.records).map(|r| r.arrived).collect();
-        match records.is_empty() || self.chance.percent(50) {
-            true => self.chance.within(least, self.now.max(least) + 30_000),
-            false => self.chance.of(&records).max(least),
+        match self.chance.within(0, 2) {
+            0 => self.now.max(least) + self.chance.within(0, 60_000),
+            1 if !records.is_empty() => self.chance.of(&records).max(least),
+            _ => self.chance.within(least, self.now.max(least)),
         }
     }
 

@@ -245,7 +245,7 @@ impl Habits {
         self.separate_end = chance.percent(60);
         self.early_children = chance.percent(15);
         self.end_lag = chance.of(&[0, 0, 2_665_000]);
-        self.false_ends = chance.of(&[0, 0, 0, 3]);
+        self.false_ends = chance.of(&[0, 0, 3, 15]);
         self.stale_ms = chance.of(&[0, 0, 1_000, 5_000]);
     }
 

@@ -1,5 +1,6 @@
 //! The simulation: each seed is a stream, a network, a host and a reader with faults of all kinds, and then without.
 
+mod document;
 mod planted;
 mod stories;
 

@@ -1,0 +1,66 @@
+//! What `docs/CORRECTNESS.md` claims can be looked up: each test that it names is there, and each planted fault.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tests::mutants;
+
+#[test]
+fn each_test_that_the_document_names_is_there() {
+    let sources: Vec<String> = ["guest", "host", "tests", "bindings/python/tests"]
+        .iter()
+        .flat_map(|folder| files(&project().join(folder)))
+        .filter(|path| path.extension().is_some_and(|end| end == "rs" || end == "py"))
+        .map(|path| fs::read_to_string(path).expect("a source is text"))
+        .collect();
+    let document = document();
+    let is_name = |word: &&str| {
+        word.starts_with(|first: char| first.is_ascii_lowercase())
+            && word.contains('_')
+            && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    };
+    let named: BTreeSet<&str> = document.split('`').skip(1).step_by(2).filter(is_name).collect();
+    let is_there = |name: &&&str| {
+        let (rust, python) = (format!("fn {name}("), format!("def {name}("));
+        sources.iter().any(|source| source.contains(&rust) || source.contains(&python))
+    };
+    let absent: Vec<&&str> = named.iter().filter(|name| !is_there(name)).collect();
+    assert!(absent.is_empty(), "no such test: {absent:?}");
+    assert!(named.len() > 30, "{named:?}");
+}
+
+#[test]
+fn each_planted_fault_has_its_figures_in_the_document() {
+    let document = document();
+    let faults = mutants::faults();
+    let tells = |name: &str| document.lines().any(|line| line.starts_with(&format!("| {name} |")));
+    let untold: Vec<&str> = faults.iter().map(|fault| fault.name.as_str()).filter(|name| !tells(name)).collect();
+    assert!(untold.is_empty(), "without figures: {untold:?}");
+
+    // In the tables of what others get wrong, a fault is named in quotes.
+    let (_, tables) = document.split_once("\n## What other readers get wrong").expect("it has the tables");
+    let rows = tables.lines().filter(|line| line.starts_with('|'));
+    let quoted: BTreeSet<&str> = rows.flat_map(|row| row.split('"').skip(1).step_by(2)).collect();
+    let unknown: Vec<&&str> =
+        quoted.iter().filter(|quoted| !faults.iter().any(|fault| fault.name == **quoted)).collect();
+    assert!(unknown.is_empty(), "no such fault: {unknown:?}");
+    assert!(quoted.len() > 20, "{quoted:?}");
+}
+
+fn document() -> String {
+    fs::read_to_string(project().join("docs/CORRECTNESS.md")).expect("the document is there")
+}
+
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the project")
+}
+
+/// The files below a folder, but for what was built or fetched.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) =
+        entries.map(|entry| entry.path()).partition(|path| path.is_dir());
+    let is_ours = |path: &PathBuf| !["target", "node_modules"].iter().any(|other| path.ends_with(other));
+    files.into_iter().chain(folders.into_iter().filter(is_ours).flat_map(|folder| self::files(&folder))).collect()
+}
