@@ -28,10 +28,10 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
+use kinesis_reader_json as json;
 use serde_json::{Map, Value};
 
 use crate::error::CheckpointError;
-use crate::json;
 use crate::sequence::Sequence;
 use crate::time::Timestamp;
 

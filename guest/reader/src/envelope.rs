@@ -23,11 +23,11 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use base64_simd::{AsOut as _, STANDARD};
+use kinesis_reader_json::{self as json, Kind};
 use sha2::{Digest, Sha256};
 use shake::Shake128;
 use shake::digest::{ExtendableOutput as _, Update, XofReader as _};
 
-use crate::json::{self, Kind};
 use crate::page::Data;
 use crate::stamp;
 

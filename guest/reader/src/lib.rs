@@ -57,7 +57,6 @@ mod messages;
 pub mod page;
 
 mod backoff;
-mod json;
 mod pace;
 mod rng;
 pub mod sequence;

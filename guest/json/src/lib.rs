@@ -8,29 +8,40 @@
 //! still see them. A byte order mark, `NaN`, a comment or a trailing comma is no JSON. Nesting has no bound but the
 //! length of the payload, and takes a bit a level, no recursion.
 //!
+//! It is a crate of its own because the component is built for size, and this, which looks at every byte of every
+//! payload, for speed.
+//!
 //! The scan looks at strings sixteen bytes at a time, as most bytes of most payloads lie in strings. It leaves UTF-8,
 //! which JSON text has to be, to its caller: only strings can hold bytes above 127, and nearly all payloads have none.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 mod string;
 
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use self::string::plain;
-pub(crate) use self::string::{escape_from, write_string};
+pub use self::string::{escape_from, plain, write_string};
 
 /// What there is to know of a JSON text before it is put into a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub struct Shape {
     /// Where the value lies, without the whitespace around it.
-    pub(crate) value: Range<usize>,
-    pub(crate) kind: Kind,
+    pub value: Range<usize>,
+    /// What the value is.
+    pub kind: Kind,
     /// There are CR or LF in it, which can only be between tokens.
-    pub(crate) breaks: bool,
+    pub breaks: bool,
 }
 
+/// What a value is, as far as a line must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// An object without members.
     Empty,
     /// An object with members, none of them of a reserved name.
@@ -45,7 +56,7 @@ pub(crate) enum Kind {
 const RESERVED: [&[u8]; 2] = [b"_kinesis", b"_kinesis_msg_id"];
 
 /// Looks `bytes` over; none if they are no JSON text.
-pub(crate) fn scan(bytes: &[u8]) -> Option<Shape> {
+pub fn scan(bytes: &[u8]) -> Option<Shape> {
     let mut scanner = Scanner { bytes, at: 0, breaks: false };
     let mut nesting = Nesting::default();
     let (mut members, mut reserved) = (false, false);
@@ -118,7 +129,7 @@ pub(crate) fn scan(bytes: &[u8]) -> Option<Shape> {
 }
 
 /// Puts a space for each CR and LF of a JSON text, which keeps its meaning and makes it one line.
-pub(crate) fn unbreak(json: &mut [u8]) {
+pub fn unbreak(json: &mut [u8]) {
     for byte in json {
         *byte = if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
     }

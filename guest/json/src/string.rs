@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 /// Appends `text` as a JSON string with its quotes.
-pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
+pub fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text.as_bytes();
     loop {
@@ -24,7 +24,7 @@ pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
 ///
 /// At the first byte that needs an escape the rest is moved up, and is then copied down into the gap, which the escapes
 /// narrow. When it is all but filled it is opened anew, in proportion to what is left.
-pub(crate) fn escape_from(start: usize, out: &mut Vec<u8>) {
+pub fn escape_from(start: usize, out: &mut Vec<u8>) {
     // An escape and a chunk are written whole, whatever is used of them, so the gap has room for both.
     const GAP_LEAST: usize = 8 + 16;
     let mut at = start + plain(out.get(start..).unwrap_or_default());
@@ -92,7 +92,7 @@ fn escape(byte: u8) -> ([u8; 8], usize) {
 
 /// The length of the run at the head of `bytes` that may stand in a string as it is.
 #[inline]
-pub(super) fn plain(bytes: &[u8]) -> usize {
+pub fn plain(bytes: &[u8]) -> usize {
     let mut at = 0;
     let mut rest = bytes;
     while let Some((chunk, behind)) = rest.split_first_chunk::<16>() {
@@ -197,7 +197,7 @@ pub(super) mod tests {
     }
 
     /// Text with much to escape.
-    pub(in crate::json) fn text() -> impl Strategy<Value = String> {
+    pub(crate) fn text() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             4 => select(&["\"", "\\", "\n", "\r", "\t", "\u{8}", "\u{c}", "\0", "\u{1f}", "\u{7f}", "\u{2028}", "é", "😀"][..])
                 .prop_map(String::from),
