@@ -57,13 +57,7 @@ async fn a_second_interrupt_ends_it_at_once() {
     // Once the first byte is out it is in the midst of a write that is larger than any pipe.
     let mut byte = [0];
     child.stdout.as_mut().expect("a pipe").read_exact(&mut byte).expect("a byte");
-    let mut signals = 0;
-    while child.try_wait().expect("it is our child").is_none() {
-        signal(&child, "INT");
-        signals += 1;
-        // Two that come at once may count as one.
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let signals = interrupt_until_it_ends(&mut child).await;
     let output = child.wait_with_output().expect("it is our child");
     assert_eq!(output.status.code(), Some(130), "{}", said(&output));
     assert!(signals >= 2, "the first one did not wait for the write");
@@ -130,6 +124,20 @@ fn finish(child: Child, folder: &Path, to: &str) -> usize {
     let output = child.wait_with_output().expect("it is our child");
     assert_eq!(output.status.code(), Some(130), "{}", said(&output));
     assert_part(folder, to)
+}
+
+/// Interrupts it again and again, and tells how often. What goes on after a minute of that will not end.
+pub(crate) async fn interrupt_until_it_ends(child: &mut Child) -> u32 {
+    for signals in 0..600 {
+        if child.try_wait().expect("it is our child").is_some() {
+            return signals;
+        }
+        signal(child, "INT");
+        // Two that come at once may count as one.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let _ = child.kill();
+    panic!("it does not end");
 }
 
 /// Waits for something to become true. What does not within a minute will not.

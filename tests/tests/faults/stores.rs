@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use tests::emulator::Emulator;
-use tests::program::{STREAM, assert_part, assert_whole, read, run, said, signal};
+use tests::program::{STREAM, assert_part, assert_whole, read, run, said};
 use tests::proxy::{Fault, Mood, Proxy};
 
-use crate::signals::until;
+use crate::signals::{interrupt_until_it_ends, until};
 
 /// Another program writes to the database: the reader waits for it, and gives up when that takes too long.
 #[tokio::test(flavor = "multi_thread")]
@@ -48,10 +48,7 @@ async fn a_locked_database_is_waited_for() {
     let mut child = start();
     until(|| proxy.passed("GetRecords") > pages).await;
     lock();
-    while child.try_wait().expect("it is our child").is_none() {
-        signal(&child, "INT");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    interrupt_until_it_ends(&mut child).await;
     assert_eq!(child.wait().expect("it is our child").code(), Some(130));
     assert_part(folder.path(), to);
 
