@@ -290,10 +290,10 @@ struct Id {
 
 impl Id {
     fn sha256(digest: &[u8]) -> Id {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
         let mut text = [0; 32];
         for (pair, byte) in text.chunks_exact_mut(2).zip(digest) {
-            pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
         }
         Id { text, length: 32 }
     }

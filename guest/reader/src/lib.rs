@@ -32,6 +32,20 @@
 //! - Nothing that comes from outside makes it panic.
 #![no_std]
 #![forbid(unsafe_code)]
+// What can panic whatever the build. Overflow cannot in the release build, and the fuzz targets are built to see it.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable,
+        clippy::unwrap_used,
+    )
+)]
 
 extern crate alloc;
 #[cfg(test)]

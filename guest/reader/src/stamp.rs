@@ -13,17 +13,10 @@ pub(crate) fn rfc3339(ms: u64) -> [u8; 24] {
     let (year, month, day) = date((ms / DAY_MS) as u32);
     let ms = (ms % DAY_MS) as u32;
     let seconds = ms / 1000;
-    let mut text = *b"0000-00-00T00:00:00.000Z";
-    digits(&mut text, 0, year / 100);
-    digits(&mut text, 2, year % 100);
-    digits(&mut text, 5, month);
-    digits(&mut text, 8, day);
-    digits(&mut text, 11, seconds / 3600);
-    digits(&mut text, 14, seconds / 60 % 60);
-    digits(&mut text, 17, seconds % 60);
-    digits(&mut text, 20, ms % 1000 / 10);
-    text[22] = b'0' + (ms % 10) as u8;
-    text
+    let [[a, b], [c, d], [e, f], [g, h]] = [digits(year / 100), digits(year % 100), digits(month), digits(day)];
+    let [[i, j], [k, l], [m, n]] = [digits(seconds / 3600), digits(seconds / 60 % 60), digits(seconds % 60)];
+    let ([_, o], [p, q]) = (digits(ms % 1000 / 100), digits(ms % 100));
+    [a, b, c, d, b'-', e, f, b'-', g, h, b'T', i, j, b':', k, l, b':', m, n, b'.', o, p, q, b'Z']
 }
 
 /// The Gregorian year, month and day of a number of days since 1970-01-01.
@@ -45,9 +38,8 @@ fn date(days: u32) -> (u32, u32, u32) {
 }
 
 #[inline]
-fn digits(text: &mut [u8; 24], at: usize, value: u32) {
-    text[at] = b'0' + (value / 10) as u8;
-    text[at + 1] = b'0' + (value % 10) as u8;
+fn digits(value: u32) -> [u8; 2] {
+    [b'0' + (value / 10) as u8, b'0' + (value % 10) as u8]
 }
 
 #[cfg(test)]
