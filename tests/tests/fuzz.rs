@@ -33,6 +33,11 @@ fn envelope() {
     on_all("envelope", checks::envelope::check, checks::envelope::seeds());
 }
 
+#[test]
+fn kpl() {
+    on_all("kpl", checks::kpl::check, checks::kpl::seeds());
+}
+
 /// Places at which a seed is cut off.
 const CUTS: usize = 24;
 

@@ -37,7 +37,7 @@ pub fn check(data: &[u8]) {
     (config.start, config.until) = (start, until);
     config.payload = bytes.one(&PAYLOADS);
     config.message_id = bytes.one(&[MessageId::Sha256, MessageId::Dlt]);
-    config.wire = bytes.one(&[Wire::Json, Wire::Cbor]);
+    (config.wire, config.deaggregate) = bytes.one(&[(Wire::Json, true), (Wire::Cbor, true), (Wire::Json, false)]);
     if bytes.below(2) == 1 {
         config.limits = Limits {
             messages: bytes.perhaps(),

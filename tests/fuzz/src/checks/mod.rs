@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod driver;
 pub mod envelope;
+pub mod kpl;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
