@@ -59,7 +59,7 @@ fn fuzz(targets: &[String], seconds: u32) -> Result<()> {
         eprintln!("without the address sanitizer: this compiler has none");
     }
     let mut build = cargo();
-    build.args(["build", "--release", "--locked", "--target", &host, "--manifest-path", "tests/fuzz/Cargo.toml"]);
+    build.args(["build", "--release", "--target", &host, "--manifest-path", "tests/fuzz/Cargo.toml"]);
     build.arg("--target-dir").arg(&folder).env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
     run(build.env("RUSTFLAGS", format!("{COVERAGE}{sanitizer}")).env("RUSTC_BOOTSTRAP", "1"))?;
     targets.iter().try_for_each(|target| one(target, &folder, &folder.join(&host).join("release"), seconds))

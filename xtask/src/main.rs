@@ -1,11 +1,12 @@
 //! `cargo xtask`: everything that is done to this project, by one name each.
 //!
 //! Top down: `main` chooses a task, `guest` makes the component, `native` the programs, `js` the JavaScript package,
-//! `python` tests the Python package, `check` and `fuzz` test all, `bench` measures; `setup` finds or installs what they
-//! need, `process` starts other programs.
+//! `python` tests the Python package, `check` and `fuzz` test all, `coverage` and `bench` measure; `setup` finds or
+//! installs what they need, `process` starts other programs.
 
 mod bench;
 mod check;
+mod coverage;
 mod fuzz;
 mod guest;
 mod js;
@@ -33,6 +34,7 @@ usage: cargo xtask TASK [ARGUMENT ...]
                    --runs N, --seed S
   fuzz [TARGET ...] [--seconds N]
                    the fuzz targets of tests/fuzz, a minute each unless told
+  coverage         the lines of the machine that no test reaches
   emulator [PORT]  an emulated Kinesis to try things on, until its input ends
   traces           record the golden traces anew, where the reader is meant to differ
   js [ARG ...]     the JavaScript package: built and tested, also in a browser;
@@ -50,6 +52,9 @@ into its folder.
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(code) = coverage::wrapped(&args) {
+        return code;
+    }
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Words(words)) => {
@@ -80,6 +85,7 @@ fn run(args: &[String]) -> Result<()> {
         "bench" => bench::run_all(rest),
         "soak" => native::soak(rest),
         "fuzz" => fuzz::asked(rest),
+        "coverage" => none(task, rest).and_then(|()| coverage::measure()),
         "emulator" => native::emulator(rest),
         "traces" => none(task, rest).and_then(|()| native::traces()),
         "js" => js::js(rest),
