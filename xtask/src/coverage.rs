@@ -37,23 +37,27 @@ pub(crate) fn measure() -> Result<()> {
     let _ = std::fs::remove_dir_all(&folder);
     let failed = |e| Failure::Words(format!("cannot write: {}: {e}", folder.display()));
     std::fs::create_dir_all(&folder).map_err(failed)?;
-    let programs = step("tests, counted", || {
-        run(&mut tests(&folder)?)?;
-        programs(&folder)
-    })?;
+    // What a test that fails has reached counts too; that it fails is told at the end.
+    let passed = step("tests, counted", || run(tests(&folder)?.arg("--no-fail-fast")));
+    let programs = programs(&folder)?;
 
     let counted: Vec<PathBuf> = std::fs::read_dir(&folder).map_err(failed)?.flatten().map(|file| file.path()).collect();
     let profile = folder.join("all.profdata");
     run(Command::new(&tools.profdata).args(["merge", "--sparse", "-o"]).arg(&profile).args(&counted))?;
     let mut cov = Command::new(&tools.cov);
     cov.args(["export", "--format=lcov", "--instr-profile"]).arg(&profile);
-    for program in &programs {
-        cov.arg("--object").arg(program);
+    // The first stands by itself, before the sources; the others have a flag.
+    for (number, program) in programs.iter().enumerate() {
+        if number > 0 {
+            cov.arg("--object");
+        }
+        cov.arg(program);
     }
     match output(cov.arg(root().join(MEASURED))) {
         Some(report) => tell(&report),
-        None => words("llvm-cov cannot read what was counted\nhint: its version must be that of rustc's LLVM"),
+        None => return words("llvm-cov cannot read what was counted\nhint: its version must be that of rustc's LLVM"),
     }
+    passed
 }
 
 fn tests(folder: &Path) -> Result<Command> {
@@ -73,7 +77,7 @@ fn programs(folder: &Path) -> Result<BTreeSet<PathBuf>> {
 }
 
 /// Reads a report in the form of lcov: `SF:` a file, `DA:` a line and how often it was passed.
-fn tell(report: &str) -> Result<()> {
+fn tell(report: &str) {
     let mut files: BTreeMap<String, BTreeMap<usize, u64>> = BTreeMap::new();
     let mut lines = None;
     for entry in report.lines() {
@@ -106,7 +110,6 @@ fn tell(report: &str) -> Result<()> {
         }
     }
     println!("{MEASURED}: {reached} of {all} lines, {:.2} %", 100.0 * reached as f64 / all.max(1) as f64);
-    Ok(())
 }
 
 /// LLVM's tools, of the version that rustc is built with: what is counted has its form.
@@ -129,20 +132,18 @@ impl Tools {
         }
         let at = |folder: &Path| {
             let [cov, profdata] = ["llvm-cov", "llvm-profdata"].map(|name| folder.join(name));
-            [&cov, &profdata]
-                .iter()
-                .all(|tool| answers(Command::new(tool).arg("--version")))
-                .then(|| Tools { cov, profdata })
+            let there = [&cov, &profdata].iter().all(|tool| answers(Command::new(tool).arg("--version")));
+            if there { Some(Tools { cov, profdata }) } else { None }
         };
         let there = || at(&rustup).or_else(|| at(&debian));
         if let Some(tools) = there() {
             return Ok(tools);
         }
         let package = format!("llvm-{major}");
-        if setup::rustup(&["component", "add", "llvm-tools"]) || setup::apt_install(&[&package]) {
-            if let Some(tools) = there() {
-                return Ok(tools);
-            }
+        if (setup::rustup(&["component", "add", "llvm-tools"]) || setup::apt_install(&[&package]))
+            && let Some(tools) = there()
+        {
+            return Ok(tools);
         }
         words(format!(
             "no llvm-cov and llvm-profdata of version {major}\n\
