@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import wasmtime
@@ -266,7 +267,62 @@ class _Calls:
         function = None if index is None else self._instance.get_func(self._store, index)
         if function is None:
             raise Error(f"the component has no function {name}", f"it is of another version: {component_path()}")
+        kind = function.type(self._store)
+        known = SimpleNamespace(params=[(n, _known(t)) for n, t in kind.params], result=_known(kind.result))
+        function.type = lambda store: known  # type: ignore[method-assign, assignment, return-value]
         return function
+
+
+def _known(kind: Any) -> Any:
+    """A type of the component's that asks once what it is made of.
+
+    wasmtime's own types ask the engine each time, all the way down, which takes several times as long as the call.
+    """
+    for own in (_Record, _Variant, _Option, _Result, _List):
+        if type(kind) is own.__base__:
+            kind.__class__ = own
+    return kind
+
+
+class _Record(wc.RecordType):
+    @functools.cached_property
+    def fields(self) -> Any:
+        return [(name, _known(kind)) for name, kind in super().fields]
+
+
+class _Variant(wc.VariantType):
+    @functools.cached_property
+    def cases(self) -> Any:
+        return [(name, _known(kind)) for name, kind in super().cases]
+
+    def _tagged(self) -> bool:
+        return self._is_tagged
+
+    @functools.cached_property
+    def _is_tagged(self) -> bool:
+        return super()._tagged()
+
+
+class _Option(wc.OptionType):
+    @functools.cached_property
+    def payload(self) -> Any:
+        return _known(super().payload)
+
+
+class _Result(wc.ResultType):
+    @functools.cached_property
+    def ok(self) -> Any:
+        return _known(super().ok)
+
+    @functools.cached_property
+    def err(self) -> Any:
+        return _known(super().err)
+
+
+class _List(wc.ListType):
+    @functools.cached_property
+    def element(self) -> Any:
+        return _known(super().element)
 
 
 def component_path() -> Path:

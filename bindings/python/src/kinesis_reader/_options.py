@@ -121,7 +121,7 @@ def _start(start: Start, now: float) -> Any:
         time = _ago(start, now, "start", start)
     else:
         time = _time("start", start, now, bare_length=True)
-    if time > now * 1000:
+    if time > round(now * 1000):
         raise OptionError(f"start is in the future: {start}", 'use "latest" for what arrives from now on')
     return variant("at-timestamp", time)
 

@@ -108,11 +108,15 @@ class Ledger:
         """A page counts once those of its shard before it are acknowledged too."""
         page._acknowledged = True
         out = self._out.get(page.shard, deque())
+        last = None
         while out and out[0]._acknowledged:
-            self.checkpoint = self._reader.merge(self.checkpoint, out.popleft()._shard_checkpoint)
+            last = out.popleft()
         if not out:
             self._out.pop(page.shard, None)
-        self.refresh()
+        if not self._out:
+            self.refresh()
+        elif last is not None:
+            self.checkpoint = self._reader.merge(self.checkpoint, last._shard_checkpoint)
 
     def within(self, page: Page, count: int) -> str:
         """The checkpoint of what is acknowledged and of the first `count` messages of a page that is out."""
@@ -201,7 +205,6 @@ class Run:
                 # The shard's next page is asked for before the caller works on this one.
                 self._pump()
                 return page
-            self._dirty |= self._ledger.refresh()
             if isinstance(waiting, Finished):
                 self.outcome = waiting.outcome
             return waiting
@@ -259,6 +262,7 @@ class Run:
     def saving(self) -> Iterator[str | None]:
         """The checkpoint, if there is one that was not saved yet, for the caller to save."""
         with self.lock:
+            self._dirty |= self._ledger.refresh()
             checkpoint = self.checkpoint() if self._dirty or self._given() > 0 else None
             self._dirty = False
             self.save_due = time.monotonic() + SAVE_INTERVAL
@@ -271,7 +275,10 @@ class Run:
     def checkpoint(self) -> str:
         """The checkpoint of all that is acknowledged."""
         with self.lock:
-            if self._part is None or self._closed:
+            if self._closed:
+                return self._ledger.checkpoint
+            self._ledger.refresh()
+            if self._part is None:
                 return self._ledger.checkpoint
             return self._ledger.within(self._part, self._given())
 
