@@ -142,10 +142,13 @@ fn install_emulator(to: &PathBuf) -> Result<()> {
 
 /// A Chromium to test pages in, by its path.
 pub(crate) fn chromium() -> Result<PathBuf> {
+    // Whoever starts it does not look in the path.
     let found = || {
         let named = std::env::var_os("CHROMIUM_BIN").map(PathBuf::from);
-        let all = named.into_iter().chain(["chromium", "chromium-browser", "google-chrome"].map(PathBuf::from));
-        all.into_iter().find(|program| answers(Command::new(program).arg("--version")))
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let names = ["chromium", "chromium-browser", "google-chrome"];
+        let all = std::env::split_paths(&path).flat_map(|folder| names.map(|name| folder.join(name)));
+        named.into_iter().chain(all).find(|program| answers(Command::new(program).arg("--version")))
     };
     match found().or_else(|| apt_install(&["chromium", "fonts-liberation"]).then(found).flatten()) {
         Some(program) => Ok(program),

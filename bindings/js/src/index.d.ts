@@ -66,6 +66,11 @@ export interface Options {
   messageId?: "sha256" | "dlt";
   /** The encoding asked of Kinesis. CBOR is smaller; not every emulator speaks it. Default: `json`. */
   wire?: "json" | "cbor";
+  /**
+   * Make messages of the user records in what the Kinesis Producer Library aggregated. Default: the component's, as its
+   * interface tells.
+   */
+  deaggregate?: boolean;
   limits?: Limits;
   /** Where the checkpoint is kept: an object with `load` and `save`, and in Node the path of a file too. */
   state?: State | string | URL;
@@ -137,6 +142,8 @@ export interface Shard {
 export interface Totals {
   messages: number;
   bytes: number;
+  /** User records that were not of their shard. */
+  dropped: number;
   pages: number;
   emptyPages: number;
   requests: number;

@@ -46,6 +46,9 @@ export function configure(defaults, options, now) {
     if (!Object.hasOwn(config, option) || option === "source") throw unknown(option, [...OURS, ...Object.keys(config)]);
     const known = WORDS[option];
     if (known && !known.includes(value)) throw badOption(option, `not known: ${value}`, `write ${known.join(", ")}`);
+    if (typeof value !== typeof config[option]) {
+      throw badOption(option, `it is no ${typeof config[option]}: ${shown(value)}`);
+    }
     config[option] = value;
   }
   return config;

@@ -78,6 +78,7 @@ test("what cannot be meant is told with a hint, before anything is sent", async 
     [{ start: "1h ago", until: "2h ago" }, /^until: ends before the start/],
     [{ behind: "1" }, /^behind: not understood: 1 \(it has no unit\)/],
     [{ payload: "xml" }, /^payload: not known: xml\nhint: write merged, json, text, base64/],
+    [{ deaggregate: "yes" }, /^deaggregate: it is no boolean: yes/],
     [{ limits: { pace: 101 } }, /^limits.pace: not from 1 to 100: 101/],
     [{ limits: { pace: 300 } }, /^limits.pace: it is no whole number that can be: 300/],
     [{ limits: { pageRecords: 0 } }, /^limits.pageRecords: not from 1 to 10000: 0/],
