@@ -93,6 +93,8 @@ struct Shard {
     paced: Instant,
     tip: Tip,
     behind: Option<Duration>,
+    /// Ends told of it since it was listed as closed and that may be none, with no record between them.
+    doubts: u32,
     /// Made with its first message.
     envelope: Option<Arc<Envelope>>,
 }

@@ -362,8 +362,6 @@ impl State {
                     // Records may have come between an end that was none and the true one: it is read once more, and an
                     // end of a shard that is known as closed is believed.
                     (Shown::Closed, Why::Ended) => Step::to(State::Seeking { seek, not_before: cx.now, trouble }),
-                    // The same said again and again, of fresh iterators, is believed.
-                    (Shown::Closed, Why::Doubtful) if trouble.failures > 3 => Step::drained(Effect::Nothing),
                     // An end that was none, and records may have followed it and left with the shard.
                     (Shown::Absent, Why::Ended | Why::Doubtful | Why::Gone) => Step::drained(Effect::Lost),
                     (Shown::Open, Why::Ended | Why::Doubtful | Why::Gone)

@@ -33,6 +33,10 @@ const FULL_BYTES: u64 = 5 << 20;
 /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>).
 const FIRST_TRIES_MAX: u32 = 4;
 
+/// Empty pages that end a shard although they tell of a lag, after which the end is believed: each came of a fresh
+/// iterator, and was asked for once the shard was listed as closed, when nothing could be put into it any more.
+const DOUBTS_MAX: u32 = 3;
+
 /// What becomes of a request that did not succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -191,6 +195,12 @@ impl Reader {
         };
         shard.paced = shard.paced.max(paced);
         shard.behind = Some(Duration::from_millis(sight.behind));
+        let silent = sight.empty && page.next_iterator().is_none() && page.children().is_empty();
+        if !sight.empty {
+            shard.doubts = 0;
+        } else if closed && silent && sight.behind > 0 {
+            shard.doubts += 1;
+        }
         let look = shard.tip.look(self.plan.until, self.clock.opened_at, sight);
 
         // What was delivered already is passed over: no service should send it, and it must not come twice.
@@ -227,7 +237,7 @@ impl Reader {
                 Look::Ended => Then::Drained,
                 Look::More => Then::Read { iterator: Iterator { text: next.to_owned(), born: sent, seek } },
             }
-        } else if !page.children().is_empty() || (closed && sight.behind == 0) {
+        } else if !page.children().is_empty() || (closed && (sight.behind == 0 || shard.doubts >= DOUBTS_MAX)) {
             Then::Drained
         } else {
             let why = if sight.behind == 0 { Why::Ended } else { Why::Doubtful };

@@ -175,6 +175,7 @@ impl Reader {
             paced: self.clock.now,
             tip: Tip::new(),
             behind: None,
+            doubts: 0,
             envelope: None,
         };
         self.shards.push(shard);
