@@ -17,6 +17,7 @@ const EXPIRED: &str = r#"{"Shards":[{"ShardId":"shardId-000000000001","ParentSha
     "HashKeyRange":{"StartingHashKey":"0","EndingHashKey":"9"},
     "SequenceNumberRange":{"StartingSequenceNumber":"10"}}]}"#;
 const END: &str = r#"{"Records":[],"MillisBehindLatest":0}"#;
+const END_WITH_A_LAG: &str = r#"{"Records":[],"MillisBehindLatest":5000}"#;
 const ITERATOR: &str = r#"{"ShardIterator":"AAAA"}"#;
 const NOTHING: &str = r#"{"Records":[],"NextShardIterator":"BBBB","MillisBehindLatest":0}"#;
 const OPENED: u64 = 1_763_900_000_000;
@@ -67,6 +68,29 @@ fn an_end_without_children_of_a_shard_that_left_the_stream_is_a_gap() {
     story.answers(Operation::ListShards, EXPIRED, 40);
     story.answers(Operation::GetShardIterator, ITERATOR, 50);
     assert_eq!(story.lost, ["shardId-000000000000"]);
+}
+
+/// Ends that an open shard tells may all be none; those of a closed one come to something, a good page between them or
+/// not.
+#[test]
+fn an_end_with_a_lag_is_believed_only_of_pages_from_after_the_closing() {
+    let mut story = Story::open(Start::TrimHorizon, Until::Stopped);
+    story.answers(Operation::ListShards, SHARD, 10);
+    for listing in [SHARD, SHARD, SHARD, SHARD, CLOSED] {
+        story.answers(Operation::GetShardIterator, ITERATOR, 20);
+        story.answers(Operation::GetRecords, END_WITH_A_LAG, 30);
+        story.answers(Operation::ListShards, listing, 40);
+        assert_eq!(story.reader.shards()[0].state, ShardState::Seeking);
+    }
+    for last in [false, false, true] {
+        story.answers(Operation::GetShardIterator, ITERATOR, 50);
+        story.answers(Operation::GetRecords, NOTHING, 60);
+        story.answers(Operation::GetRecords, END_WITH_A_LAG, 70);
+        assert_eq!(story.reader.shards()[0].state == ShardState::Drained, last);
+        if !last {
+            story.answers(Operation::ListShards, CLOSED, 80);
+        }
+    }
 }
 
 /// A reader, and what it is told.

@@ -60,7 +60,6 @@ fn the_pace_is_kept_after_a_failure() {
 const NOW: Instant = Instant(1000);
 const ONCE: Trouble = Trouble { failures: 1, delays: 0 };
 const TWICE: Trouble = Trouble { failures: 2, delays: 0 };
-const OFTEN: Trouble = Trouble { failures: 4, delays: 0 };
 
 fn states() -> Vec<(&'static str, State)> {
     let (request, sent, trouble) = (RequestId(1), NOW, ONCE);
@@ -85,7 +84,6 @@ fn states() -> Vec<(&'static str, State)> {
         ("Delivering, then ending", delivering(Then::Ending { why: Why::Ended, seek: Seek::Place, trouble })),
         ("Ending", ending(Why::Ended, ONCE)),
         ("Ending in doubt", ending(Why::Doubtful, ONCE)),
-        ("Ending in doubt, often", ending(Why::Doubtful, OFTEN)),
         ("Ending, gone", ending(Why::Gone, ONCE)),
         ("CaughtUp", State::CaughtUp),
         ("Drained", State::Drained),
