@@ -143,6 +143,7 @@ impl Scratch {
         copy(&project.join("tests/src/bin/sim.rs"), &root.join("sim/src/main.rs"))?;
         copy(&project.join("guest/reader/src"), &root.join("reader/src"))?;
         copy(&project.join("guest/reader/Cargo.toml"), &root.join("reader/Cargo.toml"))?;
+        copy(&project.join("guest/json"), &root.join("guest/json"))?;
         copy(&project.join("Cargo.lock"), &root.join("Cargo.lock"))?;
         let rooms: Vec<String> = ROOMS.iter().map(|room| format!("pub mod {room};\n")).collect();
         write(&root.join("sim/src/lib.rs"), &rooms.concat())?;

@@ -134,7 +134,7 @@ impl Story {
         loop {
             match self.reader.poll_action() {
                 Action::Send(request) => return request,
-                Action::Notice(Notice::Shard(_)) => {}
+                Action::Notice(Notice::Shard(_) | Notice::Retry(_)) => {}
                 Action::Notice(Notice::Lost(lost)) => self.lost.push(lost.shard),
                 Action::Wait(Wait { until: Some(until), .. }) => {
                     self.now = self.now.max(until.0);
