@@ -55,8 +55,14 @@ pub fn check(data: &[u8]) {
     let (seed, now, present) = (bytes.number(), Instant(bytes.number()), Timestamp(bytes.number()));
     let saved = str::from_utf8(bytes.0).ok().filter(|text| !text.is_empty());
     match Reader::open(config, saved, seed, now, present) {
-        Err(OpenError::Config(error)) => assert!(!error.field.is_empty() && !error.message.is_empty()),
-        Err(OpenError::Checkpoint(error)) => assert!(saved.is_some(), "no checkpoint: {error}"),
+        Err(error @ OpenError::Config(_)) => {
+            let words = error.to_string();
+            assert!(words.split_once(": ").is_some_and(|(field, why)| !field.is_empty() && !why.is_empty()), "{words}");
+        }
+        Err(error @ OpenError::Checkpoint(_)) => {
+            let words = error.to_string();
+            assert!(saved.is_some() && words.starts_with("the checkpoint "), "{words}");
+        }
         Ok(mut reader) => {
             let Action::Send(request) = reader.poll_action() else { panic!("nothing is asked") };
             assert!(request.deadline > now || now.0 == u64::MAX, "{request:?} at {now:?}");
@@ -75,6 +81,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
     vec![
         defaults.to_vec(),
         [&defaults, saved.as_bytes()].concat(),
+        [&defaults, saved.replace("orders", "others").as_bytes()].concat(),
+        [&defaults, &b"{}"[..]].concat(),
         b"\x00\x06orders\x02\x01\x05\x01\x01\x09\x00\x01\x00\x01\x01\x01\x05\x01\x01\x01\x02\x01\x03".to_vec(),
     ]
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use kinesis_reader_machine::wire::model::ERRORS;
 use kinesis_reader_machine::wire::{Body, Operation, Wire};
 use kinesis_reader_machine::{
-    Action, Batch, BatchId, Checkpoint, Config, Failure, Instant, Misuse, Reader, Request, RequestId, Response, Source,
-    Start, Timestamp, Until,
+    Action, Batch, BatchId, Checkpoint, Config, Failure, Instant, Misuse, OnGap, Reader, Recreated, Request, RequestId,
+    Response, Source, Start, Timestamp, Until,
 };
 use serde_json::{Value, json};
 
@@ -61,6 +61,8 @@ impl Host {
         };
         config.payload = bytes.one(&PAYLOADS);
         config.wire = bytes.one(&[Wire::Json, Wire::Cbor]);
+        config.on_gap = bytes.one(&[OnGap::Tell, OnGap::Fail]);
+        config.recreated = bytes.one(&[Recreated::Refuse, Recreated::Follow]);
         let limits = &mut config.limits;
         limits.messages = bytes.perhaps().map(|messages| messages.max(1));
         limits.page_records = 1 + bytes.below(4) as u32;
@@ -105,13 +107,22 @@ impl Host {
 
     fn deliver(&mut self, batch: Batch) {
         assert!(batch.count() > 0);
-        let (mut count, mut lines) = (0, 0);
+        let (mut count, mut lines, mut fallbacks) = (0, 0, 0);
         while count < batch.count() {
             let some = batch.lines(count, 300);
             assert!(some.count > 0, "no line from {count} on");
             count += some.count;
             lines += some.text.lines().count();
+            fallbacks += some.fallbacks;
         }
+        let (mut next, mut rejected) = (0, 0);
+        while next < batch.count() {
+            let some = batch.rejects(next, 300);
+            assert!(some.next > next && some.text.lines().count() == some.count as usize);
+            (next, rejected) = (some.next, rejected + some.count);
+        }
+        assert_eq!(rejected, fallbacks);
+        assert!(batch.behind().as_millis() <= u128::from(u64::MAX) && format!("{batch:?}").contains("to: "));
         assert_eq!(lines, batch.count() as usize);
         assert_eq!(batch.messages(0, u32::MAX).len(), lines);
         assert!(Checkpoint::parse(&batch.checkpoint()).is_ok());
@@ -127,7 +138,10 @@ impl Host {
         let text = self.reader.checkpoint();
         let checkpoint = Checkpoint::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
         assert_eq!(checkpoint.to_text(), text);
-        for (shard, place) in &self.checkpoint.shards {
+        // Of a stream that was made again the places are others.
+        let created = |checkpoint: &Checkpoint| checkpoint.stream.created;
+        let same = created(&self.checkpoint).is_none() || created(&checkpoint) == created(&self.checkpoint);
+        for (shard, place) in self.checkpoint.shards.iter().filter(|_| same) {
             // A shard that has left the stream, and all that follow it are known, leaves the checkpoint.
             let Some(now) = checkpoint.shards.get(shard) else { continue };
             assert!(now >= place, "{shard} went back from {place:?} to {now:?}");
