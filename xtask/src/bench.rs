@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::process::{Result, cargo, root, run, step, target_dir};
-use crate::{guest, native, setup};
+use crate::{native, setup};
 
 /// Builds all and runs the benchmark.
 pub(crate) fn run_all(args: &[String]) -> Result<()> {
-    setup::c_compiler()?;
-    step("component", guest::build).map(drop)?;
+    native::prepare()?;
     step("programs", || native::compile(&["bench", "replay", native::program()]))?;
     let peers = target_dir()?.join("peers");
     step("peers: aws-sdk-kinesis", || build(&peers, "sdk", None))?;

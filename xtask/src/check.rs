@@ -34,8 +34,7 @@ const FUZZ_SECONDS: u32 = 4;
 
 /// The tests alone, with arguments for `cargo test`.
 pub(crate) fn tests(args: &[String]) -> Result<()> {
-    setup::c_compiler()?;
-    step("component", guest::build)?;
+    native::prepare()?;
     step("emulator", setup::emulator)?;
     step("programs", || run(cargo().args(["build", "--release", "--workspace", "--bins", "--examples"])))?;
     let chosen = args.iter().take_while(|a| *a != "--").any(|a| a.starts_with("-p") || a.starts_with("--package"));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use crate::process::{Failure, Result, answers, cargo, output, root, run, step, target_dir, words};
-use crate::{guest, setup};
+use crate::{native, setup};
 
 /// The tests that drive the machine without a network.
 const TESTS: [&str; 6] = ["envelope", "fuzz", "golden", "kpl", "properties", "sim"];
@@ -30,8 +30,7 @@ pub(crate) fn wrapped(args: &[String]) -> Option<ExitCode> {
 
 /// Runs the tests and prints each file's share and the lines that none of them reaches.
 pub(crate) fn measure() -> Result<()> {
-    setup::c_compiler()?;
-    step("component", guest::build)?;
+    native::prepare()?;
     let tools = Tools::find()?;
     let folder = target_dir()?.join("coverage");
     let _ = std::fs::remove_dir_all(&folder);

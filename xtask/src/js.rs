@@ -6,16 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::process::{Failure, Result, output, root, run, step, target_dir, words};
-use crate::{guest, native, setup};
+use crate::{native, setup};
 
 /// The oldest Node that has all that the package uses.
 const NODE_MIN: (u32, u32) = (20, 3);
 
 /// Everything from the component on, then the tests; ARGs are files of tests, or options of `node --test`.
 pub(crate) fn js(args: &[String]) -> Result<()> {
-    setup::c_compiler()?;
-    step("component", guest::build)?;
-    step("emulator", || native::compile(&["emulator"]))?;
+    native::prepare_emulator()?;
     tests(args)
 }
 

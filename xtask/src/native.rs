@@ -45,9 +45,14 @@ pub(crate) fn soak(args: &[String]) -> Result<()> {
 
 /// Runs an emulator.
 pub(crate) fn emulator(args: &[String]) -> Result<()> {
-    prepare()?;
-    step("emulator", || compile(&["emulator"]))?;
+    prepare_emulator()?;
     run(Command::new(built("emulator")?).args(args))
+}
+
+/// Makes the component and the emulator: what the tests in other languages need.
+pub(crate) fn prepare_emulator() -> Result<()> {
+    prepare()?;
+    step("emulator", || compile(&["emulator"]))
 }
 
 /// Records the golden traces anew.
@@ -79,7 +84,8 @@ pub(crate) fn program() -> &'static str {
     PROGRAM
 }
 
-fn prepare() -> Result<()> {
+/// Makes the component, which all is built with.
+pub(crate) fn prepare() -> Result<()> {
     setup::c_compiler()?;
     step("component", guest::build).map(drop)
 }

@@ -7,16 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::process::{Failure, Result, output, root, run, step, words};
-use crate::{guest, native, setup};
+use crate::{native, setup};
 
 /// The oldest Python that the package is for.
 const PYTHON_MIN: (u32, u32) = (3, 10);
 
 /// Everything from the component on, then the tests; ARGs are for pytest.
 pub(crate) fn python(args: &[String]) -> Result<()> {
-    setup::c_compiler()?;
-    step("component", guest::build)?;
-    step("emulator", || native::compile(&["emulator"]))?;
+    native::prepare_emulator()?;
     tests(args)
 }
 
