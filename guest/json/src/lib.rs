@@ -11,22 +11,28 @@
 //! It is a crate of its own because the component is built for size, and this, which looks at every byte of every
 //! payload, for speed.
 //!
-//! The scan looks at strings sixteen bytes at a time, as most bytes of most payloads lie in strings. It leaves UTF-8,
-//! which JSON text has to be, to its caller: only strings can hold bytes above 127, and nearly all payloads have none.
+//! Most bytes of most payloads lie in strings, so strings are crossed by a map: of each [`WIDTH`] bytes a word that has
+//! a bit for each byte at which a string may not go on as it is. A byte is looked at once, however short the strings.
+//! UTF-8, which JSON text has to be, is left to [`is_utf8`]: only strings can hold bytes above 127, and the maps tell
+//! in passing that nearly all payloads have none.
 
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod map;
 mod string;
 
+use alloc::string::{FromUtf8Error, String};
 use alloc::vec::Vec;
 use core::ops::Range;
 
-pub use self::string::{escape_from, plain, write_string};
+use self::map::{Map, WIDTH};
+pub use self::map::{is_ascii, plain};
+pub use self::string::{escape_from, write_string};
 
 /// What there is to know of a JSON text before it is put into a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +43,8 @@ pub struct Shape {
     pub kind: Kind,
     /// There are CR or LF in it, which can only be between tokens.
     pub breaks: bool,
+    /// All of the text is ASCII. If not, it may be no UTF-8, and then it is no JSON text.
+    pub ascii: bool,
 }
 
 /// What a value is, as far as a line must know.
@@ -56,8 +64,10 @@ pub enum Kind {
 const RESERVED: [&[u8]; 2] = [b"_kinesis", b"_kinesis_msg_id"];
 
 /// Looks `bytes` over; none if they are no JSON text.
+// Within another function it has not the registers for itself alone.
+#[inline(never)]
 pub fn scan(bytes: &[u8]) -> Option<Shape> {
-    let mut scanner = Scanner { bytes, at: 0, breaks: false };
+    let mut scanner = Scanner::new(bytes);
     let mut nesting = Nesting::default();
     let (mut members, mut reserved) = (false, false);
     let mut token = scanner.token()?;
@@ -70,49 +80,53 @@ pub fn scan(bytes: &[u8]) -> Option<Shape> {
             // Only the outermost object lies beside the envelope: deeper names are free.
             if nesting.depth == 1 {
                 members = true;
-                reserved |= key.is_reserved();
+                reserved |= is_reserved(key);
             }
             token = scanner.token()?;
         }
-        match token {
-            b'"' => {
-                scanner.string()?;
-            }
-            b'{' => {
-                token = scanner.token()?;
-                if token != b'}' {
-                    nesting.enter(true);
-                    continue 'value;
-                }
-            }
-            b'[' => {
-                token = scanner.token()?;
-                if token != b']' {
-                    nesting.enter(false);
-                    continue 'value;
-                }
-            }
-            b'-' | b'0'..=b'9' => scanner.number(token)?,
-            b't' => scanner.literal(b"rue")?,
-            b'f' => scanner.literal(b"alse")?,
-            b'n' => scanner.literal(b"ull")?,
-            _ => return None,
-        }
-        // A value is behind: close what it ends, until another one begins.
-        loop {
-            if nesting.depth == 0 {
-                break 'value scanner.at;
-            }
-            match scanner.token()? {
-                b',' => {
+        // What is usual comes first, by branches that are guessed better than a table of many ways.
+        if token == b'"' {
+            scanner.string()?;
+        } else if token.is_ascii_digit() || token == b'-' {
+            scanner.number(token)?;
+        } else {
+            match token {
+                b'{' => {
                     token = scanner.token()?;
-                    continue 'value;
+                    if token != b'}' {
+                        nesting.enter(true);
+                        continue 'value;
+                    }
                 }
-                b'}' if nesting.in_object() => nesting.leave(),
-                b']' if !nesting.in_object() => nesting.leave(),
+                b'[' => {
+                    token = scanner.token()?;
+                    if token != b']' {
+                        nesting.enter(false);
+                        continue 'value;
+                    }
+                }
+                b't' => scanner.literal(b"rue")?,
+                b'f' => scanner.literal(b"alse")?,
+                b'n' => scanner.literal(b"ull")?,
                 _ => return None,
             }
         }
+        // A value is behind: close what it ends, until another one begins.
+        if nesting.depth == 0 {
+            break 'value scanner.at;
+        }
+        let mut closing = scanner.token()?;
+        while closing != b',' {
+            if closing != if nesting.in_object() { b'}' } else { b']' } {
+                return None;
+            }
+            nesting.leave();
+            if nesting.depth == 0 {
+                break 'value scanner.at;
+            }
+            closing = scanner.token()?;
+        }
+        token = scanner.token()?;
     };
     // Breaks behind the value are cut off with the whitespace there.
     let breaks = scanner.breaks;
@@ -125,7 +139,22 @@ pub fn scan(bytes: &[u8]) -> Option<Shape> {
         (true, true, false) => Kind::Members,
         (true, true, true) => Kind::Reserved,
     };
-    Some(Shape { value: start..end, kind, breaks })
+    Some(Shape { value: start..end, kind, breaks, ascii: scanner.maps.ascii })
+}
+
+/// Whether `bytes` are UTF-8. Nearly always they are ASCII, and to see that takes a small part of the time.
+pub fn is_utf8(bytes: &[u8]) -> bool {
+    is_ascii(bytes) || core::str::from_utf8(bytes).is_ok()
+}
+
+/// What was written as text, seen as such.
+#[allow(unsafe_code, reason = "the library's own check takes five times as long")]
+pub fn text_of(bytes: Vec<u8>) -> Result<String, FromUtf8Error> {
+    if is_ascii(&bytes) {
+        // SAFETY: ASCII is UTF-8.
+        return Ok(unsafe { String::from_utf8_unchecked(bytes) });
+    }
+    String::from_utf8(bytes)
 }
 
 /// Puts a space for each CR and LF of a JSON text, which keeps its meaning and makes it one line.
@@ -145,18 +174,21 @@ struct Nesting {
 }
 
 impl Nesting {
+    #[inline(always)]
     fn in_object(&self) -> bool {
         self.inner & 1 == 1
     }
 
+    #[inline(always)]
     fn enter(&mut self, object: bool) {
         if self.depth != 0 && self.depth.is_multiple_of(64) {
-            self.outer.push(self.inner);
+            push(&mut self.outer, self.inner);
         }
         self.inner = self.inner << 1 | u64::from(object);
         self.depth += 1;
     }
 
+    #[inline(always)]
     fn leave(&mut self) {
         self.depth -= 1;
         self.inner >>= 1;
@@ -168,16 +200,15 @@ impl Nesting {
     }
 }
 
-/// The inside of a member's name, as it is spelled.
-struct Key<'a> {
-    spelled: &'a [u8],
-    escapes: bool,
+#[cold]
+fn push(outer: &mut Vec<u64>, inner: u64) {
+    outer.push(inner);
 }
 
-impl Key<'_> {
-    fn is_reserved(&self) -> bool {
-        RESERVED.iter().any(|&name| if self.escapes { spells(self.spelled, name) } else { self.spelled == name })
-    }
+/// Whether the inside of a member's name means one of the reserved names.
+fn is_reserved(spelled: &[u8]) -> bool {
+    // Almost no name begins like one.
+    matches!(spelled, [b'_' | b'\\', ..]) && RESERVED.iter().any(|&name| spells(spelled, name))
 }
 
 /// Whether the inside of a string means `name`, which is ASCII, needs no escapes, and may be spelled with `\u`.
@@ -202,55 +233,108 @@ fn spells(mut spelled: &[u8], name: &[u8]) -> bool {
     spelled.is_empty()
 }
 
+/// What is carried from one stretch of [`WIDTH`] bytes to the next.
+struct Maps {
+    /// The number of the last one.
+    number: usize,
+    /// A backslash at its end escapes the byte behind it.
+    escaping: bool,
+    /// None of the bytes so far was above 127.
+    ascii: bool,
+}
+
+impl Maps {
+    /// Where strings end in a stretch: a bit for each quote that is not escaped, and for each byte that makes a string
+    /// none: a control character, and what follows a backslash and makes no escape with it. Behind the end all are set.
+    ///
+    /// Apart, as it takes registers that are needed for what is between the strings.
+    #[inline(never)]
+    fn stops(&mut self, number: usize, bytes: &[u8]) -> u64 {
+        let start = number * WIDTH;
+        let map = Map::of(bytes.get(start..).unwrap_or_default());
+        // Stretches are left out only where no string is, and outside of strings there is no backslash in JSON.
+        let first = self.escaping && number == self.number.wrapping_add(1);
+        self.number = number;
+        self.ascii &= map.ascii;
+        let (escaped, over) = map.escaped(first);
+        self.escaping = over;
+        let (mut left, mut none) = (escaped, 0);
+        while left != 0 {
+            let place = left.trailing_zeros();
+            none |= u64::from(!is_escape(bytes, start + place as usize)) << place;
+            left &= left - 1;
+        }
+        map.quotes & !escaped | map.controls | none
+    }
+}
+
 /// Its methods are inlined without exception, or `at` goes through memory with every byte: half the speed.
 struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
     breaks: bool,
+    /// Which stretch of bytes `stops` is of.
+    number: usize,
+    stops: u64,
+    maps: Maps,
 }
 
 impl<'a> Scanner<'a> {
+    #[inline(always)]
+    fn new(bytes: &'a [u8]) -> Scanner<'a> {
+        let none = usize::MAX;
+        let maps = Maps { number: none, escaping: false, ascii: true };
+        Scanner { bytes, at: 0, breaks: false, number: none, stops: 0, maps }
+    }
+
     /// Steps over whitespace and the byte behind it.
     #[inline(always)]
     fn token(&mut self) -> Option<u8> {
-        loop {
-            let byte = *self.bytes.get(self.at)?;
-            self.at += 1;
-            match byte {
-                b' ' | b'\t' => {}
-                b'\n' | b'\r' => self.breaks = true,
-                _ => return Some(byte),
-            }
+        let byte = *self.bytes.get(self.at)?;
+        self.at += 1;
+        if byte > b' ' {
+            return Some(byte);
         }
+        let found = behind_whitespace(self.bytes, self.at, byte)?;
+        self.at = found.at + 1;
+        self.breaks |= found.breaks;
+        Some(found.byte)
     }
 
-    /// Steps over a member's name, whose first byte is `token`, and its colon.
+    /// Steps over a member's name, whose first byte is `token`, and its colon. Gives the name as it is spelled.
     #[inline(always)]
-    fn key(&mut self, token: u8) -> Option<Key<'a>> {
+    fn key(&mut self, token: u8) -> Option<&'a [u8]> {
         if token != b'"' {
             return None;
         }
         let start = self.at;
-        let escapes = self.string()?;
+        self.string()?;
         let spelled = self.bytes.get(start..self.at - 1)?;
-        if self.token()? == b':' { Some(Key { spelled, escapes }) } else { None }
+        if self.token()? == b':' { Some(spelled) } else { None }
     }
 
-    /// Steps over a string that was opened, and tells whether it has escapes.
+    /// Steps over a string that was opened.
     #[inline(always)]
-    fn string(&mut self) -> Option<bool> {
-        let mut escapes = false;
-        loop {
-            self.at += plain(self.bytes.get(self.at..)?);
-            match *self.bytes.get(self.at)? {
-                b'"' => break,
-                b'\\' => self.at += escaped(self.bytes.get(self.at + 1..)?)? + 1,
-                _ => return None,
-            }
-            escapes = true;
+    fn string(&mut self) -> Option<()> {
+        let mut ahead = self.stops_ahead();
+        while ahead == 0 {
+            self.at = (self.number + 1) * WIDTH;
+            ahead = self.stops_ahead();
         }
-        self.at += 1;
-        Some(escapes)
+        let stop = self.at + ahead.trailing_zeros() as usize;
+        self.at = stop + 1;
+        if self.bytes.get(stop) == Some(&b'"') { Some(()) } else { None }
+    }
+
+    /// The stops from here on in this stretch of bytes.
+    #[inline(always)]
+    fn stops_ahead(&mut self) -> u64 {
+        let number = self.at / WIDTH;
+        if number != self.number {
+            self.stops = self.maps.stops(number, self.bytes);
+            self.number = number;
+        }
+        self.stops >> (self.at % WIDTH)
     }
 
     /// Steps over a number whose first byte was stepped over.
@@ -290,8 +374,13 @@ impl<'a> Scanner<'a> {
 
     #[inline(always)]
     fn digits(&mut self) {
-        while self.bytes.get(self.at).is_some_and(u8::is_ascii_digit) {
-            self.at += 1;
+        // Numbers are of all lengths, so that the end of a loop over their digits would be guessed wrong.
+        match self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<8>) {
+            Some(eight) => match leading_digits(u64::from_le_bytes(*eight)) {
+                8 => self.at = behind_digits(self.bytes, self.at + 8),
+                digits => self.at += digits,
+            },
+            None => self.at = behind_digits(self.bytes, self.at),
         }
     }
 
@@ -305,15 +394,76 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The length of what follows a backslash and makes an escape with it.
+/// What is behind whitespace.
+struct Behind {
+    byte: u8,
+    at: usize,
+    breaks: bool,
+}
+
+/// Steps over whitespace, whose first byte is `byte` before `at`. Apart, as most payloads have none.
+#[inline(never)]
+fn behind_whitespace(bytes: &[u8], mut at: usize, mut byte: u8) -> Option<Behind> {
+    let mut breaks = false;
+    while let b' ' | b'\t' | b'\n' | b'\r' = byte {
+        breaks |= matches!(byte, b'\n' | b'\r');
+        byte = *bytes.get(at)?;
+        at += 1;
+    }
+    Some(Behind { byte, at: at - 1, breaks })
+}
+
+/// Where digits end that go on at `at`.
+#[inline(never)]
+fn behind_digits(bytes: &[u8], at: usize) -> usize {
+    at + bytes.get(at..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit()).count()
+}
+
+/// How many of eight bytes, from the lowest on, are digits.
+///
+/// What is no digit, less "0", has a bit in its upper half or is above 9, which six more carries there. It may carry
+/// beyond its byte too, so that only the first such byte is sure.
 #[inline]
-fn escaped(bytes: &[u8]) -> Option<usize> {
-    match bytes {
-        [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => Some(1),
-        [b'u', digits @ ..] if digits.first_chunk::<4>()?.iter().all(u8::is_ascii_hexdigit) => Some(5),
-        _ => None,
+fn leading_digits(bytes: u64) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let less = bytes ^ (ONES * u64::from(b'0'));
+    let others = (less | less.wrapping_add(ONES * 6)) & (ONES * 0xf0);
+    others.trailing_zeros() as usize / 8
+}
+
+/// Whether what stands at `at`, behind a backslash, makes an escape with it.
+#[inline(always)]
+fn is_escape(bytes: &[u8], at: usize) -> bool {
+    match bytes.get(at).and_then(|byte| ESCAPES.get(usize::from(*byte))) {
+        Some(Escape::Short) => true,
+        Some(Escape::Digits) => {
+            let digits = bytes.get(at + 1..).and_then(<[u8]>::first_chunk::<4>);
+            digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+        }
+        Some(Escape::None) | None => false,
     }
 }
+
+/// What a byte makes with a backslash before it.
+#[derive(Clone, Copy)]
+enum Escape {
+    None,
+    Short,
+    /// With four digits behind it.
+    Digits,
+}
+
+static ESCAPES: [Escape; 128] = {
+    let mut escapes = [Escape::None; 128];
+    let short = *b"\"\\/bfnrt";
+    let mut at = 0;
+    while at < short.len() {
+        escapes[short[at] as usize] = Escape::Short;
+        at += 1;
+    }
+    escapes[b'u' as usize] = Escape::Digits;
+    escapes
+};
 
 #[cfg(test)]
 mod tests {
@@ -420,6 +570,21 @@ mod tests {
             assert!(!is_json(text.as_bytes()), "{text:?} is no JSON");
         }
         assert!(!is_json(b"\"\xff\""), "JSON is UTF-8");
+    }
+
+    #[test]
+    fn digits_are_counted_up_to_what_is_none() {
+        for at in 0..8 {
+            for byte in 0..=255_u8 {
+                for behind in [b'0', b'9', b'/', b':', 0, 0xff] {
+                    let mut bytes = [b'7'; 8];
+                    bytes[at] = byte;
+                    bytes[at + 1..].fill(behind);
+                    let count = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                    assert_eq!(leading_digits(u64::from_le_bytes(bytes)), count, "{bytes:?}");
+                }
+            }
+        }
     }
 
     #[test]

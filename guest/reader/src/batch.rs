@@ -9,6 +9,7 @@ use core::iter;
 use core::time::Duration;
 
 use base64_simd::STANDARD;
+use kinesis_reader_json as json;
 
 use crate::action::BatchId;
 use crate::checkpoint::{self, Identity, Place};
@@ -96,7 +97,7 @@ impl Batch {
 
     /// The checkpoint of this shard alone as it is once this batch is safe.
     pub fn checkpoint(&self) -> String {
-        checkpoint::write(&self.stream, iter::once((&*self.shard, &self.to)))
+        checkpoint::write(&self.stream, &mut iter::once((&*self.shard, &self.to)))
     }
 
     /// The messages from number `skip` on: whole lines, at least one if there is one, else as many as fit in `size`
@@ -179,7 +180,7 @@ fn reason(data: Data<'_>) -> &'static str {
 
 /// Lines are text by construction; were one not, what can be read of it still comes through.
 fn text_of(lines: Vec<u8>) -> String {
-    String::from_utf8(lines).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    json::text_of(lines).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// The most that is reserved for lines before any is written.

@@ -146,7 +146,7 @@ impl Checkpoint {
 
     /// The text. Equal checkpoints have equal texts.
     pub fn to_text(&self) -> String {
-        write(&self.stream, self.shards.iter().map(|(id, place)| (id.as_str(), place)))
+        write(&self.stream, &mut self.shards.iter().map(|(id, place)| (id.as_str(), place)))
     }
 
     /// Of each shard, the further place.
@@ -177,7 +177,7 @@ pub fn merge_checkpoints(left: &str, right: &str) -> Result<String, CheckpointEr
 }
 
 /// The text of a checkpoint whose places lie elsewhere.
-pub(crate) fn write<'a>(stream: &Identity, shards: impl Iterator<Item = (&'a str, &'a Place)>) -> String {
+pub(crate) fn write<'a>(stream: &Identity, shards: &mut dyn Iterator<Item = (&'a str, &'a Place)>) -> String {
     let mut text = Vec::new();
     let put = |piece: &str, text: &mut Vec<u8>| text.extend_from_slice(piece.as_bytes());
     let number = |number: u64, text: &mut Vec<u8>| put(itoa::Buffer::new().format(number), text);

@@ -192,7 +192,11 @@ impl Envelope {
             Payload::Merged | Payload::Json => json::scan(decoded),
             Payload::Text | Payload::Base64 => None,
         };
-        if !is_utf8(decoded) {
+        let utf8 = match &shape {
+            Some(shape) if shape.ascii => true,
+            Some(_) | None => json::is_utf8(decoded),
+        };
+        if !utf8 {
             out.truncate(start);
             write_base64(data, out);
             return Rendered::Fallback;
@@ -267,11 +271,6 @@ fn write_base64(data: Data<'_>, out: &mut Vec<u8>) -> Rendered {
     rendered
 }
 
-/// Nearly all payloads are ASCII, and to see that takes a fifteenth of the time of a check that must be ready for more.
-fn is_utf8(bytes: &[u8]) -> bool {
-    bytes.iter().fold(0, |all, byte| all | byte) < 0x80 || core::str::from_utf8(bytes).is_ok()
-}
-
 /// Puts `bytes` in the place of a range; what is behind it moves only if the lengths differ.
 fn put(bytes: &[u8], range: Range<usize>, out: &mut Vec<u8>) {
     match out.get_mut(range.clone()) {
@@ -282,6 +281,18 @@ fn put(bytes: &[u8], range: Range<usize>, out: &mut Vec<u8>) {
     }
 }
 
+/// Each byte in hexadecimal.
+static HEX: [[u8; 2]; 256] = {
+    let digits = *b"0123456789abcdef";
+    let mut hex = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        hex[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    hex
+};
+
 /// The text of an identifier, which is ASCII.
 struct Id {
     text: [u8; 32],
@@ -290,10 +301,9 @@ struct Id {
 
 impl Id {
     fn sha256(digest: &[u8]) -> Id {
-        let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
         let mut text = [0; 32];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(digest) {
-            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(digest) {
+            *pair = HEX.get(usize::from(*byte)).copied().unwrap_or_default();
         }
         Id { text, length: 32 }
     }

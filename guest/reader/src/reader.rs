@@ -293,7 +293,7 @@ impl Reader {
     pub fn checkpoint(&self) -> String {
         let known = self.lineage.keys().filter_map(|(id, key)| Some((id, &self.shards.get(key.0)?.place)));
         let saved = self.saved.iter().map(|(id, place)| (id.as_str(), place));
-        checkpoint::write(&self.stream, known.chain(saved))
+        checkpoint::write(&self.stream, &mut known.chain(saved))
     }
 
     /// Counts the changes of the checkpoint.

@@ -1,7 +1,7 @@
 //! The shards of the reader: who is known, what happens to each, and what a listing says of them.
 
 use alloc::borrow::ToOwned;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -211,17 +211,19 @@ impl Reader {
         let first = self.survey.complete == 0;
         let heard = number.saturating_sub(1);
         self.lineage.listed(gathered.iter().map(|listed| listed.id.as_str()));
+        // What is but named, as a parent, is none of them.
         let mut shown = BTreeMap::new();
         for listed in &gathered {
             let now = if listed.closed { Shown::Closed } else { Shown::Open };
-            shown.insert(listed.id.as_str(), now);
+            shown.insert(listed.id.as_str(), Some(now));
         }
         if first {
-            let parents: BTreeSet<&str> =
-                gathered.iter().flat_map(|listed| &listed.parents).map(String::as_str).collect();
+            for parent in gathered.iter().flat_map(|listed| &listed.parents) {
+                shown.entry(parent).or_insert(None);
+            }
             for (id, place) in core::mem::take(&mut self.saved) {
                 // A shard that is done and has left the stream is forgotten with the last of its children.
-                let known = shown.contains_key(id.as_str()) || parents.contains(id.as_str());
+                let known = shown.contains_key(id.as_str());
                 if place != Place::End || known || !self.lineage.has_left(&id) {
                     self.insert(&id, place, Seek::Place, heard);
                 }
@@ -252,7 +254,7 @@ impl Reader {
                 State::Ending { .. } => {
                     // A listing of a moment ago lacks the latest shards: what it does not show may go on.
                     let absent = if self.lineage.has_left(&shard.id) { Shown::Absent } else { Shown::Open };
-                    let shown = shown.get(&*shard.id).copied().unwrap_or(absent);
+                    let shown = shown.get(&*shard.id).copied().flatten().unwrap_or(absent);
                     self.on_shown(ShardKey(index), number, shown);
                 }
                 State::Seeking { .. }

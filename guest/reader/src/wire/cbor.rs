@@ -11,16 +11,11 @@ use alloc::vec::Vec;
 use minicbor::data::{IanaTag, Type};
 use minicbor::{Decoder, Encoder, decode};
 
-use super::decode::{DEPTH_MAX, Fault, SentData, Source, TIME_MAX};
+use super::decode::{DEPTH_MAX, Fault, Rest, SentData, Source, TIME_MAX};
 
 /// Reads one CBOR item from bytes.
 pub(super) struct Reader<'a> {
     decoder: Decoder<'a>,
-}
-
-/// How many parts are to come of an array or map; `None` where an end mark tells.
-pub(super) struct Rest {
-    left: Option<u64>,
 }
 
 impl<'a> Reader<'a> {
@@ -53,7 +48,7 @@ impl<'a> Reader<'a> {
         self.decoder.skip().map_err(|error| self.fault(error))
     }
 
-    /// Whether there is a further part, for an array or a map.
+    /// Whether there is a further part, for an array or a map. Where their number was not told an end mark tells.
     fn more(&mut self, rest: &mut Rest) -> Result<bool, Fault> {
         match &mut rest.left {
             Some(0) => Ok(false),
@@ -137,13 +132,11 @@ impl<'a> Reader<'a> {
 }
 
 impl<'a> Source<'a> for Reader<'a> {
-    type Rest = Rest;
-
     fn object(&mut self) -> Result<Option<Rest>, Fault> {
         match self.next_type()? {
             Type::Map | Type::MapIndef => {
                 let left = self.decoder.map().map_err(|error| self.fault(error))?;
-                Ok(Some(Rest { left }))
+                Ok(Some(Rest { first: true, left }))
             }
             Type::Null | Type::Undefined => self.pass().map(|()| None),
             _ => Err(self.expected("expected a map")),
@@ -164,7 +157,7 @@ impl<'a> Source<'a> for Reader<'a> {
         match self.next_type()? {
             Type::Array | Type::ArrayIndef => {
                 let left = self.decoder.array().map_err(|error| self.fault(error))?;
-                Ok(Some(Rest { left }))
+                Ok(Some(Rest { first: true, left }))
             }
             Type::Null | Type::Undefined => self.pass().map(|()| None),
             _ => Err(self.expected("expected an array")),

@@ -1,8 +1,8 @@
 //! The answers: what each holds, in either encoding.
 //!
 //! A [`Source`] reads a body from front to back, value by value. The functions here know the members of each answer and
-//! take what the reader needs. [`page`] is on the path of every record, hence no tree of values and no allocation for
-//! what lies in the body as it is.
+//! take what the reader needs. [`page`] is on the path of every record, hence no tree of values, no allocation for what
+//! lies in the body as it is, and code of its own for each encoding; the other answers are rare, and share theirs.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -19,15 +19,12 @@ use crate::sequence::{Sequence, is_sequence};
 
 /// A body read from front to back. Each function reads one value, or the next part of one; `None` is a null.
 pub(super) trait Source<'a> {
-    /// What is left of an object or an array.
-    type Rest;
-
-    fn object(&mut self) -> Result<Option<Self::Rest>, Fault>;
+    fn object(&mut self) -> Result<Option<Rest>, Fault>;
     /// Reads the key of the next member, whose value is to be read next. `None`: there are no more.
-    fn member(&mut self, rest: &mut Self::Rest) -> Result<Option<Cow<'a, str>>, Fault>;
-    fn array(&mut self) -> Result<Option<Self::Rest>, Fault>;
+    fn member(&mut self, rest: &mut Rest) -> Result<Option<Cow<'a, str>>, Fault>;
+    fn array(&mut self) -> Result<Option<Rest>, Fault>;
     /// Whether there is a further element, which is to be read next.
-    fn element(&mut self, rest: &mut Self::Rest) -> Result<bool, Fault>;
+    fn element(&mut self, rest: &mut Rest) -> Result<bool, Fault>;
     /// Borrowed where it lies in the body as it is.
     fn text(&mut self) -> Result<Option<Cow<'a, str>>, Fault>;
     fn data(&mut self) -> Result<Option<SentData<'a>>, Fault>;
@@ -39,6 +36,14 @@ pub(super) trait Source<'a> {
     fn skip(&mut self) -> Result<(), Fault>;
     /// Nothing may follow the one value of a body.
     fn end(&mut self) -> Result<(), Fault>;
+}
+
+/// What is left of an object or an array, as far as either encoding has to know.
+pub(super) struct Rest {
+    /// Nothing of it was read.
+    pub(super) first: bool,
+    /// The number of its parts, where it tells it beforehand.
+    pub(super) left: Option<u64>,
 }
 
 /// The data of a record as it was sent.
@@ -182,14 +187,14 @@ fn bytes_of(text: Cow<'_, str>) -> Cow<'_, [u8]> {
     }
 }
 
-fn child<'a, S: Source<'a>>(source: &mut S) -> Result<Child, Fault> {
+fn child(source: &mut dyn Source<'_>) -> Result<Child, Fault> {
     let mut child = Child { id: String::new(), parents: Vec::new(), hash_range: None };
     let mut members = source.object()?.ok_or_else(Fault::missing)?;
     while let Some(key) = source.member(&mut members)? {
         match &*key {
             "ShardId" => child.id = named(source, "ShardId")?.unwrap_or_default(),
             "ParentShards" => {
-                child.parents = list(source, RELATIVES_MAX, S::text)
+                child.parents = list(source, RELATIVES_MAX, |source| source.text())
                     .map_err(|fault| fault.within("ParentShards"))?
                     .unwrap_or_default()
                     .into_iter()
@@ -205,13 +210,13 @@ fn child<'a, S: Source<'a>>(source: &mut S) -> Result<Child, Fault> {
     if child.id.is_empty() { Err(Fault::missing().within("ShardId")) } else { Ok(child) }
 }
 
-pub(super) fn listing<'a, S: Source<'a>>(mut source: S) -> Result<Listing, Fault> {
+pub(super) fn listing(source: &mut dyn Source<'_>) -> Result<Listing, Fault> {
     let (mut shards, mut next_token) = (None, None);
     let mut members = source.object()?.ok_or_else(Fault::missing)?;
     while let Some(key) = source.member(&mut members)? {
         match &*key {
-            "Shards" => shards = list(&mut source, SHARDS_MAX, shard).map_err(|fault| fault.within("Shards"))?,
-            "NextToken" => next_token = named(&mut source, "NextToken")?,
+            "Shards" => shards = list(source, SHARDS_MAX, shard).map_err(|fault| fault.within("Shards"))?,
+            "NextToken" => next_token = named(source, "NextToken")?,
             _ => source.skip()?,
         }
     }
@@ -220,7 +225,7 @@ pub(super) fn listing<'a, S: Source<'a>>(mut source: S) -> Result<Listing, Fault
     Ok(Listing { shards, next_token })
 }
 
-fn shard<'a, S: Source<'a>>(source: &mut S) -> Result<ListedShard, Fault> {
+fn shard(source: &mut dyn Source<'_>) -> Result<ListedShard, Fault> {
     let (mut id, mut parent, mut adjacent, mut hash_range_) = (None, None, None, None);
     let (mut starting, mut ending) = (None, None);
     let mut members = source.object()?.ok_or_else(Fault::missing)?;
@@ -249,12 +254,12 @@ fn shard<'a, S: Source<'a>>(source: &mut S) -> Result<ListedShard, Fault> {
     })
 }
 
-pub(super) fn iterator<'a, S: Source<'a>>(mut source: S) -> Result<String, Fault> {
+pub(super) fn iterator(source: &mut dyn Source<'_>) -> Result<String, Fault> {
     let mut iterator = None;
     let mut members = source.object()?.ok_or_else(Fault::missing)?;
     while let Some(key) = source.member(&mut members)? {
         match &*key {
-            "ShardIterator" => iterator = named(&mut source, "ShardIterator")?,
+            "ShardIterator" => iterator = named(source, "ShardIterator")?,
             _ => source.skip()?,
         }
     }
@@ -262,13 +267,13 @@ pub(super) fn iterator<'a, S: Source<'a>>(mut source: S) -> Result<String, Fault
     iterator.ok_or_else(|| Fault::missing().within("ShardIterator"))
 }
 
-pub(super) fn summary<'a, S: Source<'a>>(mut source: S) -> Result<Summary, Fault> {
+pub(super) fn summary(source: &mut dyn Source<'_>) -> Result<Summary, Fault> {
     const OUTER: &str = "StreamDescriptionSummary";
     let mut summary = None;
     let mut members = source.object()?.ok_or_else(Fault::missing)?;
     while let Some(key) = source.member(&mut members)? {
         match &*key {
-            OUTER => summary = description(&mut source).map_err(|fault| fault.within(OUTER))?,
+            OUTER => summary = description(source).map_err(|fault| fault.within(OUTER))?,
             _ => source.skip()?,
         }
     }
@@ -276,7 +281,7 @@ pub(super) fn summary<'a, S: Source<'a>>(mut source: S) -> Result<Summary, Fault
     summary.ok_or_else(|| Fault::missing().within(OUTER))
 }
 
-fn description<'a, S: Source<'a>>(source: &mut S) -> Result<Option<Summary>, Fault> {
+fn description(source: &mut dyn Source<'_>) -> Result<Option<Summary>, Fault> {
     let (mut name, mut arn, mut created, mut retention_hours, mut status) = (None, None, None, None, None);
     let Some(mut members) = source.object()? else { return Ok(None) };
     while let Some(key) = source.member(&mut members)? {
@@ -311,14 +316,14 @@ pub(super) struct Said {
 
 /// The error's name is `__type` in what the service writes, the message `message` or, from the layer before it,
 /// `Message`. Gateways and emulators also have `code`.
-pub(super) fn rejection<'a, S: Source<'a>>(mut source: S) -> Result<Said, Fault> {
+pub(super) fn rejection(source: &mut dyn Source<'_>) -> Result<Said, Fault> {
     let (mut kind, mut code, mut message) = (None, None, None);
     let mut members = source.object()?.ok_or_else(Fault::missing)?;
     while let Some(key) = source.member(&mut members)? {
         match &*key {
-            "__type" => kind = named(&mut source, "__type")?,
-            "code" | "Code" => code = named(&mut source, "code")?.or(code),
-            "message" | "Message" | "errorMessage" => message = named(&mut source, "message")?.or(message),
+            "__type" => kind = named(source, "__type")?,
+            "code" | "Code" => code = named(source, "code")?.or(code),
+            "message" | "Message" | "errorMessage" => message = named(source, "message")?.or(message),
             _ => source.skip()?,
         }
     }
@@ -327,15 +332,15 @@ pub(super) fn rejection<'a, S: Source<'a>>(mut source: S) -> Result<Said, Fault>
 }
 
 /// A text that names something: an empty one names nothing, as a null does.
-fn named<'a, S: Source<'a>>(source: &mut S, key: &str) -> Result<Option<String>, Fault> {
+fn named(source: &mut dyn Source<'_>, key: &str) -> Result<Option<String>, Fault> {
     let text = source.text().map_err(|fault| fault.within(key))?;
     Ok(text.filter(|text| !text.is_empty()).map(Cow::into_owned))
 }
 
-fn list<'a, S: Source<'a>, T>(
-    source: &mut S,
+fn list<'a, T>(
+    source: &mut dyn Source<'a>,
     max: usize,
-    item: fn(&mut S) -> Result<T, Fault>,
+    item: fn(&mut dyn Source<'a>) -> Result<T, Fault>,
 ) -> Result<Option<Vec<T>>, Fault> {
     let Some(mut elements) = source.array()? else { return Ok(None) };
     let mut items = Vec::new();
@@ -349,14 +354,14 @@ fn list<'a, S: Source<'a>, T>(
 }
 
 /// A range that is none is not known: only what is made of it is lost.
-fn hash_range<'a, S: Source<'a>>(source: &mut S) -> Result<Option<HashRange>, Fault> {
+fn hash_range(source: &mut dyn Source<'_>) -> Result<Option<HashRange>, Fault> {
     let (starting, ending) = pair(source, "HashKeyRange", "StartingHashKey", "EndingHashKey")?;
     Ok(starting.zip(ending).and_then(|(first, last)| HashRange::parse(&first, &last)))
 }
 
 /// Two texts in an object of their own.
-fn pair<'a, S: Source<'a>>(
-    source: &mut S,
+fn pair(
+    source: &mut dyn Source<'_>,
     outer: &str,
     first: &str,
     second: &str,

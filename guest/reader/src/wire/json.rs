@@ -13,17 +13,12 @@ use core::fmt::Write as _;
 
 use kinesis_reader_json::plain as plain_run;
 
-use super::decode::{DEPTH_MAX, Fault, SentData, Source, TIME_MAX};
+use super::decode::{DEPTH_MAX, Fault, Rest, SentData, Source, TIME_MAX};
 
 /// Reads one JSON value from a text.
 pub(super) struct Reader<'a> {
     text: &'a str,
     at: usize,
-}
-
-/// Whether anything stood before in the object or array.
-pub(super) struct Rest {
-    first: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -34,13 +29,19 @@ impl<'a> Reader<'a> {
     /// The next byte that is no white space, not taken.
     #[inline]
     fn peek(&mut self) -> Option<u8> {
-        loop {
-            let byte = self.byte();
-            match byte {
-                Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
-                _ => return byte,
-            }
+        match self.byte() {
+            // The service puts none.
+            Some(b' ' | b'\n' | b'\r' | b'\t') => self.peek_behind(),
+            byte => byte,
         }
+    }
+
+    #[cold]
+    fn peek_behind(&mut self) -> Option<u8> {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.byte() {
+            self.at += 1;
+        }
+        self.byte()
     }
 
     #[inline]
@@ -82,7 +83,7 @@ impl<'a> Reader<'a> {
     /// Opens an object or an array.
     fn open(&mut self, bracket: u8, what: &str) -> Result<Option<Rest>, Fault> {
         if self.take(bracket) {
-            Ok(Some(Rest { first: true }))
+            Ok(Some(Rest { first: true, left: None }))
         } else if self.null()? {
             Ok(None)
         } else {
@@ -108,8 +109,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a string, whose opening quote is next.
-    #[inline]
+    /// Reads a string, whose opening quote is next. One copy of it serves all that a page has of strings.
+    #[inline(never)]
     fn string(&mut self) -> Result<Cow<'a, str>, Fault> {
         if !self.take(b'"') {
             return Err(self.fault("expected a string"));
@@ -279,8 +280,6 @@ impl<'a> Reader<'a> {
 }
 
 impl<'a> Source<'a> for Reader<'a> {
-    type Rest = Rest;
-
     fn object(&mut self) -> Result<Option<Rest>, Fault> {
         self.open(b'{', "expected an object")
     }

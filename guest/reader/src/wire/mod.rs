@@ -199,8 +199,8 @@ pub fn encode(query: &Query<'_>, wire: Wire) -> Body {
 pub fn decode_summary(body: &Body) -> Result<Summary, Unintelligible> {
     decode::within_bounds(body)?;
     Ok(match body {
-        Body::Json(text) => decode::summary(json::Reader::new(text)),
-        Body::Cbor(bytes) => decode::summary(cbor::Reader::new(bytes)),
+        Body::Json(text) => decode::summary(&mut json::Reader::new(text)),
+        Body::Cbor(bytes) => decode::summary(&mut cbor::Reader::new(bytes)),
     }?)
 }
 
@@ -208,8 +208,8 @@ pub fn decode_summary(body: &Body) -> Result<Summary, Unintelligible> {
 pub fn decode_listing(body: &Body) -> Result<Listing, Unintelligible> {
     decode::within_bounds(body)?;
     Ok(match body {
-        Body::Json(text) => decode::listing(json::Reader::new(text)),
-        Body::Cbor(bytes) => decode::listing(cbor::Reader::new(bytes)),
+        Body::Json(text) => decode::listing(&mut json::Reader::new(text)),
+        Body::Cbor(bytes) => decode::listing(&mut cbor::Reader::new(bytes)),
     }?)
 }
 
@@ -217,8 +217,8 @@ pub fn decode_listing(body: &Body) -> Result<Listing, Unintelligible> {
 pub fn decode_iterator(body: &Body) -> Result<String, Unintelligible> {
     decode::within_bounds(body)?;
     Ok(match body {
-        Body::Json(text) => decode::iterator(json::Reader::new(text)),
-        Body::Cbor(bytes) => decode::iterator(cbor::Reader::new(bytes)),
+        Body::Json(text) => decode::iterator(&mut json::Reader::new(text)),
+        Body::Cbor(bytes) => decode::iterator(&mut cbor::Reader::new(bytes)),
     }?)
 }
 
@@ -237,8 +237,8 @@ pub fn decode_page(body: Body) -> Result<Page, Unintelligible> {
 pub fn decode_rejection(status: u16, body: &Body) -> Rejection {
     let said = match (decode::within_bounds(body), body) {
         (Err(_), _) => None,
-        (Ok(()), Body::Json(text)) => decode::rejection(json::Reader::new(text)).ok(),
-        (Ok(()), Body::Cbor(bytes)) => decode::rejection(cbor::Reader::new(bytes)).ok(),
+        (Ok(()), Body::Json(text)) => decode::rejection(&mut json::Reader::new(text)).ok(),
+        (Ok(()), Body::Cbor(bytes)) => decode::rejection(&mut cbor::Reader::new(bytes)).ok(),
     };
     rejection::of(status, said.unwrap_or_default(), body)
 }

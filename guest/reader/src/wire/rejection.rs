@@ -4,7 +4,7 @@
 //! host may answer in its place, with a page of HTML or with nothing.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 
 use super::decode::Said;
 use super::{Body, Rejection};
@@ -78,7 +78,12 @@ fn without_markup(page: &str) -> String {
     }
     text.push_str(rest);
     // Empty lines between the tags would cut it off.
-    text.split_whitespace().flat_map(|word| [word, " "]).collect::<String>().trim_end().to_string()
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        line.push_str(if line.is_empty() { "" } else { " " });
+        line.push_str(word);
+    }
+    line
 }
 
 /// The service's names are up to 40 characters long.
@@ -88,6 +93,8 @@ const MESSAGE_MAX: usize = 400;
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::*;
     use crate::wire::decode_rejection;
 

@@ -1,0 +1,344 @@
+//! Maps: what is to be known of [`WIDTH`] bytes, a bit for each.
+
+/// How many bytes a map is of.
+pub(crate) const WIDTH: usize = 64;
+
+/// What each of up to [`WIDTH`] bytes is. Behind the end lie zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Map {
+    pub(crate) quotes: u64,
+    pub(crate) backslashes: u64,
+    /// Those below the space.
+    pub(crate) controls: u64,
+    /// None is above 127.
+    pub(crate) ascii: bool,
+}
+
+impl Map {
+    /// Of the bytes at the head of `bytes`.
+    #[inline]
+    pub(crate) fn of(bytes: &[u8]) -> Map {
+        match bytes.first_chunk() {
+            Some(chunk) => wide::map(chunk),
+            None => Map::of_end(bytes),
+        }
+    }
+
+    #[inline(never)]
+    fn of_end(bytes: &[u8]) -> Map {
+        let mut chunk = [0; WIDTH];
+        // In pieces of one size, as a copy of any length is a call, or a loop.
+        let (sixteens, rest) = bytes.as_chunks::<16>();
+        for (place, piece) in chunk.as_chunks_mut::<16>().0.iter_mut().zip(sixteens) {
+            *place = *piece;
+        }
+        if let Some(place) = chunk.get_mut(sixteens.len() * 16..) {
+            let (fours, last) = rest.as_chunks::<4>();
+            for (place, piece) in place.as_chunks_mut::<4>().0.iter_mut().zip(fours) {
+                *place = *piece;
+            }
+            for (place, byte) in place.iter_mut().skip(fours.len() * 4).zip(last) {
+                *place = *byte;
+            }
+        }
+        wide::map(&chunk)
+    }
+
+    /// Those that may not stand in a string as they are.
+    #[inline]
+    pub(crate) fn stops(self) -> u64 {
+        self.quotes | self.backslashes | self.controls
+    }
+
+    /// How many may, at the head.
+    #[inline]
+    fn plain(self) -> usize {
+        self.stops().trailing_zeros() as usize
+    }
+
+    /// The bytes that a backslash escapes, and whether one escapes the byte behind the map. `first`: one before the map
+    /// escapes its first byte.
+    ///
+    /// Of a run of backslashes each second one is escaped by the one before it, and what is behind the run if their
+    /// number is odd. To add a bit at the start of a run carries it to the run's end; which place that is, odd or even,
+    /// tells the number (Langdale and Lemire, "Parsing Gigabytes of JSON per Second", <https://arxiv.org/abs/1902.08318>).
+    #[inline]
+    pub(crate) fn escaped(self, first: bool) -> (u64, bool) {
+        const EVEN: u64 = 0x5555_5555_5555_5555;
+        let first = u64::from(first);
+        let backslashes = self.backslashes & !first;
+        let behind = backslashes << 1 | first;
+        let starts_at_odd = backslashes & !EVEN & !behind;
+        let (carried, over) = starts_at_odd.overflowing_add(backslashes);
+        ((EVEN ^ carried << 1) & behind, over)
+    }
+}
+
+/// The length of the run at the head of `bytes` that may stand in a string as it is.
+#[inline]
+pub fn plain(bytes: &[u8]) -> usize {
+    let (chunks, rest) = bytes.as_chunks();
+    let whole = wide::plain(chunks);
+    let run = match chunks.get(whole) {
+        Some(chunk) => wide::map(chunk).plain(),
+        None => Map::of_end(rest).plain().min(rest.len()),
+    };
+    whole * WIDTH + run
+}
+
+/// Whether no byte is above 127.
+#[inline]
+pub fn is_ascii(bytes: &[u8]) -> bool {
+    let (chunks, rest) = bytes.as_chunks();
+    wide::is_ascii(chunks) && Map::of_end(rest).ascii
+}
+
+/// Four vectors of sixteen bytes to a map.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wide {
+    use core::arch::wasm32::{i64x2, u8x16_bitmask, u8x16_eq, u8x16_lt, u8x16_splat, v128, v128_any_true, v128_or};
+
+    use super::{Map, WIDTH};
+
+    #[inline]
+    pub(super) fn map(chunk: &[u8; WIDTH]) -> Map {
+        let vectors = vectors(chunk);
+        Map {
+            quotes: bits(vectors.map(|bytes| u8x16_eq(bytes, u8x16_splat(b'"')))),
+            backslashes: bits(vectors.map(|bytes| u8x16_eq(bytes, u8x16_splat(b'\\')))),
+            controls: bits(vectors.map(|bytes| u8x16_lt(bytes, u8x16_splat(b' ')))),
+            ascii: u8x16_bitmask(or(vectors)) == 0,
+        }
+    }
+
+    /// How many chunks there are before one in which not all may stand in a string as they are.
+    #[inline]
+    pub(super) fn plain(chunks: &[[u8; WIDTH]]) -> usize {
+        let plain = |chunk| {
+            !v128_any_true(or(vectors(chunk).map(|bytes| {
+                let quote = u8x16_eq(bytes, u8x16_splat(b'"'));
+                let backslash = u8x16_eq(bytes, u8x16_splat(b'\\'));
+                v128_or(v128_or(quote, backslash), u8x16_lt(bytes, u8x16_splat(b' ')))
+            })))
+        };
+        chunks.iter().take_while(|chunk| plain(*chunk)).count()
+    }
+
+    #[inline]
+    pub(super) fn is_ascii(chunks: &[[u8; WIDTH]]) -> bool {
+        let all = chunks.iter().fold(i64x2(0, 0), |all, chunk| v128_or(all, or(vectors(chunk))));
+        u8x16_bitmask(all) == 0
+    }
+
+    #[inline]
+    fn or([a, b, c, d]: [v128; 4]) -> v128 {
+        v128_or(v128_or(a, b), v128_or(c, d))
+    }
+
+    #[inline]
+    fn bits(vectors: [v128; 4]) -> u64 {
+        let [a, b, c, d] = vectors.map(|vector| u64::from(u8x16_bitmask(vector)));
+        a | b << 16 | c << 32 | d << 48
+    }
+
+    #[inline]
+    fn vectors(chunk: &[u8; WIDTH]) -> [v128; 4] {
+        let [a, b, c, d] = super::quarters(chunk);
+        [a, b, c, d].map(|bits| i64x2(bits as i64, (bits >> 64) as i64))
+    }
+}
+
+/// Four vectors of sixteen bytes to a map.
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, reason = "each processor of this kind has SSE2, but who uses it has to say so")]
+mod wide {
+    use core::arch::x86_64::{
+        __m128i, _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8,
+    };
+
+    use super::{Map, WIDTH};
+
+    #[inline]
+    pub(super) fn map(chunk: &[u8; WIDTH]) -> Map {
+        // SAFETY: SSE2 is part of x86-64.
+        unsafe {
+            let vectors = vectors(chunk);
+            let [a, b, c, d] = vectors;
+            Map {
+                quotes: bits([quotes(a), quotes(b), quotes(c), quotes(d)]),
+                backslashes: bits([backslashes(a), backslashes(b), backslashes(c), backslashes(d)]),
+                controls: bits([controls(a), controls(b), controls(c), controls(d)]),
+                ascii: _mm_movemask_epi8(or(vectors)) == 0,
+            }
+        }
+    }
+
+    /// How many chunks there are before one in which not all may stand in a string as they are.
+    #[inline]
+    pub(super) fn plain(chunks: &[[u8; WIDTH]]) -> usize {
+        // SAFETY: SSE2 is part of x86-64.
+        chunks.iter().take_while(|chunk| unsafe { is_plain(chunk) }).count()
+    }
+
+    #[inline]
+    pub(super) fn is_ascii(chunks: &[[u8; WIDTH]]) -> bool {
+        // SAFETY: SSE2 is part of x86-64.
+        unsafe {
+            let all = chunks.iter().fold(_mm_set1_epi8(0), |all, chunk| _mm_or_si128(all, or(vectors(chunk))));
+            _mm_movemask_epi8(all) == 0
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn is_plain(chunk: &[u8; WIDTH]) -> bool {
+        let [a, b, c, d] = vectors(chunk);
+        let stops = |bytes| _mm_or_si128(_mm_or_si128(quotes(bytes), backslashes(bytes)), controls(bytes));
+        _mm_movemask_epi8(or([stops(a), stops(b), stops(c), stops(d)])) == 0
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn quotes(bytes: __m128i) -> __m128i {
+        _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8))
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn backslashes(bytes: __m128i) -> __m128i {
+        _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8))
+    }
+
+    /// There is no comparison without a sign, but there is the lesser of two.
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn controls(bytes: __m128i) -> __m128i {
+        _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes)
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn or([a, b, c, d]: [__m128i; 4]) -> __m128i {
+        _mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, d))
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn bits([a, b, c, d]: [__m128i; 4]) -> u64 {
+        let bits = |vector| u64::from(_mm_movemask_epi8(vector) as u16);
+        bits(a) | bits(b) << 16 | bits(c) << 32 | bits(d) << 48
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn vectors(chunk: &[u8; WIDTH]) -> [__m128i; 4] {
+        let [a, b, c, d] = super::quarters(chunk);
+        let vector = |bits: u128| _mm_set_epi64x((bits >> 64) as i64, bits as i64);
+        [vector(a), vector(b), vector(c), vector(d)]
+    }
+}
+
+/// Byte by byte.
+#[cfg(not(any(all(target_arch = "wasm32", target_feature = "simd128"), target_arch = "x86_64")))]
+mod wide {
+    pub(super) use super::narrow::{is_ascii, map, plain};
+}
+
+/// Byte by byte: what the others are compared with, and what other processors have.
+#[cfg(any(test, not(any(all(target_arch = "wasm32", target_feature = "simd128"), target_arch = "x86_64"))))]
+mod narrow {
+    use super::{Map, WIDTH};
+
+    pub(super) fn map(chunk: &[u8; WIDTH]) -> Map {
+        let bits =
+            |of: fn(u8) -> bool| chunk.iter().enumerate().fold(0, |bits, (at, byte)| bits | u64::from(of(*byte)) << at);
+        Map {
+            quotes: bits(|byte| byte == b'"'),
+            backslashes: bits(|byte| byte == b'\\'),
+            controls: bits(|byte| byte < b' '),
+            ascii: chunk.is_ascii(),
+        }
+    }
+
+    pub(super) fn plain(chunks: &[[u8; WIDTH]]) -> usize {
+        let plain = |chunk: &[u8; WIDTH]| chunk.iter().all(|byte| !matches!(byte, 0..b' ' | b'"' | b'\\'));
+        chunks.iter().take_while(|chunk| plain(chunk)).count()
+    }
+
+    pub(super) fn is_ascii(chunks: &[[u8; WIDTH]]) -> bool {
+        chunks.as_flattened().is_ascii()
+    }
+}
+
+/// The bytes of a chunk, sixteen to a number.
+#[cfg(any(all(target_arch = "wasm32", target_feature = "simd128"), target_arch = "x86_64"))]
+#[inline]
+fn quarters(chunk: &[u8; WIDTH]) -> [u128; 4] {
+    let mut quarters = [0; 4];
+    for (quarter, bytes) in quarters.iter_mut().zip(chunk.as_chunks().0) {
+        *quarter = u128::from_le_bytes(*bytes);
+    }
+    quarters
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use proptest::collection;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+
+    #[test]
+    fn each_byte_stands_in_its_map_wherever_it_is() {
+        for at in 0..WIDTH {
+            for byte in 0..=255 {
+                let mut chunk = [b'x'; WIDTH];
+                chunk[at] = byte;
+                assert_eq!(Map::of(&chunk), narrow::map(&chunk), "{byte} at {at}");
+                assert_eq!(wide::plain(&[chunk]), narrow::plain(&[chunk]), "{byte} at {at}");
+                assert_eq!(wide::is_ascii(&[chunk]), narrow::is_ascii(&[chunk]), "{byte} at {at}");
+                let end = Map::of(&chunk[..=at]);
+                assert_eq!(end.controls, narrow::map(&chunk).controls | !0 << at << 1, "{byte} at the end of {at}");
+                assert_eq!(end.ascii, byte < 0x80, "{byte} at the end of {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn text_of_any_length_is_ascii_or_not() {
+        let mut text = [b'x'; 3 * WIDTH];
+        for length in 0..text.len() {
+            assert!(is_ascii(&text[..length]));
+            text[length] = 0x80;
+            assert!(is_ascii(&text[..length]) && !is_ascii(&text[..=length]));
+            text[length] = b'x';
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_a_backslash_escapes_is_found_as_if_read_byte_by_byte(
+            bytes in collection::vec(select(&b"\\\\\\\"x"[..]), 0..5 * WIDTH),
+        ) {
+            let mut escapes = false;
+            let one_by_one: Vec<bool> = bytes.iter().map(|&byte| {
+                let escaped = escapes;
+                escapes = !escaped && byte == b'\\';
+                escaped
+            }).collect();
+            let mut first = false;
+            let mut found = Vec::new();
+            for chunk in bytes.chunks(WIDTH) {
+                let (escaped, over) = Map::of(chunk).escaped(first);
+                found.extend((0..chunk.len()).map(|at| escaped >> at & 1 == 1));
+                first = over;
+            }
+            prop_assert_eq!(found, one_by_one);
+        }
+    }
+}
