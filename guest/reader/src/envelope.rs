@@ -282,6 +282,7 @@ fn put(bytes: &[u8], range: Range<usize>, out: &mut Vec<u8>) {
 }
 
 /// Each byte in hexadecimal.
+#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
 static HEX: [[u8; 2]; 256] = {
     let digits = *b"0123456789abcdef";
     let mut hex = [[0; 2]; 256];
