@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime
 import logging
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import botocore.session
 import pytest
+import urllib3.util.connection
 from botocore.credentials import RefreshableCredentials
 from model import Model, Reply, refusal
 
@@ -45,6 +47,34 @@ def test_a_clock_that_is_off_is_corrected_once_by_the_services(model: Callable[.
     assert numbers(kinesis) == [0, 1, 2]
     # The first request was signed again; those after it by the corrected clock.
     assert [asked.operation for asked in kinesis.asked[:3]] == ["DescribeStreamSummary"] * 2 + ["ListShards"]
+
+
+def test_a_request_is_not_held_back_until_its_head_is_acknowledged(
+    model: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(*arguments: Any, **options: Any) -> socket.socket:
+        connected = create_connection(*arguments, **options)
+        at_once.append(connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0)
+        return connected
+
+    at_once: list[bool] = []
+    create_connection = urllib3.util.connection.create_connection
+    monkeypatch.setattr(urllib3.util.connection, "create_connection", connect)
+    assert numbers(filled(model)) == [0, 1, 2]
+    assert at_once and all(at_once)
+
+
+@pytest.mark.parametrize("variables", [("AWS_REGION",), ("AWS_DEFAULT_REGION",), ("AWS_REGION", "AWS_DEFAULT_REGION")])
+def test_the_region_is_found_in_the_environment_as_the_command_line_finds_it(
+    model: Callable[..., Model], monkeypatch: pytest.MonkeyPatch, variables: tuple[str, ...]
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    for number, name in enumerate(variables):
+        monkeypatch.setenv(name, f"eu-west-{number + 1}")
+    kinesis = filled(model)
+    assert numbers(kinesis) == [0, 1, 2]
+    assert all("/eu-west-1/kinesis/" in asked.headers["Authorization"] for asked in kinesis.asked)
 
 
 def test_a_signature_that_is_wrong_for_another_reason_is_told(model: Callable[..., Model]) -> None:
