@@ -200,15 +200,13 @@ async def _messages(run: Run, keeper: AsyncKeeper) -> AsyncGenerator[Message, No
         async with contextlib.aclosing(_pages(run, keeper, Page)) as pages:
             async for page in pages:
                 run.give_out(page)
-                index = 0
-                for messages in chain.from_iterable(parse(piece, run.loads) for piece in page._pieces):
-                    for message in messages:
-                        run.index = index
-                        yield message
-                        index += 1
-                        if monotonic() >= run.save_due:
-                            run.index = index
-                            await keeper.save()
+                pieces = (parse(piece, run.loads) for piece in page._pieces)
+                messages = chain.from_iterable(chain.from_iterable(pieces))
+                for run.index, message in enumerate(messages):
+                    yield message
+                    if monotonic() >= run.save_due:
+                        run.index += 1
+                        await keeper.save()
                 run.acknowledge(page)
     except GeneratorExit:
         await keeper.close()

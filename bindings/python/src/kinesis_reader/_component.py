@@ -8,6 +8,7 @@ and lists of bytes a byte at a time, so everything large crosses as a string.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import wasmtime
+import wasmtime._ffi as ffi
 import wasmtime.component as wc
 
 from ._errors import Error, OptionError, ReadError, StateError
@@ -278,10 +280,28 @@ def _known(kind: Any) -> Any:
 
     wasmtime's own types ask the engine each time, all the way down, which takes several times as long as the call.
     """
-    for own in (_Record, _Variant, _Option, _Result, _List):
+    for own in (_Record, _Variant, _Option, _Result, _List, _String):
         if type(kind) is own.__base__:
             kind.__class__ = own
     return kind
+
+
+class _String(wc.String):
+    """A string that is copied once on its way, of which wasmtime's own makes several copies."""
+
+    def convert_to_c(self, store: Any, val: Any, ptr: Any) -> None:
+        data = val if type(val) is bytes else val.encode()
+        space = ptr.contents
+        space.kind = ffi.WASMTIME_COMPONENT_STRING
+        ffi.wasm_byte_vec_new_uninitialized(ctypes.byref(space.of.string), len(data))
+        ctypes.memmove(space.of.string.data, data, len(data))
+
+    def convert_from_c(self, c: Any) -> str:
+        string = c.of.string
+        try:
+            return str(ctypes.string_at(string.data, string.size), "utf-8")
+        finally:
+            ffi.wasm_byte_vec_delete(ctypes.byref(string))
 
 
 class _Record(wc.RecordType):

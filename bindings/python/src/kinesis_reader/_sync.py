@@ -176,15 +176,13 @@ def _messages(run: Run, keeper: Keeper, answers: SimpleQueue[Answer]) -> Generat
     try:
         for page in _pages(run, keeper, answers, Page):
             run.give_out(page)
-            index = 0
-            for messages in chain.from_iterable(parse(piece, run.loads) for piece in page._pieces):
-                for message in messages:
-                    run.index = index
-                    yield message
-                    index += 1
-                    if monotonic() >= run.save_due:
-                        run.index = index
-                        keeper.save()
+            pieces = (parse(piece, run.loads) for piece in page._pieces)
+            messages = chain.from_iterable(chain.from_iterable(pieces))
+            for run.index, message in enumerate(messages):
+                yield message
+                if monotonic() >= run.save_due:
+                    run.index += 1
+                    keeper.save()
             run.acknowledge(page)
     except GeneratorExit:
         keeper.close()
