@@ -49,8 +49,7 @@ impl Default for Bounds {
 pub struct Sandbox {
     engine: Engine,
     bounds: Bounds,
-    /// Tells the clock's thread that nobody needs it any more.
-    done: Arc<AtomicBool>,
+    ticker: Arc<Ticker>,
 }
 
 impl Sandbox {
@@ -70,19 +69,8 @@ impl Sandbox {
             }
         }
         let engine = Engine::new(&config).map_err(|error| Error::Load(error.to_string()))?;
-        let done = Arc::new(AtomicBool::new(false));
-        let sandbox = Sandbox { engine: engine.clone(), bounds, done: done.clone() };
-        // The engine's clock: the code looks at it, so that a call can be ended from outside.
-        thread::Builder::new()
-            .name("sandbox clock".to_owned())
-            .spawn(move || {
-                while !done.load(Ordering::Relaxed) {
-                    thread::park_timeout(TICK);
-                    engine.increment_epoch();
-                }
-            })
-            .map_err(|error| Error::Load(error.to_string()))?;
-        Ok(sandbox)
+        let ticker = Arc::new(Ticker::start(&engine)?);
+        Ok(Sandbox { engine, bounds, ticker })
     }
 
     /// What a component asks of its host, by name. Ours asks nothing.
@@ -102,7 +90,7 @@ impl Sandbox {
         let component = Component::new(&self.engine, bytes).map_err(load_error)?;
         let world =
             bindings::ReaderPre::new(Linker::new(&self.engine).instantiate_pre(&component).map_err(load_error)?);
-        Ok(Compiled { world: world.map_err(load_error)?, bounds: self.bounds })
+        Ok(Compiled { world: world.map_err(load_error)?, bounds: self.bounds, ticker: self.ticker.clone() })
     }
 }
 
@@ -110,6 +98,7 @@ impl Sandbox {
 pub struct Compiled {
     world: bindings::ReaderPre<Memory>,
     bounds: Bounds,
+    ticker: Arc<Ticker>,
 }
 
 impl Compiled {
@@ -120,7 +109,7 @@ impl Compiled {
         store.set_hostcall_fuel(self.bounds.memory);
         store.set_epoch_deadline(ticks(self.bounds.call));
         let world = self.world.instantiate(&mut store).map_err(load_error)?;
-        Ok(Loaded { store, world, bounds: self.bounds, recorder: None })
+        Ok(Loaded { store, world, bounds: self.bounds, recorder: None, _ticker: self.ticker.clone() })
     }
 }
 
@@ -128,9 +117,29 @@ fn load_error(error: wasmtime::Error) -> Error {
     Error::Load(format!("{error:#}"))
 }
 
-impl Drop for Sandbox {
+/// The clock of an engine: its code looks at it, so that a call can be ended from outside. It goes until it is dropped.
+struct Ticker(Arc<AtomicBool>);
+
+impl Ticker {
+    fn start(engine: &Engine) -> Result<Ticker, Error> {
+        let done = Arc::new(AtomicBool::new(false));
+        let ticker = Ticker(done.clone());
+        let engine = engine.clone();
+        let tick = move || {
+            while !done.load(Ordering::Relaxed) {
+                thread::park_timeout(TICK);
+                engine.increment_epoch();
+            }
+        };
+        let thread = thread::Builder::new().name("sandbox clock".to_owned()).spawn(tick);
+        thread.map_err(|error| Error::Load(error.to_string()))?;
+        Ok(ticker)
+    }
+}
+
+impl Drop for Ticker {
     fn drop(&mut self) {
-        self.done.store(true, Ordering::Relaxed);
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -168,6 +177,8 @@ pub struct Loaded {
     bounds: Bounds,
     /// What its reader is told and gives goes here too.
     recorder: Option<Recorder>,
+    /// Calls have a time for as long as there are any, whatever became of the sandbox.
+    _ticker: Arc<Ticker>,
 }
 
 impl Loaded {

@@ -72,6 +72,8 @@ fn a_component_that_is_mad_from_the_beginning_opens_nothing() {
     for (madness, export) in [(Madness::Loop, "defaults"), (Madness::Grow, "[static]reader.open")] {
         let sandbox = Sandbox::new(Bounds { call: Duration::from_millis(200), ..BOUNDS }, None).expect("a sandbox");
         let mut loaded = sandbox.load(&mad::component(madness, export, 0)).expect("it loads");
+        // What was loaded is bounded for as long as it lives, the sandbox being needed no more.
+        drop(sandbox);
         let source = wit::Source::Name(STREAM.to_owned());
         match madness {
             Madness::Loop => {
