@@ -4,15 +4,22 @@
 //! A batch counts as delivered once the destination has taken it, so that the shard's next page is asked for at once;
 //! what makes both safe is [`Destination::commit`], which keeps messages and checkpoint together. No checkpoint is kept
 //! but there, so none names a message that is not safe.
+//!
+//! [`drive`] is given all that it brings together: a reader that was opened at the destination's checkpoint, a
+//! transport, a destination, somebody who is told, and what interrupts it. The crate's first page has it in full.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::component::{self, Action, BatchHandle, Reader, wit};
 use crate::destination::{self, Destination, Written};
+use crate::error::{Gap, InWords};
+use crate::report::state_word;
 use crate::transport::{self, Transport};
 
 /// How long what was taken may wait for its commit: what a crash may cost to read again.
@@ -30,10 +37,28 @@ pub trait Observer {
     fn notice(&mut self, notice: &wit::Notice);
 
     /// How far the reader is. Told now and then, to those who want it.
-    fn progress(&mut self, progress: &Progress);
+    fn progress(&mut self, _progress: &Progress) {}
 
     /// Whether progress is wanted: it costs a little to find out.
-    fn wants_progress(&self) -> bool;
+    fn wants_progress(&self) -> bool {
+        false
+    }
+}
+
+/// An observer that hands what it is told to `tracing`: gaps as warnings, retries and shards as information.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Log;
+
+impl Observer for Log {
+    fn notice(&mut self, notice: &wit::Notice) {
+        match notice {
+            wit::Notice::Lost(lost) => tracing::warn!("{}", Gap(lost)),
+            wit::Notice::Retry(error) => tracing::info!("trying again: {}", InWords(error)),
+            wit::Notice::Shard(shard) => {
+                tracing::info!(shard = %shard.shard, parents = ?shard.parents, "{}", state_word(shard.state));
+            }
+        }
+    }
 }
 
 /// How far a reader is.
@@ -58,6 +83,16 @@ pub struct Summary {
     pub shards: Vec<wit::ShardStatus>,
 }
 
+impl Summary {
+    /// An error where reading failed: the words, and a hint, for what [`Outcome::Failed`](wit::Outcome::Failed) holds.
+    pub fn ok(&self) -> Result<(), crate::error::Error> {
+        match &self.outcome {
+            wit::Outcome::Failed(error) => Err(crate::error::Error::Service(Box::new(error.clone()))),
+            wit::Outcome::Reached | wit::Outcome::Exhausted | wit::Outcome::Limited | wit::Outcome::Stopped => Ok(()),
+        }
+    }
+}
+
 /// Why a run did not come to an end of its own.
 #[derive(Debug)]
 pub enum Error {
@@ -67,7 +102,7 @@ pub enum Error {
     Destination(destination::Error),
 }
 
-/// What a driver needs to know of time.
+/// What a driver needs to know of time: the monotonic clock that a reader is told of.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock(Instant);
 
@@ -92,7 +127,26 @@ impl Clock {
     }
 }
 
+/// The time in the calendar as [`Loaded::open`](component::Loaded::open) takes it: milliseconds since the Unix epoch.
+pub fn present() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+/// A number that differs from run to run, so that readers that are throttled together come back apart: the standard
+/// library draws the keys of its hashers at random.
+pub fn seed() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
 /// Drives `reader` to its end, or until `interrupt` comes, and leaves everything safe that was taken.
+///
+/// `clock` is the one by which the reader was opened. The interrupt is awaited once: when it comes, no more pages are
+/// asked for, and what is out is made safe. Must be called within a tokio runtime with its I/O and time enabled.
+///
+/// # Errors
+///
+/// Where the component or the destination fails. What Kinesis refuses, and what does not answer, is no error here but
+/// an [`Outcome::Failed`](wit::Outcome::Failed) of the summary, for what was read before it is safe.
 pub async fn drive<T: Transport>(
     mut reader: Reader,
     transport: Arc<T>,

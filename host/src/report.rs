@@ -10,7 +10,7 @@ use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyl
 use serde_json::{Value, json};
 
 use crate::component::wit;
-use crate::drive::{Observer, Progress, Summary};
+use crate::drive::{Log, Observer, Progress, Summary};
 use crate::error::{Error, Exit, Gap, InWords};
 
 /// Tells on stderr what happens, and keeps what the report needs.
@@ -184,10 +184,7 @@ impl Observer for Console {
                 self.warn(format_args!("{}", Gap(lost)));
                 self.gaps.push(lost.clone());
             }
-            wit::Notice::Retry(error) => tracing::info!("trying again: {}", InWords(error)),
-            wit::Notice::Shard(shard) => {
-                tracing::info!(shard = %shard.shard, parents = ?shard.parents, "{}", state_word(shard.state));
-            }
+            wit::Notice::Retry(_) | wit::Notice::Shard(_) => Log.notice(notice),
         }
     }
 

@@ -1,10 +1,7 @@
 //! One run of the program: what was asked, done.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -62,11 +59,8 @@ fn read(plan: &Plan) -> Result<Exit, Error> {
     }
     let summary = result?;
     console.sum_up(plan.source.stream(), &described(&plan.destination), plan.bad_records.as_deref(), &summary);
-    let exit = console.exit(&summary.outcome);
-    match summary.outcome {
-        wit::Outcome::Failed(error) => Err(Error::Service(Box::new(error))),
-        wit::Outcome::Reached | wit::Outcome::Exhausted | wit::Outcome::Limited | wit::Outcome::Stopped => Ok(exit),
-    }
+    summary.ok()?;
+    Ok(console.exit(&summary.outcome))
 }
 
 async fn read_stream(plan: &Plan, console: &mut Console) -> Result<Summary, Error> {
@@ -79,7 +73,7 @@ async fn read_stream(plan: &Plan, console: &mut Console) -> Result<Summary, Erro
         let recorder = Recorder::create(path, *payload);
         loaded.record(recorder.map_err(|error| Error::Trace { path: path.clone(), error })?);
     }
-    let reader = loaded.open(&config, saved.as_deref(), seed(), clock.now(), present())?;
+    let reader = loaded.open(&config, saved.as_deref(), drive::seed(), clock.now(), drive::present())?;
     let transport = connect(&plan.aws).await?;
     let interrupt = interrupted().map_err(Error::System)?;
     let summary = drive::drive(reader, transport.clone(), destination.as_mut(), console, clock, interrupt).await?;
@@ -227,15 +221,6 @@ fn cache() -> Option<PathBuf> {
         _ => PathBuf::from(std::env::var_os("HOME")?).join(".cache"),
     };
     folder.is_absolute().then(|| folder.join("kinesis-reader").join("compiled"))
-}
-
-/// A number that differs from run to run: the standard library draws the keys of its hashers at random.
-pub(crate) fn seed() -> u64 {
-    RandomState::new().build_hasher().finish()
-}
-
-pub(crate) fn present() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
 /// The terminal's columns, as the shell tells them; else what fits everywhere.

@@ -10,7 +10,7 @@ use indicatif::HumanDuration;
 
 use crate::component::{Action, Reader, wit};
 use crate::destination::{self, Sqlite, stream_error};
-use crate::drive::{Clock, Flight};
+use crate::drive::{self, Clock, Flight};
 use crate::error::{Error, Exit};
 use crate::plan::{Destination, ShardsPlan, StateAt};
 use crate::run;
@@ -37,7 +37,7 @@ async fn look(plan: &ShardsPlan, saved: Option<&str>) -> Result<Vec<wit::ShardSt
     let mut config = loaded.defaults(&run::source(&plan.source))?;
     // Room for the one record of each shard.
     (config.limits.page_records, config.limits.batches) = (1, 100_000);
-    let mut reader = loaded.open(&config, saved, run::seed(), clock.now(), run::present())?;
+    let mut reader = loaded.open(&config, saved, drive::seed(), clock.now(), drive::present())?;
     let kinesis = run::connect(&plan.aws).await?;
     let mut flight = Flight::new(kinesis.clone(), clock);
     loop {

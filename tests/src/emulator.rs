@@ -180,7 +180,7 @@ impl Emulator {
 }
 
 /// The payload of message number `n`: an order, as a shop would write it.
-fn payload(n: u32) -> String {
+pub fn payload(n: u32) -> String {
     let item = ["kettle", "żółta herbata", "cup \"XL\"", "茶壺"][n as usize % 4];
     json!({"n": n, "item": item, "price": f64::from(n % 500) / 4.0, "paid": n.is_multiple_of(3), "tags": ["a", n % 7]})
         .to_string()

@@ -1,11 +1,11 @@
 //! The examples of the crates, run as a reader of their documentation would run them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use tests::emulator::Emulator;
+use tests::emulator::{Emulator, payload};
 
 const STREAM: &str = "orders";
 
@@ -15,6 +15,58 @@ async fn the_machine_is_driven_natively() {
     let folder = tempfile::tempdir().expect("a folder");
     let read = || run(example("drive", folder.path()).args([&emulator.url, STREAM, "orders.checkpoint"]));
     reads_what_is_new(&emulator, read).await;
+}
+
+/// The lines that the README and the crate's documentation show.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_library_reads_to_lines() {
+    let source = include_str!("../../host/examples/lines.rs");
+    let readme = include_str!("../../README.md");
+    let shown = readme.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).expect("lines in Rust");
+    let shown: String = shown.lines().map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line))).collect();
+    assert!(
+        source.trim_end().ends_with(shown.trim_end()),
+        "the README shows other lines than the example has:\n{shown}"
+    );
+
+    let emulator = Emulator::ferrokinesis().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let read = || run(in_environment(&mut example("lines", folder.path()), &emulator));
+    reads_what_is_new(&emulator, read).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_of_ones_own_sums_up_each_message_once() {
+    let emulator = Emulator::ferrokinesis().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    emulator.create(STREAM, 2).await;
+    for until in [1200, 1300] {
+        emulator.put(STREAM, until - 100..until).await;
+        if until == 1200 {
+            emulator.put(STREAM, 0..1100).await;
+            emulator.put_bad(STREAM, 2000..2001).await;
+        }
+        let output =
+            run(in_environment(&mut example("destination", folder.path()), &emulator).args([STREAM, "sums.json"]));
+        let said = String::from_utf8(output.stderr).expect("text");
+        assert!(output.status.success(), "{said}");
+        assert_eq!(said.contains("is no order"), until == 1200, "{said}");
+        // Prices are quarters, which add up to the last digit.
+        let mut sums = BTreeMap::new();
+        for n in 0..until {
+            let order: Value = serde_json::from_str(&payload(n)).expect("JSON");
+            *sums.entry(order["item"].as_str().expect("an item").to_owned()).or_insert(0.0) +=
+                order["price"].as_f64().expect("a price");
+        }
+        let expected: String = sums.iter().map(|(item, sum)| format!("{item}: {sum}\n")).collect();
+        assert_eq!(String::from_utf8(output.stdout).expect("text"), expected);
+    }
+}
+
+/// Where the emulator is, as every AWS tool is told it.
+fn in_environment<'a>(command: &'a mut Command, emulator: &Emulator) -> &'a mut Command {
+    command.env_clear().env("AWS_ENDPOINT_URL_KINESIS", &emulator.url).env("AWS_REGION", "us-east-1");
+    command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test")
 }
 
 /// Over a split and a merge: all, then nothing, then what is new.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aws_credential_types::Credentials;
 use kinesis_reader::component::{Bounds, COMPONENT, Loaded, Sandbox, wit};
 use kinesis_reader::destination::{Destination, NdjsonFile, Sqlite};
-use kinesis_reader::drive::{self, Clock, Error, Observer, Progress, Summary};
+use kinesis_reader::drive::{self, Clock, Error, Log, Summary};
 use kinesis_reader::state::FileState;
 use kinesis_reader::transport::Kinesis;
 use kinesis_reader::transport::endpoint::{Endpoint, Known};
@@ -53,18 +53,5 @@ pub(crate) async fn drive(
     let endpoint = Endpoint::resolve(known).expect("it is a URL");
     let credentials = Credentials::new("test", "test", None, None, "test");
     let kinesis = Kinesis::with_credentials(endpoint, credentials, None).expect("plain http needs nothing");
-    drive::drive(reader, Arc::new(kinesis), destination, &mut Deaf, clock, std::future::pending()).await
-}
-
-/// Nobody listens.
-struct Deaf;
-
-impl Observer for Deaf {
-    fn notice(&mut self, _notice: &wit::Notice) {}
-
-    fn progress(&mut self, _progress: &Progress) {}
-
-    fn wants_progress(&self) -> bool {
-        false
-    }
+    drive::drive(reader, Arc::new(kinesis), destination, &mut Log, clock, std::future::pending()).await
 }
