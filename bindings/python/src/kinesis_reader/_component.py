@@ -157,6 +157,7 @@ class Reader:
     def __init__(self, calls: _Calls, resource: Any) -> None:
         self._calls = calls
         self._resource = resource
+        self._asked: dict[str, Any] = {}
 
     def poll(self) -> Action:
         """The next thing to do."""
@@ -192,25 +193,34 @@ class Reader:
 
     def handle_timeout(self, now: int) -> None:
         """Tells that time has passed."""
+        self._asked.clear()
         self._calls("[method]reader.handle-timeout", self._resource, now)
 
     def stop(self, now: int) -> None:
         """Asks for no more pages."""
+        self._asked.clear()
         self._calls("[method]reader.stop", self._resource, now)
 
     def checkpoint(self) -> str:
         """The place reached in every shard."""
-        return str(self._calls("[method]reader.checkpoint", self._resource))
+        return str(self._ask("[method]reader.checkpoint"))
 
     def revision(self) -> int:
         """Counts the changes of the checkpoint."""
-        return int(self._calls("[method]reader.revision", self._resource))
+        return int(self._ask("[method]reader.revision"))
 
     def merge(self, left: str, right: str) -> str:
         """Joins two checkpoints of one stream: of each shard, the further place."""
         return _merge(self._calls, left, right)
 
+    def _ask(self, name: str) -> Any:
+        """What changes with an input only is asked for once after each."""
+        if name not in self._asked:
+            self._asked[name] = self._calls(name, self._resource)
+        return self._asked[name]
+
     def _told(self, name: str, *arguments: Any) -> None:
+        self._asked.clear()
         misuse = self._calls(name, self._resource, *arguments)
         if misuse is not None:
             raise Error(f"the component was driven wrongly: {misuse.tag} {misuse.payload}")

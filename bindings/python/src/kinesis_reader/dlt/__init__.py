@@ -34,6 +34,7 @@ from .._run import Run
 from .._sync import read_batches
 from .._transport import Transport
 from . import _rows
+from ._collector import held_back
 from ._incremental import SequenceIncremental
 from ._state import CHECKPOINT, beginning
 from .helpers import get_shard_iterator, max_sequence_by_shard
@@ -129,7 +130,7 @@ def kinesis_stream(
 
     row = _rows.merged if parse_json else _rows.raw
     left = max_number_of_messages
-    with contextlib.closing(reading):
+    with contextlib.closing(reading), held_back():
         for batch in reading:
             # A place for every shard is kept before a row goes out: who stops at one finds the others again.
             keep()
