@@ -16,6 +16,8 @@ const source = process.argv[2] ?? join(here, "../../host/component/kinesis_reade
 const component = join(here, "component");
 const { files, imports } = await transpile(source, { name: "reader", outDir: component, instantiation: "async", nodejsCompat: false });
 if (imports.length > 0) throw new Error(`the component imports something: ${imports.join(", ")}`);
+const glue = Object.keys(files).find((path) => path.endsWith("/reader.js"));
+files[glue] = withOwnText(new TextDecoder().decode(files[glue]));
 await rm(component, { recursive: true, force: true });
 for (const [path, bytes] of Object.entries(files)) {
   await mkdir(dirname(path), { recursive: true });
@@ -36,3 +38,15 @@ await build({
 });
 
 await copyFile(join(here, "../../LICENSE"), join(here, "LICENSE"));
+
+/** jco's code with `src/text.js` for what it makes of text. Where it is other code than is known here, nothing is built. */
+function withOwnText(code) {
+  const lower = /function _utf8AllocateAndEncode\(s, realloc, memory\) \{[^]*?\n  \}\n/g;
+  const lift = /TEXT_DECODER_UTF8\.decode\((new Uint8Array\(memory0\.buffer, \w+, \w+\))\)/g;
+  const found = [lower, lift].map((pattern) => (code.match(pattern) ?? []).length);
+  if (found[0] !== 1 || found[1] < 10 || found[1] + 1 !== code.split("TEXT_DECODER_UTF8").length - 1) {
+    throw new Error(`jco's code is not as it was: ${found}\nhint: see withOwnText in build.js`);
+  }
+  const own = 'import { lift as _lift, lower as _utf8AllocateAndEncode } from "../src/text.js";\n';
+  return own + code.replace(lower, "").replace(lift, "_lift($1)");
+}

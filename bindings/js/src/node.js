@@ -2,6 +2,7 @@
 
 import { readFile } from "node:fs/promises";
 
+import "./node/text.js";
 import { bind } from "./bind.js";
 import { compiledOnce } from "./compiled.js";
 import { connect } from "./node/aws.js";

@@ -8,6 +8,7 @@ import { Sha256 } from "@aws-crypto/sha256-js";
 import { SignatureV4 } from "@smithy/signature-v4";
 
 import { KinesisReaderError, words } from "./errors.js";
+import { text } from "./text.js";
 
 /** A page holds 10 MiB of data, which is 13.4 MiB as base64 and less than twice that in any encoding. */
 const ANSWER_SIZE_MAX = 64 << 20;
@@ -214,7 +215,8 @@ function lift({ status, headers, date, bytes }) {
   const cbor = headers.get("content-type")?.split(";")[0].trim() === CONTENT_TYPES.cbor;
   return {
     status,
-    body: cbor ? { tag: "cbor", val: bytes } : { tag: "json", val: new TextDecoder().decode(bytes) },
+    // Text crosses as the bytes that it is.
+    body: cbor ? { tag: "cbor", val: bytes } : { tag: "json", val: text.isUtf8(bytes) ? bytes : new TextDecoder().decode(bytes) },
     trace: headers.get("x-amzn-requestid") ?? undefined,
     date: date === undefined ? undefined : BigInt(date),
   };

@@ -1,6 +1,7 @@
 // An emulated Kinesis for the tests, and what fills its streams.
 
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 
@@ -42,8 +43,9 @@ export class Emulator {
   async ask(operation, query) {
     const body = { tag: "json", val: JSON.stringify(query) };
     const response = await this.#transport.send({ target: `Kinesis_20131202.${operation}`, body }, new AbortController().signal);
-    if (response.status !== 200) throw new Error(`${operation}: ${response.body.val}`);
-    return response.body.val === "" ? undefined : JSON.parse(response.body.val);
+    const answer = String(Buffer.from(response.body.val));
+    if (response.status !== 200) throw new Error(`${operation}: ${answer}`);
+    return answer === "" ? undefined : JSON.parse(answer);
   }
 
   async create(stream, shards) {
@@ -58,6 +60,16 @@ export class Emulator {
       const Records = numbers.map((n) => ({ Data: Buffer.from(payload(n)).toString("base64"), PartitionKey: `key-${n % 977}` }));
       const { FailedRecordCount } = await this.ask("PutRecords", { StreamName: stream, Records });
       if (FailedRecordCount) throw new Error(`${FailedRecordCount} records were refused`);
+    }
+  }
+
+  /** Takes a stream away, with all that it holds. */
+  async delete(stream) {
+    await this.ask("DeleteStream", { StreamName: stream });
+    for (;;) {
+      const { StreamNames } = await this.ask("ListStreams", {});
+      if (!StreamNames.includes(stream)) return;
+      await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
 
@@ -123,4 +135,14 @@ export async function numbers(reading, most = Infinity) {
     had.push(message.n);
   }
   return had;
+}
+
+/** A record as the Kinesis Producer Library makes it of several of one partition key. */
+export function aggregate(payloads, key = "key-0") {
+  const varint = (number) => (number < 0x80 ? [number] : [(number & 0x7f) | 0x80, ...varint(number >>> 7)]);
+  const field = (number, bytes) => Buffer.concat([Buffer.from([(number << 3) | 2, ...varint(bytes.length)]), bytes]);
+  // Of each record the key is the first in the table.
+  const records = payloads.map((payload) => field(3, Buffer.concat([Buffer.from([1 << 3, 0]), field(3, Buffer.from(payload))])));
+  const body = Buffer.concat([field(1, Buffer.from(key)), ...records]);
+  return Buffer.concat([Buffer.from("f3899ac2", "hex"), body, createHash("md5").update(body).digest()]);
 }

@@ -1,6 +1,5 @@
 // Region, endpoint and credentials as every AWS tool finds them: options, then the environment, then the profile.
 
-import { fromIni, fromNodeProviderChain, fromTemporaryCredentials } from "@aws-sdk/credential-providers";
 import {
   CONFIG_PREFIX_SEPARATOR, NODE_REGION_CONFIG_FILE_OPTIONS, NODE_REGION_CONFIG_OPTIONS,
   NODE_USE_DUALSTACK_ENDPOINT_CONFIG_OPTIONS, NODE_USE_FIPS_ENDPOINT_CONFIG_OPTIONS, loadConfig,
@@ -24,10 +23,13 @@ export async function connect(options) {
     fips: await setting(NODE_USE_FIPS_ENDPOINT_CONFIG_OPTIONS, profile),
     dualStack: await setting(NODE_USE_DUALSTACK_ENDPOINT_CONFIG_OPTIONS, profile),
   });
-  return { ...endpoint, credentials: credentials(options, endpoint.region), headers: { "user-agent": `kinesis-reader-js/${version}` } };
+  return { ...endpoint, credentials: await credentials(options, endpoint.region), headers: { "user-agent": `kinesis-reader-js/${version}` } };
 }
 
-function credentials({ credentials, profile, roleArn }, region) {
+async function credentials({ credentials, profile, roleArn }, region) {
+  if (credentials !== undefined && roleArn === undefined) return credentials;
+  // Loaded where it is needed, for it takes longer than all else that is loaded.
+  const { fromIni, fromNodeProviderChain, fromTemporaryCredentials } = await import("@aws-sdk/credential-providers");
   // Where a profile is named, keys in the environment do not count, as in the AWS command line.
   const found = credentials ?? (profile === undefined ? fromNodeProviderChain() : fromIni({ profile }));
   if (roleArn === undefined) return found;
