@@ -3,7 +3,7 @@
 // consumer says so.
 
 import { plain } from "./component.js";
-import { componentError, inWords, serviceError } from "./errors.js";
+import { componentError, inWords, lostInWords, serviceError } from "./errors.js";
 
 /** What a timer can hold. */
 const SLEEP_MAX_MS = 0x7fff_ffff;
@@ -147,7 +147,7 @@ export class Driver {
 function noticeInWords(kind, about) {
   switch (kind) {
     case "lost":
-      return `records of ${about.shard} have left the stream unread${about.after ? `, after ${about.after}` : ""}`;
+      return lostInWords(about);
     case "retry":
       return inWords(about);
     case "shard":

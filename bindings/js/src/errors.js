@@ -52,10 +52,16 @@ export function serviceError(error) {
 /** A request that did not succeed, in words. */
 export function inWords({ operation, shard, cause, attempts }) {
   if (cause.tag === "recreated") return `the checkpoint is of another stream of this name: ${cause.val}`;
+  if (cause.tag === "lost") return lostInWords(cause.val);
   const asked = OPERATIONS[operation] ?? operation;
   const about = shard === undefined ? asked : `${asked} of ${shard}`;
   const tries = attempts > 1 ? `, after ${attempts} tries` : "";
   return `${about} ${causeInWords(cause)}${tries}`;
+}
+
+/** A gap, in words. */
+export function lostInWords({ shard, after }) {
+  return `records of ${shard} have left the stream unread${after ? `, after ${after}` : ""}`;
 }
 
 function causeInWords({ tag, val }) {
@@ -84,7 +90,9 @@ function serviceHint({ cause }) {
     case "timeout":
       return "look at the network, the region, the credentials and the endpoint; read again to go on from here";
     case "recreated":
-      return "the stream was deleted and made again: give the new one another state";
+      return 'the stream was deleted and made again: give the new one another state, or read it from its oldest record by recreated: "follow"';
+    case "lost":
+      return 'onGap: "tell" reads on from what is left';
     case "unintelligible":
       return "look whether the endpoint is a Kinesis";
     default:

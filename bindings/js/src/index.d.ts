@@ -71,6 +71,22 @@ export interface Options {
    * interface tells.
    */
   deaggregate?: boolean;
+  /**
+   * What follows where records left the stream before they were read: it is told and reading goes on from what is left,
+   * or reading ends before it with an error, and so does the next run. Default: `tell`.
+   */
+  onGap?: "tell" | "fail";
+  /**
+   * What follows where the stream was deleted and made again under its name: reading ends with an error, or the new
+   * stream is read from its oldest record. Default: `refuse`.
+   */
+  recreated?: "refuse" | "follow";
+  /**
+   * Is given the messages whose data is not as `payload` asks, as lines of JSON, each with the reason under
+   * `_kinesis_reason`; for each page that has any, before it is given out. They come among the others too. What it
+   * returns is awaited, and what it throws ends the reading, so that the page comes again in the next run.
+   */
+  onBadRecords?: (lines: string) => void | Promise<void>;
   limits?: Limits;
   /** Where the checkpoint is kept: an object with `load` and `save`, and in Node the path of a file too. */
   state?: State | string | URL;
@@ -194,7 +210,7 @@ export interface Batch<Payload = Record<string, any>> {
   readonly checkpoint: string;
   /** The messages as newline-delimited JSON, to the letter as they were put. */
   readonly lines: string;
-  /** The same text in pieces of whole lines, of about so many bytes: 1 MiB by default. */
+  /** The same text in pieces of whole lines, of about so many bytes: 128 KiB by default. */
   pieces(size?: number): IterableIterator<string>;
   messages(): IterableIterator<Message<Payload>>;
   records(): KinesisRecord[];
@@ -251,7 +267,8 @@ export interface ServiceError {
     | { tag: "unintelligible"; val: string }
     | { tag: "failure"; val: { tag: "transient" | "permanent"; val: string } }
     | { tag: "timeout" }
-    | { tag: "recreated"; val: string };
+    | { tag: "recreated"; val: string }
+    | { tag: "lost"; val: { shard: string; after?: string } };
 }
 
 export class KinesisReaderError extends Error {

@@ -8,7 +8,7 @@ const UNTIL_HINT = "write caught-up, forever, a Date, 2025-11-23T12:00:00Z, 2025
 
 /** Options that say how the stream is reached and where its checkpoint is kept; all others go to the component. */
 const OURS = new Set([
-  "stream", "start", "until", "behind", "limits", "state", "signal", "onNotice",
+  "stream", "start", "until", "behind", "limits", "state", "signal", "onNotice", "onBadRecords",
   "endpoint", "region", "profile", "roleArn", "credentials", "fetch",
 ]);
 
@@ -23,6 +23,8 @@ const WORDS = {
   payload: ["merged", "json", "text", "base64"],
   messageId: ["sha256", "dlt"],
   wire: ["json", "cbor"],
+  onGap: ["tell", "fail"],
+  recreated: ["refuse", "follow"],
 };
 
 /** Which stream, by name or ARN. */
@@ -39,6 +41,10 @@ export function sourceOf({ stream }) {
  */
 export function configure(defaults, options, now) {
   const config = { ...defaults, limits: limits(defaults.limits, options.limits) };
+  for (const option of ["onNotice", "onBadRecords"]) {
+    const given = options[option];
+    if (given !== undefined && typeof given !== "function") throw badOption(option, `it is no function: ${shown(given)}`);
+  }
   config.start = start(options.start, now) ?? config.start;
   config.until = until(options, now) ?? config.until;
   for (const [option, value] of Object.entries(options)) {

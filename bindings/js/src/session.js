@@ -12,6 +12,9 @@ import { Transport } from "./transport.js";
 /** What a crash may cost to read again. */
 const UNSAFE_TIME_MAX_MS = 1000;
 
+/** Bytes of bad records that are handed on at a time. */
+const REJECTS_SIZE = 1 << 20;
+
 /** States of a shard from which it goes on without the consumer. */
 const AT_WORK = new Set(["seeking", "sought", "ready", "reading", "ending"]);
 
@@ -76,10 +79,23 @@ export class Session {
         continue;
       }
       const batch = this.#driver.take();
-      if (batch) return batch;
+      if (batch) return (await this.#toldOfBadRecords(batch)) ? batch : undefined;
       if (this.#driver.outcome) return undefined;
       await this.#driver.ready();
     }
+  }
+
+  /** Hands on what of a batch is not as `payload` asks; false if the reading was closed meanwhile. */
+  async #toldOfBadRecords(batch) {
+    const { onBadRecords } = this.#options;
+    if (onBadRecords === undefined) return true;
+    const count = batch.count();
+    for (let at = 0; at < count && !this.#closing; ) {
+      const { text, next } = batch.rejects(at, REJECTS_SIZE);
+      if (text !== "") await onBadRecords(text);
+      at = next;
+    }
+    return !this.#closing;
   }
 
   /** Throws what ended the reading from outside: its signal, or a checkpoint that could not be kept. */

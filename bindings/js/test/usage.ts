@@ -15,6 +15,7 @@ const state: State = storageState("orders");
 export async function messages(signal: AbortSignal): Promise<number> {
   const options: Options = {
     stream: "orders", start: new Date(), until: "forever", behind: "10s", state, signal,
+    onGap: "fail", recreated: "follow", onBadRecords: async (lines) => console.warn(lines.length),
     limits: { messages: 10, pace: null, requestTimeout: "30s" },
     credentials: async () => ({ accessKeyId: "a", secretAccessKey: "b" }),
     onNotice: (notice: Notice) => {
