@@ -13,6 +13,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
 import { connect } from "../src/node/aws.js";
+import { post } from "../src/node/http.js";
 import { Transport } from "../src/transport.js";
 
 const OPERATIONS = ["DescribeStreamSummary", "ListShards", "GetShardIterator", "GetRecords"];
@@ -26,7 +27,7 @@ const REQUEST_SIZE_MAX = 64 << 10;
 export async function serve({ port = 8080, ...options }) {
   // The name of a stream decides neither endpoint nor credentials.
   const { url, region, credentials, headers } = await connect({ ...options, stream: "any" });
-  const transport = new Transport({ url, region, credentials, headers, fetch });
+  const transport = new Transport({ url, region, credentials, headers, post });
   const server = createServer((request, response) => {
     answer(transport, request, response).catch((error) => send(response, 502, "text/plain", error.val ?? error.message));
   });

@@ -9,6 +9,7 @@ import { Batches, Messages } from "./reader.js";
  * @param {(name: string) => WebAssembly.Module | Promise<WebAssembly.Module>} platform.coreModule  a file of `component/`
  * @param {(options: object) => Promise<{ url: URL, region: string, credentials: unknown, headers?: object }>} platform.connect
  *   where requests go, and in whose name
+ * @param {(url: URL, request: object) => Promise<object>} platform.post  sends a request that is signed
  * @param {(state: unknown) => object | Promise<object>} platform.state  what a state is that is no object with load and save
  */
 export function bind(platform) {

@@ -2,6 +2,10 @@
 
 import { resolveEndpoint } from "./endpoint.js";
 import { KinesisReaderError, badOption } from "./errors.js";
+import { posting } from "./transport.js";
+
+/** Requests go by the global `fetch`, as it is when they go. */
+export const post = posting((...request) => globalThis.fetch(...request));
 
 /** Where requests go, and in whose name. */
 export async function connect(options) {

@@ -107,7 +107,7 @@ export interface Options {
   profile?: string;
   /** A role to assume with the credentials found; only in Node. */
   roleArn?: string;
-  /** What sends requests. Default: the global one. */
+  /** What sends requests. Default: the global one, and in Node its HTTP client, which is faster. */
   fetch?: typeof fetch;
 }
 

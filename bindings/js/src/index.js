@@ -3,7 +3,7 @@
 import { bind } from "./bind.js";
 import { compiledOnce } from "./compiled.js";
 import { KinesisReaderError } from "./errors.js";
-import { connect, noState } from "./given.js";
+import { connect, noState, post } from "./given.js";
 
 /** Named one by one, so that bundlers find them. */
 const CORE_MODULES = {
@@ -21,6 +21,6 @@ async function compile(name) {
   return WebAssembly.compile(await response.arrayBuffer());
 }
 
-export const { read, readBatches, mergeCheckpoints } = bind({ coreModule: compiledOnce(compile), connect, state: noState });
+export const { read, readBatches, mergeCheckpoints } = bind({ coreModule: compiledOnce(compile), connect, post, state: noState });
 export { KinesisReaderError };
 export { storageState } from "./state.js";

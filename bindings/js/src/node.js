@@ -7,6 +7,7 @@ import { bind } from "./bind.js";
 import { compiledOnce } from "./compiled.js";
 import { connect } from "./node/aws.js";
 import { fileState } from "./node/file.js";
+import { post } from "./node/http.js";
 import { badOption } from "./errors.js";
 
 async function compile(name) {
@@ -18,7 +19,7 @@ function state(given) {
   throw badOption("state", `it is no state: ${typeof given}`, "give the path of a file, or an object with load() and save(text)");
 }
 
-export const { read, readBatches, mergeCheckpoints } = bind({ coreModule: compiledOnce(compile), connect, state });
+export const { read, readBatches, mergeCheckpoints } = bind({ coreModule: compiledOnce(compile), connect, post, state });
 export { KinesisReaderError } from "./errors.js";
 export { storageState } from "./state.js";
 export { fileState };

@@ -7,7 +7,7 @@ import { drop, load, plain } from "./component.js";
 import { Driver } from "./driver.js";
 import { KinesisReaderError, componentError } from "./errors.js";
 import { configure, optionsOf, sourceOf } from "./options.js";
-import { Transport } from "./transport.js";
+import { Transport, posting } from "./transport.js";
 
 /** What a crash may cost to read again. */
 const UNSAFE_TIME_MAX_MS = 1000;
@@ -55,7 +55,9 @@ export class Session {
     this.#component = await load(this.#platform.coreModule);
     const config = configure(this.#component.defaults(source), this.#options, now);
     const { url, region, credentials, headers } = await this.#platform.connect(this.#options);
-    const transport = new Transport({ url, region, credentials, headers, fetch: this.#options.fetch ?? globalThis.fetch.bind(globalThis) });
+    const { fetch } = this.#options;
+    const post = fetch === undefined ? this.#platform.post : posting(fetch);
+    const transport = new Transport({ url, region, credentials, headers, post });
     await transport.prepare();
     this.#state = await this.#openState();
     this.#kept = checkpointOf(await this.#state?.load());

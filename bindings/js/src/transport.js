@@ -11,7 +11,7 @@ import { KinesisReaderError, words } from "./errors.js";
 import { text } from "./text.js";
 
 /** A page holds 10 MiB of data, which is 13.4 MiB as base64 and less than twice that in any encoding. */
-const ANSWER_SIZE_MAX = 64 << 20;
+export const ANSWER_SIZE_MAX = 64 << 20;
 
 /** How far into a body an error's name is looked for. */
 const SEARCH_SIZE_MAX = 64 << 10;
@@ -38,19 +38,20 @@ export class Transport {
   #url;
   #region;
   #credentials;
-  #fetch;
+  #post;
   #headers;
   /** What the service's clock is ahead of ours. */
   #skew = 0;
 
   /**
-   * @param {{ url: URL, region: string, credentials: object | Function, fetch: typeof fetch, headers?: object }} to
+   * @param {{ url: URL, region: string, credentials: object | Function, post: Function, headers?: object }} to
+   *   `post` sends what is signed, as `posting` makes it of a `fetch`
    */
-  constructor({ url, region, credentials, fetch, headers = {} }) {
+  constructor({ url, region, credentials, post, headers = {} }) {
     this.#url = url;
     this.#region = region;
     this.#credentials = new Credentials(credentials);
-    this.#fetch = fetch;
+    this.#post = post;
     this.#headers = headers;
   }
 
@@ -71,23 +72,24 @@ export class Transport {
   async #exchange(target, body, signal) {
     const credentials = await this.#credentials.current();
     const signedAt = Date.now() + this.#skew;
-    const answer = await this.#post(target, body, credentials, signedAt, signal);
+    const answer = await this.#sign(target, body, credentials, signedAt, signal);
     switch (remedy(answer)) {
       case "clock": {
         if (answer.date === undefined || Math.abs(answer.date - signedAt) < SKEW_MIN_MS) return answer;
         this.#skew = answer.date - Date.now();
-        return this.#post(target, body, credentials, Date.now() + this.#skew, signal);
+        return this.#sign(target, body, credentials, Date.now() + this.#skew, signal);
       }
       case "credentials": {
         const others = await this.#credentials.replace(credentials);
-        return others ? this.#post(target, body, others, Date.now() + this.#skew, signal) : answer;
+        return others ? this.#sign(target, body, others, Date.now() + this.#skew, signal) : answer;
       }
       default:
         return answer;
     }
   }
 
-  async #post(target, body, credentials, at, signal) {
+  /** Signs a request and sends it. */
+  async #sign(target, body, credentials, at, signal) {
     const url = this.#url;
     const headers = { host: url.host, "content-type": CONTENT_TYPES[body.tag], "x-amz-target": target };
     const signer = new SignatureV4({
@@ -95,18 +97,31 @@ export class Transport {
     });
     const request = { method: "POST", protocol: url.protocol, hostname: url.hostname, path: url.pathname, query: {}, headers, body: body.val };
     const signed = await signer.sign(request, { signingDate: new Date(at) });
-    // `fetch` sets it by itself and lets nobody else.
+    // Whoever sends it sets it, and `fetch` lets nobody else.
     delete signed.headers.host;
-    const fetch = this.#fetch;
-    // Not "error", which not every runtime knows. A signature holds for one host, so a redirect leads nowhere.
-    const response = await fetch(url, {
-      method: "POST", headers: { ...signed.headers, ...this.#headers }, body: body.val, signal, redirect: "manual",
-    });
-    if (response.type === "opaqueredirect" || (response.status >= 300 && response.status < 400)) {
+    const post = this.#post;
+    const answer = await post(url, { headers: { ...signed.headers, ...this.#headers }, body: body.val, signal });
+    // A signature holds for one host, so a redirect leads nowhere. A browser says no more of one than 0.
+    if (answer.status === 0 || (answer.status >= 300 && answer.status < 400)) {
       throw { tag: "permanent", val: `a redirect, which is not followed, came from: ${url.host}` };
     }
-    return { status: response.status, headers: response.headers, date: dateOf(response.headers), bytes: await bytesOf(response) };
+    return { ...answer, date: dateOf(answer.header("date")) };
   }
+}
+
+/** A way to post by `fetch`. */
+export function posting(fetch) {
+  return async (url, { headers, body, signal }) => {
+    // Not "error", which not every runtime knows.
+    const response = await fetch(url, { method: "POST", headers, body, signal, redirect: "manual" });
+    const bytes = response.body === null ? new Uint8Array() : await bytesOf(response);
+    return { status: response.status, header: (name) => response.headers.get(name) ?? undefined, bytes };
+  };
+}
+
+/** Why an answer is not taken. */
+export function tooLarge() {
+  return { tag: "permanent", val: `an answer is larger than ${ANSWER_SIZE_MAX >> 20} MiB` };
 }
 
 /** Credentials, kept until they near their end. One fetch at a time: who comes meanwhile waits for it. */
@@ -189,7 +204,7 @@ async function bytesOf(response) {
     size += value.length;
     if (size > ANSWER_SIZE_MAX) {
       await reader.cancel();
-      throw { tag: "permanent", val: `an answer is larger than ${ANSWER_SIZE_MAX >> 20} MiB` };
+      throw tooLarge();
     }
     parts.push(value);
   }
@@ -198,26 +213,26 @@ async function bytesOf(response) {
   return bytes;
 }
 
-function dateOf(headers) {
-  const at = Date.parse(headers.get("date") ?? "");
+function dateOf(header) {
+  const at = Date.parse(header ?? "");
   return Number.isNaN(at) ? undefined : at;
 }
 
 /** What a rejection asks of the one who signs; its name stands in a header or in the body, in CBOR too as plain text. */
-function remedy({ status, headers, bytes }) {
+function remedy({ status, header, bytes }) {
   if (![400, 401, 403].includes(status)) return undefined;
-  const said = (headers.get("x-amzn-errortype") ?? "") + new TextDecoder().decode(bytes.subarray(0, SEARCH_SIZE_MAX));
+  const said = (header("x-amzn-errortype") ?? "") + new TextDecoder().decode(bytes.subarray(0, SEARCH_SIZE_MAX));
   if (CREDENTIALS_REFUSED.some((name) => said.includes(name))) return "credentials";
   return CLOCK_REFUSED.some((name) => said.includes(name)) ? "clock" : undefined;
 }
 
-function lift({ status, headers, date, bytes }) {
-  const cbor = headers.get("content-type")?.split(";")[0].trim() === CONTENT_TYPES.cbor;
+function lift({ status, header, date, bytes }) {
+  const cbor = header("content-type")?.split(";")[0].trim() === CONTENT_TYPES.cbor;
   return {
     status,
     // Text crosses as the bytes that it is.
     body: cbor ? { tag: "cbor", val: bytes } : { tag: "json", val: text.isUtf8(bytes) ? bytes : new TextDecoder().decode(bytes) },
-    trace: headers.get("x-amzn-requestid") ?? undefined,
+    trace: header("x-amzn-requestid"),
     date: date === undefined ? undefined : BigInt(date),
   };
 }

@@ -5,6 +5,7 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 
+import { post } from "../src/node/http.js";
 import { Transport } from "../src/transport.js";
 
 export const region = "us-east-1";
@@ -32,7 +33,7 @@ export class Emulator {
   constructor(url, close) {
     this.url = url;
     this.close = close;
-    this.#transport = new Transport({ url: new URL(url), region, credentials, fetch });
+    this.#transport = new Transport({ url: new URL(url), region, credentials, post });
   }
 
   /** What reading a stream here takes: no pace is kept, for there is nobody to share with. */

@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
 import { after, before, mock, test } from "node:test";
 
+import { post } from "../src/node/http.js";
 import { read } from "../src/node.js";
-import { Transport } from "../src/transport.js";
+import { Transport, posting } from "../src/transport.js";
 import { credentials, numbers, range, startEmulator } from "./emulator.js";
 
 let emulator;
@@ -27,7 +30,7 @@ test("requests are signed as botocore signs them", async () => {
       const transport = new Transport({
         url: new URL(url), region: "eu-central-1",
         credentials: { accessKeyId: "AKIAIOSFODNN7EXAMPLE", secretAccessKey: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", sessionToken },
-        fetch: async (_, request) => ((sent = request), new Response("{}")),
+        post: posting(async (_, request) => ((sent = request), new Response("{}"))),
       });
       await transport.send({ target: "Kinesis_20131202.ListShards", body: { tag: "json", val: '{"StreamName":"orders"}' } }, new AbortController().signal);
       assert.equal(sent.headers.authorization, `AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20251123/eu-central-1/kinesis/aws4_request, SignedHeaders=${signedHeaders}, Signature=${signature}`);
@@ -71,10 +74,48 @@ test("credentials that stay expired end the reading, in words", async () => {
   assert.ok(requests < 10, `${requests} requests`);
 });
 
+test("an answer by Node's client is bounded, is whole, and redirects nowhere", async () => {
+  const answers = {
+    "/large": (response) => {
+      response.writeHead(200);
+      const part = Buffer.alloc(1 << 20);
+      const more = () => {
+        while (!response.destroyed && response.write(part));
+      };
+      response.on("drain", more);
+      more();
+    },
+    "/short": (response) => {
+      response.writeHead(200, { "content-length": 100 });
+      response.write("half", () => response.destroy());
+    },
+    "/elsewhere": (response) => response.writeHead(307, { location: "/whole" }).end(),
+    "/silent": () => {},
+    "/whole": (response) => response.writeHead(200, { "x-amzn-requestid": "r-1", date: "Sun, 23 Nov 2025 12:00:00 GMT" }).end('{"ü":1}'),
+  };
+  const server = createServer((request, response) => answers[request.url](response));
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  try {
+    const send = (path, signal = new AbortController().signal) => {
+      const url = new URL(`http://127.0.0.1:${server.address().port}${path}`);
+      return new Transport({ url, region: "us-east-1", credentials, post }).send({ target: "x", body: { tag: "json", val: "{}" } }, signal);
+    };
+    await assert.rejects(send("/large"), { tag: "permanent", val: "an answer is larger than 64 MiB" });
+    await assert.rejects(send("/short"), ({ tag, val }) => tag === "transient" && /ECONNRESET/.test(val));
+    await assert.rejects(send("/elsewhere"), ({ tag, val }) => tag === "permanent" && /a redirect/.test(val));
+    await assert.rejects(send("/silent", AbortSignal.timeout(50)), ({ tag, val }) => tag === "transient" && /no answer in time/.test(val));
+    const { status, body, trace, date } = await send("/whole");
+    assert.deepEqual([status, String(body.val), trace, date], [200, '{"ü":1}', "r-1", BigInt(Date.parse("2025-11-23T12:00:00Z"))]);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+});
+
 test("credentials near their end are renewed before", async () => {
   let calls = 0;
   const provider = async () => ({ ...credentials, accessKeyId: `key-${calls++}`, expiration: new Date(Date.now() + 60_000) });
-  const transport = new Transport({ url: new URL(emulator.url), region: "us-east-1", credentials: provider, fetch: async () => new Response("{}") });
+  const transport = new Transport({ url: new URL(emulator.url), region: "us-east-1", credentials: provider, post: posting(async () => new Response("{}")) });
   const ask = () => transport.send({ target: "x", body: { tag: "json", val: "{}" } }, new AbortController().signal);
   await ask();
   await ask();
