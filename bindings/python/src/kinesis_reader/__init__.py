@@ -18,10 +18,11 @@ from datetime import timedelta
 from typing import Any, Literal, overload
 
 from ._async import AsyncBatch, AsyncBatches, AsyncMessages, aread_batches, aread_messages
+from ._bad_records import BadRecords, taker
 from ._component import Component, Lost, merge_checkpoints
 from ._errors import AwsError, Error, OptionError, ReadError, StateError
 from ._messages import Loads, Message
-from ._options import MessageId, Options, Pace, Payload, Start, Until, check_stream
+from ._options import MessageId, OnGap, Options, Pace, Payload, Recreated, Start, Until, check_stream
 from ._run import Run
 from ._state import FileState, State
 from ._sync import Batch, Batches, Messages, read_batches, read_messages
@@ -64,6 +65,9 @@ def read(
     payload: Payload = ...,
     message_id: MessageId = ...,
     deaggregate: bool = ...,
+    on_gap: OnGap = ...,
+    recreated: Recreated = ...,
+    bad_records: str | os.PathLike[str] | BadRecords | None = ...,
     loads: Loads = ...,
     region: str | None = ...,
     profile: str | None = ...,
@@ -85,6 +89,9 @@ def read(
     payload: Payload = ...,
     message_id: MessageId = ...,
     deaggregate: bool = ...,
+    on_gap: OnGap = ...,
+    recreated: Recreated = ...,
+    bad_records: str | os.PathLike[str] | BadRecords | None = ...,
     loads: Loads = ...,
     region: str | None = ...,
     profile: str | None = ...,
@@ -105,6 +112,9 @@ def read(
     payload: Payload = "merged",
     message_id: MessageId = "sha256",
     deaggregate: bool = True,
+    on_gap: OnGap = "tell",
+    recreated: Recreated = "refuse",
+    bad_records: str | os.PathLike[str] | BadRecords | None = None,
     loads: Loads = json.loads,
     region: str | None = None,
     profile: str | None = None,
@@ -131,6 +141,11 @@ def read(
         message_id: How `_kinesis_msg_id` is made; see `MessageId`.
         deaggregate: Makes messages of the user records in what the Kinesis Producer Library aggregated. Their envelopes
             have `sub_seq`, the place in the record.
+        on_gap: What follows where records left the stream before they were read; see `OnGap`.
+        recreated: What follows where the stream was deleted and made again under its name; see `Recreated`.
+        bad_records: Messages whose data is not as `payload` asks go there too: the path of a file, which is appended to
+            and made durable, or a callable that is given lines. Each line has the reason under `_kinesis_reason`. They
+            are there before their page is given out, and come again with it; what the callable raises ends the reading.
         loads: Makes a message of a line. `orjson.loads` takes half the time, and rounds integers beyond 64 bits.
         region, profile, endpoint_url: As for the AWS command line; what is not given is found as it finds it.
         session: A session of boto3 or botocore to take credentials and settings from.
@@ -146,7 +161,21 @@ def read(
         ReadError: From the iterator: Kinesis, or the way to it, ended the reading.
     """
     run = _run(
-        Options(stream, start, until, behind, max_messages, page_records, pace, payload, message_id, deaggregate),
+        Options(
+            stream,
+            start,
+            until,
+            behind,
+            max_messages,
+            page_records,
+            pace,
+            payload,
+            message_id,
+            deaggregate,
+            on_gap,
+            recreated,
+        ),
+        bad_records=bad_records,
         region=region,
         profile=profile,
         endpoint_url=endpoint_url,
@@ -172,6 +201,9 @@ def aread(
     payload: Payload = ...,
     message_id: MessageId = ...,
     deaggregate: bool = ...,
+    on_gap: OnGap = ...,
+    recreated: Recreated = ...,
+    bad_records: str | os.PathLike[str] | BadRecords | None = ...,
     loads: Loads = ...,
     region: str | None = ...,
     profile: str | None = ...,
@@ -193,6 +225,9 @@ def aread(
     payload: Payload = ...,
     message_id: MessageId = ...,
     deaggregate: bool = ...,
+    on_gap: OnGap = ...,
+    recreated: Recreated = ...,
+    bad_records: str | os.PathLike[str] | BadRecords | None = ...,
     loads: Loads = ...,
     region: str | None = ...,
     profile: str | None = ...,
@@ -213,6 +248,9 @@ def aread(
     payload: Payload = "merged",
     message_id: MessageId = "sha256",
     deaggregate: bool = True,
+    on_gap: OnGap = "tell",
+    recreated: Recreated = "refuse",
+    bad_records: str | os.PathLike[str] | BadRecords | None = None,
     loads: Loads = json.loads,
     region: str | None = None,
     profile: str | None = None,
@@ -225,7 +263,21 @@ def aread(
     the first item is asked for. A loop that is left early is to be in `async with`, or followed by `aclose()`.
     """
     run = _run(
-        Options(stream, start, until, behind, max_messages, page_records, pace, payload, message_id, deaggregate),
+        Options(
+            stream,
+            start,
+            until,
+            behind,
+            max_messages,
+            page_records,
+            pace,
+            payload,
+            message_id,
+            deaggregate,
+            on_gap,
+            recreated,
+        ),
+        bad_records=bad_records,
         region=region,
         profile=profile,
         endpoint_url=endpoint_url,
@@ -246,11 +298,12 @@ def _kept(state: str | os.PathLike[str] | State | None) -> State | None:
     )
 
 
-def _run(options: Options, loads: Loads, **aws: Any) -> Run:
+def _run(options: Options, loads: Loads, bad_records: str | os.PathLike[str] | BadRecords | None, **aws: Any) -> Run:
+    take_bad = taker(bad_records)
     component = Component()
     check_stream(options.stream)
     config = options.config(component, time.time())
     limits = config.limits
     timeout = vars(limits)["request-timeout"] / 1000
     transport = Transport.connect(options.stream, connections=limits.requests, read_timeout=timeout, **aws)
-    return Run(component, config, transport, loads)
+    return Run(component, config, transport, loads, take_bad)

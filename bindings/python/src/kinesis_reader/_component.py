@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -110,6 +110,8 @@ class Batch:
         self.count: int = calls("[method]batch.count", resource)
         self.behind: int = calls("[method]batch.behind", resource)
         self.checkpoint: str = calls("[method]batch.checkpoint", resource)
+        self.fallbacks = 0
+        """How many messages of the pieces taken are not as `payload` asks."""
 
     def pieces(self, size: int) -> list[str]:
         """All the lines, in pieces of whole lines of about `size` bytes."""
@@ -119,7 +121,17 @@ class Batch:
             lines = self._calls("[method]batch.lines", self._resource, skip, size)
             pieces.append(lines.text)
             skip += lines.count
+            self.fallbacks += lines.fallbacks
         return pieces
+
+    def rejects(self, size: int) -> Iterator[str]:
+        """The lines of messages that are not as `payload` asks, with the reason, in pieces as those of all lines."""
+        skip = 0
+        while skip < self.count:
+            rejects = self._calls("[method]batch.rejects", self._resource, skip, size)
+            if rejects.text:
+                yield rejects.text
+            skip = rejects.next
 
     def drop(self) -> None:
         """Gives back what the batch holds."""
@@ -421,6 +433,12 @@ def _notice(notice: Any) -> Notice:
     raise Error(f"the component tells what this package does not know: {notice.tag}")
 
 
+def gap_in_words(shard: str, after: str | None) -> str:
+    """Records left the stream before they were read."""
+    words = f"records of {shard} have left the stream and may be unread"
+    return words if after is None else f"{words}: those that follow {after}"
+
+
 def _in_words(error: Any) -> str:
     cause = error.cause
     operation = "".join(word.capitalize() for word in error.operation.split("-"))
@@ -439,6 +457,8 @@ def _in_words(error: Any) -> str:
             words = f"{about} has no answer in time"
         case "recreated":
             return f"the checkpoint is of another stream of this name: {cause.payload}"
+        case "lost":
+            return gap_in_words(cause.payload.shard, cause.payload.after)
         case _:
             words = f"{about} failed: {cause.tag}"
     return words if error.attempts <= 1 else f"{words}, after {error.attempts} tries"
@@ -453,7 +473,9 @@ def _service_error(error: Any) -> ReadError:
         case "unintelligible":
             hint = "look whether the endpoint is a Kinesis"
         case "recreated":
-            hint = "the stream was deleted and made again: read it with another state"
+            hint = 'the stream was deleted and made again: read it with another state, or with recreated="follow"'
+        case "lost":
+            hint = 'on_gap="tell" reads on from what is left'
         case _:
             hint = "look at the network, the region and endpoint_url; run again to go on from here"
     return ReadError(_in_words(error), hint, code)

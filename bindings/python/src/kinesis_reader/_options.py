@@ -35,8 +35,24 @@ MessageId = Literal["sha256", "dlt"]
 Pace = int | Literal["off"]
 """The share of what Kinesis allows on a shard that may be used, in percent, 1 to 100; `"off"` suits emulators."""
 
+OnGap = Literal["tell", "fail"]
+"""What follows where records left the stream before they were read, by age or with the stream.
+
+`tell`: a warning of the logger `kinesis_reader`, an entry in `lost`, and reading goes on from what is left. `fail`:
+`ReadError`, and the state stays before the gap, so that the next run finds it again.
+"""
+
+Recreated = Literal["refuse", "follow"]
+"""What follows where the stream is another than the state's, deleted and made again under its name.
+
+`refuse`: `ReadError`, before anything is read. `follow`: the new stream is read from its oldest record, and what was
+unread of the old one is a gap.
+"""
+
 PAYLOADS = ("merged", "json", "text", "base64")
 MESSAGE_IDS = ("sha256", "dlt")
+ON_GAP = ("tell", "fail")
+RECREATED = ("refuse", "follow")
 
 SECONDS_MAX = 99_999_999_999
 """The year 5138; milliseconds since 1970 have been more than this since 1973."""
@@ -56,6 +72,8 @@ class Options:
     payload: str
     message_id: str
     deaggregate: bool | None = None
+    on_gap: str = "tell"
+    recreated: str = "refuse"
 
     def config(self, component: Component, now: float) -> Any:
         """The component's configuration. `now` is the time, in Unix seconds."""
@@ -73,6 +91,8 @@ class Options:
                 "until": until,
                 "payload": _one_of("payload", self.payload, PAYLOADS),
                 "message-id": _one_of("message_id", self.message_id, MESSAGE_IDS),
+                "on-gap": _one_of("on_gap", self.on_gap, ON_GAP),
+                "recreated": _one_of("recreated", self.recreated, RECREATED),
             },
         )
         if self.deaggregate is not None:

@@ -21,7 +21,20 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from . import _component
-from ._component import Component, Failure, Finished, Lost, Reader, Request, Response, Retry, Seen, Wait
+from ._bad_records import BadRecords
+from ._component import (
+    Component,
+    Failure,
+    Finished,
+    Lost,
+    Reader,
+    Request,
+    Response,
+    Retry,
+    Seen,
+    Wait,
+    gap_in_words,
+)
 from ._errors import Error, StateError
 from ._messages import Loads, Message, parse, split
 from ._transport import Transport
@@ -153,12 +166,20 @@ class Answer:
 class Run:
     """A reader, the way to Kinesis, and what is on its way between them."""
 
-    def __init__(self, component: Component, config: Any, transport: Transport, loads: Loads) -> None:
+    def __init__(
+        self,
+        component: Component,
+        config: Any,
+        transport: Transport,
+        loads: Loads,
+        take_bad: BadRecords | None = None,
+    ) -> None:
         self._component = component
         self._config = config
         self._transport = transport
         self.loads = loads
         """Makes a message of a line."""
+        self._take_bad = take_bad
         self._ready: deque[_component.Batch] = deque()
         self._part: Page | None = None
         self._origin = time.monotonic()
@@ -198,6 +219,9 @@ class Run:
             if self._ready:
                 taken = self._ready.popleft()
                 page = kind(self, taken)
+                if self._take_bad is not None and taken.fallbacks > 0:
+                    for lines in taken.rejects(PIECE_SIZE):
+                        self._take_bad(lines)
                 self._ledger.give(page)
                 taken.drop()
                 self._reader.handle_delivered(taken.id, self.now())
@@ -220,7 +244,7 @@ class Run:
                     return waiting
                 case Lost() as lost:
                     self.lost.append(lost)
-                    log.warning("records of %s may have left the stream unread, after: %s", lost.shard, lost.after)
+                    log.warning(gap_in_words(lost.shard, lost.after))
                 case Retry(why):
                     log.info("trying again: %s", why)
                 case Seen(shard, state):
