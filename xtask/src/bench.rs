@@ -4,25 +4,28 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::process::{Result, cargo, root, run, step, target_dir};
-use crate::{native, setup};
+use crate::{native, packages, setup};
 
 /// Builds all and runs the benchmark.
 pub(crate) fn run_all(args: &[String]) -> Result<()> {
     native::prepare()?;
     step("programs", || native::compile(&["bench", "replay", native::program()]))?;
     let peers = target_dir()?.join("peers");
-    step("peers: aws-sdk-kinesis", || build(&peers, "sdk", None))?;
-    // What wasm has not is off: instructions for SHA.
-    step("peers: the machine natively", || {
-        let v3 = if cfg!(target_arch = "x86_64") { "-C target-cpu=x86-64-v3 " } else { "" };
-        build(&peers, "native", Some(&format!("{v3}--cfg sha2_backend=\"soft\"")))
-    })?;
+    if !packages::alone(args) {
+        step("peers: aws-sdk-kinesis", || build(&peers, "sdk", None))?;
+        // What wasm has not is off: instructions for SHA.
+        step("peers: the machine natively", || {
+            let v3 = if cfg!(target_arch = "x86_64") { "-C target-cpu=x86-64-v3 " } else { "" };
+            build(&peers, "native", Some(&format!("{v3}--cfg sha2_backend=\"soft\"")))
+        })?;
+    }
     let dlt = args.iter().any(|arg| arg == "--dlt-source");
     let python = step("peers: boto3", || setup::python_peers(dlt));
     let mut bench = Command::new(native::built("bench")?);
     bench.args(args).current_dir(root());
     bench.env("KINESIS_READER_BIN", native::built(native::program())?);
     bench.env("KINESIS_READER_PEERS", &peers).env("KINESIS_READER_SCRIPTS", root().join("tests/peers"));
+    packages::prepare(args, &mut bench);
     match python {
         Ok(python) => {
             bench.env("KINESIS_READER_PYTHON", python);

@@ -42,7 +42,7 @@ pub(crate) fn tests(args: &[String]) -> Result<()> {
 
 /// The packages that `package-lock.json` names, once for each state of it. Their install scripts are not run: none of
 /// them is needed, and a lock file says nothing of what they fetch.
-fn install(package: &Path) -> Result<()> {
+pub(crate) fn install(package: &Path) -> Result<()> {
     setup::node()?;
     new_enough()?;
     let lock = fs::read(package.join("package-lock.json"));

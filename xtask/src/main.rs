@@ -1,7 +1,7 @@
 //! `cargo xtask`: everything that is done to this project, by one name each.
 //!
 //! Top down: `main` chooses a task, `guest` makes the component, `native` the programs, `js` the JavaScript package,
-//! `python` tests the Python package, `check` and `fuzz` test all, `coverage` and `bench` measure; `setup` finds or
+//! `python` tests the Python package, `check` and `fuzz` test all, `coverage`, `bench` and `packages` measure; `setup` finds or
 //! installs what they need, `process` starts other programs.
 
 mod bench;
@@ -11,6 +11,7 @@ mod fuzz;
 mod guest;
 mod js;
 mod native;
+mod packages;
 mod process;
 mod python;
 mod setup;

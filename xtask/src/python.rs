@@ -33,7 +33,7 @@ pub(crate) fn tests(args: &[String]) -> Result<()> {
 /// The interpreter of a virtual environment with the packages of `tests/requirements.txt`.
 ///
 /// It is named after them and after the Python that it is of, so that a change of either makes a new one.
-fn environment() -> Result<PathBuf> {
+pub(crate) fn environment() -> Result<PathBuf> {
     let requirements = root().join("bindings/python/tests/requirements.txt");
     let text = fs::read_to_string(&requirements).map_err(|e| failed("read", &requirements, &e))?;
     let (base, version) = interpreter()?;

@@ -1,9 +1,11 @@
-// One way of reading all that the server has, and what it cost: `node contestants.js WAY URL`.
+// Ways of reading all that a server has, by the JavaScript package and by the AWS SDK. Whoever starts it measures.
+//
+// node contestants.js WAY URL MESSAGES
 
 import { createHash } from "node:crypto";
 import { closeSync, openSync, writeSync } from "node:fs";
 
-const [way, endpoint] = process.argv.slice(2);
+const [way, endpoint, expected] = process.argv.slice(2);
 const stream = "orders";
 const region = "us-east-1";
 const credentials = { accessKeyId: "test", secretAccessKey: "test" };
@@ -21,7 +23,7 @@ const WAYS = {
     return count;
   },
   async read() {
-    const { read } = await import("../src/node.js");
+    const { read } = await import("../../../bindings/js/src/node.js");
     let [count, paid] = [0, 0];
     for await (const message of read(options)) {
       if (message.paid) paid += 1;
@@ -30,7 +32,7 @@ const WAYS = {
     return count;
   },
   async batches() {
-    const { readBatches } = await import("../src/node.js");
+    const { readBatches } = await import("../../../bindings/js/src/node.js");
     let [count, paid] = [0, 0];
     for await (const batch of readBatches(options)) {
       for (const message of batch.messages()) if (message.paid) paid += 1;
@@ -60,7 +62,7 @@ const WAYS = {
     return count;
   },
   async lines() {
-    const { readBatches } = await import("../src/node.js");
+    const { readBatches } = await import("../../../bindings/js/src/node.js");
     const out = openSync("/dev/null", "w");
     let count = 0;
     for await (const batch of readBatches(options)) {
@@ -90,5 +92,4 @@ async function* sdkRecords() {
 }
 
 const count = await WAYS[way]();
-const { user, system } = process.cpuUsage();
-console.log(JSON.stringify({ count, seconds: (user + system) / 1e6 }));
+if (count !== Number(expected)) throw new Error(`${way}: ${count} of ${expected} messages`);

@@ -6,6 +6,7 @@
 
 mod cost;
 mod lines;
+mod packages;
 mod parts;
 mod shards;
 mod sqlite;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 const HELP: &str = "\
 usage: cargo xtask bench [PART ...] [OPTION ...]
 
-parts: lines, sqlite, shards, start, parts; all if none is named
+parts: lines, sqlite, shards, start, parts, python, js; all if none is named
 
   --rounds N         runs of each, in turn (5)
   --sizes A,B        payload sizes of `lines`, in bytes (100,500,2000,20000)
@@ -93,12 +94,14 @@ fn bench(arguments: &[String]) -> Result<(), String> {
 
 type Part = fn(&Setting) -> Result<(), String>;
 
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part); 7] = [
     ("lines", lines::bench),
     ("parts", parts::bench),
     ("sqlite", sqlite::bench),
     ("shards", shards::bench),
     ("start", start::bench),
+    ("python", packages::python),
+    ("js", packages::js),
 ];
 
 /// The machine, for the record.
