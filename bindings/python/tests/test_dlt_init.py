@@ -59,6 +59,7 @@ def test_a_project_is_made_and_runs(
         ".gitignore",
         "kinesis/README.md",
         "kinesis/__init__.py",
+        "kinesis/helpers.py",
         "kinesis_pipeline.py",
         "requirements.txt",
     ]

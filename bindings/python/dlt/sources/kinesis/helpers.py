@@ -1,0 +1,5 @@
+"""Where dlt's own source has its helpers."""
+
+from kinesis_reader.dlt.helpers import get_shard_iterator, max_sequence_by_shard
+
+__all__ = ["get_shard_iterator", "max_sequence_by_shard"]
