@@ -245,3 +245,21 @@ def test_aws_endpoints_are_those_of_botocore() -> None:
         ("cn-north-1", "https://kinesis.cn-north-1.amazonaws.com.cn"),
     ]:
         assert Transport.connect("orders", region, None, None, None, 4, 1.0).endpoint == url
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "of_aws"),
+    [
+        (None, True),
+        ("https://vpce-0a1b-kinesis.us-east-1.vpce.amazonaws.com", True),
+        ("https://kinesis.cn-north-1.amazonaws.com.cn", True),
+        ("https://kinesis.us-east-1.api.aws:443/", True),
+        ("http://127.0.0.1:4567", False),
+        ("https://amazonaws.com.example.org", False),
+        ("http://localstack:4566", False),
+    ],
+)
+def test_an_emulator_is_told_from_aws(monkeypatch: pytest.MonkeyPatch, endpoint: str | None, of_aws: bool) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    transport = Transport.connect("orders", None, None, endpoint, None, connections=1, read_timeout=1)
+    assert transport.is_of_aws() == of_aws

@@ -17,6 +17,7 @@ import time
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import botocore.session
 from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth
@@ -53,6 +54,20 @@ ANSWER_SIZE_MAX = 64 << 20
 
 SKEW_MIN = 240.0
 """Seconds. AWS takes a signature that is up to five minutes old or early."""
+
+AWS_SUFFIXES = (
+    "amazonaws.com",
+    "api.aws",
+    "amazonaws.com.cn",
+    "api.amazonwebservices.com.cn",
+    "amazonaws.eu",
+    "api.amazonwebservices.eu",
+    "ic.gov",
+    "sgov.gov",
+    "api.aws.scloud",
+    "adc-e.uk",
+)
+"""Ends of the names of AWS's endpoints, of all partitions."""
 
 OLD_CREDENTIALS = (b"ExpiredTokenException", b"UnrecognizedClientException", b"InvalidClientTokenId")
 WRONG_CLOCK = (b"InvalidSignatureException", b"SignatureDoesNotMatch", b"RequestExpired", b"RequestTimeTooSkewed")
@@ -120,6 +135,11 @@ class Transport:
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
         return cls(endpoint, client.meta.region_name, purse, http)
+
+    def is_of_aws(self) -> bool:
+        """Whether the endpoint is AWS's own, public or in a VPC, and no emulator or the like."""
+        host = urlsplit(self.endpoint).hostname or ""
+        return host.endswith(tuple(f".{suffix}" for suffix in AWS_SUFFIXES))
 
     def send(self, request: Request) -> Response | Failure:
         """Sends one request and waits for its answer, of any status."""

@@ -26,7 +26,7 @@ from dlt.common.configuration.specs import AwsCredentials
 from dlt.common.time import ensure_pendulum_datetime
 from dlt.common.typing import TAnyDateTime
 
-from .._component import Component
+from .._component import Component, change
 from .._errors import OptionError
 from .._messages import split
 from .._options import Options, check_stream
@@ -118,6 +118,9 @@ def kinesis_stream(
         connections=config.limits.requests,
         read_timeout=vars(config.limits)["request-timeout"] / 1000,
     )
+    if not transport.is_of_aws():
+        # What Kinesis allows on a shard is kept to where it is Kinesis that allows it.
+        change(config.limits, {"pace": None})
     # A range with an end is read without regard to what was kept.
     keeps = last_msg is None or last_msg.end_value is None
     sequences = {} if last_msg is None else last_msg.last_value or last_msg.initial_value or {}
