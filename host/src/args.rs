@@ -106,7 +106,7 @@ pub struct Read {
     pub pace: String,
 
     /// How Kinesis is spoken to
-    #[arg(long, value_name = "WIRE", value_enum, default_value_t = Wire::Json)]
+    #[arg(long, value_name = "WIRE", value_enum, default_value_t = Wire::Auto)]
     pub wire: Wire,
 
     /// How a message's data appears
@@ -284,6 +284,8 @@ pub enum MessageId {
 /// How Kinesis is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Wire {
+    /// As CBOR at AWS's own endpoints, which all take it, and as JSON elsewhere: not all emulators do
+    Auto,
     /// As JSON
     Json,
     /// As CBOR, which is smaller and cheaper to read
@@ -310,7 +312,7 @@ mod tests {
             ("orders", "trim-horizon", "caught-up")
         );
         assert_eq!((read.pace.as_str(), read.payload, read.message_id), ("100%", Payload::Merged, MessageId::Sha256));
-        assert_eq!(read.wire, Wire::Json);
+        assert_eq!(read.wire, Wire::Auto);
         assert!(read.kept.to.is_none() && read.behind.is_none() && !read.follow);
     }
 

@@ -68,13 +68,18 @@ async fn read_stream(plan: &Plan, console: &mut Console) -> Result<Summary, Erro
     let saved = destination.checkpoint()?;
     let clock = Clock::start();
     let mut loaded = load()?;
-    let config = config(plan, loaded.defaults(&source(&plan.source))?);
+    let transport = connect(&plan.aws).await?;
+    let wire = match plan.wire {
+        plan::Wire::Auto if transport.endpoint().is_aws() => wit::Wire::Cbor,
+        plan::Wire::Auto | plan::Wire::Json => wit::Wire::Json,
+        plan::Wire::Cbor => wit::Wire::Cbor,
+    };
+    let config = config(plan, wire, loaded.defaults(&source(&plan.source))?);
     if let Some((path, payload)) = &plan.trace {
         let recorder = Recorder::create(path, *payload);
         loaded.record(recorder.map_err(|error| Error::Trace { path: path.clone(), error })?);
     }
     let reader = loaded.open(&config, saved.as_deref(), drive::seed(), clock.now(), drive::present())?;
-    let transport = connect(&plan.aws).await?;
     let interrupt = interrupted().map_err(Error::System)?;
     let summary = drive::drive(reader, transport.clone(), destination.as_mut(), console, clock, interrupt).await?;
     match &summary.outcome {
@@ -133,7 +138,7 @@ fn open(plan: &Plan) -> Result<Box<dyn Destination>, Error> {
     })
 }
 
-fn config(plan: &Plan, defaults: wit::Config) -> wit::Config {
+fn config(plan: &Plan, wire: wit::Wire, defaults: wit::Config) -> wit::Config {
     wit::Config {
         start: match plan.start {
             plan::Start::TrimHorizon => wit::Start::TrimHorizon,
@@ -145,10 +150,7 @@ fn config(plan: &Plan, defaults: wit::Config) -> wit::Config {
             plan::Until::Time(time) => wit::Until::Time(time),
             plan::Until::Stopped => wit::Until::Stopped,
         },
-        wire: match plan.wire {
-            plan::Wire::Json => wit::Wire::Json,
-            plan::Wire::Cbor => wit::Wire::Cbor,
-        },
+        wire,
         payload: match plan.payload {
             plan::Payload::Merged => wit::Payload::Merged,
             plan::Payload::Json => wit::Payload::Json,

@@ -55,6 +55,13 @@ impl Endpoint {
         &self.region
     }
 
+    /// Whether it is one of AWS's own, also where it was given: that of a VPC is.
+    pub fn is_aws(&self) -> bool {
+        let host = self.uri.host().unwrap_or_default();
+        let of = |suffix: &str| host.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.'));
+        PARTITIONS.iter().chain([&AWS]).any(|partition| of(partition.suffix) || of(partition.dual_stack_suffix))
+    }
+
     /// Whether it is spoken to through TLS.
     pub fn is_secure(&self) -> bool {
         self.uri.scheme_str() == Some("https")
@@ -291,6 +298,24 @@ mod tests {
             "not an endpoint: http://***@host:80/ (it holds a user name: credentials come from the AWS settings)"
         );
         assert!(!format!("{error:?}").contains("marked"));
+    }
+
+    #[test]
+    fn endpoints_of_aws_are_known_by_their_names() {
+        for (url, is_aws) in [
+            ("https://kinesis.eu-west-1.amazonaws.com", true),
+            ("https://kinesis-fips.us-east-1.api.aws", true),
+            ("https://kinesis.cn-north-1.amazonaws.com.cn/", true),
+            ("https://vpce-1-2.kinesis.us-east-1.vpce.amazonaws.com:443", true),
+            ("http://localhost:4567", false),
+            ("https://amazonaws.com", false),
+            ("https://notamazonaws.com", false),
+            ("https://amazonaws.com.example.org", false),
+        ] {
+            assert_eq!(at(url).unwrap().is_aws(), is_aws, "{url}");
+        }
+        let resolved = Endpoint::resolve(Known { region: Some("eu-west-1".to_owned()), ..Known::default() });
+        assert!(resolved.unwrap().is_aws());
     }
 
     #[test]
