@@ -394,6 +394,15 @@ impl Reader {
         call!(&mut self.loaded, reader, call_revision, self.handle)
     }
 
+    /// Of the checkpoint the places that changed after the revision `since`. None: it is to be taken whole, as always
+    /// where a trace is kept, which is to have it whole.
+    pub fn changes(&mut self, since: u64) -> Result<Option<String>, Error> {
+        if self.loaded.recorder.is_some() {
+            return Ok(None);
+        }
+        call!(&mut self.loaded, reader, call_changes, self.handle, since)
+    }
+
     /// Every shard known.
     pub fn shards(&mut self) -> Result<Vec<wit::ShardStatus>, Error> {
         call!(&mut self.loaded, reader, call_shards, self.handle)

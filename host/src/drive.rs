@@ -28,6 +28,10 @@ const UNSAFE_TIME_MAX: Duration = Duration::from_secs(1);
 /// How many bytes may wait for their commit.
 const UNSAFE_BYTES_MAX: u64 = 32 << 20;
 
+/// How many times as long as the last commit took, at the least, the next is from it where none is due: what a commit
+/// costs may go by the number of shards, and where messages trickle in there is time for one at every moment.
+const LEISURE: u32 = 20;
+
 /// How often progress is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -182,7 +186,7 @@ pub async fn drive<T: Transport>(
         };
         // With nothing on its way there is time to make safe what was taken.
         if wait.reason != wit::WaitReason::Response {
-            ledger.commit(&mut reader, destination)?;
+            ledger.commit_at_leisure(&mut reader, destination)?;
         }
         let until = [wait.until, ledger.due(clock)].into_iter().flatten().min();
         tokio::select! {
@@ -225,11 +229,13 @@ struct Ledger {
     kept: u64,
     /// The places from which this run reads are kept.
     begun: bool,
+    /// When the last commit was done, and how long it took.
+    last: Option<(Instant, Duration)>,
 }
 
 impl Ledger {
     fn new(revision: u64) -> Ledger {
-        Ledger { written: Written::default(), unsafe_bytes: 0, since: None, kept: revision, begun: false }
+        Ledger { written: Written::default(), unsafe_bytes: 0, since: None, kept: revision, begun: false, last: None }
     }
 
     /// Hands a batch to the destination, and tells the reader.
@@ -281,11 +287,24 @@ impl Ledger {
         Ok(())
     }
 
+    fn commit_at_leisure(&mut self, reader: &mut Reader, destination: &mut dyn Destination) -> Result<(), Error> {
+        match self.last {
+            Some((done, took)) if done.elapsed() < took * LEISURE => Ok(()),
+            Some(_) | None => self.commit(reader, destination),
+        }
+    }
+
     fn commit(&mut self, reader: &mut Reader, destination: &mut dyn Destination) -> Result<(), Error> {
         if self.since.take().is_some() {
-            self.kept = reader.revision()?;
-            destination.commit(&reader.checkpoint()?).map_err(Error::Destination)?;
+            let begun = Instant::now();
+            let before = std::mem::replace(&mut self.kept, reader.revision()?);
+            let changes = reader.changes(before)?;
+            let done = changes.map_or(Ok(false), |changes| destination.commit_changes(&changes));
+            if !done.map_err(Error::Destination)? {
+                destination.commit(&reader.checkpoint()?).map_err(Error::Destination)?;
+            }
             self.unsafe_bytes = 0;
+            self.last = Some((Instant::now(), begun.elapsed()));
         }
         Ok(())
     }

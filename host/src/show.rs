@@ -12,7 +12,9 @@ use rusqlite::{Connection, Error as SqliteError, OptionalExtension};
 use serde_json::Value;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::destination::{Error, MEMBERS_MAX, columns, database_error, open_read_only, quote, stream_error};
+use crate::destination::{
+    Error, MEMBERS_MAX, columns, database_error, open_read_only, quote, read_checkpoint, stream_error,
+};
 
 /// The newest messages shown of each stream.
 const NEWEST: usize = 5;
@@ -88,10 +90,11 @@ fn tables(db: &Connection) -> Result<Vec<Table>, SqliteError> {
 }
 
 fn checkpoints(db: &Connection) -> Result<Vec<Checkpoint>, SqliteError> {
-    let mut select =
-        db.prepare("SELECT stream, revision, checkpoint, updated_at FROM _kinesis_checkpoints ORDER BY stream")?;
+    let mut select = db.prepare("SELECT stream, revision, updated_at FROM _kinesis_checkpoints ORDER BY stream")?;
     let rows = select.query_map([], |row| {
-        Ok(Checkpoint { stream: row.get(0)?, revision: row.get(1)?, text: row.get(2)?, saved: row.get(3)? })
+        let stream: String = row.get(0)?;
+        let text = read_checkpoint(db, &stream)?.unwrap_or_default();
+        Ok(Checkpoint { stream, revision: row.get(1)?, text, saved: row.get(2)? })
     })?;
     rows.collect()
 }

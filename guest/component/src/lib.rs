@@ -98,6 +98,10 @@ impl wit::GuestReader for Reader {
         self.0.borrow().revision()
     }
 
+    fn changes(&self, since: u64) -> Option<String> {
+        self.0.borrow().changes(since)
+    }
+
     fn shards(&self) -> Vec<wit::ShardStatus> {
         self.0.borrow().shards().into_iter().map(Into::into).collect()
     }

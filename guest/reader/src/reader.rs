@@ -29,6 +29,9 @@ mod answers;
 mod requests;
 mod shards;
 
+/// Moves that are kept before those that count no more are looked for.
+const MOVES_MIN: usize = 64;
+
 /// The reader of one stream.
 #[derive(Debug)]
 pub struct Reader {
@@ -74,6 +77,11 @@ pub struct Reader {
     outbox: VecDeque<Action>,
     ending: Option<Outcome>,
     revision: u64,
+    /// The moves of places in the order of their revisions, so that what changed is found without a look at all shards.
+    /// Of a shard the last one counts.
+    moves: Vec<(u64, ShardKey)>,
+    /// The revision of the last change that is not one of places alone.
+    renewed: u64,
     totals: Totals,
 }
 
@@ -82,6 +90,8 @@ pub struct Reader {
 struct Shard {
     id: Arc<str>,
     place: Place,
+    /// The revision of the checkpoint that the place is of.
+    moved: u64,
     state: State,
     /// Since when the listing shows it as closed.
     closed: Option<Instant>,
@@ -212,6 +222,8 @@ impl Reader {
             outbox: VecDeque::new(),
             ending: None,
             revision: 0,
+            moves: Vec::new(),
+            renewed: 0,
             totals: Totals::default(),
         })
     }
@@ -301,6 +313,19 @@ impl Reader {
         self.revision
     }
 
+    /// Of the checkpoint the places that changed after a revision: joined with the checkpoint of that revision it gives
+    /// the checkpoint. None: other things changed too, and it must be taken whole.
+    ///
+    /// What this costs goes by the places that changed, not by the shards there are.
+    pub fn changes(&self, since: u64) -> Option<String> {
+        if since < self.renewed {
+            return None;
+        }
+        let moves = self.moves.iter().rev().take_while(|(revision, _)| *revision > since);
+        let moved = moves.filter_map(|(revision, key)| self.shards.get(key.0).filter(|shard| shard.moved == *revision));
+        Some(checkpoint::write(&self.stream, &mut moved.map(|shard| (&*shard.id, &shard.place))))
+    }
+
     /// Every shard known, in the order of their identifiers.
     pub fn shards(&self) -> Vec<ShardStatus> {
         self.lineage.keys().filter_map(|(_, key)| self.status(key)).collect()
@@ -309,6 +334,24 @@ impl Reader {
     /// What was done since the opening.
     pub fn totals(&self) -> Totals {
         self.totals
+    }
+
+    /// The place of a shard is another than in the revision before.
+    fn note_moved(&mut self, key: ShardKey) {
+        self.revision += 1;
+        if let Some(shard) = self.shards.get_mut(key.0) {
+            shard.moved = self.revision;
+            self.moves.push((self.revision, key));
+        }
+        if self.moves.len() > 2 * self.shards.len() + MOVES_MIN {
+            self.moves.retain(|(revision, key)| self.shards.get(key.0).is_some_and(|shard| shard.moved == *revision));
+        }
+    }
+
+    /// More of the checkpoint is other than in the revision before than places that moved.
+    fn note_renewed(&mut self) {
+        self.revision += 1;
+        self.renewed = self.revision;
     }
 
     fn check(&self, id: RequestId) -> Result<(), Misuse> {

@@ -111,7 +111,17 @@ impl WithBadRecords {
         Ok(bad)
     }
 
+    /// Makes the lines safe, before the checkpoint is.
     fn save(&mut self) -> Result<(), Error> {
+        if self.broken {
+            return Err(Error::Broken);
+        }
+        let saved = self.sync();
+        self.broken = saved.is_err();
+        saved
+    }
+
+    fn sync(&mut self) -> Result<(), Error> {
         if self.dirty {
             self.file.sync_data().map_err(|error| self.failed(error))?;
             if self.new {
@@ -144,13 +154,13 @@ impl Destination for WithBadRecords {
     }
 
     fn commit(&mut self, checkpoint: &str) -> Result<(), Error> {
-        if self.broken {
-            return Err(Error::Broken);
-        }
-        let saved = self.save();
-        self.broken = saved.is_err();
-        saved?;
+        self.save()?;
         self.destination.commit(checkpoint)
+    }
+
+    fn commit_changes(&mut self, changes: &str) -> Result<bool, Error> {
+        self.save()?;
+        self.destination.commit_changes(changes)
     }
 }
 

@@ -24,7 +24,7 @@ pub use bad_records::WithBadRecords;
 pub(crate) use ndjson::stream_error;
 pub use ndjson::{NdjsonFile, NdjsonStream};
 pub use sqlite::{MEMBERS_MAX, Sqlite};
-pub(crate) use sqlite::{columns, database_error, open_read_only, quote};
+pub(crate) use sqlite::{columns, database_error, open_read_only, quote, read_checkpoint};
 
 /// The messages of one page of one shard, rendered as they are asked for.
 pub trait Batch {
@@ -111,6 +111,15 @@ pub trait Destination: Send {
 
     /// Makes everything written so far safe, and `checkpoint` with it.
     fn commit(&mut self, checkpoint: &str) -> Result<(), Error>;
+
+    /// As [`commit`](Self::commit), told only of the places that changed since the last commit: a checkpoint with these
+    /// alone. False: a checkpoint is taken whole here, or this time, and nothing was done.
+    ///
+    /// For a destination that keeps each place by itself: a commit then costs as much whatever the number of shards.
+    fn commit_changes(&mut self, changes: &str) -> Result<bool, Error> {
+        let _ = changes;
+        Ok(false)
+    }
 }
 
 /// A destination whose checkpoint is kept elsewhere: the messages are made safe first, then the

@@ -10,6 +10,7 @@
 //! of the checkpoint does: who finds another than it left gives up, and its transaction with it.
 
 mod flat;
+mod places;
 mod schema;
 
 use std::fmt::Write as _;
@@ -27,6 +28,7 @@ use crate::state::lock::{Lock, LockError, resolve};
 use flat::Flat;
 
 pub use flat::MEMBERS_MAX;
+pub(crate) use places::read as read_checkpoint;
 pub(crate) use schema::{columns, quote};
 
 /// The messages asked for at a time: enough that a call costs nothing, and a page of large ones
@@ -96,7 +98,7 @@ impl Sqlite {
         if columns(&db, schema::CHECKPOINTS).map_err(failed)?.is_empty() {
             return Ok(None);
         }
-        checkpoint(&db, stream).map_err(failed)
+        read_checkpoint(&db, stream).map_err(failed)
     }
 
     fn store(&mut self) -> Result<&mut Store, Error> {
@@ -140,6 +142,11 @@ impl Destination for Sqlite {
         let result = self.store().and_then(|store| store.commit(checkpoint));
         self.guard(result)
     }
+
+    fn commit_changes(&mut self, changes: &str) -> Result<bool, Error> {
+        let result = self.store().and_then(|store| store.commit_changes(changes));
+        self.guard(result)
+    }
 }
 
 /// The database, open.
@@ -150,6 +157,8 @@ struct Store {
     insert: String,
     /// The revision of the checkpoint as this reader left it. None: there is none.
     revision: Option<i64>,
+    /// The places are those of this reader's last commit, so that changes can be made to them.
+    has_places: bool,
     flat: Flat,
     times: Times,
 }
@@ -176,13 +185,14 @@ impl Store {
             insert: schema::insert(stream),
             db,
             revision,
+            has_places: false,
             flat,
             times,
         })
     }
 
     fn checkpoint(&self) -> Result<Option<String>, Error> {
-        checkpoint(&self.db, &self.stream).map_err(|error| database_error(&self.path, "read", error))
+        read_checkpoint(&self.db, &self.stream).map_err(|error| database_error(&self.path, "read", error))
     }
 
     fn write(&mut self, batch: &mut dyn Batch) -> Result<Written, Error> {
@@ -228,6 +238,27 @@ impl Store {
     fn commit(&mut self, checkpoint: &str) -> Result<(), Error> {
         let failed = |error| database_error(&self.path, "write to", error);
         begin(&self.db).map_err(failed)?;
+        let (head, has_places) = places::replace(&self.db, &self.stream, checkpoint).map_err(failed)?;
+        self.finish(&head)?;
+        self.has_places = has_places;
+        Ok(())
+    }
+
+    fn commit_changes(&mut self, changes: &str) -> Result<bool, Error> {
+        if !self.has_places {
+            return Ok(false);
+        }
+        let failed = |error| database_error(&self.path, "write to", error);
+        begin(&self.db).map_err(failed)?;
+        match places::change(&self.db, &self.stream, changes).map_err(failed)? {
+            Some(head) => self.finish(&head).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Ends the transaction, in which the places are written, with the row of the stream.
+    fn finish(&mut self, checkpoint: &str) -> Result<(), Error> {
+        let failed = |error| database_error(&self.path, "write to", error);
         self.flat.save(&self.db).map_err(failed)?;
         let revision = self.revision.unwrap_or(0) + 1;
         let now = now();
@@ -345,10 +376,6 @@ fn prepare(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     db.pragma_update(None, "cache_size", -CACHE_KIB)
-}
-
-fn checkpoint(db: &Connection, stream: &str) -> rusqlite::Result<Option<String>> {
-    db.query_row("SELECT checkpoint FROM _kinesis_checkpoints WHERE stream = ?1", [stream], |row| row.get(0)).optional()
 }
 
 /// Begins a transaction if none is open, as its only writer from the start.

@@ -6,6 +6,7 @@
 mod bad_records;
 mod common;
 mod ndjson;
+mod places;
 mod processes;
 mod show;
 mod sqlite;

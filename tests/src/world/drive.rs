@@ -55,6 +55,8 @@ pub(super) struct Drive<'a> {
     patience: u64,
     batches: BTreeMap<BatchId, Batch>,
     saved_revision: Option<u64>,
+    /// A checkpoint that was taken, or begun from, and its revision.
+    taken: Option<(u64, String)>,
 }
 
 /// Why a run cannot go on.
@@ -78,6 +80,7 @@ impl<'a> Drive<'a> {
         steps: u64,
         stop_after: Option<u64>,
     ) -> Drive<'a> {
+        let taken = world.kept.as_ref().map(|kept| (reader.revision(), kept.checkpoint.clone()));
         let mut drive = Drive {
             world,
             reader,
@@ -90,6 +93,7 @@ impl<'a> Drive<'a> {
             patience: u64::MAX,
             batches: BTreeMap::new(),
             saved_revision: None,
+            taken,
         };
         if let Some(after) = stop_after {
             drive.at(after, Event::Stop);
@@ -499,6 +503,7 @@ impl<'a> Drive<'a> {
     fn save(&mut self, surely: bool) -> Judged {
         let checkpoint = self.reader.checkpoint();
         self.run.checkpoint(&checkpoint, &self.world.kinesis.stream)?;
+        self.add_up(&checkpoint)?;
         self.saved_revision = Some(self.reader.revision());
         if !surely && self.world.chance.percent(self.world.scenario.host.lost_saves) {
             self.world.see("save that did not last");
@@ -510,6 +515,21 @@ impl<'a> Drive<'a> {
         let incarnation = self.world.kinesis.stream.incarnation;
         self.world.kept = Some(Kept { checkpoint, tracks: self.run.tracks.clone(), incarnation });
         Ok(())
+    }
+
+    /// What changed since a checkpoint was taken, joined with it, is the checkpoint.
+    fn add_up(&mut self, checkpoint: &str) -> Judged {
+        let taken = self.taken.replace((self.reader.revision(), checkpoint.to_owned()));
+        let Some((revision, before)) = taken else { return Ok(()) };
+        let Some(changes) = self.reader.changes(revision) else {
+            self.world.see("checkpoint to be taken whole");
+            return Ok(());
+        };
+        self.world.see("changes of a checkpoint");
+        match merge_checkpoints(&before, &changes) {
+            Ok(joined) if joined == checkpoint => Ok(()),
+            joined => Err(Violation(format!("{before} and the changes {changes} are {joined:?}, not {checkpoint}"))),
+        }
     }
 
     /// Keeps a batch's own checkpoint beside what was kept of the other shards.

@@ -32,7 +32,7 @@ fn equal_seeds_give_equal_histories() {
 }
 
 /// Everything that a seed may meet.
-const KINDS: [&str; 76] = [
+const KINDS: [&str; 78] = [
     "AFTER taken for AT",
     "aggregate",
     "aggregate with messages of another shard",
@@ -40,6 +40,8 @@ const KINDS: [&str; 76] = [
     "answer that nobody waits for",
     "arrival times that go back",
     "CBOR",
+    "changes of a checkpoint",
+    "checkpoint to be taken whole",
     "children beside a next iterator",
     "clock that leaps",
     "clock that steps back",

@@ -125,7 +125,7 @@ impl Reader {
         let known = Identity::clone(&self.stream).join(found);
         if known != *self.stream {
             self.stream = Arc::new(known);
-            self.revision += 1;
+            self.note_renewed();
         }
         self.survey.answered(id, self.clock.now);
         self.survey.list(self.clock.now);
@@ -146,7 +146,7 @@ impl Reader {
         // As one that comes back and finds nothing that it knows: what there is is new.
         self.resumed = true;
         self.stream = Arc::new(found);
-        self.revision += 1;
+        self.note_renewed();
         self.survey.answered(id, self.clock.now);
         self.survey.list(self.clock.now);
     }

@@ -76,8 +76,9 @@ impl Reader {
             && !is_held
         {
             shard.place = place;
-            self.revision += 1;
+            self.note_moved(key);
         }
+        let Some(shard) = self.shards.get(key.0) else { return };
         if shard.state.is_final() && !was_final {
             let (drained, caught_up) = (shard.state == State::Drained, shard.state == State::CaughtUp);
             self.unfinished -= 1;
@@ -168,6 +169,7 @@ impl Reader {
         let shard = Shard {
             id,
             place,
+            moved: 0,
             state,
             closed: None,
             hash_range: None,
@@ -179,7 +181,7 @@ impl Reader {
             envelope: None,
         };
         self.shards.push(shard);
-        self.revision += 1;
+        self.note_moved(key);
         if !drained {
             self.tell_of(key);
         }
@@ -226,6 +228,8 @@ impl Reader {
                 let known = shown.contains_key(id.as_str());
                 if place != Place::End || known || !self.lineage.has_left(&id) {
                     self.insert(&id, place, Seek::Place, heard);
+                } else {
+                    self.note_renewed();
                 }
             }
         }
