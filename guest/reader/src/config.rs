@@ -71,7 +71,8 @@ pub struct Limits {
     pub page_records: u32,
     /// Requests out at a time.
     pub requests: u32,
-    /// Pages asked for or not yet delivered at a time, over all shards.
+    /// Pages asked for or not yet delivered at a time, over all shards. Fewer where they are so large that all of them
+    /// would pass 48 MiB.
     pub batches: u32,
     /// The share of the service's limits on reads of a shard that may be used, in percent: 1 to 100. None: no pace.
     pub pace: Option<u8>,
@@ -95,7 +96,7 @@ impl Default for Limits {
             // The most that the service gives, and its own default: fewest calls for a backlog.
             page_records: 10_000,
             requests: 32,
-            // A page is at most 10 MiB of data, 13.4 MiB as base64: twelve of them stay below 170 MiB.
+            // Of small pages; of large ones there are fewer, for their memory's sake.
             batches: 12,
             pace: Some(100),
             // Children are found where their parents end; a listing is only the net below that.

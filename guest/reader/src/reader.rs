@@ -29,6 +29,9 @@ mod answers;
 mod requests;
 mod shards;
 
+/// The bytes of a page, nearly: 10 MiB of data in base64, and what stands beside it.
+const PAGE_BYTES_MAX: u64 = 14 << 20;
+
 /// Moves that are kept before those that count no more are looked for.
 const MOVES_MIN: usize = 64;
 
@@ -68,6 +71,10 @@ pub struct Reader {
     requests_made: u64,
     /// Pages asked for.
     reading: usize,
+    /// The bytes that a page is taken to have until it comes: as many as one can, and then as the latest had.
+    expected: u64,
+    /// The bytes of the pages whose batches are not yet reported as delivered.
+    held: u64,
     /// Batches made and not yet reported as delivered.
     batches: BTreeMap<BatchId, Made>,
     batches_made: u64,
@@ -130,6 +137,8 @@ enum About {
 #[derive(Debug)]
 struct Made {
     key: ShardKey,
+    /// The bytes of its page.
+    held: u64,
     messages: u64,
     bytes: u64,
     dropped: u64,
@@ -217,6 +226,8 @@ impl Reader {
             requests: BTreeMap::new(),
             requests_made: 0,
             reading: 0,
+            expected: PAGE_BYTES_MAX,
+            held: 0,
             batches: BTreeMap::new(),
             batches_made: 0,
             outbox: VecDeque::new(),
@@ -279,8 +290,9 @@ impl Reader {
 
     /// Tells that the messages of a batch are safe.
     pub fn handle_delivered(&mut self, id: BatchId, now: Instant) -> Result<(), Misuse> {
-        let Made { key, messages, bytes, dropped } = self.batches.remove(&id).ok_or(Misuse::UnknownBatch(id))?;
+        let Made { key, held, messages, bytes, dropped } = self.batches.remove(&id).ok_or(Misuse::UnknownBatch(id))?;
         self.advance(now);
+        self.held -= held;
         self.totals.messages += messages;
         self.totals.bytes += bytes;
         self.totals.dropped += dropped;

@@ -175,7 +175,10 @@ impl Reader {
     }
 
     fn on_page(&mut self, key: ShardKey, limit: u32, sent: Instant, body: Body) -> Result<(), wire::Unintelligible> {
+        let held = body.as_bytes().len() as u64;
         let mut page = wire::decode_page(body)?;
+        // One large page is enough to expect more of them; small ones are believed by and by.
+        self.expected = held.max(self.expected / 2);
         let size = page.data_size();
         let paced = self.plan.pace.after_read(sent, size);
         self.adopt_children(&page);
@@ -252,8 +255,13 @@ impl Reader {
             })),
             None => None,
         };
-        let made =
-            Made { key, messages: u64::from(messages.count()), bytes: messages.size(), dropped: messages.dropped() };
+        let made = Made {
+            key,
+            held,
+            messages: u64::from(messages.count()),
+            bytes: messages.size(),
+            dropped: messages.dropped(),
+        };
         if let Some(left) = &mut self.allowance {
             *left = left.saturating_sub(made.messages);
         }
@@ -264,6 +272,7 @@ impl Reader {
                 let plan = &self.plan;
                 let make = || Arc::new(Envelope::new(&shard.id, &plan.name, plan.payload, plan.message_id));
                 let envelope = shard.envelope.get_or_insert_with(make).clone();
+                self.held += made.held;
                 self.batches.insert(id, made);
                 self.outbox.push_back(Action::Deliver(Batch {
                     id,

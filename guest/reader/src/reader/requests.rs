@@ -12,6 +12,10 @@ use crate::survey::{Phase, Step};
 use crate::time::Instant;
 use crate::wire::{self, Position, Query};
 
+/// The bytes of pages that are asked for, at the size that is expected of them, or not yet delivered: three to four full
+/// ones, enough to read one while others are on their way. A host has each of them in its own memory for a while too.
+const HELD_MAX: u64 = 48 << 20;
+
 impl Reader {
     /// The next request, if one is due and there is room for it.
     pub(super) fn next_request(&mut self) -> Option<Request> {
@@ -71,9 +75,11 @@ impl Reader {
         }
     }
 
-    /// Whether a page that is asked for now has a place when it comes.
+    /// Whether a page that is asked for now has a place when it comes. One always has.
     fn has_room(&self) -> bool {
-        self.reading + self.batches.len() < self.plan.limits.batches as usize
+        let out = self.reading + self.batches.len();
+        let bytes = self.held + self.expected * (self.reading as u64 + 1);
+        out < self.plan.limits.batches as usize && (out == 0 || bytes <= HELD_MAX)
     }
 
     fn why(&self, key: ShardKey) -> WaitReason {
