@@ -38,6 +38,11 @@ fn kpl() {
     on_all("kpl", checks::kpl::check, checks::kpl::seeds());
 }
 
+#[test]
+fn page() {
+    on_all("page", checks::page::check, checks::page::seeds());
+}
+
 /// Places at which a seed is cut off.
 const CUTS: usize = 24;
 

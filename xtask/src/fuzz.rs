@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::process::{Failure, Result, cargo, output, root, run, target_dir, words};
-use crate::setup;
+use crate::{native, setup};
 
 /// What a fuzzer needs of the code: which edges were passed, and what was compared.
 const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -25,10 +25,14 @@ const LENGTH_MAX: u32 = 8192;
 /// A call that takes longer than this many seconds does not end.
 const CALL_MAX: u32 = 25;
 
+/// What is no target of libFuzzer's: pages through the component's compiled code, beside the libraries.
+const SANDBOX: &str = "sandbox";
+
 /// With arguments as typed: targets, and how long for each.
 pub(crate) fn asked(args: &[String]) -> Result<()> {
     let (mut chosen, mut seconds) = (Vec::new(), SECONDS);
-    let known = targets()?;
+    let mut known = targets()?;
+    known.push(SANDBOX.to_owned());
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         if arg == "--seconds" {
@@ -42,7 +46,22 @@ pub(crate) fn asked(args: &[String]) -> Result<()> {
             return Err(Failure::Usage(format!("no fuzz target: {arg}; there are {}", known.join(", "))));
         }
     }
-    fuzz(if chosen.is_empty() { &known } else { &chosen }, seconds)
+    let mut targets = if chosen.is_empty() { known } else { chosen };
+    let sandbox = targets.iter().any(|target| target == SANDBOX);
+    targets.retain(|target| target != SANDBOX);
+    if !targets.is_empty() {
+        fuzz(&targets, seconds)?;
+    }
+    if sandbox { in_sandbox(seconds) } else { Ok(()) }
+}
+
+/// The test that compares the component with the libraries, for some seconds, and with what the target `page` has found.
+fn in_sandbox(seconds: u32) -> Result<()> {
+    native::prepare()?;
+    let mut test = cargo();
+    test.args(["test", "--release", "--workspace", "--test", "differential", "--", "--nocapture"]);
+    test.env("KINESIS_FUZZ_SECONDS", seconds.to_string());
+    run(test.env("KINESIS_FUZZ_CORPUS", target_dir()?.join("fuzz/corpus/page")))
 }
 
 /// All targets, some seconds each.

@@ -34,7 +34,8 @@ usage: cargo xtask TASK [ARGUMENT ...]
   soak [ARG ...]   kill the program at random amid faults; ARG is --minutes N,
                    --runs N, --seed S
   fuzz [TARGET ...] [--seconds N]
-                   the fuzz targets of tests/fuzz, a minute each unless told
+                   the fuzz targets of tests/fuzz, a minute each unless told;
+                   `sandbox`: pages in the component, beside the libraries
   coverage         the lines of the machine that no test reaches
   emulator [PORT]  an emulated Kinesis to try things on, until its input ends
   traces           record the golden traces anew, where the reader is meant to differ

@@ -1,11 +1,12 @@
 //! The envelope: any payload in any form is one line, one valid JSON value, with exactly the payload in it.
 //!
-//! The line that must come is made here by serde_json and base64.
+//! The line that must come is made here by serde_json, base64 and chrono.
 
 use std::fmt;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use chrono::{DateTime, SecondsFormat, Utc};
 use kinesis_reader_machine::envelope::{Envelope, Message, Rendered};
 use kinesis_reader_machine::page::Data;
 use kinesis_reader_machine::{MessageId, Payload};
@@ -32,21 +33,39 @@ pub fn check(data: &[u8]) {
     }
 }
 
-/// Puts a payload in a line, and panics unless that is the line it must be.
-pub fn is_one_line(form: Payload, id: MessageId, key: Option<&str>, payload: &[u8]) {
-    let envelope = Envelope::new("shardId-000000000001", "orders", form, id);
-    let base64 = BASE64_STANDARD.encode(payload);
-    let (wanted, as_asked) = member(form, payload);
+/// The shard that messages are from.
+pub const SHARD: &str = "shardId-000000000001";
+
+/// The line of a message of the stream `orders`, and whether its data are put as asked.
+pub fn line(
+    form: Payload,
+    id: MessageId,
+    sequence: &str,
+    key: Option<&str>,
+    arrived: u64,
+    payload: &[u8],
+) -> (Vec<u8>, bool) {
+    let time = i64::try_from(arrived).ok().and_then(DateTime::<Utc>::from_timestamp_millis).expect("a time");
     let head = format!(
         concat!(
-            r#"{{"_kinesis":{{"shard_id":"shardId-000000000001","seq_no":"7","ts":"2025-11-23T12:13:20.000Z","#,
-            r#""partition":{},"stream_name":"orders"}},"_kinesis_msg_id":"{}""#
+            r#"{{"_kinesis":{{"shard_id":"{}","seq_no":"{}","ts":"{}","partition":{},"stream_name":"orders"}},"#,
+            r#""_kinesis_msg_id":"{}""#
         ),
+        SHARD,
+        sequence,
+        time.to_rfc3339_opts(SecondsFormat::Millis, true),
         Value::from(key),
-        envelope.message_id("7", None),
+        Envelope::new(SHARD, "orders", form, id).message_id(sequence, None),
     );
-    let mut wanted = [head.as_bytes(), &wanted].concat();
-    wanted.push(b'\n');
+    let (member, as_asked) = member(form, payload);
+    ([head.as_bytes(), &member, b"\n"].concat(), as_asked)
+}
+
+/// Puts a payload in a line, and panics unless that is the line it must be.
+pub fn is_one_line(form: Payload, id: MessageId, key: Option<&str>, payload: &[u8]) {
+    let envelope = Envelope::new(SHARD, "orders", form, id);
+    let base64 = BASE64_STANDARD.encode(payload);
+    let (wanted, as_asked) = line(form, id, "7", key, ARRIVED, payload);
     for data in [Data::Raw(payload), Data::Base64(&base64)] {
         let message = Message { sequence: "7", subsequence: None, partition_key: key, arrived: ARRIVED, data };
         let mut line = Vec::from(*b"before");

@@ -9,6 +9,7 @@ pub mod config;
 pub mod driver;
 pub mod envelope;
 pub mod kpl;
+pub mod page;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
