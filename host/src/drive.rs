@@ -32,6 +32,10 @@ const UNSAFE_BYTES_MAX: u64 = 32 << 20;
 /// costs may go by the number of shards, and where messages trickle in there is time for one at every moment.
 const LEISURE: u32 = 20;
 
+/// A body of this size is a page that is delivered before the reader is handed another: its memory, which never shrinks,
+/// then holds few of them.
+const LARGE: usize = 1 << 20;
+
 /// How often progress is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -350,7 +354,7 @@ impl<T: Transport> Flight<T> {
         });
     }
 
-    /// Waits for an answer, and for those that came with it, or until `until`; and tells the reader.
+    /// Waits for an answer, and for those that came with it unless it is large, or until `until`; and tells the reader.
     pub(crate) async fn wait(&mut self, reader: &mut Reader, until: Option<u64>) -> Result<(), component::Error> {
         let come = async {
             match until {
@@ -366,9 +370,19 @@ impl<T: Transport> Flight<T> {
             }
         };
         while let Some(Answer { id, result }) = landed {
+            let mut size = 0;
             match result {
-                Ok(response) => reader.handle_response(id, &response, self.clock.now())?,
+                Ok(response) => {
+                    size = match &response.body {
+                        wit::Body::Json(text) => text.len(),
+                        wit::Body::Cbor(bytes) => bytes.len(),
+                    };
+                    reader.handle_response(id, &response, self.clock.now())?;
+                }
                 Err(failure) => reader.handle_failure(id, &failure, self.clock.now())?,
+            }
+            if size >= LARGE {
+                break;
             }
             landed = self.answers.try_recv().ok();
         }

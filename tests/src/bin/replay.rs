@@ -1,4 +1,4 @@
-//! `replay SIZE MESSAGES SHARDS`: a stream that is only replayed, until its standard input ends.
+//! `replay SIZE MESSAGES SHARDS [aggregated]`: a stream that is only replayed, until its standard input ends.
 //!
 //! Each shard has so many messages of about so many bytes. The URL is told on the first line of standard output, once
 //! all pages are rendered.
@@ -10,12 +10,15 @@ use std::process::ExitCode;
 use tests::replay::{Form, Pages, Server};
 
 fn main() -> ExitCode {
-    let numbers: Vec<usize> = std::env::args().skip(1).map_while(|text| text.parse().ok()).collect();
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let is_aggregated = arguments.pop_if(|last| last == "aggregated").is_some();
+    let numbers: Vec<usize> = arguments.iter().map_while(|text| text.parse().ok()).collect();
     let &[size, messages, shards] = numbers.as_slice() else {
-        eprintln!("usage: replay SIZE MESSAGES SHARDS");
+        eprintln!("usage: replay SIZE MESSAGES SHARDS [aggregated]");
         return ExitCode::from(2);
     };
-    let server = Server::new(Pages::render(Form::of(size, messages)), shards);
+    let form = if is_aggregated { Form::aggregated(size, messages) } else { Form::of(size, messages) };
+    let server = Server::new(Pages::render(form), shards);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     println!("http://{}", listener.local_addr().expect("it is bound"));
     std::thread::spawn(move || server.serve(&listener));

@@ -5,6 +5,8 @@ use base64::prelude::BASE64_STANDARD;
 use minicbor::Encoder;
 use minicbor::data::IanaTag;
 
+use crate::aggregate::{UserRecord, aggregate};
+
 /// What the records of a stream hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Form {
@@ -12,8 +14,10 @@ pub struct Form {
     pub size: usize,
     /// The messages of a shard.
     pub messages: usize,
-    /// The records of a page.
+    /// The messages of a page.
     pub page: usize,
+    /// The messages of a record; more than one are aggregated as the Kinesis Producer Library does it.
+    pub record: usize,
 }
 
 /// An encoding.
@@ -34,13 +38,23 @@ pub struct Pages {
 impl Form {
     /// Payloads of about `size` bytes, a thousand to a page or as many as the service would give.
     pub fn of(size: usize, messages: usize) -> Form {
-        Form { size, messages, page: (PAGE_BYTES / size).min(1000) }
+        Form { size, messages, page: (PAGE_BYTES / size).min(1000), record: 1 }
+    }
+
+    /// The same in records as large as a producer makes them unless told otherwise, 20 to a page.
+    pub fn aggregated(size: usize, messages: usize) -> Form {
+        let record = (AGGREGATE_BYTES / size).max(1);
+        Form { size, messages, page: record * 20, record }
     }
 }
 
 /// "The maximum size of data that GetRecords can return is 10 MiB"
 /// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>); a page that is full stays below.
 const PAGE_BYTES: usize = 8 << 20;
+
+/// "AggregationMaxSize: Maximum number of bytes to pack into an aggregated Kinesis record. […] Default: 51200"
+/// (<https://github.com/awslabs/amazon-kinesis-producer/blob/master/java/amazon-kinesis-producer-sample/default_config.properties>).
+const AGGREGATE_BYTES: usize = 50 << 10;
 
 impl Pages {
     /// Renders them.
@@ -49,7 +63,8 @@ impl Pages {
         let mut pages = Pages { json: Vec::new(), cbor: Vec::new() };
         let numbers: Vec<usize> = (0..form.messages).collect();
         for numbers in numbers.chunks(form.page) {
-            let records: Vec<Record> = numbers.iter().map(|&number| Record::new(number, form, &mut chance)).collect();
+            let records: Vec<Record> =
+                numbers.chunks(form.record).map(|numbers| Record::new(numbers, form, &mut chance)).collect();
             pages.json.push(json(&records));
             pages.cbor.push(cbor(&records));
         }
@@ -114,12 +129,21 @@ struct Record {
 }
 
 impl Record {
-    fn new(number: usize, form: Form, chance: &mut fastrand::Rng) -> Record {
+    /// The record of these messages.
+    fn new(numbers: &[usize], form: Form, chance: &mut fastrand::Rng) -> Record {
+        let number = numbers.first().copied().unwrap_or(0);
+        let key = |chance: &mut fastrand::Rng| format!("customer-{:06}", chance.u32(..1_000_000));
+        let (key, data) = if form.record == 1 {
+            (key(chance), payload(number, form.size, chance))
+        } else {
+            let user = |number: &usize| UserRecord::new(&key(chance), payload(*number, form.size, chance));
+            ("a".to_owned(), aggregate(&numbers.iter().map(user).collect::<Vec<_>>()))
+        };
         Record {
             sequence: format!("4966490823814781602385{:034}", number as u64 * 7_919 + 1_000_000_007),
             arrived_ms: 1_763_900_000_000 + number as u64 * 3,
-            key: format!("customer-{:06}", chance.u32(..1_000_000)),
-            data: payload(number, form.size, chance),
+            key,
+            data,
         }
     }
 }

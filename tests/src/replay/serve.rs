@@ -49,7 +49,7 @@ impl Server {
         let mut number = 0;
         while let Some(asked) = read(&mut from)? {
             number += 1;
-            let (head, end) = self.answer(&asked);
+            let (head, end) = self.parts(&asked);
             let kind = match asked.wire {
                 Wire::Json => "application/x-amz-json-1.1",
                 Wire::Cbor => "application/x-amz-cbor-1.1",
@@ -64,14 +64,14 @@ impl Server {
         Ok(())
     }
 
-    /// The whole answer to an operation on the first shard; of `GetRecords`, its first page.
-    pub fn body(&self, operation: &str, wire: Wire) -> Vec<u8> {
-        let asked = Asked { operation: operation.to_owned(), wire, body: Vec::new() };
-        let (head, end) = self.answer(&asked);
+    /// The whole answer to an operation that was asked so; without a body, on the first shard and its first page.
+    pub fn answer(&self, operation: &str, wire: Wire, body: &[u8]) -> Vec<u8> {
+        let asked = Asked { operation: operation.to_owned(), wire, body: body.to_vec() };
+        let (head, end) = self.parts(&asked);
         [head, &end].concat()
     }
 
-    fn answer(&self, asked: &Asked) -> (&[u8], Vec<u8>) {
+    fn parts(&self, asked: &Asked) -> (&[u8], Vec<u8>) {
         match (asked.operation.as_str(), asked.wire) {
             ("GetRecords", wire) => {
                 let mut numbers = behind(&asked.body, ITERATOR).splitn(3, |byte| *byte == b'-').map(number);
@@ -88,7 +88,8 @@ impl Server {
                     .map(|shard| {
                         format!(
                             "{{\"ShardId\":\"shardId-{shard:012}\",\"SequenceNumberRange\":{{\"StartingSequenceNumber\":\
-                             \"{FIRST}\"}},\"HashKeyRange\":{{\"StartingHashKey\":\"0\",\"EndingHashKey\":\"1\"}}}}"
+                             \"{FIRST}\"}},\"HashKeyRange\":{{\"StartingHashKey\":\"0\",\"EndingHashKey\":\"{}\"}}}}",
+                            u128::MAX
                         )
                     })
                     .collect();

@@ -71,9 +71,18 @@ pub(crate) struct Replay {
 impl Replay {
     /// Starts it for shards that each have so many messages of `size` bytes.
     pub(crate) fn start(size: usize, messages: usize, shards: usize) -> Result<Replay, String> {
+        Replay::started(&[size, messages, shards].map(|number| number.to_string()))
+    }
+
+    /// Starts it for a shard whose messages were aggregated by their producer.
+    pub(crate) fn aggregated(size: usize, messages: usize) -> Result<Replay, String> {
+        Replay::started(&[size.to_string(), messages.to_string(), "1".to_owned(), "aggregated".to_owned()])
+    }
+
+    fn started(arguments: &[String]) -> Result<Replay, String> {
         let program = std::env::current_exe().map_err(|error| error.to_string())?.with_file_name("replay");
         let mut command = Command::new(program);
-        command.args([size, messages, shards].map(|number| number.to_string()));
+        command.args(arguments);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|e| e.to_string())?;
         let mut url = String::new();
         if let Some(stdout) = &mut child.stdout {

@@ -9,12 +9,16 @@ use super::cost::{Cost, Replay, Spread, count, lines, mib};
 /// Messages of a run by their size: enough that starting a process is little beside it.
 const MESSAGES: [(usize, usize); 4] = [(100, 600_000), (500, 400_000), (2000, 150_000), (20_000, 16_000)];
 
+/// The same of those that their producer aggregated.
+const AGGREGATED: [(usize, usize); 2] = [(100, 600_000), (500, 400_000)];
+
 /// The size at which the readers in Python are measured too, which take their time.
 const PYTHON_SIZE: usize = 500;
 
 /// A reader, and what makes it read a URL into a file.
 struct Reader<'a> {
     name: &'a str,
+    is_python: bool,
     command: Box<Start<'a>>,
 }
 
@@ -23,15 +27,20 @@ type Start<'a> = dyn Fn(&str, &Path) -> Command + 'a;
 pub(crate) fn bench(setting: &Setting) -> Result<(), String> {
     for &size in &setting.sizes {
         let messages = MESSAGES.iter().rev().find(|(of, _)| *of <= size).map_or(600_000, |(_, messages)| *messages);
-        contest(setting, size, messages)?;
+        contest(setting, size, messages, "", &Replay::start(size, messages, 1)?)?;
+    }
+    for (size, messages) in AGGREGATED {
+        let kind = ", aggregated by the Kinesis Producer Library";
+        contest(setting, size, messages, kind, &Replay::aggregated(size, messages)?)?;
     }
     Ok(())
 }
 
-fn contest(setting: &Setting, size: usize, messages: usize) -> Result<(), String> {
+fn contest(setting: &Setting, size: usize, messages: usize, kind: &str, server: &Replay) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let server = Replay::start(size, messages, 1)?;
-    let readers = readers(setting, folder.path(), size);
+    let mut readers = readers(setting, folder.path(), size);
+    // Those in Python take each record as one message.
+    readers.retain(|reader| kind.is_empty() || !reader.is_python);
     let file = folder.path().join("lines");
     let mut costs: Vec<Vec<Cost>> = readers.iter().map(|_| Vec::new()).collect();
     for round in 0..=setting.rounds {
@@ -51,7 +60,7 @@ fn contest(setting: &Setting, size: usize, messages: usize) -> Result<(), String
         }
     }
 
-    println!("#### {} messages of {size} bytes\n", count(messages as f64));
+    println!("#### {} messages of {size} bytes{kind}\n", count(messages as f64));
     println!("| reader | messages per CPU-second | wall, s | peak, MiB | JSON is × as fast | CBOR is × as fast |");
     println!("|---|---|---|---|---|---|");
     for (reader, mine) in readers.iter().zip(&costs) {
@@ -93,9 +102,9 @@ fn readers<'a>(setting: &'a Setting, folder: &'a Path, size: usize) -> Vec<Reade
         }
     };
     let mut readers = vec![
-        Reader { name: "kinesis-reader, JSON", command: Box::new(ours("json")) },
-        Reader { name: "kinesis-reader, CBOR", command: Box::new(ours("cbor")) },
-        Reader { name: "aws-sdk-kinesis and serde_json", command: Box::new(built("sdk")) },
+        Reader { name: "kinesis-reader, JSON", is_python: false, command: Box::new(ours("json")) },
+        Reader { name: "kinesis-reader, CBOR", is_python: false, command: Box::new(ours("cbor")) },
+        Reader { name: "aws-sdk-kinesis and serde_json", is_python: false, command: Box::new(built("sdk")) },
     ];
     if let (Some(python), PYTHON_SIZE) = (&setting.python, size) {
         let script = move |name: &str| {
@@ -108,17 +117,17 @@ fn readers<'a>(setting: &'a Setting, folder: &'a Path, size: usize) -> Vec<Reade
             command.args([url, tests::replay::STREAM]).arg(file);
             command
         };
-        readers.push(Reader { name: "boto3 and orjson", command: Box::new(boto3) });
+        readers.push(Reader { name: "boto3 and orjson", is_python: true, command: Box::new(boto3) });
         if let Some(source) = &setting.dlt {
             let dlt = move |url: &str, file: &Path| {
                 let mut command = script("dlt_source.py");
                 command.arg(source).args([url, tests::replay::STREAM]).arg(file);
                 command
             };
-            readers.push(Reader { name: "dlt's source", command: Box::new(dlt) });
+            readers.push(Reader { name: "dlt's source", is_python: true, command: Box::new(dlt) });
         }
     }
-    readers.push(Reader { name: FLOOR, command: Box::new(built("floor")) });
+    readers.push(Reader { name: FLOOR, is_python: false, command: Box::new(built("floor")) });
     readers
 }
 

@@ -6,6 +6,7 @@
 
 mod cost;
 mod lines;
+mod machine;
 mod packages;
 mod parts;
 mod shards;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 const HELP: &str = "\
 usage: cargo xtask bench [PART ...] [OPTION ...]
 
-parts: lines, sqlite, shards, start, parts, python, js; all if none is named
+parts: lines, parts, sqlite, machine, shards, start, python, js; all if none is named
 
   --rounds N         runs of each, in turn (5)
   --sizes A,B        payload sizes of `lines`, in bytes (100,500,2000,20000)
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         ["--insert", from, to] => sqlite::insert(from, to),
         ["--pages", wire, size, folder] => parts::pages(wire, size, folder),
         ["--sandbox", wire, folder] => parts::in_sandbox(wire, folder),
+        ["--machine", shards] => machine::alone(shards),
         ["--instantiate"] => start::instantiate(),
         _ => match bench(&arguments) {
             Ok(()) => ExitCode::SUCCESS,
@@ -94,10 +96,11 @@ fn bench(arguments: &[String]) -> Result<(), String> {
 
 type Part = fn(&Setting) -> Result<(), String>;
 
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [(&str, Part); 8] = [
     ("lines", lines::bench),
     ("parts", parts::bench),
     ("sqlite", sqlite::bench),
+    ("machine", machine::bench),
     ("shards", shards::bench),
     ("start", start::bench),
     ("python", packages::python),

@@ -82,7 +82,7 @@ fn write(folder: &Path, size: usize, wire: Wire) -> std::io::Result<()> {
     }
     let server = Server::new(pages, 1);
     for operation in OPERATIONS {
-        fs::write(folder.join(operation), server.body(operation, wire))?;
+        fs::write(folder.join(operation), server.answer(operation, wire, &[]))?;
     }
     Ok(())
 }

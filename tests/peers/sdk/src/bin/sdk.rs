@@ -1,5 +1,5 @@
 //! The reader that a Rust user writes: a loop on aws-sdk-kinesis, with serde_json, that adds the envelope to each
-//! payload and appends lines to a file.
+//! payload and appends lines to a file. What the Kinesis Producer Library aggregated is taken apart with prost.
 //!
 //! `sdk URL STREAM FILE`
 
@@ -11,6 +11,9 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::{Config, Credentials, Region};
 use aws_sdk_kinesis::primitives::DateTimeFormat;
 use aws_sdk_kinesis::types::{Record, ShardIteratorType};
+use bytes::Bytes;
+use md5::Md5;
+use prost::Message;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -27,10 +30,31 @@ struct Line<'a> {
 struct Envelope<'a> {
     shard_id: &'a str,
     seq_no: &'a str,
-    ts: String,
+    ts: &'a str,
     partition: Option<&'a str>,
     stream_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub_seq: Option<usize>,
 }
+
+/// <https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>
+#[derive(Message)]
+struct AggregatedRecord {
+    #[prost(string, repeated, tag = "1")]
+    partition_key_table: Vec<String>,
+    #[prost(message, repeated, tag = "3")]
+    records: Vec<UserRecord>,
+}
+
+#[derive(Message)]
+struct UserRecord {
+    #[prost(uint64, required, tag = "1")]
+    partition_key_index: u64,
+    #[prost(bytes = "bytes", required, tag = "3")]
+    data: Bytes,
+}
+
+const MAGIC: [u8; 4] = [0xF3, 0x89, 0x9A, 0xC2];
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -74,25 +98,49 @@ fn write(shard: &str, stream: &str, record: &Record, out: &mut impl Write) -> Re
         Some(time) => time.fmt(DateTimeFormat::DateTime)?,
         None => String::new(),
     };
-    let line = Line {
-        _kinesis: Envelope {
-            shard_id: shard,
-            seq_no: record.sequence_number(),
-            ts,
-            partition: record.partition_key(),
-            stream_name: stream,
-        },
-        _kinesis_msg_id: message_id(shard, record.sequence_number()),
-        payload: serde_json::from_slice(record.data().as_ref())?,
+    let sequence = record.sequence_number();
+    let data = record.data().as_ref();
+    let mut put = |partition: Option<&str>, data: &[u8], sub_seq: Option<usize>| -> Result<(), Box<dyn Error>> {
+        let line = Line {
+            _kinesis: Envelope {
+                shard_id: shard,
+                seq_no: sequence,
+                ts: &ts,
+                partition,
+                stream_name: stream,
+                sub_seq,
+            },
+            _kinesis_msg_id: message_id(shard, sequence, sub_seq),
+            payload: serde_json::from_slice(data)?,
+        };
+        serde_json::to_writer(&mut *out, &line)?;
+        out.write_all(b"\n")?;
+        Ok(())
     };
-    serde_json::to_writer(&mut *out, &line)?;
-    out.write_all(b"\n")?;
+    let Some(aggregate) = aggregate(data) else { return put(record.partition_key(), data, None) };
+    for (number, user) in aggregate.records.iter().enumerate() {
+        let key = aggregate.partition_key_table.get(user.partition_key_index as usize);
+        put(key.map(String::as_str), &user.data, Some(number))?;
+    }
     Ok(())
 }
 
-fn message_id(shard: &str, sequence: &str) -> String {
+/// The user records of a record that is an aggregate.
+fn aggregate(data: &[u8]) -> Option<AggregatedRecord> {
+    let (body, digest) = data.strip_prefix(&MAGIC)?.split_last_chunk::<16>()?;
+    if Md5::digest(body).as_slice() != digest {
+        return None;
+    }
+    AggregatedRecord::decode(Bytes::copy_from_slice(body)).ok()
+}
+
+fn message_id(shard: &str, sequence: &str, sub_seq: Option<usize>) -> String {
     use std::fmt::Write;
-    let digest = Sha256::new().chain_update(shard).chain_update("/").chain_update(sequence).finalize();
+    let mut hash = Sha256::new().chain_update(shard).chain_update("/").chain_update(sequence);
+    if let Some(number) = sub_seq {
+        hash = hash.chain_update("/").chain_update(number.to_string());
+    }
+    let digest = hash.finalize();
     digest.iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
