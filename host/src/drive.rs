@@ -28,9 +28,9 @@ const UNSAFE_TIME_MAX: Duration = Duration::from_secs(1);
 /// How many bytes may wait for their commit.
 const UNSAFE_BYTES_MAX: u64 = 32 << 20;
 
-/// How many times as long as the last commit took, at the least, the next is from it where none is due: what a commit
-/// costs may go by the number of shards, and where messages trickle in there is time for one at every moment.
-const LEISURE: u32 = 20;
+/// A checkpoint of this size, some hundreds of shards, that is written whole is written when it is due, and not whenever
+/// there is time: where messages trickle in there always is.
+const LARGE_CHECKPOINT: usize = 64 << 10;
 
 /// A body of this size is a page that is delivered before the reader is handed another: its memory, which never shrinks,
 /// then holds few of them.
@@ -233,13 +233,20 @@ struct Ledger {
     kept: u64,
     /// The places from which this run reads are kept.
     begun: bool,
-    /// When the last commit was done, and how long it took.
-    last: Option<(Instant, Duration)>,
+    /// The last commit wrote a large checkpoint whole.
+    wrote_much: bool,
 }
 
 impl Ledger {
     fn new(revision: u64) -> Ledger {
-        Ledger { written: Written::default(), unsafe_bytes: 0, since: None, kept: revision, begun: false, last: None }
+        Ledger {
+            written: Written::default(),
+            unsafe_bytes: 0,
+            since: None,
+            kept: revision,
+            begun: false,
+            wrote_much: false,
+        }
     }
 
     /// Hands a batch to the destination, and tells the reader.
@@ -291,24 +298,23 @@ impl Ledger {
         Ok(())
     }
 
+    /// Commits where there is time and it costs little.
     fn commit_at_leisure(&mut self, reader: &mut Reader, destination: &mut dyn Destination) -> Result<(), Error> {
-        match self.last {
-            Some((done, took)) if done.elapsed() < took * LEISURE => Ok(()),
-            Some(_) | None => self.commit(reader, destination),
-        }
+        if self.wrote_much { Ok(()) } else { self.commit(reader, destination) }
     }
 
     fn commit(&mut self, reader: &mut Reader, destination: &mut dyn Destination) -> Result<(), Error> {
         if self.since.take().is_some() {
-            let begun = Instant::now();
             let before = std::mem::replace(&mut self.kept, reader.revision()?);
             let changes = reader.changes(before)?;
             let done = changes.map_or(Ok(false), |changes| destination.commit_changes(&changes));
+            self.wrote_much = false;
             if !done.map_err(Error::Destination)? {
-                destination.commit(&reader.checkpoint()?).map_err(Error::Destination)?;
+                let checkpoint = reader.checkpoint()?;
+                destination.commit(&checkpoint).map_err(Error::Destination)?;
+                self.wrote_much = checkpoint.len() >= LARGE_CHECKPOINT;
             }
             self.unsafe_bytes = 0;
-            self.last = Some((Instant::now(), begun.elapsed()));
         }
         Ok(())
     }
