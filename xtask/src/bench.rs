@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::process::{Result, cargo, root, run, step, target_dir};
-use crate::{native, packages, setup};
+use crate::{edge, native, packages, setup};
 
 /// Builds all and runs the benchmark.
 pub(crate) fn run_all(args: &[String]) -> Result<()> {
-    native::prepare()?;
+    edge::prepare()?;
     step("programs", || native::compile(&["bench", "replay", native::program()]))?;
     let peers = target_dir()?.join("peers");
     if !packages::alone(args) {

@@ -3,22 +3,23 @@
 use std::process::Command;
 
 use crate::process::{Result, cargo, run, step};
-use crate::{fuzz, guest, js, native, python, setup};
+use crate::{edge, fuzz, guest, js, native, python, setup};
 
 /// Formatting, lints, documentation and all tests; the first that fails ends it.
 pub(crate) fn everything() -> Result<()> {
     setup::c_compiler()?;
     setup::linters()?;
-    let way = step("component", guest::build)?;
-    step("emulator", setup::emulator)?;
-    step("formatting", || run(cargo().args(["fmt", "--all", "--check"])))?;
+    step("component", guest::build)?;
+    step("edge components", edge::build)?;
+    step("emulators", emulators)?;
+    step("formatting", || {
+        run(cargo().args(["fmt", "--all", "--check"]))?;
+        run(cargo().args(["fmt", "--manifest-path", "guest/edge/Cargo.toml", "--check"]))
+    })?;
     step("lints", || {
         run(cargo().args(["clippy", "--workspace", "--all-targets", "--release", "--", "-D", "warnings"]))
     })?;
-    match way.clippy() {
-        Some(mut clippy) => step("lints of the component", || run(&mut clippy))?,
-        None => eprintln!("== lints of the component: not run, no clippy for its compiler"),
-    }
+    step("lints of the components", guest::lints)?;
     step("documentation", || {
         run(cargo().env("RUSTDOCFLAGS", "-Dwarnings").args(["doc", "--workspace", "--no-deps", "--release"]))
     })?;
@@ -34,8 +35,8 @@ const FUZZ_SECONDS: u32 = 4;
 
 /// The tests alone, with arguments for `cargo test`.
 pub(crate) fn tests(args: &[String]) -> Result<()> {
-    native::prepare()?;
-    step("emulator", setup::emulator)?;
+    edge::prepare()?;
+    step("emulators", emulators)?;
     step("programs", || run(cargo().args(["build", "--release", "--workspace", "--bins", "--examples"])))?;
     let chosen = args.iter().take_while(|a| *a != "--").any(|a| a.starts_with("-p") || a.starts_with("--package"));
     let mut cargo = tests_command()?;
@@ -45,10 +46,17 @@ pub(crate) fn tests(args: &[String]) -> Result<()> {
     step("tests", || run(cargo.args(args)))
 }
 
-/// `cargo test`, told where the program and the emulator are.
+/// What stands in for Kinesis and DynamoDB.
+fn emulators() -> Result<()> {
+    setup::emulator()?;
+    python::moto().map(drop)
+}
+
+/// `cargo test`, told where the program and the emulators are.
 fn tests_command() -> Result<Command> {
     let mut cargo = cargo();
     cargo.env("KINESIS_READER_BIN", native::built(native::program())?).env("KINESIS_LOCAL_DIR", setup::emulator()?);
+    cargo.env("MOTO_SERVER", python::moto()?);
     cargo.args(["test", "--release"]);
     Ok(cargo)
 }

@@ -1,12 +1,13 @@
 //! `cargo xtask`: everything that is done to this project, by one name each.
 //!
-//! Top down: `main` chooses a task, `guest` makes the component, `native` the programs, `js` the JavaScript package,
-//! `python` tests the Python package, `check` and `fuzz` test all, `coverage`, `bench` and `packages` measure; `setup` finds or
-//! installs what they need, `process` starts other programs.
+//! Top down: `main` chooses a task, `guest` and `edge` make the components, `native` the programs, `js` the JavaScript
+//! package, `python` tests the Python package, `check` and `fuzz` test all, `coverage`, `bench` and `packages` measure;
+//! `setup` finds or installs what they need, `process` starts other programs.
 
 mod bench;
 mod check;
 mod coverage;
+mod edge;
 mod fuzz;
 mod guest;
 mod js;
@@ -24,6 +25,8 @@ const HELP: &str = "\
 usage: cargo xtask TASK [ARGUMENT ...]
 
   guest            build the component: host/component/kinesis_reader.wasm
+  edge             guest, then the components that drain a stream from an HTTP
+                   request: guest/edge/component/*.wasm
   build            guest, then the program: target/release/kinesis-reader
   demo [ARG ...]   build all, then show a whole read of an emulated stream
   test             everything: formatting, lints, documentation, all tests
@@ -80,7 +83,8 @@ fn run(args: &[String]) -> Result<()> {
         return Ok(());
     };
     match task.as_str() {
-        "guest" => none(task, rest).and_then(|()| guest::build().map(drop)),
+        "guest" => none(task, rest).and_then(|()| guest::build()),
+        "edge" => none(task, rest).and_then(|()| edge::prepare()),
         "build" => none(task, rest).and_then(|()| native::build()),
         "demo" => native::demo(rest),
         "sim" => native::sim(rest),

@@ -87,7 +87,7 @@ pub(crate) fn program() -> &'static str {
 /// Makes the component, which all is built with.
 pub(crate) fn prepare() -> Result<()> {
     setup::c_compiler()?;
-    step("component", guest::build).map(drop)
+    step("component", guest::build)
 }
 
 fn file_name(program: &str) -> String {

@@ -1,4 +1,5 @@
-//! The Python package: its tests, in an environment of pinned packages that is made once.
+//! The Python package: its tests, in an environment of pinned packages that is made once. The server that stands in for
+//! DynamoDB is a Python program too, and has another.
 
 use std::ffi::OsString;
 use std::fs;
@@ -30,11 +31,21 @@ pub(crate) fn tests(args: &[String]) -> Result<()> {
     step("python tests", || run(&mut pytest))
 }
 
-/// The interpreter of a virtual environment with the packages of `tests/requirements.txt`.
+/// The interpreter that the package is tested with.
+pub(crate) fn environment() -> Result<PathBuf> {
+    made_of("bindings/python/tests/requirements.txt")
+}
+
+/// The program of moto's server, which the tests of the edge components take for DynamoDB.
+pub(crate) fn moto() -> Result<PathBuf> {
+    Ok(made_of("tests/requirements.txt")?.with_file_name(format!("moto_server{}", std::env::consts::EXE_SUFFIX)))
+}
+
+/// The interpreter of a virtual environment with the packages of a file of requirements.
 ///
 /// It is named after them and after the Python that it is of, so that a change of either makes a new one.
-pub(crate) fn environment() -> Result<PathBuf> {
-    let requirements = root().join("bindings/python/tests/requirements.txt");
+fn made_of(requirements: &str) -> Result<PathBuf> {
+    let requirements = root().join(requirements);
     let text = fs::read_to_string(&requirements).map_err(|e| failed("read", &requirements, &e))?;
     let (base, version) = interpreter()?;
     let mut hash = DefaultHasher::new();

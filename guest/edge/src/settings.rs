@@ -1,0 +1,163 @@
+//! What the operator sets: in Spin as variables, elsewhere as environment variables, under one name each.
+
+use aws_credential_types::Credentials;
+
+use crate::aws::Endpoint;
+use crate::reading;
+
+/// The settings, made out and checked.
+pub(crate) struct Settings {
+    pub(crate) source: reading::Source,
+    /// Its name.
+    pub(crate) stream: String,
+    pub(crate) start: reading::Start,
+    pub(crate) kinesis: Endpoint,
+    pub(crate) credentials: Credentials,
+    /// Where batches are posted. None: they are the answer.
+    pub(crate) sink: Option<Sink>,
+    /// Where batches go that the sink refuses.
+    pub(crate) dead_letters: Option<Sink>,
+    /// How long the lease is from each write on, in milliseconds.
+    pub(crate) lease: u64,
+    /// How long a sink may take to answer, in milliseconds.
+    pub(crate) sink_timeout: u64,
+    /// No pace is kept, which suits emulators.
+    pub(crate) unpaced: bool,
+    pub(crate) store: StoreSettings,
+}
+
+/// Where batches are posted.
+pub(crate) struct Sink {
+    pub(crate) url: http::Uri,
+    /// The `Authorization` header.
+    pub(crate) authorization: Option<String>,
+}
+
+/// Where lease and checkpoint are.
+pub(crate) struct StoreSettings {
+    pub(crate) key: String,
+    /// The label of the key-value store.
+    #[cfg(feature = "keyvalue")]
+    pub(crate) label: String,
+    #[cfg(feature = "dynamodb")]
+    pub(crate) table: String,
+    #[cfg(feature = "dynamodb")]
+    pub(crate) endpoint: Endpoint,
+}
+
+/// A setting at fault, in words.
+pub(crate) struct Fault {
+    pub(crate) error: String,
+    pub(crate) hint: &'static str,
+}
+
+/// The longest name of a stream, by `CreateStream`.
+const STREAM_LENGTH_MAX: usize = 128;
+
+/// What a caller must show. It is looked for before all else, so that nobody else is told of the rest.
+pub(crate) fn token() -> Result<String, Fault> {
+    need("DRAIN_TOKEN", "a secret that callers show as `Authorization: Bearer …`")
+}
+
+impl Settings {
+    pub(crate) fn find() -> Result<Settings, Fault> {
+        let stream = need("KINESIS_STREAM", "the name or the ARN of the stream")?;
+        let name = stream.rsplit('/').next().unwrap_or_default();
+        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        if name.is_empty() || name.len() > STREAM_LENGTH_MAX || !name.bytes().all(fits) {
+            return Err(fault("KINESIS_STREAM", &stream, "the name or the ARN of a stream"));
+        }
+        let arn = stream.starts_with("arn:").then(|| stream.split(':').nth(3)).flatten();
+        let region = match setting("AWS_REGION")?.or_else(|| arn.map(Into::into)) {
+            Some(region) => region,
+            None => need("AWS_REGION", "the region of the stream, as in eu-west-1")?,
+        };
+        let credentials = Credentials::new(
+            need("AWS_ACCESS_KEY_ID", "credentials that may read the stream")?,
+            need("AWS_SECRET_ACCESS_KEY", "credentials that may read the stream")?,
+            setting("AWS_SESSION_TOKEN")?,
+            None,
+            "settings",
+        );
+        let seconds = |name, default: u64, most: u64| match setting(name)? {
+            None => Ok(default * 1000),
+            Some(text) => match text.parse() {
+                Ok(n) if (1..=most).contains(&n) => Ok(n * 1000),
+                _ => Err(fault(name, &text, "a whole number of seconds, at most an hour")),
+            },
+        };
+        Ok(Settings {
+            kinesis: Endpoint::find("KINESIS_ENDPOINT", "kinesis", &region, setting("KINESIS_ENDPOINT")?)?,
+            start: start(setting("KINESIS_START")?)?,
+            sink: sink("SINK_URL", "SINK_AUTHORIZATION")?,
+            dead_letters: sink("DEAD_LETTER_URL", "DEAD_LETTER_AUTHORIZATION")?,
+            lease: seconds("LEASE_SECONDS", 60, 3600)?,
+            sink_timeout: seconds("SINK_TIMEOUT_SECONDS", 20, 3600)?,
+            unpaced: setting("KINESIS_PACE")?.as_deref() == Some("off"),
+            store: StoreSettings {
+                key: format!("kinesis-reader/{name}"),
+                #[cfg(feature = "keyvalue")]
+                label: setting("KEY_VALUE_STORE")?.unwrap_or_else(|| "default".into()),
+                #[cfg(feature = "dynamodb")]
+                table: setting("LEASE_TABLE")?.unwrap_or_else(|| "kinesis-reader".into()),
+                #[cfg(feature = "dynamodb")]
+                endpoint: Endpoint::find("DYNAMODB_ENDPOINT", "dynamodb", &region, setting("DYNAMODB_ENDPOINT")?)?,
+            },
+            stream: name.to_owned(),
+            source: match arn {
+                Some(_) => reading::Source::Arn(stream),
+                None => reading::Source::Name(stream),
+            },
+            credentials,
+        })
+    }
+}
+
+/// Which setting is wrong, what it is, and what it should be.
+pub(crate) fn fault(name: &str, value: &str, hint: &'static str) -> Fault {
+    Fault { error: format!("{name} is not set right: {value}"), hint }
+}
+
+fn need(name: &str, hint: &'static str) -> Result<String, Fault> {
+    setting(name)?.ok_or_else(|| Fault { error: format!("{name} is not set"), hint })
+}
+
+/// A setting: Spin's variable of this name in small letters, or the environment's. What is empty is not set.
+fn setting(name: &str) -> Result<Option<String>, Fault> {
+    #[cfg(feature = "keyvalue")]
+    match crate::wasi::config::store::get(&name.to_ascii_lowercase()) {
+        Ok(Some(value)) if !value.is_empty() => return Ok(Some(value)),
+        Ok(Some(_) | None) => {}
+        Err(_) => {
+            let error = format!("the variable {} cannot be read", name.to_ascii_lowercase());
+            return Err(Fault { error, hint: "see the host's log" });
+        }
+    }
+    Ok(std::env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
+fn start(text: Option<String>) -> Result<reading::Start, Fault> {
+    match text.as_deref() {
+        None | Some("trim-horizon") => Ok(reading::Start::TrimHorizon),
+        Some("latest") => Ok(reading::Start::Latest),
+        Some(time) => match time.parse() {
+            Ok(time) => Ok(reading::Start::AtTimestamp(time)),
+            Err(_) => Err(fault(
+                "KINESIS_START",
+                time,
+                "trim-horizon, latest, or a time in milliseconds since the Unix epoch",
+            )),
+        },
+    }
+}
+
+fn sink(url: &str, authorization: &str) -> Result<Option<Sink>, Fault> {
+    let Some(text) = setting(url)? else { return Ok(None) };
+    match text.parse::<http::Uri>() {
+        Ok(uri) if uri.authority().is_some() && matches!(uri.scheme_str(), Some("http" | "https")) => {
+            Ok(Some(Sink { url: uri, authorization: setting(authorization)? }))
+        }
+        // Not the value: a URL may hold a secret.
+        _ => Err(Fault { error: format!("{url} is not a URL"), hint: "http://HOST/PATH or https://HOST/PATH" }),
+    }
+}
