@@ -6,6 +6,7 @@
 
 pub mod aggregate;
 pub mod chance;
+pub mod edge;
 pub mod emulator;
 pub mod kinesis;
 pub mod mutants;

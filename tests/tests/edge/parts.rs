@@ -1,0 +1,147 @@
+//! What the components ask of their host, and what the manifest for Spin says of that.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use tests::edge::Build;
+use toml::{Table, Value};
+use wasmtime::component::Component;
+
+use super::ENGINE;
+
+const READER: &str = "kinesis:reader/reading@0.1.0";
+
+/// What Spin offers beside wasi:http, and few others do.
+const STORES: [&str; 3] = [
+    "wasi:config/store@0.2.0-draft-2024-09-27",
+    "wasi:keyvalue/atomics@0.2.0-draft2",
+    "wasi:keyvalue/store@0.2.0-draft2",
+];
+
+/// What hosts of wasi:http and wasi:cli offer. Half of it is the standard library's: there is no file that it could open.
+const WASI: [&str; 16] = [
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/wall-clock",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
+    "wasi:http/outgoing-handler",
+    "wasi:http/types",
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+];
+
+fn names(path: &Path, exported: bool) -> BTreeSet<String> {
+    let component = Component::from_file(&ENGINE, path).unwrap_or_else(|error| panic!("{}: {error:#}", path.display()));
+    let kind = component.component_type();
+    match exported {
+        true => kind.exports(&ENGINE).map(|(name, _)| name.to_owned()).collect(),
+        false => kind.imports(&ENGINE).map(|(name, _)| name.to_owned()).collect(),
+    }
+}
+
+fn imports(path: &Path) -> BTreeSet<String> {
+    names(path, false)
+}
+
+#[test]
+fn each_build_imports_what_its_hosts_offer_and_nothing_else() {
+    for build in [Build::Kv, Build::Http] {
+        let stores: &[&str] = if build == Build::Kv { &STORES } else { &[] };
+        for (path, reader) in [(build.path(), Some(READER)), (build.composed(), None)] {
+            let (wasi, others): (BTreeSet<String>, BTreeSet<String>) =
+                imports(&path).into_iter().partition(|name| name.contains("@0.2.") && !name.contains("-draft"));
+            let expected: BTreeSet<String> = stores.iter().copied().chain(reader).map(str::to_owned).collect();
+            assert_eq!(others, expected, "{}", path.display());
+            let wasi: BTreeSet<&str> = wasi.iter().filter_map(|name| Some(name.split_once('@')?.0)).collect();
+            assert_eq!(wasi, WASI.into(), "{}", path.display());
+            let handlers = names(&path, true);
+            assert!(
+                handlers.len() == 1 && handlers.iter().all(|name| name.starts_with("wasi:http/incoming-handler@0.2."))
+            );
+        }
+    }
+}
+
+/// The manifest, by what <https://spinframework.dev/manifest-reference> says of version 2.
+#[test]
+fn the_manifest_is_one_and_wires_what_is_there() {
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../guest/edge"));
+    let text = std::fs::read_to_string(folder.join("spin.toml")).expect("the manifest is there");
+    let manifest: Table = text.parse().expect("it is TOML");
+    keys(&manifest, &["spin_manifest_version", "application", "variables", "trigger", "component"]);
+    assert_eq!(manifest["spin_manifest_version"].as_integer(), Some(2));
+    keys(table(&manifest["application"]), &["name", "version", "description", "authors", "targets", "trigger", "tool"]);
+    assert!(manifest["application"]["name"].is_str());
+
+    let components = table(&manifest["component"]);
+    for trigger in manifest["trigger"]["http"].as_array().expect("triggers are a list") {
+        keys(table(trigger), &["id", "component", "route", "executor"]);
+        assert!(components.contains_key(trigger["component"].as_str().expect("a name")));
+        assert!(trigger["route"].as_str().is_some_and(|route| route.starts_with('/')));
+    }
+
+    let edge = table(&components["edge"]);
+    keys(edge, &["source", "description", "variables", "allowed_outbound_hosts", "key_value_stores", "dependencies"]);
+    let source = folder.join(edge["source"].as_str().expect("a path"));
+    assert_eq!(source.canonicalize().ok(), Build::Kv.path().canonicalize().ok());
+    assert_eq!(strings(&edge["key_value_stores"]), ["default"]);
+
+    // Each variable is declared, and has a value or must be given one.
+    let declared = table(&manifest["variables"]);
+    for (name, variable) in declared {
+        keys(table(variable), &["required", "default", "secret"]);
+        assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{name}");
+        assert_ne!(variable.get("default").is_some(), variable.get("required").and_then(Value::as_bool) == Some(true));
+        let secret = ["secret", "token", "authorization"].iter().any(|word| name.contains(word));
+        assert_eq!(secret, variable.get("secret").and_then(Value::as_bool) == Some(true), "{name}");
+        assert!(!secret || variable.get("default").is_none_or(|value| value.as_str() == Some("")), "{name}");
+    }
+    let given = table(&edge["variables"]);
+    let used = given.values().map(|value| value.as_str().expect("a text").to_owned());
+    for text in used.chain(strings(&edge["allowed_outbound_hosts"])) {
+        for name in text.split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap_or_default().trim()) {
+            assert!(declared.contains_key(name), "{text}");
+        }
+    }
+    // What can be set can be set in Spin.
+    let settings = std::fs::read_to_string(folder.join("src/settings.rs")).expect("the source is there");
+    let known: BTreeSet<String> = settings
+        .split(['"'])
+        .filter(|word| word.contains('_') && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
+        .filter(|word| !["LEASE_TABLE", "DYNAMODB_ENDPOINT"].contains(word))
+        .map(str::to_ascii_lowercase)
+        .collect();
+    assert_eq!(given.keys().cloned().collect::<BTreeSet<String>>(), known);
+
+    // One entry for the whole package, so that there is one instance of it.
+    let dependencies = table(&edge["dependencies"]);
+    assert_eq!(dependencies.keys().collect::<Vec<_>>(), ["kinesis:reader@0.1.0"]);
+    let dependency = table(&dependencies["kinesis:reader@0.1.0"]);
+    keys(dependency, &["path"]);
+    let exports = names(&folder.join(dependency["path"].as_str().expect("a path")), true);
+    let wanted: BTreeSet<String> =
+        imports(&source).into_iter().filter(|name| name.starts_with("kinesis:reader/")).collect();
+    assert!(!wanted.is_empty() && wanted.is_subset(&exports), "{wanted:?} of {exports:?}");
+}
+
+fn table(value: &Value) -> &Table {
+    value.as_table().expect("a table")
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    value.as_array().expect("a list").iter().map(|value| value.as_str().expect("a text").to_owned()).collect()
+}
+
+/// Unknown keys are errors in Spin.
+fn keys(table: &Table, known: &[&str]) {
+    let unknown: Vec<&String> = table.keys().filter(|key| !known.contains(&key.as_str())).collect();
+    assert!(unknown.is_empty(), "not in a manifest: {unknown:?}");
+}
