@@ -5,6 +5,7 @@
 //! the ratios are of runs beside each other. Every reader's file is checked for the number of its lines.
 
 mod cost;
+mod edge;
 mod lines;
 mod machine;
 mod packages;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 const HELP: &str = "\
 usage: cargo xtask bench [PART ...] [OPTION ...]
 
-parts: lines, parts, sqlite, machine, shards, start, python, js; all if none is named
+parts: lines, parts, sqlite, machine, shards, start, edge, python, js; all if none is named
 
   --rounds N         runs of each, in turn (5)
   --sizes A,B        payload sizes of `lines`, in bytes (100,500,2000,20000)
@@ -96,13 +97,14 @@ fn bench(arguments: &[String]) -> Result<(), String> {
 
 type Part = fn(&Setting) -> Result<(), String>;
 
-const PARTS: [(&str, Part); 8] = [
+const PARTS: [(&str, Part); 9] = [
     ("lines", lines::bench),
     ("parts", parts::bench),
     ("sqlite", sqlite::bench),
     ("machine", machine::bench),
     ("shards", shards::bench),
     ("start", start::bench),
+    ("edge", edge::bench),
     ("python", packages::python),
     ("js", packages::js),
 ];
