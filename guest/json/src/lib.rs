@@ -11,7 +11,7 @@
 //! It is a crate of its own because the component is built for size, and this, which looks at every byte of every
 //! payload, for speed.
 //!
-//! Most bytes of most payloads lie in strings, so strings are crossed by a map: of each [`WIDTH`] bytes a word that has
+//! Most bytes of most payloads lie in strings, so strings are crossed by a map: of each 64 bytes a word that has
 //! a bit for each byte at which a string may not go on as it is. A byte is looked at once, however short the strings.
 //! UTF-8, which JSON text has to be, is left to [`is_utf8`]: only strings can hold bytes above 127, and the maps tell
 //! in passing that nearly all payloads have none.
