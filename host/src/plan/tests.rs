@@ -15,7 +15,7 @@ fn a_stream_alone_makes_a_plan() {
             start: Start::TrimHorizon,
             until: Until::CaughtUp(Duration::ZERO),
             limits: Limits { max_messages: None, page_records: None, pace: Some(100) },
-            wire: Wire::Json,
+            wire: Wire::Auto,
             payload: Payload::Merged,
             deaggregate: true,
             bad_records: None,
