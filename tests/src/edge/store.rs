@@ -80,10 +80,13 @@ impl Database {
     pub fn open(path: &Path, quirk: Quirk, seed: u64) -> Database {
         let connection = Connection::open(path).expect("the store opens");
         connection.busy_timeout(Duration::from_secs(60)).expect("a timeout can be set");
+        // Not in WAL mode: SQLite does not wait, whatever the timeout, where two processes turn to it at once.
         connection
             .execute_batch(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;
-                CREATE TABLE IF NOT EXISTS pairs (key TEXT PRIMARY KEY, value BLOB, before BLOB)",
+                "PRAGMA synchronous = OFF;
+                BEGIN IMMEDIATE;
+                CREATE TABLE IF NOT EXISTS pairs (key TEXT PRIMARY KEY, value BLOB, before BLOB);
+                COMMIT",
             )
             .expect("the store is ours");
         let chance = Mutex::new(fastrand::Rng::with_seed(seed));
