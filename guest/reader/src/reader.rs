@@ -29,8 +29,9 @@ mod answers;
 mod requests;
 mod shards;
 
-/// The bytes of a page, nearly: 10 MiB of data in base64, and what stands beside it.
-const PAGE_BYTES_MAX: u64 = 14 << 20;
+/// The bytes that a page is taken to have before one came: some half of what one can have, which is 10 MiB of data in
+/// base64. So six shards are asked at once from the start.
+const PAGE_BYTES_GUESS: u64 = 8 << 20;
 
 /// Moves that are kept before those that count no more are looked for.
 const MOVES_MIN: usize = 64;
@@ -71,7 +72,7 @@ pub struct Reader {
     requests_made: u64,
     /// Pages asked for.
     reading: usize,
-    /// The bytes that a page is taken to have until it comes: as many as one can, and then as the latest had.
+    /// The bytes that a page is taken to have until it comes: a guess, and then as many as the latest had.
     expected: u64,
     /// The bytes of the pages whose batches are not yet reported as delivered.
     held: u64,
@@ -226,7 +227,7 @@ impl Reader {
             requests: BTreeMap::new(),
             requests_made: 0,
             reading: 0,
-            expected: PAGE_BYTES_MAX,
+            expected: PAGE_BYTES_GUESS,
             held: 0,
             batches: BTreeMap::new(),
             batches_made: 0,

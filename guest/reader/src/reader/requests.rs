@@ -13,7 +13,8 @@ use crate::time::Instant;
 use crate::wire::{self, Position, Query};
 
 /// The bytes of pages that are asked for, at the size that is expected of them, or not yet delivered: three to four full
-/// ones, enough to read one while others are on their way. A host has each of them in its own memory for a while too.
+/// ones, enough to read one while others are on their way, but for the first, of which there may be six. A host has each
+/// of them in its own memory for a while too.
 const HELD_MAX: u64 = 48 << 20;
 
 impl Reader {
