@@ -88,7 +88,7 @@ pub fn plain(bytes: &[u8]) -> usize {
 
 /// Whether no byte is above 127.
 #[inline]
-pub fn is_ascii(bytes: &[u8]) -> bool {
+pub(crate) fn is_ascii(bytes: &[u8]) -> bool {
     let (chunks, rest) = bytes.as_chunks();
     wide::is_ascii(chunks) && Map::of_end(rest).ascii
 }
@@ -303,6 +303,20 @@ mod tests {
                 let end = Map::of(&chunk[..=at]);
                 assert_eq!(end.controls, narrow::map(&chunk).controls | !0 << at << 1, "{byte} at the end of {at}");
                 assert_eq!(end.ascii, byte < 0x80, "{byte} at the end of {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_ends_at_the_first_byte_that_stops_it() {
+        for length in 0..70 {
+            for at in 0..length {
+                for byte in 0..=255 {
+                    let mut bytes = std::vec![b'x'; length];
+                    bytes[at] = byte;
+                    let stops = byte < b' ' || byte == b'"' || byte == b'\\';
+                    assert_eq!(plain(&bytes), if stops { at } else { length }, "{byte} at {at} of {length}");
+                }
             }
         }
     }

@@ -108,20 +108,6 @@ pub(super) mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_run_ends_at_the_first_byte_that_stops_it() {
-        for length in 0..70 {
-            for at in 0..length {
-                for byte in 0..=255 {
-                    let mut bytes = std::vec![b'x'; length];
-                    bytes[at] = byte;
-                    let stops = byte < b' ' || byte == b'"' || byte == b'\\';
-                    assert_eq!(plain(&bytes), if stops { at } else { length }, "{byte} at {at} of {length}");
-                }
-            }
-        }
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
