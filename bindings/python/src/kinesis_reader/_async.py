@@ -10,14 +10,13 @@ import contextlib
 import inspect
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from itertools import chain
 from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from ._component import Finished, Lost, Wait
 from ._errors import Error
-from ._messages import Message, parse
+from ._messages import Message
 from ._run import Answer, Page, Run
 from ._state import FileState, State
 
@@ -200,9 +199,7 @@ async def _messages(run: Run, keeper: AsyncKeeper) -> AsyncGenerator[Message, No
         async with contextlib.aclosing(_pages(run, keeper, Page)) as pages:
             async for page in pages:
                 run.give_out(page)
-                pieces = (parse(piece, run.loads) for piece in page._pieces)
-                messages = chain.from_iterable(chain.from_iterable(pieces))
-                for run.index, message in enumerate(messages):
+                for run.index, message in enumerate(page):
                     yield message
                     if monotonic() >= run.save_due:
                         run.index += 1

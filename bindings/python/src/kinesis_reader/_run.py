@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -78,9 +79,8 @@ class Page:
         return list(self)
 
     def __iter__(self) -> Iterator[Message]:
-        for piece in self._pieces:
-            for some in parse(piece, self._run.loads):
-                yield from some
+        pieces = (parse(piece, self._run.loads) for piece in self._pieces)
+        return chain.from_iterable(chain.from_iterable(pieces))
 
     def __len__(self) -> int:
         return self._count

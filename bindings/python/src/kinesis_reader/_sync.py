@@ -7,7 +7,6 @@ import contextlib
 import threading
 import weakref
 from collections.abc import Callable, Generator
-from itertools import chain
 from queue import Empty, SimpleQueue
 from time import monotonic
 from types import TracebackType
@@ -15,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from ._component import Finished, Lost, Wait
 from ._errors import Error
-from ._messages import Message, parse
+from ._messages import Message
 from ._run import Answer, Page, Run
 from ._state import FileState, State
 
@@ -176,9 +175,7 @@ def _messages(run: Run, keeper: Keeper, answers: SimpleQueue[Answer]) -> Generat
     try:
         for page in _pages(run, keeper, answers, Page):
             run.give_out(page)
-            pieces = (parse(piece, run.loads) for piece in page._pieces)
-            messages = chain.from_iterable(chain.from_iterable(pieces))
-            for run.index, message in enumerate(messages):
+            for run.index, message in enumerate(page):
                 yield message
                 if monotonic() >= run.save_due:
                     run.index += 1
