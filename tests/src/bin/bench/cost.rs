@@ -62,6 +62,38 @@ impl Spread {
     }
 }
 
+/// What each contestant cost, run by run. They run in turn; the first round fills caches and does not count.
+pub(crate) fn in_turn<T>(
+    rounds: usize,
+    contestants: &mut [T],
+    mut run: impl FnMut(&mut T) -> Result<Cost, String>,
+) -> Result<Vec<Vec<Cost>>, String> {
+    let mut costs: Vec<Vec<Cost>> = contestants.iter().map(|_| Vec::new()).collect();
+    for round in 0..=rounds {
+        for (contestant, costs) in contestants.iter_mut().zip(&mut costs) {
+            let cost = run(contestant)?;
+            if round > 0 {
+                costs.push(cost);
+            }
+        }
+    }
+    Ok(costs)
+}
+
+/// The cells of a table that tell costs: messages per CPU-second, wall, and of the peaks the one that is asked for.
+pub(crate) fn cells(costs: &[Cost], messages: usize, peak: fn(Spread) -> f64) -> String {
+    let rate = Spread::of(costs.iter().map(|cost| messages as f64 / cost.cpu.as_secs_f64()));
+    let wall = Spread::of(costs.iter().map(|cost| cost.wall.as_secs_f64()));
+    let peaks = Spread::of(costs.iter().map(|cost| cost.peak as f64));
+    let [median, min, max] = [rate.median, rate.min, rate.max].map(count);
+    format!("{median} ({min} to {max}) | {:.2} | {:.0}", wall.median, peak(peaks) / f64::from(1 << 20))
+}
+
+/// How many times the CPU time of one is that of another, of runs beside each other.
+pub(crate) fn ratio(one: &[Cost], other: &[Cost]) -> String {
+    Spread::of(one.iter().zip(other).map(|(a, b)| a.cpu.as_secs_f64() / b.cpu.as_secs_f64())).ratio()
+}
+
 /// The replay server, in a process of its own.
 pub(crate) struct Replay {
     child: Child,
@@ -132,8 +164,4 @@ pub(crate) fn count(number: f64) -> String {
         text.push(digit);
     }
     text
-}
-
-pub(crate) fn mib(bytes: f64) -> String {
-    format!("{:.0}", bytes / f64::from(1 << 20))
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Setting;
-use super::cost::{Cost, Replay, Spread, count, lines, mib};
+use super::cost::{Cost, Replay, cells, count, in_turn, lines, ratio};
 
 /// Messages of a run by their size: enough that starting a process is little beside it.
 const MESSAGES: [(usize, usize); 4] = [(100, 600_000), (500, 400_000), (2000, 150_000), (20_000, 16_000)];
@@ -42,44 +42,24 @@ fn contest(setting: &Setting, size: usize, messages: usize, kind: &str, server: 
     // Those in Python take each record as one message.
     readers.retain(|reader| kind.is_empty() || !reader.is_python);
     let file = folder.path().join("lines");
-    let mut costs: Vec<Vec<Cost>> = readers.iter().map(|_| Vec::new()).collect();
-    for round in 0..=setting.rounds {
-        for (reader, costs) in readers.iter().zip(&mut costs) {
-            let cost = Cost::of(&mut (reader.command)(&server.url, &file))?;
-            let found = lines(&file)?;
-            if found != messages && reader.name != FLOOR {
-                return Err(format!("{}: {found} lines of {messages} messages", reader.name));
-            }
-            for path in [file.clone(), with_ending(&file, ".state")] {
-                let _ = std::fs::remove_file(path);
-            }
-            // The first round fills caches.
-            if round > 0 {
-                costs.push(cost);
-            }
+    let costs = in_turn(setting.rounds, &mut readers, |reader| {
+        let cost = Cost::of(&mut (reader.command)(&server.url, &file))?;
+        let found = lines(&file)?;
+        if found != messages && reader.name != FLOOR {
+            return Err(format!("{}: {found} lines of {messages} messages", reader.name));
         }
-    }
+        for path in [file.clone(), with_ending(&file, ".state")] {
+            let _ = std::fs::remove_file(path);
+        }
+        Ok(cost)
+    })?;
 
     println!("#### {} messages of {size} bytes{kind}\n", count(messages as f64));
     println!("| reader | messages per CPU-second | wall, s | peak, MiB | JSON is × as fast | CBOR is × as fast |");
     println!("|---|---|---|---|---|---|");
     for (reader, mine) in readers.iter().zip(&costs) {
-        let rate = Spread::of(mine.iter().map(|cost| messages as f64 / cost.cpu.as_secs_f64()));
-        let wall = Spread::of(mine.iter().map(|cost| cost.wall.as_secs_f64()));
-        let peak = Spread::of(mine.iter().map(|cost| cost.peak as f64));
-        let against = |ours: &[Cost]| {
-            Spread::of(mine.iter().zip(ours).map(|(a, b)| a.cpu.as_secs_f64() / b.cpu.as_secs_f64())).ratio()
-        };
-        let ratios = costs.iter().take(2).map(|ours| against(ours)).collect::<Vec<_>>().join(" | ");
-        println!(
-            "| {} | {} ({} to {}) | {:.2} | {} | {ratios} |",
-            reader.name,
-            count(rate.median),
-            count(rate.min),
-            count(rate.max),
-            wall.median,
-            mib(peak.median)
-        );
+        let ratios = costs.iter().take(2).map(|ours| ratio(mine, ours)).collect::<Vec<_>>().join(" | ");
+        println!("| {} | {} | {ratios} |", reader.name, cells(mine, messages, |peak| peak.median));
     }
     println!();
     Ok(())

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::Setting;
-use super::cost::{Cost, Replay, Spread, count, mib};
+use super::cost::{Cost, Replay, cells, count, in_turn, ratio};
 
 const SIZE: usize = 500;
 
@@ -74,35 +74,13 @@ fn contest(setting: &Setting, language: &str, mut ways: Vec<Way>) -> Result<(), 
         way.command.args([&server.url, &MESSAGES.to_string()]);
         way.command.args(setting.dlt.as_ref());
     }
-    let mut costs: Vec<Vec<Cost>> = ways.iter().map(|_| Vec::new()).collect();
-    for round in 0..=setting.rounds {
-        for (way, costs) in ways.iter_mut().zip(&mut costs) {
-            let cost = Cost::of(&mut way.command)?;
-            // The first round fills caches.
-            if round > 0 {
-                costs.push(cost);
-            }
-        }
-    }
+    let costs = in_turn(setting.rounds, &mut ways, |way| Cost::of(&mut way.command))?;
     println!("#### {language}: {} messages of {SIZE} bytes\n", count(MESSAGES as f64));
     println!("| reader | messages per CPU-second | wall, s | peak, MiB | × as fast as the peer above |");
     println!("|---|---|---|---|---|");
     for (way, mine) in ways.iter().zip(&costs) {
-        let rate = Spread::of(mine.iter().map(|cost| MESSAGES as f64 / cost.cpu.as_secs_f64()));
-        let wall = Spread::of(mine.iter().map(|cost| cost.wall.as_secs_f64()));
-        let peak = Spread::of(mine.iter().map(|cost| cost.peak as f64));
-        let ratio = way.peer.and_then(|peer| costs.get(peer)).map_or(String::new(), |theirs| {
-            Spread::of(theirs.iter().zip(mine).map(|(a, b)| a.cpu.as_secs_f64() / b.cpu.as_secs_f64())).ratio()
-        });
-        println!(
-            "| {} | {} ({} to {}) | {:.2} | {} | {ratio} |",
-            way.name,
-            count(rate.median),
-            count(rate.min),
-            count(rate.max),
-            wall.median,
-            mib(peak.median)
-        );
+        let ratio = way.peer.and_then(|peer| costs.get(peer)).map_or(String::new(), |theirs| ratio(theirs, mine));
+        println!("| {} | {} | {ratio} |", way.name, cells(mine, MESSAGES, |peak| peak.median));
     }
     println!();
     Ok(())

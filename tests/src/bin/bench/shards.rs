@@ -1,7 +1,7 @@
 //! The same number of messages in 1 shard and in up to 10,000; and the memory that large pages of many shards take.
 
 use super::Setting;
-use super::cost::{Cost, Replay, Spread, count, lines, mib};
+use super::cost::{Cost, Replay, cells, count, lines};
 use super::lines::program;
 
 const MESSAGES: usize = 1_000_000;
@@ -37,18 +37,7 @@ fn run(setting: &Setting, size: usize, messages: usize, shards: usize) -> Result
             return Err(format!("{found} lines of {} messages", messages * shards));
         }
     }
-    let all = (messages * shards) as f64;
-    let rate = Spread::of(costs.iter().map(|cost| all / cost.cpu.as_secs_f64()));
-    let wall = Spread::of(costs.iter().map(|cost| cost.wall.as_secs_f64()));
-    let peak = Spread::of(costs.iter().map(|cost| cost.peak as f64));
-    println!(
-        "| {} | {} ({} to {}) | {:.2} | {} |",
-        if size == 100 { shards } else { size },
-        count(rate.median),
-        count(rate.min),
-        count(rate.max),
-        wall.median,
-        mib(peak.max)
-    );
+    let row = if size == 100 { shards } else { size };
+    println!("| {row} | {} |", cells(&costs, messages * shards, |peak| peak.max));
     Ok(())
 }
