@@ -8,7 +8,10 @@ use crate::{edge, native, packages, setup};
 
 /// Builds all and runs the benchmark.
 pub(crate) fn run_all(args: &[String]) -> Result<()> {
-    edge::prepare()?;
+    match packages::chosen(args, "edge") {
+        true => edge::prepare()?,
+        false => native::prepare()?,
+    }
     step("programs", || native::compile(&["bench", "replay", native::program()]))?;
     let peers = target_dir()?.join("peers");
     if !packages::alone(args) {

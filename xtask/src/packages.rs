@@ -19,19 +19,23 @@ fn named(args: &[String]) -> Vec<&String> {
     args.iter().filter(|arg| !arg.is_empty() && arg.chars().all(|letter| letter.is_ascii_lowercase())).collect()
 }
 
+/// Whether a part is measured: it is named, or none is.
+pub(crate) fn chosen(args: &[String], part: &str) -> bool {
+    let named = named(args);
+    named.is_empty() || named.iter().any(|name| *name == part)
+}
+
 /// Makes what the chosen parts need, and tells the benchmark of it. A part whose needs cannot be had is left out.
 pub(crate) fn prepare(args: &[String], bench: &mut Command) {
-    let named = named(args);
-    let chosen = |part: &str| named.is_empty() || named.iter().any(|name| *name == part);
     let [python, js] = PARTS;
-    if chosen(python)
+    if chosen(args, python)
         && let Ok(interpreter) = step("package: Python", python::environment)
     {
         bench.env("KINESIS_READER_PYTHON_PACKAGE", interpreter);
         bench.env("PYTHONPATH", root().join("bindings/python/src"));
         bench.env("KINESIS_READER_COMPONENT", root().join("host/component/kinesis_reader.wasm"));
     }
-    if chosen(js) && step("package: JavaScript", javascript).is_ok() {
+    if chosen(args, js) && step("package: JavaScript", javascript).is_ok() {
         bench.env("KINESIS_READER_JS_PACKAGE", root().join("bindings/js"));
     }
 }
