@@ -284,7 +284,7 @@ pub enum MessageId {
 /// How Kinesis is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Wire {
-    /// As CBOR at AWS's own endpoints, which all take it, and as JSON elsewhere: not all emulators do
+    /// As CBOR at AWS's own endpoints, as AWS's SDK for Java does, and as JSON elsewhere: not all emulators take CBOR
     Auto,
     /// As JSON
     Json,

@@ -17,6 +17,7 @@ use crate::plan::{self, Environment, Job, Plan, StateAt};
 use crate::report::{self, Console};
 use crate::state::{FileState, State};
 use crate::trace::Recorder;
+use crate::transport::endpoint::Endpoint;
 use crate::transport::{Kinesis, Settings};
 use crate::{replay, shards, show};
 
@@ -69,11 +70,7 @@ async fn read_stream(plan: &Plan, console: &mut Console) -> Result<Summary, Erro
     let clock = Clock::start();
     let mut loaded = load()?;
     let transport = connect(&plan.aws).await?;
-    let wire = match plan.wire {
-        plan::Wire::Auto if transport.endpoint().is_aws() => wit::Wire::Cbor,
-        plan::Wire::Auto | plan::Wire::Json => wit::Wire::Json,
-        plan::Wire::Cbor => wit::Wire::Cbor,
-    };
+    let wire = wire(plan.wire, transport.endpoint());
     let config = config(plan, wire, loaded.defaults(&source(&plan.source))?);
     if let Some((path, payload)) = &plan.trace {
         let recorder = Recorder::create(path, *payload);
@@ -136,6 +133,15 @@ fn open(plan: &Plan) -> Result<Box<dyn Destination>, Error> {
         Some(path) => Box::new(WithBadRecords::open(path, destination)?),
         None => destination,
     })
+}
+
+/// How this endpoint is spoken to.
+fn wire(asked: plan::Wire, endpoint: &Endpoint) -> wit::Wire {
+    match asked {
+        plan::Wire::Auto if endpoint.is_aws() => wit::Wire::Cbor,
+        plan::Wire::Auto | plan::Wire::Json => wit::Wire::Json,
+        plan::Wire::Cbor => wit::Wire::Cbor,
+    }
 }
 
 fn config(plan: &Plan, wire: wit::Wire, defaults: wit::Config) -> wit::Config {
@@ -228,4 +234,25 @@ fn cache() -> Option<PathBuf> {
 /// The terminal's columns, as the shell tells them; else what fits everywhere.
 fn terminal_width() -> usize {
     std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(100)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::transport::endpoint::Known;
+
+    use super::*;
+
+    #[test]
+    fn cbor_is_spoken_where_it_is_asked_for_and_by_itself_with_aws() {
+        let known = |url: Option<&str>| Known { url: url.map(str::to_owned), ..Known::default() };
+        let at = |url| Endpoint::resolve(Known { region: Some("eu-west-1".to_owned()), ..known(url) }).unwrap();
+        let (aws, other) = (at(None), at(Some("http://localhost:4567")));
+        for (asked, spoken) in [
+            (plan::Wire::Auto, [wit::Wire::Cbor, wit::Wire::Json]),
+            (plan::Wire::Json, [wit::Wire::Json, wit::Wire::Json]),
+            (plan::Wire::Cbor, [wit::Wire::Cbor, wit::Wire::Cbor]),
+        ] {
+            assert_eq!([&aws, &other].map(|endpoint| wire(asked, endpoint)), spoken, "{asked:?}");
+        }
+    }
 }
