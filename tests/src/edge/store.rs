@@ -62,6 +62,8 @@ pub struct Database {
     chance: Mutex<fastrand::Rng>,
     /// How many calls are answered until the store is down.
     left: AtomicUsize,
+    /// How many were not since it is down.
+    refused: AtomicUsize,
 }
 
 /// An open store, of which there is one.
@@ -90,13 +92,19 @@ impl Database {
             )
             .expect("the store is ours");
         let chance = Mutex::new(fastrand::Rng::with_seed(seed));
-        let left = AtomicUsize::new(usize::MAX);
-        Database { connection: Mutex::new(connection), quirk, chance, left }
+        let (left, refused) = (AtomicUsize::new(usize::MAX), AtomicUsize::new(0));
+        Database { connection: Mutex::new(connection), quirk, chance, left, refused }
     }
 
     /// Answers so many calls more, and then none.
     pub fn go_down_after(&self, calls: usize) {
+        self.refused.store(0, Ordering::SeqCst);
         self.left.store(calls, Ordering::SeqCst);
+    }
+
+    /// Whether it is down and somebody has noticed.
+    pub fn has_refused(&self) -> bool {
+        self.refused.load(Ordering::SeqCst) > 0
     }
 
     /// What is there.
@@ -115,6 +123,7 @@ impl Database {
 
     fn answer<T>(&self, work: impl FnOnce() -> rusqlite::Result<T>) -> Answer<T> {
         if self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err() {
+            self.refused.fetch_add(1, Ordering::SeqCst);
             return Err(Error::Other("connection refused".to_owned()));
         }
         work().map_err(|error| Error::Other(error.to_string()))

@@ -147,7 +147,9 @@ async fn a_store_that_is_down_before_the_read_or_after_it() {
         host.database.go_down_after(calls);
         let answer = drain(&url, "");
         let jumped = async {
-            tokio::time::sleep(Duration::from_millis(1500)).await;
+            while !host.database.has_refused() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             ahead(jump);
         };
         let (answer, ()) = tokio::join!(answer, jumped);
