@@ -35,8 +35,8 @@ async fn a_locked_database_is_waited_for() {
     let child = start();
     until(|| proxy.passed("GetRecords") > pages).await;
     lock();
-    pages = proxy.passed("GetRecords");
-    until(|| proxy.passed("GetRecords") > pages).await;
+    // What was taken is committed within a second, and while that waits no page need come.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     other.execute_batch("COMMIT").expect("it is ours");
     let output = child.wait_with_output().expect("it is our child");
     assert!(output.status.success(), "{}", said(&output));
