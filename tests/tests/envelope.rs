@@ -197,7 +197,7 @@ impl Case {
             data,
         };
         let mut out = Vec::new();
-        let rendered = envelope.write_line(&message, &mut out);
+        let rendered = envelope.lines().write(&message, &mut out);
         (String::from_utf8(out).expect("UTF-8"), rendered)
     }
 

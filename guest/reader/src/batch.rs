@@ -105,10 +105,11 @@ impl Batch {
     pub fn lines(&self, skip: u32, size: u32) -> Lines {
         let most = size as usize;
         let mut text = Vec::with_capacity(most.min(MOST_RESERVED));
+        let mut lines = self.envelope.lines();
         let (mut count, mut fallbacks) = (0, 0);
         for message in self.messages.from(skip) {
             let before = text.len();
-            let rendered = self.envelope.write_line(&message, &mut text);
+            let rendered = lines.write(&message, &mut text);
             if count > 0 && text.len() > most {
                 text.truncate(before);
                 break;
@@ -130,10 +131,11 @@ impl Batch {
     pub fn rejects(&self, skip: u32, size: u32) -> Rejects {
         let most = size as usize;
         let mut text = Vec::new();
+        let mut lines = self.envelope.lines();
         let (mut count, mut next) = (0, skip.min(self.count()));
         for message in self.messages.from(skip) {
             let before = text.len();
-            match self.envelope.write_line(&message, &mut text) {
+            match lines.write(&message, &mut text) {
                 Rendered::AsAsked => text.truncate(before),
                 Rendered::Fallback => {
                     // Before what closes the line, where such a line has a member.

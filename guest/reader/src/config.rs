@@ -7,8 +7,9 @@ use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 
-use crate::envelope::{MessageId, Payload};
+use crate::envelope::Payload;
 use crate::error::FieldError;
+use crate::message_id::MessageId;
 use crate::pace::Pace;
 use crate::time::Timestamp;
 use crate::wire::{StreamRef, Wire};

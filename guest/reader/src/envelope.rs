@@ -22,12 +22,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use base64_simd::{AsOut as _, STANDARD};
+use base64_simd::STANDARD;
 use kinesis_reader_json::{self as json, Kind};
-use sha2::{Digest, Sha256};
-use shake::Shake128;
-use shake::digest::{ExtendableOutput as _, Update, XofReader as _};
 
+use crate::message_id::{MessageId, Namer, Names};
 use crate::page::Data;
 use crate::stamp;
 
@@ -43,22 +41,6 @@ pub enum Payload {
     Text,
     /// Any bytes, as base64 under `data_base64`.
     Base64,
-}
-
-/// How `_kinesis_msg_id` is made. Both are equal each time a message is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MessageId {
-    /// The first half of SHA-256 over `SHARD/SEQUENCE`, or `SHARD/SEQUENCE/SUBSEQUENCE`, in hexadecimal.
-    ///
-    /// No two messages of a stream give the same text: a shard's id is of `[a-zA-Z0-9_.-]`
-    /// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_Shard.html>), a sequence number of digits, and
-    /// neither has the slash. 128 bits suffice: among 10^15 messages, a million a second for thirty years, the chance
-    /// that any two have one identifier is below 2 in 10^9.
-    Sha256,
-    /// What dlt's Kinesis source makes, so that rows loaded by either meet: 15 bytes of SHAKE128 over the shard and the
-    /// sequence number, with nothing between, in base64. That source does not split aggregated records; here
-    /// `/SUBSEQUENCE` is appended for a message out of one.
-    Dlt,
 }
 
 /// A message, borrowed from its page.
@@ -88,13 +70,12 @@ pub enum Rendered {
 /// What is common to the lines of a shard, rendered beforehand.
 #[derive(Clone, Debug)]
 pub struct Envelope {
-    shard: String,
     /// From the line's first byte to before the sequence number.
     head: Vec<u8>,
     /// From behind the partition key to the last member that every envelope has.
     stream: Vec<u8>,
     payload: Payload,
-    id: MessageId,
+    namer: Namer,
 }
 
 impl Envelope {
@@ -105,73 +86,18 @@ impl Envelope {
         head.extend_from_slice(br#","seq_no":"#);
         let mut name = Vec::from(br#","stream_name":"#);
         json::write_string(stream, &mut name);
-        Envelope { shard: String::from(shard), head, stream: name, payload, id }
+        Envelope { head, stream: name, payload, namer: Namer::new(shard, id) }
     }
 
-    /// Appends the line of a message with its LF. What is appended is UTF-8.
-    pub fn write_line(&self, message: &Message<'_>, out: &mut Vec<u8>) -> Rendered {
-        let Message { sequence, subsequence, partition_key, arrived, data } = *message;
-        // Enough for what is usual: strings without escapes, data as they are or as base64.
-        let size = match data {
-            Data::Base64(text) => text.len(),
-            Data::Raw(bytes) => bytes.len() / 3 * 4 + 4,
-        };
-        out.reserve(
-            self.head.len() + self.stream.len() + sequence.len() + partition_key.map_or(0, str::len) + size + 192,
-        );
-
-        out.extend_from_slice(&self.head);
-        json::write_string(sequence, out);
-        out.extend_from_slice(br#","ts":""#);
-        out.extend_from_slice(&stamp::rfc3339(arrived));
-        out.extend_from_slice(br#"","partition":"#);
-        match partition_key {
-            Some(key) => json::write_string(key, out),
-            None => out.extend_from_slice(b"null"),
-        }
-        out.extend_from_slice(&self.stream);
-        if let Some(subsequence) = subsequence {
-            out.extend_from_slice(br#","sub_seq":"#);
-            out.extend_from_slice(itoa::Buffer::new().format(subsequence).as_bytes());
-        }
-        out.extend_from_slice(br#"},"_kinesis_msg_id":""#);
-        out.extend_from_slice(self.id(sequence, subsequence).as_bytes());
-        out.push(b'"');
-
-        let rendered = self.write_payload(data, out);
-        out.push(b'\n');
-        rendered
+    /// For messages one after the other.
+    pub fn lines(&self) -> Lines<'_> {
+        Lines { envelope: self, names: self.namer.names() }
     }
 
     /// The identifier of a message, as it stands in its line.
     pub fn message_id(&self, sequence: &str, subsequence: Option<u32>) -> String {
-        self.id(sequence, subsequence).as_bytes().iter().map(|&byte| char::from(byte)).collect()
-    }
-
-    fn id(&self, sequence: &str, subsequence: Option<u32>) -> Id {
-        let mut buffer = itoa::Buffer::new();
-        let (slash, subsequence) = match subsequence {
-            Some(subsequence) => ("/", buffer.format(subsequence)),
-            None => ("", ""),
-        };
-        match self.id {
-            MessageId::Sha256 => {
-                let mut hash = Sha256::new();
-                for part in [&self.shard, "/", sequence, slash, subsequence] {
-                    Digest::update(&mut hash, part);
-                }
-                Id::sha256(&hash.finalize())
-            }
-            MessageId::Dlt => {
-                let mut hash = Shake128::default();
-                for part in [&self.shard, sequence, slash, subsequence] {
-                    Update::update(&mut hash, part.as_bytes());
-                }
-                let mut digest = [0; 15];
-                hash.finalize_xof().read(&mut digest);
-                Id::dlt(&digest)
-            }
-        }
+        let name = self.namer.names().name(sequence, subsequence);
+        name.as_bytes().iter().map(|&byte| char::from(byte)).collect()
     }
 
     /// Appends the payload, from the comma before it to the brace that closes the line.
@@ -227,6 +153,48 @@ impl Envelope {
     }
 }
 
+/// Writes the lines of a shard's messages.
+pub struct Lines<'a> {
+    envelope: &'a Envelope,
+    names: Names<'a>,
+}
+
+impl<'a> Lines<'a> {
+    /// Appends the line of a message with its LF. What is appended is UTF-8.
+    pub fn write(&mut self, message: &Message<'a>, out: &mut Vec<u8>) -> Rendered {
+        let Envelope { head, stream, .. } = self.envelope;
+        let Message { sequence, subsequence, partition_key, arrived, data } = *message;
+        // Enough for what is usual: strings without escapes, data as they are or as base64.
+        let size = match data {
+            Data::Base64(text) => text.len(),
+            Data::Raw(bytes) => bytes.len() / 3 * 4 + 4,
+        };
+        out.reserve(head.len() + stream.len() + sequence.len() + partition_key.map_or(0, str::len) + size + 192);
+
+        out.extend_from_slice(head);
+        json::write_string(sequence, out);
+        out.extend_from_slice(br#","ts":""#);
+        out.extend_from_slice(&stamp::rfc3339(arrived));
+        out.extend_from_slice(br#"","partition":"#);
+        match partition_key {
+            Some(key) => json::write_string(key, out),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.extend_from_slice(stream);
+        if let Some(subsequence) = subsequence {
+            out.extend_from_slice(br#","sub_seq":"#);
+            out.extend_from_slice(itoa::Buffer::new().format(subsequence).as_bytes());
+        }
+        out.extend_from_slice(br#"},"_kinesis_msg_id":""#);
+        out.extend_from_slice(self.names.name(sequence, subsequence).as_bytes());
+        out.push(b'"');
+
+        let rendered = self.envelope.write_payload(data, out);
+        out.push(b'\n');
+        rendered
+    }
+}
+
 /// The bytes of a message's data.
 pub fn bytes(data: Data<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -278,45 +246,6 @@ fn put(bytes: &[u8], range: Range<usize>, out: &mut Vec<u8>) {
         _ => {
             out.splice(range, bytes.iter().copied());
         }
-    }
-}
-
-/// Each byte in hexadecimal.
-#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
-static HEX: [[u8; 2]; 256] = {
-    let digits = *b"0123456789abcdef";
-    let mut hex = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        hex[byte] = [digits[byte >> 4], digits[byte & 15]];
-        byte += 1;
-    }
-    hex
-};
-
-/// The text of an identifier, which is ASCII.
-struct Id {
-    text: [u8; 32],
-    length: usize,
-}
-
-impl Id {
-    fn sha256(digest: &[u8]) -> Id {
-        let mut text = [0; 32];
-        for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(digest) {
-            *pair = HEX.get(usize::from(*byte)).copied().unwrap_or_default();
-        }
-        Id { text, length: 32 }
-    }
-
-    fn dlt(digest: &[u8; 15]) -> Id {
-        let mut text = [0; 32];
-        let length = STANDARD.encode(digest, text.as_mut_slice().as_out()).len();
-        Id { text, length }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        self.text.get(..self.length).unwrap_or_default()
     }
 }
 
@@ -406,23 +335,11 @@ mod tests {
         let message =
             Message { sequence: "7", subsequence: Some(30), partition_key: None, arrived: 0, data: Data::Raw(b"{}") };
         let mut out = Vec::from(*b"before\n");
-        assert_eq!(envelope.write_line(&message, &mut out), Rendered::AsAsked);
+        assert_eq!(envelope.lines().write(&message, &mut out), Rendered::AsAsked);
         let id = envelope.message_id("7", Some(30));
         let kinesis = r#"{"shard_id":"s","seq_no":"7","ts":"1970-01-01T00:00:00.000Z","partition":null,"stream_name":"n","sub_seq":30}"#;
         let wanted = format!("before\n{{\"_kinesis\":{kinesis},\"_kinesis_msg_id\":\"{id}\"}}\n");
         assert_eq!(String::from_utf8(out).as_deref(), Ok(&*wanted));
-    }
-
-    #[test]
-    fn identifiers_are_of_the_whole_name_of_a_message() {
-        let id =
-            |form, subsequence| Envelope::new(SHARD, "orders", Payload::Merged, form).message_id("42", subsequence);
-        // Of `shardId-000000000001/42` and `…/0`, as sha256sum gives it.
-        assert_eq!(id(MessageId::Sha256, None), "72ad48cac82cf016e749aff6f4b62a9d");
-        assert_eq!(id(MessageId::Sha256, Some(0)), "a5cc5aedfd100bbc83d829bb117731f2");
-        // Of `shardId-00000000000142` and `…/0`, as Python's hashlib gives it.
-        assert_eq!(id(MessageId::Dlt, None), "n85ewDyKk2PwN31XJ5L/");
-        assert_eq!(id(MessageId::Dlt, Some(0)), "7yQIallNkdXk3ctogqTE");
     }
 
     proptest! {
@@ -443,7 +360,7 @@ mod tests {
             let data = Data::Raw(&data);
             let message = Message { sequence: &names[2], subsequence, partition_key: key, arrived, data };
             let mut out = Vec::new();
-            envelope.write_line(&message, &mut out);
+            envelope.lines().write(&message, &mut out);
             let line = String::from_utf8(out).expect("UTF-8");
             prop_assert_eq!(line.find('\n'), Some(line.len() - 1));
             prop_assert!(!line.contains('\r'));
@@ -516,7 +433,7 @@ mod tests {
     }
 
     const SHARD: &str = "shardId-000000000001";
-    const HEAD: &str = r#"{"_kinesis":{"shard_id":"shardId-000000000001","seq_no":"42","ts":"2026-11-23T15:09:35.129Z","partition":"k","stream_name":"orders"},"_kinesis_msg_id":"72ad48cac82cf016e749aff6f4b62a9d""#;
+    const HEAD: &str = r#"{"_kinesis":{"shard_id":"shardId-000000000001","seq_no":"42","ts":"2026-11-23T15:09:35.129Z","partition":"k","stream_name":"orders"},"_kinesis_msg_id":"bfb727ab184a78d09cb4ed24464d49c0""#;
 
     #[track_caller]
     fn check(form: Payload, data: &[u8], wanted: &str) {
@@ -533,7 +450,7 @@ mod tests {
         let arrived = 1_795_446_575_129;
         let mut out = Vec::new();
         let message = Message { sequence: "42", subsequence: None, partition_key: Some("k"), arrived, data };
-        let rendered = envelope.write_line(&message, &mut out);
+        let rendered = envelope.lines().write(&message, &mut out);
         (String::from_utf8(out).expect("UTF-8"), rendered)
     }
 

@@ -64,6 +64,7 @@ mod tip;
 mod batch;
 mod checkpoint;
 pub mod envelope;
+mod message_id;
 
 mod hash_key;
 mod kpl;
@@ -85,8 +86,9 @@ pub use action::{
 pub use batch::{Batch, Lines, Message, Rejects};
 pub use checkpoint::{Checkpoint, Identity, Message as LastMessage, Place, merge_checkpoints};
 pub use config::{Config, Limits, OnGap, Recreated, Source, Start, Until};
-pub use envelope::{MessageId, Payload};
+pub use envelope::Payload;
 pub use error::{Cause, CheckpointError, Failure, FieldError, Misuse, OpenError, ServiceError};
 pub use hash_key::HashRange;
+pub use message_id::MessageId;
 pub use reader::Reader;
 pub use time::{Instant, Timestamp};

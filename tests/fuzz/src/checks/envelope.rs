@@ -69,7 +69,7 @@ pub fn is_one_line(form: Payload, id: MessageId, key: Option<&str>, payload: &[u
     for data in [Data::Raw(payload), Data::Base64(&base64)] {
         let message = Message { sequence: "7", subsequence: None, partition_key: key, arrived: ARRIVED, data };
         let mut line = Vec::from(*b"before");
-        let rendered = envelope.write_line(&message, &mut line);
+        let rendered = envelope.lines().write(&message, &mut line);
         let line = line.strip_prefix(b"before").expect("what was there stays");
         let shown = String::from_utf8_lossy;
         assert!(line == wanted, "{form:?}\n line: {}\nwanted: {}", shown(line), shown(&wanted));
