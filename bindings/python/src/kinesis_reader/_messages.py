@@ -28,13 +28,18 @@ def split(lines: str) -> list[str]:
     return split
 
 
-def parse(lines: str, loads: Loads) -> Iterator[list[Message]]:
-    """The messages of whole lines, some at a time."""
+def slices(lines: str) -> Iterator[str]:
+    """Whole lines in parts of some, the last of each without its end."""
     start = 0
     while start < len(lines):
         end = lines.index("\n", min(start + TOGETHER, len(lines) - 1))
-        yield _parse_some(lines[start:end], loads)
+        yield lines[start:end]
         start = end + 1
+
+
+def parse(lines: str, loads: Loads) -> Iterator[list[Message]]:
+    """The messages of whole lines, some at a time."""
+    return (_parse_some(some, loads) for some in slices(lines))
 
 
 def _parse_some(lines: str, loads: Loads) -> list[Message]:

@@ -28,7 +28,6 @@ from dlt.common.typing import TAnyDateTime
 
 from .._component import Component, change
 from .._errors import OptionError
-from .._messages import split
 from .._options import Options, check_stream
 from .._run import Run
 from .._sync import read_batches
@@ -137,7 +136,7 @@ def kinesis_stream(
         for batch in reading:
             # A place for every shard is kept before a row goes out: who stops at one finds the others again.
             keep()
-            for rows in _rows.chunks(split(batch.lines), row, chunk_size):
+            for rows in _rows.chunks(batch.lines, row, chunk_size):
                 yield rows
                 if left is not None:
                     left -= len(rows)

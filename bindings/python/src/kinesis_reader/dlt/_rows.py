@@ -13,6 +13,8 @@ from typing import Any
 import pendulum
 from dlt.common.json import json as dlt_json
 
+from .._messages import slices
+
 Row = dict[str, Any]
 
 loads: Callable[[str], Any] = dlt_json.loads
@@ -22,24 +24,19 @@ with contextlib.suppress(ImportError):
     from orjson import loads
 
 
-def merged(lines: list[str]) -> list[Row]:
+def merged(lines: str) -> list[Row]:
     """Rows with the members of the payload beside the envelope. What is no JSON object stands under `data`."""
     try:
         rows = _together(lines)
     except (ValueError, RecursionError):
-        rows = [_one(line) for line in lines]
-    for row in rows:
-        envelope = row["_kinesis"]
-        envelope["ts"] = _time(envelope["ts"])
-    return rows
+        rows = [_one(line) for line in lines.split("\n")]
+    return _timed(rows)
 
 
-def raw(lines: list[str]) -> list[Row]:
+def raw(lines: str) -> list[Row]:
     """Rows with the payload, as bytes, under `data`."""
-    rows = _together(lines)
+    rows = _timed(_together(lines))
     for row in rows:
-        envelope = row["_kinesis"]
-        envelope["ts"] = _time(envelope["ts"])
         row["data"] = a2b_base64(row.pop("data_base64"))
     return rows
 
@@ -48,46 +45,50 @@ class Rows(list[Row]):
     """Rows of one shard, in the order of their sequence numbers."""
 
 
-def chunks(lines: list[str], rows: Callable[[list[str]], list[Row]], size: int) -> Iterator[Rows]:
+def chunks(lines: str, rows: Callable[[str], list[Row]], size: int) -> Iterator[Rows]:
     """Rows in lists of a size. The messages of one record stay together: dlt's state tells records apart, no more."""
-    start = 0
-    while start < len(lines):
-        end = min(start + size, len(lines))
-        chunk = Rows()
-        for at in range(start, end, TOGETHER):
-            chunk += rows(lines[at : min(at + TOGETHER, end)])
-        while end < len(lines) and _is_of_the_same_record(following := rows(lines[end : end + 1]), chunk):
-            chunk += following
-            end += 1
-        yield chunk
-        start = end
+    made, end = Rows(), size
+    for some in slices(lines):
+        made += rows(some)
+        while end < len(made):
+            end = _end_of_record(made, end)
+            if end < len(made):
+                yield Rows(made[:end])
+                made, end = Rows(made[end:]), size
+    if made:
+        yield made
 
 
-TOGETHER = 128
-"""Lines made rows of at a time. One by one costs twice as much; more are no longer in the processor's caches when they
-are looked at again."""
+def _end_of_record(rows: Rows, end: int) -> int:
+    """Where the messages end that are of the same record as the one before `end`."""
+    record = rows[end - 1]["_kinesis"]["seq_no"]
+    while end < len(rows) and "sub_seq" in (envelope := rows[end]["_kinesis"]) and envelope["seq_no"] == record:
+        end += 1
+    return end
 
 
-def _is_of_the_same_record(following: list[Row], chunk: Rows) -> bool:
-    envelope = following[0]["_kinesis"]
-    return "sub_seq" in envelope and bool(envelope["seq_no"] == chunk[-1]["_kinesis"]["seq_no"])
-
-
-def _time(text: str) -> pendulum.DateTime:
-    """The time of arrival, as in `2025-11-23T12:13:20.123Z`."""
-    return pendulum.DateTime(*_second(text[:19]), int(text[20:23]) * 1000, pendulum.UTC)
+def _timed(rows: list[Row]) -> list[Row]:
+    """The rows with their times of arrival, as `2025-11-23T12:13:20.123Z` is one, as times."""
+    last, time = "", None
+    for row in rows:
+        envelope = row["_kinesis"]
+        text = envelope["ts"]
+        if text != last:
+            last, time = text, _second(text[:19])(int(text[20:23]) * 1000, pendulum.UTC)
+        envelope["ts"] = time
+    return rows
 
 
 @functools.lru_cache(maxsize=64)
-def _second(text: str) -> tuple[int, int, int, int, int, int]:
-    """Neighbours often have the same."""
+def _second(text: str) -> Callable[[int, Any], pendulum.DateTime]:
+    """What makes times of this second. Neighbours often have the same."""
     at = datetime.fromisoformat(text)
-    return at.year, at.month, at.day, at.hour, at.minute, at.second
+    return functools.partial(pendulum.DateTime, at.year, at.month, at.day, at.hour, at.minute, at.second)
 
 
-def _together(lines: list[str]) -> list[Row]:
+def _together(lines: str) -> list[Row]:
     """The lines parsed by one call."""
-    rows: list[Row] = loads("".join(("[", ",".join(lines), "]")))
+    rows: list[Row] = loads("".join(("[", lines.replace("\n", ","), "]")))
     return rows
 
 
