@@ -46,6 +46,9 @@ usage: cargo xtask TASK [ARGUMENT ...]
                    ARG ... handed to `node --test`
   python [ARG ...] the Python package: tested, also as a wheel and with dlt;
                    ARG ... handed to pytest
+  python --dlt-source DIR [--dlt-tests FILE]
+                   the Python package beside dlt's own source, by a checkout of
+                   dlt's verified sources and the test file in it, or another
   help             this text
 
 What is missing is installed where that can be done without asking: a target or

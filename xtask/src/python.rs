@@ -13,22 +13,75 @@ use crate::{native, setup};
 /// The oldest Python that the package is for.
 const PYTHON_MIN: (u32, u32) = (3, 10);
 
-/// Everything from the component on, then the tests; ARGs are for pytest.
+/// Everything from the component on, then the tests; ARGs are for pytest, unless dlt's own source is given.
 pub(crate) fn python(args: &[String]) -> Result<()> {
+    let original = Original::asked(args)?;
     native::prepare_emulator()?;
-    tests(args)
+    match original {
+        None => tests(args),
+        Some(original) => {
+            let mut pytest = pytest()?;
+            pytest.env("KINESIS_DLT_ORIGINAL", original.folder).env("KINESIS_DLT_ORIGINAL_TESTS", original.tests);
+            step("python tests beside dlt's own source", || run(pytest.args(["-v", "tests/dlt_original.py"])))
+        }
+    }
+}
+
+/// dlt's own Kinesis source, which is not in this repository.
+struct Original {
+    /// Where the package `sources.kinesis` is.
+    folder: PathBuf,
+    /// The test file that belongs to it.
+    tests: PathBuf,
+}
+
+impl Original {
+    /// What `--dlt-source DIR [--dlt-tests FILE]` names, if it is all there.
+    fn asked(args: &[String]) -> Result<Option<Original>> {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let (folder, tests) = match args.as_slice() {
+            ["--dlt-source", folder] => (folder, None),
+            ["--dlt-source", folder, "--dlt-tests", tests] => (folder, Some(tests)),
+            [first, ..] if first.starts_with("--dlt-") => {
+                return Err(Failure::Usage("`python` takes --dlt-source DIR [--dlt-tests FILE]".to_owned()));
+            }
+            _ => return Ok(None),
+        };
+        // pytest runs elsewhere.
+        let folder = std::path::absolute(folder).map_err(|e| failed("find", Path::new(folder), &e))?;
+        let tests = match tests {
+            None => folder.join("tests/kinesis/test_kinesis.py"),
+            Some(tests) => std::path::absolute(tests).map_err(|e| failed("find", Path::new(tests), &e))?,
+        };
+        let package = folder.join("sources/kinesis/__init__.py");
+        for (file, hint) in [
+            (&package, "give --dlt-source a checkout of dlt's verified sources"),
+            (&tests, "give --dlt-tests the file test_kinesis.py of dlt's verified sources"),
+        ] {
+            if !file.is_file() {
+                return words(format!("no such file: {}\nhint: {hint}", file.display()));
+            }
+        }
+        Ok(Some(Original { folder, tests }))
+    }
 }
 
 /// The tests, where component and emulator are built.
 pub(crate) fn tests(args: &[String]) -> Result<()> {
+    let mut pytest = pytest()?;
+    step("python tests", || run(pytest.args(args)))
+}
+
+/// pytest in the package's folder, told where component and emulator are.
+fn pytest() -> Result<Command> {
     let python = step("python environment", environment)?;
     let package = root().join("bindings/python");
     let mut pytest = Command::new(python);
-    pytest.current_dir(&package).args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).args(args);
+    pytest.current_dir(&package).args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]);
     pytest.env("PYTHONPATH", package.join("src")).env("PYTHONDONTWRITEBYTECODE", "1");
     pytest.env("KINESIS_READER_COMPONENT", root().join("host/component/kinesis_reader.wasm"));
     pytest.env("KINESIS_EMULATOR_BIN", native::built("emulator")?);
-    step("python tests", || run(&mut pytest))
+    Ok(pytest)
 }
 
 /// The interpreter that the package is tested with.

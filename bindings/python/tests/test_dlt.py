@@ -14,6 +14,7 @@ import dlt
 import duckdb
 import pendulum
 import pytest
+from conftest import CHECKOUT
 from dlt.common import json
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.exceptions import ConfigFieldMissingException, ConfigValueCannotBeCoercedException
@@ -258,6 +259,26 @@ def test_a_state_of_dlts_own_source_is_taken_up(kinesis: Callable[..., Model]) -
     assert sorted(numbers(state)) == [6, 9]
     assert numbers(state) == []
     assert last_value(state) == {FIRST: stream[0].records[-1].sequence, SECOND: stream[1].records[-1].sequence}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "source", "stream_name"),
+    [("standalone", "kinesis", "dlt_ci_kinesis_source"), ("pipeline", "kstate", "state_demo")],
+)
+def test_a_recorded_state_of_dlts_own_source_is_taken_up(
+    kinesis: Callable[..., Model], recorded: str, source: str, stream_name: str
+) -> None:
+    text = (CHECKOUT / f"tests/golden/dlt_state_{recorded}.json").read_text()
+    state = {"sources": {"kinesis": json.typed_loads(text)["sources"][source]}}
+    reached = last_value(state, stream_name)
+    stream = kinesis(2, 0)
+    for shard in (stream[0], stream[1]):
+        last = int(reached[shard.id])
+        for n in (-2, 0, 1, 2):
+            shard.add({"n": n}, sequence=last + n)
+    assert sorted(numbers(state, stream=stream_name)) == [1, 1, 2, 2]
+    assert numbers(state, stream=stream_name) == []
+    assert last_value(state, stream_name) == {shard.id: shard.records[-1].sequence for shard in (stream[0], stream[1])}
 
 
 def test_dlts_own_source_can_take_up_our_state(kinesis: Callable[..., Model]) -> None:
