@@ -78,8 +78,8 @@ def test_the_wheel_in_a_fresh_environment_reads_across_a_reshard(
     program.write_text(program.read_text().replace("4999", "99999"))
     second = run(python, "-I", program, cwd=tmp_path, env=environment).split()
     assert len(first) == 5000
-    # The loop was left with a message that nobody acknowledged.
-    assert sorted(map(int, first[:-1] + second)) == list(range(10_000)) and second[0] == first[-1]
+    # The loop was left with a message that nobody acknowledged, so it comes again.
+    assert sorted(map(int, first[:-1] + second)) == list(range(10_000))
 
 
 def test_types_are_whole() -> None:
