@@ -1,9 +1,9 @@
 """The component that holds the reader: loaded, called, and its values as Python's.
 
 This is the only module that names wasmtime. The component imports nothing, so it can do nothing but compute, in memory
-that is bounded. wasmtime's Python package gives a record as an object with an attribute for each field, a variant as
-`Variant(tag, payload)`, and without the tag where the types of the cases' payloads differ in Python; strings cross fast
-and lists of bytes a byte at a time, so everything large crosses as a string.
+and time that are bounded. wasmtime's Python package gives a record as an object with an attribute for each field, a
+variant as `Variant(tag, payload)`, and without the tag where the types of the cases' payloads differ in Python; strings
+cross fast and lists of bytes a byte at a time, so everything large crosses as a string.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -28,6 +30,12 @@ INTERFACE = "kinesis:reader/reading@0.1.0"
 
 MEMORY_MAX = 512 << 20
 """Bytes of memory that a reader may take. A page of 10 MiB takes some 14 MiB, and as much again while it comes in."""
+
+CALL_TIME_MAX = 30
+"""Ticks that a call may take."""
+
+TICK = 1.0
+"""Seconds. The engine's clock is looked at by what it runs, and moved on by a thread."""
 
 
 @dataclass(frozen=True)
@@ -267,7 +275,8 @@ class _Calls:
         engine, component = _compiled()
         self._store = wasmtime.Store(engine)
         self._store.set_limits(memory_size=MEMORY_MAX)
-        self._instance = wc.Linker(engine).instantiate(self._store, component)
+        _clock.run(engine)
+        self._instance: wc.Instance = self._bounded(wc.Linker(engine).instantiate, component)
         self._interface = self._instance.get_export_index(self._store, INTERFACE)
         self._functions: dict[str, wc.Func] = {}
         if self._interface is None:
@@ -277,10 +286,16 @@ class _Calls:
         function = self._functions.get(name)
         if function is None:
             function = self._functions[name] = self._find(name)
+        return self._bounded(function, *arguments)
+
+    def _bounded(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        self._store.set_epoch_deadline(CALL_TIME_MAX)
         try:
             return function(self._store, *arguments)
         except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
             # What the component holds is lost with it, and nothing else: the next run goes on from the checkpoint.
+            if "wasm trap: interrupt" in str(error):
+                raise Error(f"the component did not end a call in time: {CALL_TIME_MAX * TICK:g} s") from error
             raise Error(f"the component failed: {error}") from error
 
     def drop(self, resource: Any) -> None:
@@ -367,6 +382,31 @@ class _List(wc.ListType):
         return _known(super().element)
 
 
+class _Clock:
+    """Moves an engine's clock on."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def run(self, engine: wasmtime.Engine) -> None:
+        """Begins, unless it runs: a process that was forked has none of the threads of the one that it was made of."""
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(
+                    target=self._tick, args=(engine,), name="kinesis-reader-clock", daemon=True
+                )
+                self._thread.start()
+
+    def _tick(self, engine: wasmtime.Engine) -> None:
+        while True:
+            time.sleep(TICK)
+            engine.increment_epoch()
+
+
+_clock = _Clock()
+
+
 def component_path() -> Path:
     """The component's file: the one of this package, or the one that `KINESIS_READER_COMPONENT` names."""
     named = os.environ.get("KINESIS_READER_COMPONENT")
@@ -376,11 +416,13 @@ def component_path() -> Path:
 @functools.cache
 def _compiled() -> tuple[wasmtime.Engine, wc.Component]:
     config = wasmtime.Config()
+    config.epoch_interruption = True
     try:
         # Compiled code is kept where wasmtime keeps it; without it, loading takes some 0.2 s of computing.
         config.cache = True
     except wasmtime.WasmtimeError:
         config = wasmtime.Config()
+        config.epoch_interruption = True
     engine = wasmtime.Engine(config)
     path = component_path()
     try:
