@@ -14,7 +14,7 @@ pub(crate) fn everything() -> Result<()> {
     step("emulators", emulators)?;
     step("formatting", || {
         run(cargo().args(["fmt", "--all", "--check"]))?;
-        run(cargo().args(["fmt", "--manifest-path", "guest/edge/Cargo.toml", "--check"]))
+        run(cargo().args(["fmt", "--all", "--manifest-path", "guest/edge/Cargo.toml", "--check"]))
     })?;
     step("lints", || {
         run(cargo().args(["clippy", "--workspace", "--all-targets", "--release", "--", "-D", "warnings"]))

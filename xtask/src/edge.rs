@@ -24,8 +24,7 @@ pub(crate) fn build() -> Result<()> {
     run(cargo().args(["build", "--release", "--workspace", "--bin", "compose"]))?;
     for (name, guest) in [("edge-kv", &EDGE_KV), ("edge-http", &EDGE_HTTP)] {
         run(&mut Way::find(guest)?.cargo(guest, "build")?)?;
-        // Both are made under one name, the one after the other.
-        let made = guest.made("kinesis_reader_edge.wasm")?;
+        let made = guest.made(&format!("{}.wasm", name.replace('-', "_")))?;
         guest::place(&made, &folder().join(format!("{name}.wasm")), SIZE_MAX)?;
         let composed = made.with_file_name(format!("{name}.composed.wasm"));
         run(Command::new(native::built("compose")?).arg(&made).arg(guest::reader()).arg(&composed))?;

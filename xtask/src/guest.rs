@@ -42,10 +42,10 @@ const READER: Guest = Guest {
 };
 
 /// Drains with lease and checkpoint in a key-value store.
-pub(crate) const EDGE_KV: Guest = edge(&["--manifest-path", EDGE, "--release", "--features", "keyvalue"]);
+pub(crate) const EDGE_KV: Guest = edge(&["--manifest-path", EDGE, "--release", "-p", "kinesis-reader-edge-kv"]);
 
 /// Drains with lease and checkpoint in DynamoDB.
-pub(crate) const EDGE_HTTP: Guest = edge(&["--manifest-path", EDGE, "--release", "--features", "dynamodb"]);
+pub(crate) const EDGE_HTTP: Guest = edge(&["--manifest-path", EDGE, "--release", "-p", "kinesis-reader-edge-http"]);
 
 const EDGE: &str = "guest/edge/Cargo.toml";
 

@@ -18,10 +18,10 @@ mod settings;
 mod store;
 
 #[cfg(feature = "keyvalue")]
-wit_bindgen::generate!({ path: ["../../wit", "wit"], world: "kinesis:edge/edge-keyvalue", generate_all });
+wit_bindgen::generate!({ path: ["../../../wit", "../wit"], world: "kinesis:edge/edge-keyvalue", generate_all });
 
 #[cfg(feature = "dynamodb")]
-wit_bindgen::generate!({ path: ["../../wit", "wit"], world: "kinesis:edge/edge-dynamodb", generate_all });
+wit_bindgen::generate!({ path: ["../../../wit", "../wit"], world: "kinesis:edge/edge-dynamodb", generate_all });
 
 #[cfg(not(any(feature = "keyvalue", feature = "dynamodb")))]
 compile_error!("choose a store: --features keyvalue, or --features dynamodb");
