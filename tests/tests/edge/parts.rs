@@ -132,6 +132,49 @@ fn the_manifest_is_one_and_wires_what_is_there() {
     assert!(!wanted.is_empty() && wanted.is_subset(&exports), "{wanted:?} of {exports:?}");
 }
 
+/// What `wkg` builds and publishes, by <https://github.com/bytecodealliance/wasm-pkg-tools>.
+#[test]
+fn the_wit_packages_say_what_they_are_and_need_no_registry() {
+    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let read = |path: &str| {
+        let text = std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        text.parse::<Table>().unwrap_or_else(|error| panic!("{path}: {error}"))
+    };
+    let package = read("Cargo.toml")["workspace"]["package"].clone();
+    for folder in ["", "guest/edge/"] {
+        let manifest = read(&format!("{folder}wkg.toml"));
+        keys(&manifest, &["metadata", "overrides"]);
+        let metadata = table(&manifest["metadata"]);
+        keys(metadata, &["authors", "description", "licenses", "source", "homepage", "revision"]);
+        assert!(metadata["description"].as_str().is_some_and(|text| !text.is_empty()));
+        assert_eq!((&metadata["licenses"], &metadata["source"]), (&package["license"], &package["repository"]));
+
+        // Each package that is taken from elsewhere lies where the manifest says, under its name and version.
+        let text = wit(&root.join(folder).join("wit"));
+        let overrides = manifest.get("overrides").map(table).cloned().unwrap_or_default();
+        let mut taken = BTreeSet::new();
+        for import in text.lines().filter_map(|line| line.trim().strip_prefix("import ")) {
+            let (name, version) = import.trim_end_matches(';').split_once('@').expect("a version");
+            let name = name.split('/').next().expect("a package");
+            let place = table(&overrides[name])["path"].as_str().expect("a path");
+            let found = wit(&root.join(folder).join(place));
+            assert!(found.lines().any(|line| line == format!("package {name}@{version};")), "{import} in {place}");
+            taken.insert(name.to_owned());
+        }
+        assert_eq!(overrides.keys().cloned().collect::<BTreeSet<String>>(), taken);
+        let lock = read(&format!("{folder}wkg.lock"));
+        assert_eq!((lock["version"].as_integer(), lock["packages"].as_array().map(Vec::len)), (Some(1), Some(0)));
+    }
+}
+
+/// The text of the package in a folder.
+fn wit(folder: &Path) -> String {
+    let files = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let paths = files.map(|file| file.expect("it can be listed").path());
+    let texts = paths.filter(|path| path.extension().is_some_and(|kind| kind == "wit"));
+    texts.map(|path| std::fs::read_to_string(path).expect("it is text")).collect()
+}
+
 fn table(value: &Value) -> &Table {
     value.as_table().expect("a table")
 }
