@@ -130,6 +130,8 @@ struct Operation {
     first: u64,
     deadline: u64,
     pause: u64,
+    /// Why the last swap was not made, if reading shows that it was not. Then another is made after a pause.
+    trouble: Option<String>,
     state: State,
 }
 
@@ -242,7 +244,11 @@ impl Lease {
                 self.end(Outcome::Unavailable(why));
             }
             (State::Swapping { .. }, Answer::Swapped(Err(_))) if self.has(Fault::SwapAgain) => {}
-            (State::Swapping { .. }, Answer::Swapped(Ok(()) | Err(_))) => self.operation.state = State::Reading,
+            (State::Swapping { .. }, Answer::Swapped(answer)) => {
+                let why = answer.err().unwrap_or_else(|| "what was written is not there".to_owned());
+                self.operation.trouble = Some(why);
+                self.operation.state = State::Reading;
+            }
             (State::Pausing { .. }, Answer::Paused) => self.operation.state = State::Reading,
             (
                 State::Reading
@@ -262,9 +268,10 @@ impl Lease {
     /// Goes by what was read: it may be what we wrote, or what to write upon.
     fn read(&mut self, bytes: Option<&[u8]>, now: u64) {
         let Some(bytes) = bytes else {
-            return match self.seen {
-                Some(_) => self.again("the store answers that there is no value any more".to_owned(), now),
-                None => self.operation.state = State::Guarding { since: now, asked: 0 },
+            return match (self.seen, self.operation.trouble.take()) {
+                (Some(_), _) => self.again("the store answers that there is no value any more".to_owned(), now),
+                (None, Some(why)) => self.again(why, now),
+                (None, None) => self.operation.state = State::Guarding { since: now, asked: 0 },
             };
         };
         let value = match Value::parse(bytes) {
@@ -288,12 +295,18 @@ impl Lease {
             self.again("the store answers with a value of before".to_owned(), now);
             return;
         }
-        self.seen = Some(place);
+        let before = self.seen.replace(place);
         let ours = value.owner == self.owner;
         if ours && (self.operation.first..=self.attempted).contains(&value.revision) {
             self.held = Some(value);
             self.end(Outcome::Written);
             return;
+        }
+        if let Some(why) = self.operation.trouble.take()
+            && self.seen == before
+        {
+            // Nobody else has written either: the store will not have it, or not now.
+            return self.again(why, now);
         }
         let until = now + self.settings.time;
         match self.operation.goal.clone() {
@@ -386,6 +399,6 @@ impl Lease {
 impl Operation {
     fn new(goal: Goal, first: u64, settings: &Settings, now: u64) -> Operation {
         let deadline = now.saturating_add(settings.patience);
-        Operation { goal, first, deadline, pause: settings.pause.max(1), state: State::Reading }
+        Operation { goal, first, deadline, pause: settings.pause.max(1), trouble: None, state: State::Reading }
     }
 }

@@ -11,7 +11,7 @@ mod world;
 
 use std::collections::BTreeMap;
 
-use kinesis_reader_lease::Fault;
+use kinesis_reader_lease::{Answer, Call, Fault, Lease, Outcome, Settings, Step, Value};
 use store::{QUIRKS, Quirk};
 use world::{Mistake, Scenario, play, play_unreadable};
 
@@ -97,4 +97,36 @@ fn mistakes_that_are_planted_are_found() {
     let there = br#"{"version":2,"epoch":1}"#;
     let overwrite = |seed| Scenario { fault: Some(Fault::OverwriteUnreadable), ..Scenario::of(seed) };
     assert!((0..100).any(|seed| play_unreadable(seed, &overwrite(seed), there).is_err()));
+}
+
+/// As where the value has grown too large for it, or where we may not write.
+#[test]
+fn a_store_that_takes_no_write_is_given_up_in_time_with_its_own_words() {
+    let settings = Settings { time: 60_000, grace: 2_000, patience: 8_000, pause: 50 };
+    let value = Value { epoch: 3, revision: 9, owner: "a".to_owned(), until: 0, begun: 1, checkpoint: None };
+    for there in [None, Some(value.to_bytes().expect("it is JSON"))] {
+        for said in [Ok(()), Err("the value is too large".to_owned())] {
+            let (begun, mut now, mut swaps) = (1_763_900_000_000, 1_763_900_000_000, 0);
+            let mut lease = Lease::acquire("b".to_owned(), settings, now);
+            let outcome = loop {
+                let answer = match lease.poll(now) {
+                    Step::Done(outcome) => break outcome,
+                    Step::Call(Call::Read) => Answer::Read(Ok(there.clone())),
+                    Step::Call(Call::Increment { by, .. }) => Answer::Incremented(Ok(by)),
+                    Step::Call(Call::Swap(_)) => {
+                        swaps += 1;
+                        Answer::Swapped(said.clone())
+                    }
+                    Step::Call(Call::Pause(until)) => {
+                        now = until;
+                        Answer::Paused
+                    }
+                };
+                lease.handle(answer, now);
+                assert!(now - begun <= settings.patience && swaps < 20, "{swaps} swaps in {} ms", now - begun);
+            };
+            let words = said.err().unwrap_or_else(|| "what was written is not there".to_owned());
+            assert_eq!((outcome, lease.held()), (Outcome::Unavailable(words), None));
+        }
+    }
 }
