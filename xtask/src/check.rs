@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::process::{Result, cargo, run, step};
-use crate::{edge, fuzz, guest, js, native, python, setup};
+use crate::{dist, edge, fuzz, guest, js, native, python, setup};
 
 /// Formatting, lints, documentation and all tests; the first that fails ends it.
 pub(crate) fn everything() -> Result<()> {
@@ -27,6 +27,7 @@ pub(crate) fn everything() -> Result<()> {
     step("tests", || run(tests_command()?.arg("--workspace")))?;
     step("JavaScript", || js::tests(&[]))?;
     step("Python", || python::tests(&[]))?;
+    step("release", dist::make)?;
     step("fuzzing", || fuzz::all(FUZZ_SECONDS))
 }
 

@@ -1,17 +1,45 @@
 //! `cargo xtask edge`: the components that drain a stream from an HTTP request, each alone and with the reader within.
+//! `cargo xtask edge wasmtime`: the one for any host of wasi:http, run in the program `wasmtime`.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use crate::guest::{self, EDGE_HTTP, EDGE_KV, Way};
-use crate::native;
-use crate::process::{Result, cargo, root, run, step};
+use crate::process::{Failure, Result, answers, cargo, root, run, step, words};
+use crate::{native, python};
 
 /// Below half a megabyte each, so that a host fetches and starts them as it does the reader.
 const SIZE_MAX: u64 = 450_000;
 
 /// The same with the reader within.
 const COMPOSED_SIZE_MAX: u64 = 750_000;
+
+/// The version that the components are tried in, and what of the program they need: it takes ten minutes to build.
+const WASMTIME: &str = "cargo install wasmtime-cli --version 48.0.8 --locked --no-default-features \
+     --features run,serve,cranelift,parallel-compilation,pooling-allocator,cache,component-model-async";
+
+/// Makes all, and tries the one for any host of wasi:http if that is asked for.
+pub(crate) fn edge(args: &[String]) -> Result<()> {
+    match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => prepare(),
+        ["wasmtime"] => wasmtime(),
+        [other, ..] => Err(Failure::Usage(format!("`edge` takes no argument, or `wasmtime`: {other}"))),
+    }
+}
+
+/// Drains a stream in `wasmtime serve`. The tests do without it, as the program is in no package of Debian's.
+fn wasmtime() -> Result<()> {
+    let program = std::env::var_os("WASMTIME").unwrap_or_else(|| "wasmtime".into());
+    if !answers(Command::new(&program).arg("--version")) {
+        let program = program.to_string_lossy();
+        return words(format!("no such program: {program}\nhint: name it in WASMTIME, or: {WASMTIME}"));
+    }
+    prepare()?;
+    let moto = step("emulator", python::moto)?;
+    step("host", || native::compile(&["edge"]))?;
+    let mut edge = Command::new(native::built("edge")?);
+    step("wasmtime serve", || run(edge.arg("wasmtime").arg(program).env("MOTO_SERVER", moto)))
+}
 
 /// Makes the reader's component and all of these.
 pub(crate) fn prepare() -> Result<()> {
@@ -31,6 +59,12 @@ pub(crate) fn build() -> Result<()> {
         guest::place(&composed, &folder().join(format!("{name}.composed.wasm")), COMPOSED_SIZE_MAX)?;
     }
     Ok(())
+}
+
+/// Where each of them lies.
+pub(crate) fn components() -> [PathBuf; 4] {
+    ["edge-http.composed.wasm", "edge-http.wasm", "edge-kv.composed.wasm", "edge-kv.wasm"]
+        .map(|name| folder().join(name))
 }
 
 /// Where the components lie.

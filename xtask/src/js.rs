@@ -19,10 +19,8 @@ pub(crate) fn js(args: &[String]) -> Result<()> {
 
 /// The tests, where component and emulator are built.
 pub(crate) fn tests(args: &[String]) -> Result<()> {
-    let package = root().join("bindings/js");
-    step("JavaScript packages", || install(&package))?;
+    let package = package()?;
     let chromium = setup::chromium()?;
-    step("JavaScript package", || run(Command::new("node").arg("build.js").current_dir(&package)))?;
     let shown = target_dir()?.join("js");
     fs::create_dir_all(&shown)
         .map_err(|e| Failure::Words(format!("cannot make a folder: {}: {e}", shown.display())))?;
@@ -38,6 +36,14 @@ pub(crate) fn tests(args: &[String]) -> Result<()> {
     step("JavaScript tests", || run(&mut node))?;
     eprintln!("screenshots: {}", shown.display());
     Ok(())
+}
+
+/// Makes the package, where the component is built, and tells where it lies.
+pub(crate) fn package() -> Result<PathBuf> {
+    let package = root().join("bindings/js");
+    step("JavaScript packages", || install(&package))?;
+    step("JavaScript package", || run(Command::new("node").arg("build.js").current_dir(&package)))?;
+    Ok(package)
 }
 
 /// The packages that `package-lock.json` names, once for each state of it. Their install scripts are not run: none of

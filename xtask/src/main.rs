@@ -1,12 +1,13 @@
 //! `cargo xtask`: everything that is done to this project, by one name each.
 //!
 //! Top down: `main` chooses a task, `guest` and `edge` make the components, `native` the programs, `js` the JavaScript
-//! package, `python` tests the Python package, `check` and `fuzz` test all, `coverage`, `bench` and `packages` measure;
-//! `setup` finds or installs what they need, `process` starts other programs.
+//! package, `python` tests the Python package, `dist` makes a release of all, `check` and `fuzz` test all, `coverage`,
+//! `bench` and `packages` measure; `setup` finds or installs what they need, `process` starts other programs.
 
 mod bench;
 mod check;
 mod coverage;
+mod dist;
 mod edge;
 mod fuzz;
 mod guest;
@@ -27,7 +28,11 @@ usage: cargo xtask TASK [ARGUMENT ...]
   guest            build the component: host/component/kinesis_reader.wasm
   edge             guest, then the components that drain a stream from an HTTP
                    request: guest/edge/component/*.wasm
+  edge wasmtime    the same, and a stream drained in `wasmtime serve`, if there
+                   is a program `wasmtime`, or WASMTIME names one
   build            guest, then the program: target/release/kinesis-reader
+  dist             what a release is made of, in dist/: components, WIT package,
+                   program, wheel, tarball, bills of materials and SHA256SUMS
   demo [ARG ...]   build all, then show a whole read of an emulated stream
   test             everything: formatting, lints, documentation, all tests
   test ARG ...     the tests alone, ARG ... handed to `cargo test`;
@@ -53,8 +58,8 @@ usage: cargo xtask TASK [ARGUMENT ...]
 
 What is missing is installed where that can be done without asking: a target or
 component by rustup (not with RUSTUP_AUTO_INSTALL=0), Debian's packages by apt-get
-as root, the emulator kinesis-local from npm and the Python packages of the tests from
-PyPI into the user's cache folder, and the JavaScript package's own packages from npm
+as root, the emulator kinesis-local from npm, the Python packages of the tests from PyPI and
+cargo-cyclonedx from crates.io into the user's cache folder, and the JavaScript package's own packages from npm
 into its folder.
 ";
 
@@ -87,8 +92,9 @@ fn run(args: &[String]) -> Result<()> {
     };
     match task.as_str() {
         "guest" => none(task, rest).and_then(|()| guest::build()),
-        "edge" => none(task, rest).and_then(|()| edge::prepare()),
+        "edge" => edge::edge(rest),
         "build" => none(task, rest).and_then(|()| native::build()),
+        "dist" => none(task, rest).and_then(|()| dist::dist()),
         "demo" => native::demo(rest),
         "sim" => native::sim(rest),
         "bench" => bench::run_all(rest),

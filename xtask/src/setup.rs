@@ -8,6 +8,9 @@ use crate::process::{Result, answers, cargo, output, run, words};
 const EMULATOR: &str = "kinesis-local";
 const EMULATOR_VERSION: &str = "0.6.2";
 
+const CYCLONEDX: &str = "cargo-cyclonedx";
+const CYCLONEDX_VERSION: &str = "0.5.9";
+
 /// What the benchmark's readers in Python need; the last one is only for dlt's source.
 const PYTHON_PACKAGES: [&str; 3] = ["boto3==1.44.5", "orjson==3.13.0", "dlt==1.31.0"];
 
@@ -80,6 +83,26 @@ pub(crate) fn linters() -> Result<()> {
     words(
         "no rustfmt or clippy\nhint: rustup component add rustfmt clippy; on Debian: apt-get install rustfmt-web rust-web-clippy",
     )
+}
+
+/// `cargo-cyclonedx`, which writes bills of materials.
+pub(crate) fn cyclonedx() -> Result<PathBuf> {
+    let home = cache_dir()?.join(format!("{CYCLONEDX}-{CYCLONEDX_VERSION}"));
+    let program = home.join("bin").join(format!("{CYCLONEDX}{}", std::env::consts::EXE_SUFFIX));
+    let there = || answers(Command::new(&program).args(["cyclonedx", "--version"]));
+    if there() {
+        return Ok(program);
+    }
+    // Unoptimized: it works for a second, and would be built for minutes.
+    let mut install = cargo();
+    install.args(["install", CYCLONEDX, "--version", CYCLONEDX_VERSION, "--locked", "--quiet", "--debug", "--root"]);
+    install.arg(&home).env("CARGO_TARGET_DIR", home.join("build")).env("CARGO_PROFILE_DEV_DEBUG", "false");
+    run(&mut install)?;
+    let _ = std::fs::remove_dir_all(home.join("build"));
+    match there() {
+        true => Ok(program),
+        false => words(format!("no such program: {}", program.display())),
+    }
 }
 
 /// The folder of the npm package kinesis-local, which is also the folder to start it in.

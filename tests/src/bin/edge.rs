@@ -1,9 +1,11 @@
 //! `edge serve OPTIONS`: the edge component behind HTTP, until it is killed; it prints its URL.
+//! `edge wasmtime PROGRAM`: a stream drained in `wasmtime serve`.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use tests::edge::Options;
 use tests::edge::host::{Host, engine};
+use tests::edge::{Options, wasmtime};
 
 #[tokio::main]
 async fn main() {
@@ -14,8 +16,12 @@ async fn main() {
             println!("{}", Arc::new(Host::new(&engine(), options)).serve().await);
             std::future::pending::<()>().await;
         }
+        ["wasmtime", program] => {
+            let calls = wasmtime::drains(Path::new(program)).await;
+            println!("10,000 messages over {calls} calls, each once; a second caller at the same time was sent away");
+        }
         _ => {
-            eprintln!("usage: edge serve OPTIONS");
+            eprintln!("usage: edge serve OPTIONS, edge wasmtime PROGRAM");
             std::process::exit(2);
         }
     }

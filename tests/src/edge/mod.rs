@@ -1,11 +1,14 @@
 //! A host for the edge component: the crates that `wasmtime serve` is made of, a key-value store that errs as real ones
 //! do, and a sink that remembers what came.
 
+pub mod calls;
 pub mod client;
 pub mod events;
 pub mod host;
+pub mod moto;
 pub mod sink;
 pub mod store;
+pub mod wasmtime;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,0 +1,61 @@
+//! The build for any host of wasi:http in `wasmtime serve`, the program.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use super::calls::ten_thousand;
+use super::moto::Moto;
+use super::sink::Sink;
+use super::{Build, Options};
+use crate::emulator::Emulator;
+
+/// What `wasmtime serve` is started with beside its address and the component: as the drain's README has it.
+const FLAGS: [&str; 4] = ["-S", "cli", "-S", "inherit-env"];
+
+/// Drains 10,000 messages by two of these servers, with ferrokinesis as Kinesis and moto as DynamoDB. Tells over how many
+/// calls.
+pub async fn drains(program: &Path) -> u64 {
+    let (emulator, moto, sink) = tokio::join!(Emulator::ferrokinesis(), Moto::start(), Sink::start());
+    emulator.create("orders", 2).await;
+    emulator.put("orders", 0..10_000).await;
+    moto.create("kinesis-reader").await;
+    // There is no store of a host's.
+    let options = Options::new(Build::Http, "none".into(), &emulator.url, "orders")
+        .set("DYNAMODB_ENDPOINT", &moto.url)
+        .set("SINK_URL", &sink.url)
+        .set("SINK_TIMEOUT_SECONDS", "600");
+    let ((_first, url), (_second, other)) = tokio::join!(serve(program, &options), serve(program, &options));
+    ten_thousand([&url, &other], &sink, || {}).await
+}
+
+/// A server, which ends with this, and its URL.
+async fn serve(program: &Path, options: &Options) -> (Child, String) {
+    let mut child = Command::new(program)
+        .arg("serve")
+        .args(FLAGS)
+        .args(["--addr", "127.0.0.1:0"])
+        .arg(options.build.composed())
+        .envs(&options.settings)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+    let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+    let url = loop {
+        let line = lines.next_line().await.ok().flatten().expect("wasmtime says where it listens");
+        if let Some((_, url)) = line.split_once("Serving HTTP on ") {
+            break url.trim_end_matches('/').to_owned();
+        }
+        eprintln!("{line}");
+    };
+    tokio::spawn(async move {
+        while let Ok(Some(line)) = lines.next_line().await {
+            eprintln!("{line}");
+        }
+    });
+    (child, url)
+}

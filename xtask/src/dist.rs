@@ -1,0 +1,136 @@
+//! `cargo xtask dist`: what a release is made of, in the folder `dist`, and a look at whether it is whole.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::{Failure, Result, output, root, run, step, target_dir, words};
+use crate::{edge, guest, js, native, python, setup};
+
+/// What a bill of materials is written for: the crate's folder, the target it is built for, and the artefact.
+const BILLS: [(&str, Option<&str>, &str); 4] = [
+    ("host", None, "kinesis-reader"),
+    ("guest/component", Some("wasm32-unknown-unknown"), "kinesis_reader.wasm"),
+    ("guest/edge/http", Some("wasm32-wasip2"), "edge-http.wasm"),
+    ("guest/edge/kv", Some("wasm32-wasip2"), "edge-kv.wasm"),
+];
+
+/// The name under which the tool writes beside each manifest.
+const BILL: &str = "made-by-dist.cdx";
+
+/// Everything from the component on.
+pub(crate) fn dist() -> Result<()> {
+    edge::prepare()?;
+    make()
+}
+
+/// The artefacts, where the components are built.
+pub(crate) fn make() -> Result<()> {
+    let dist = root().join("dist");
+    if dist.exists() {
+        fs::remove_dir_all(&dist).map_err(|e| failed("remove", &dist, &e))?;
+    }
+    fs::create_dir_all(&dist).map_err(|e| failed("make", &dist, &e))?;
+    let program = native::program();
+    step("programs", || native::compile(&[program, "release"]))?;
+    let parts = [guest::reader(), root().join("wit/reader.wit"), native::built(program)?];
+    for part in parts.into_iter().chain(edge::components()) {
+        let to = dist.join(part.file_name().unwrap_or_default());
+        fs::copy(&part, &to).map_err(|e| failed("copy", &part, &e))?;
+    }
+    let release = native::built("release")?;
+    step("WIT package", || {
+        run(Command::new(&release).arg("wit").arg(root().join("wit")).arg(dist.join("reader.wit.wasm")))
+    })?;
+    let python = step("Python environment", python::environment)?;
+    step("wheel", || {
+        let mut build = Command::new(&python);
+        build.args(["-m", "build", "--no-isolation", "--wheel", "--outdir"]).arg(&dist).arg("bindings/python");
+        run(build.current_dir(root()))
+    })?;
+    let package = js::package()?;
+    step("tarball", || {
+        let mut npm = Command::new("npm");
+        npm.args(["pack", "--silent", "--pack-destination"]).arg(&dist).current_dir(&package);
+        run(&mut npm)
+    })?;
+    step("bills of materials", || bills(&dist))?;
+    run(Command::new(&release).arg("seal").arg(&dist))?;
+    step("check", || check(&dist, &release, &python))?;
+    eprintln!("release: {}", dist.display());
+    Ok(())
+}
+
+/// What each artefact in Rust is made of, by `cargo cyclonedx`.
+fn bills(dist: &Path) -> Result<()> {
+    let tool = setup::cyclonedx()?;
+    let made = BILLS.iter().try_for_each(|(folder, target, artefact)| {
+        let manifest = root().join(folder).join("Cargo.toml");
+        let mut cargo = Command::new(&tool);
+        cargo.args(["cyclonedx", "--quiet", "--format", "json", "--spec-version", "1.5", "--override-filename", BILL]);
+        cargo.arg("--manifest-path").arg(&manifest).current_dir(root());
+        if let Some(target) = target {
+            cargo.args(["--target", target]);
+        }
+        // The time of the last change, so that the same source gives the same bill.
+        if let Some(time) = output(Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(root())) {
+            cargo.env("SOURCE_DATE_EPOCH", time);
+        }
+        run(&mut cargo)?;
+        let bill = manifest.with_file_name(format!("{BILL}.json"));
+        let text = fs::read_to_string(&bill).map_err(|e| failed("read", &bill, &e))?;
+        // Where the checkout lies is nobody's concern.
+        let text = text.replace(&format!("file://{}", root().display()), "file:///kinesis-reader");
+        let to = dist.join(format!("{artefact}.cdx.json"));
+        fs::write(&to, text).map_err(|e| failed("write", &to, &e))
+    });
+    // It writes one for each crate of a workspace.
+    for folder in ["guest", "host", "tests", "xtask"] {
+        sweep(&root().join(folder), 2);
+    }
+    made
+}
+
+/// Removes the bills that lie in a folder, or so deep in it.
+fn sweep(folder: &Path, depth: u32) {
+    let _ = fs::remove_file(folder.join(format!("{BILL}.json")));
+    if depth > 0 {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
+            sweep(&entry.path(), depth - 1);
+        }
+    }
+}
+
+/// Unpacks the packages and looks at all of it.
+fn check(dist: &Path, release: &Path, python: &Path) -> Result<()> {
+    let unpacked = target_dir()?.join("dist-unpacked");
+    let _ = fs::remove_dir_all(&unpacked);
+    for (module, kind, folder) in [("zipfile", "whl", "wheel"), ("tarfile", "tgz", "npm")] {
+        let package = only(dist, kind)?;
+        run(Command::new(python).args(["-m", module, "-e"]).arg(package).arg(unpacked.join(folder)))?;
+    }
+    let version = version()?;
+    run(Command::new(release).arg("check").arg(dist).arg(version).arg(&unpacked))
+}
+
+/// The one file of a kind.
+fn only(folder: &Path, kind: &str) -> Result<PathBuf> {
+    let files = fs::read_dir(folder).map_err(|e| failed("list", folder, &e))?.flatten().map(|file| file.path());
+    let mut files = files.filter(|path| path.extension().is_some_and(|own| own == kind));
+    match (files.next(), files.next()) {
+        (Some(file), None) => Ok(file),
+        (_, _) => words(format!("not one file of the kind {kind}: {}", folder.display())),
+    }
+}
+
+/// The workspace's version.
+fn version() -> Result<String> {
+    let manifest = root().join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).map_err(|e| failed("read", &manifest, &e))?;
+    let version = text.lines().find_map(|line| line.strip_prefix("version = \"")?.strip_suffix('"'));
+    version.map(str::to_owned).ok_or_else(|| Failure::Words(format!("no version: {}", manifest.display())))
+}
+
+fn failed(what: &str, path: &Path, error: &std::io::Error) -> Failure {
+    Failure::Words(format!("cannot {what}: {}: {error}", path.display()))
+}
