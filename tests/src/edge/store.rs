@@ -62,7 +62,9 @@ pub struct Database {
     chance: Mutex<fastrand::Rng>,
     /// How many calls are answered until the store is down.
     left: AtomicUsize,
-    /// How many were not since it is down.
+    /// The largest value that it takes.
+    largest: AtomicUsize,
+    /// How many calls were not answered, or values not taken, since one of these was last set.
     refused: AtomicUsize,
 }
 
@@ -92,8 +94,8 @@ impl Database {
             )
             .expect("the store is ours");
         let chance = Mutex::new(fastrand::Rng::with_seed(seed));
-        let (left, refused) = (AtomicUsize::new(usize::MAX), AtomicUsize::new(0));
-        Database { connection: Mutex::new(connection), quirk, chance, left, refused }
+        let [left, largest] = [AtomicUsize::new(usize::MAX), AtomicUsize::new(usize::MAX)];
+        Database { connection: Mutex::new(connection), quirk, chance, left, largest, refused: AtomicUsize::new(0) }
     }
 
     /// Answers so many calls more, and then none.
@@ -102,7 +104,13 @@ impl Database {
         self.left.store(calls, Ordering::SeqCst);
     }
 
-    /// Whether it is down and somebody has noticed.
+    /// Takes no value that is larger.
+    pub fn takes_at_most(&self, bytes: usize) {
+        self.refused.store(0, Ordering::SeqCst);
+        self.largest.store(bytes, Ordering::SeqCst);
+    }
+
+    /// Whether it is down, or a value was too large, and somebody has noticed.
     pub fn has_refused(&self) -> bool {
         self.refused.load(Ordering::SeqCst) > 0
     }
@@ -174,6 +182,10 @@ impl Database {
     }
 
     fn swap(&self, cas: &Cas, value: Vec<u8>) -> Answer<bool> {
+        if value.len() > self.largest.load(Ordering::SeqCst) {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            return Err(Error::Other(format!("the value is too large: {} bytes", value.len())));
+        }
         let swapped = self.write(|| {
             self.change(&cas.key, |old| {
                 let as_seen = match &cas.seen {

@@ -2,6 +2,7 @@
 
 mod answers;
 mod dynamodb;
+mod limits;
 mod parts;
 mod pull;
 mod sinks;

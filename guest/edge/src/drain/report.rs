@@ -27,6 +27,9 @@ pub(super) fn answer(
         "epoch": epoch,
         "lost": counts.lost.iter().map(|l| json!({"shard": l.shard, "after": l.after})).collect::<Vec<Value>>(),
     });
+    if let End::StoreFailed(_) = end {
+        body["hint"] = json!(STORE_HINT);
+    }
     // Lines are given only where their name is kept, and with an error only where there are some.
     let kept = !matches!(end, End::LeaseLost | End::StoreFailed(_));
     let answer = match handed {
@@ -47,6 +50,10 @@ pub(super) fn answer(
         _ => answer,
     }
 }
+
+/// What to do about a store that did not keep how far it came.
+const STORE_HINT: &str = "what was delivered since the last commit comes again; if the store finds the value too large, \
+     take one that holds more, or merge shards";
 
 /// Status, name, and words.
 fn verdict(end: &End) -> (u16, &'static str, Option<&str>) {
