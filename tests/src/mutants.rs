@@ -2,6 +2,10 @@
 //!
 //! A fault is a small substitution of text, kept in `tests/mutants/faults.txt` and not in the reader. It is made in a
 //! copy of the sources: the reader and the simulation alone, in a workspace and a target folder of their own.
+//!
+//! Those of the drain are in `edge`.
+
+pub mod edge;
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -27,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(400);
 pub struct Fault {
     pub name: String,
     pub breaks: String,
+    /// The test that must catch it, where it is no simulation.
+    pub tests: String,
     pub edits: Vec<Edit>,
 }
 
@@ -34,7 +40,7 @@ pub struct Fault {
 /// is a whole line of it, but for the space at its ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edit {
-    /// Below `guest/reader/src`.
+    /// Below the folder of the sources: `guest/reader/src`, or the drain's.
     pub file: String,
     pub old: Vec<String>,
     pub new: Vec<String>,
@@ -42,10 +48,15 @@ pub struct Edit {
 
 /// The faults that are kept.
 pub fn faults() -> Vec<Fault> {
+    parse(FAULTS)
+}
+
+fn parse(text: &str) -> Vec<Fault> {
     let mut faults: Vec<Fault> = Vec::new();
-    for line in FAULTS.lines() {
+    for line in text.lines() {
         if let Some(name) = line.strip_prefix("== ") {
-            faults.push(Fault { name: name.to_owned(), breaks: String::new(), edits: Vec::new() });
+            let name = name.to_owned();
+            faults.push(Fault { name, breaks: String::new(), tests: String::new(), edits: Vec::new() });
         }
         let Some(fault) = faults.last_mut() else { continue };
         match line.split_at_checked(2) {
@@ -54,6 +65,7 @@ pub fn faults() -> Vec<Fault> {
                 let edit = fault.edits.last_mut().expect("a file goes before its lines");
                 if mark == "- " { &mut edit.old } else { &mut edit.new }.push(text.to_owned());
             }
+            Some(("? ", tests)) => tests.clone_into(&mut fault.tests),
             Some(("==", _)) | None => {}
             Some(_) => fault.breaks.push_str(line),
         }

@@ -72,7 +72,7 @@ pub(crate) enum Way {
 pub(crate) fn build() -> Result<()> {
     let way = Way::find(&READER)?;
     run(way.cargo(&READER, "rustc")?.args(["--lib", "--crate-type", "cdylib"]))?;
-    let made = guest_dir()?.join(READER.target).join("guest/kinesis_reader_component.wasm");
+    let made = target()?.join(READER.target).join("guest/kinesis_reader_component.wasm");
     place(&made, &reader(), SIZE_MAX)
 }
 
@@ -164,11 +164,16 @@ impl Way {
 
     /// A cargo command on the guest alone, in a target folder and with an environment of its own.
     pub(crate) fn cargo(&self, guest: &Guest, command: &str) -> Result<Command> {
+        self.cargo_in(guest, command, &root(), &target()?)
+    }
+
+    /// The same on a copy of the sources.
+    pub(crate) fn cargo_in(&self, guest: &Guest, command: &str, sources: &Path, target: &Path) -> Result<Command> {
         let (mut cargo, sysroot) = match self {
             Way::Target { sysroot } => (cargo(), sysroot),
             Way::Debian { linkers } => (Command::new(DEBIAN_CARGO), linkers),
         };
-        cargo.current_dir(root());
+        cargo.current_dir(sources);
         for (name, _) in std::env::vars_os() {
             if steers_a_build(&name.to_string_lossy()) {
                 cargo.env_remove(name);
@@ -176,7 +181,7 @@ impl Way {
         }
         let mut path = linker_path(sysroot)?;
         let mut flags = guest.flags.to_owned();
-        cargo.args([command, "--locked", "--target", guest.target, "--target-dir"]).arg(guest_dir()?);
+        cargo.args([command, "--locked", "--target", guest.target, "--target-dir"]).arg(target);
         match self {
             Way::Target { .. } => {}
             Way::Debian { .. } => {
@@ -207,9 +212,9 @@ impl Way {
 }
 
 impl Guest {
-    /// Where its build leaves it, under the name of its library.
-    pub(crate) fn made(&self, library: &str) -> Result<PathBuf> {
-        Ok(guest_dir()?.join(self.target).join("release").join(library))
+    /// Where its build leaves it in a target folder, under the name of its library.
+    pub(crate) fn made(&self, target: &Path, library: &str) -> PathBuf {
+        target.join(self.target).join("release").join(library)
     }
 
     fn debian_packages(&self) -> Vec<&'static str> {
@@ -217,7 +222,8 @@ impl Guest {
     }
 }
 
-fn guest_dir() -> Result<PathBuf> {
+/// The target folder of what is built for wasm.
+pub(crate) fn target() -> Result<PathBuf> {
     Ok(target_dir()?.join("guest"))
 }
 
@@ -246,7 +252,7 @@ fn linker_path(sysroot: &Path) -> Result<Vec<PathBuf>> {
         return Ok(vec![bin, folder.to_owned()]);
     }
     // LLVM's linker goes by the name it is called with; Debian gives it only the name `rust-lld`.
-    let folder = guest_dir()?.join("tools");
+    let folder = target()?.join("tools");
     let link = folder.join("wasm-ld");
     #[cfg(unix)]
     if std::fs::read_link(&link).ok().as_ref() != Some(&linker) {

@@ -30,6 +30,9 @@ usage: cargo xtask TASK [ARGUMENT ...]
                    request: guest/edge/component/*.wasm
   edge wasmtime    the same, and a stream drained in `wasmtime serve`, if there
                    is a program `wasmtime`, or WASMTIME names one
+  edge --mutants [PART]
+                   faults planted in a copy of the drain, those with PART in
+                   their name, which its tests must catch
   build            guest, then the program: target/release/kinesis-reader
   dist             what a release is made of, in dist/: components, WIT package,
                    program, wheel, tarball, bills of materials and SHA256SUMS

@@ -1,6 +1,8 @@
 //! `cargo xtask sim --mutants [--seeds N] [--fault NAME]`: plants faults in a copy of the reader, and shows that the
 //! simulation catches them.
+//! `cargo xtask edge --mutants [PART]`: the same in the drain, for its tests; as `mutants edge BUILD TESTS [PART]`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use tests::mutants;
@@ -9,8 +11,14 @@ use tests::mutants;
 const SEEDS: u64 = 2_000;
 
 fn main() -> ExitCode {
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    if let [edge, build, tests, only @ ..] = given.as_slice()
+        && edge == "edge"
+    {
+        return told(mutants::edge::run(Path::new(build), Path::new(tests), only.first().map(String::as_str)));
+    }
     let (mut seeds, mut only) = (SEEDS, None);
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = given.into_iter();
     while let Some(argument) = arguments.next() {
         let value = arguments.next();
         match (argument.as_str(), value.as_ref().and_then(|value| value.parse().ok()), value) {
@@ -22,7 +30,11 @@ fn main() -> ExitCode {
             }
         }
     }
-    match mutants::run(seeds, only.as_deref()) {
+    told(mutants::run(seeds, only.as_deref()))
+}
+
+fn told(caught: std::io::Result<bool>) -> ExitCode {
+    match caught {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

@@ -40,7 +40,10 @@ impl Build {
             Build::Kv => "edge-kv",
             Build::Http => "edge-http",
         };
-        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../guest/edge/component")).join(format!("{name}.{suffix}"))
+        // Named where faults are planted in a copy.
+        let named = std::env::var_os("EDGE_COMPONENTS").map(PathBuf::from);
+        let own = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../guest/edge/component"));
+        named.unwrap_or_else(own).join(format!("{name}.{suffix}"))
     }
 }
 

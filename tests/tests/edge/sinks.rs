@@ -53,6 +53,22 @@ async fn what_a_sink_does_not_take_comes_again() {
     assert_eq!((world.sink.count(), world.sink.numbers().len()), (50, 50));
 }
 
+/// Where it did, this would take an hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_delivery_outlasts_what_is_left() {
+    let world = World::new().await;
+    world.emulator.put(STREAM, 0..10).await;
+    world.sink.holds(true);
+    let patient = || world.push().set("SINK_TIMEOUT_SECONDS", "3600");
+    let (_host, url) = host(patient().set("LEASE_SECONDS", "3600")).await;
+    assert_eq!(drain(&url, "max-ms=500").await.json()["outcome"], "max-ms", "of the caller's time");
+    let (_host, url) = host(patient().set("LEASE_SECONDS", "2")).await;
+    let answer = drain(&url, "max-ms=900000").await;
+    assert_eq!((answer.status, &answer.json()["outcome"]), (502, &json!("sink-failed")), "of the lease: {answer:?}");
+    world.sink.holds(false);
+    assert_eq!(drain(&url, "").await.json()["messages"], 10);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_sink_refuses_goes_to_the_dead_letters() {
     let world = World::new().await;
