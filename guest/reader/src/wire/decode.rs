@@ -487,3 +487,59 @@ impl From<Fault> for Unintelligible {
         Unintelligible(if path.is_empty() { what } else { format!("{path}: {what}") })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::string::String;
+    use std::vec::Vec;
+
+    use minicbor::Encoder;
+    use proptest::prelude::*;
+
+    use crate::page::{Data, Record};
+    use crate::wire::{Body, decode_page};
+
+    const KEYS: [&str; 5] = ["SequenceNumber", "ApproximateArrivalTimestamp", "Data", "PartitionKey", "EncryptionType"];
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_members_of_a_record_may_stand_in_any_order(order in Just(KEYS.to_vec()).prop_shuffle(), known: bool) {
+            let members: Vec<String> = order.iter().map(|key| {
+                let value = match *key {
+                    "SequenceNumber" => "\"49\"",
+                    "ApproximateArrivalTimestamp" => "1763900000.124",
+                    "Data" => "\"YQ==\"",
+                    "PartitionKey" => "\"k\"",
+                    _ => "[\"KMS\"]",
+                };
+                let key = if known { String::from(*key) } else { key.replace('a', r"\u0061") };
+                std::format!("\"{key}\":{value}")
+            }).collect();
+            let json = std::format!("{{\"Records\":[{{{}}}]}}", members.join(","));
+
+            let mut cbor = Encoder::new(Vec::new());
+            cbor.begin_map()?.str("Records")?.array(1)?;
+            if known { cbor.map(KEYS.len() as u64)? } else { cbor.begin_map()? };
+            for key in &order {
+                cbor.str(key)?;
+                match *key {
+                    "SequenceNumber" => cbor.str("49")?,
+                    "ApproximateArrivalTimestamp" => cbor.tag(minicbor::data::IanaTag::Timestamp)?.u64(1_763_900_000_124)?,
+                    "Data" => cbor.bytes(b"a")?,
+                    "PartitionKey" => cbor.str("k")?,
+                    _ => cbor.array(1)?.str("KMS")?,
+                };
+            }
+            if !known { cbor.end()?; }
+            cbor.end()?;
+
+            for (body, data) in [(Body::Json(json), Data::Base64("YQ==")), (Body::Cbor(cbor.into_writer()), Data::Raw(b"a"))] {
+                let page = decode_page(body).expect("a page");
+                let record = Record { sequence: "49", partition_key: Some("k"), arrived: 1_763_900_000_124, data };
+                prop_assert_eq!(page.records().collect::<Vec<_>>(), [record]);
+            }
+        }
+    }
+}
