@@ -35,7 +35,7 @@ def main(url, stream, file):
                             "partition": record["PartitionKey"],
                             "stream_name": stream,
                         },
-                        "_kinesis_msg_id": hashlib.sha256(f"{shard:/<63}{sequence}".encode()).hexdigest()[:32],
+                        "_kinesis_msg_id": hashlib.sha256(f"{shard}/{sequence}".encode()).hexdigest()[:32],
                         **orjson.loads(record["Data"]),
                     }
                     out.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))

@@ -49,7 +49,7 @@ const WAYS = {
       const { SequenceNumber, ApproximateArrivalTimestamp, PartitionKey, Data } = record;
       lines.push(JSON.stringify({
         _kinesis: { shard_id: shard, seq_no: SequenceNumber, ts: ApproximateArrivalTimestamp, partition: PartitionKey, stream_name: stream },
-        _kinesis_msg_id: createHash("sha256").update(`${shard.padEnd(63, "/")}${SequenceNumber}`).digest("hex").slice(0, 32),
+        _kinesis_msg_id: createHash("sha256").update(`${shard}/${SequenceNumber}`).digest("hex").slice(0, 32),
         ...JSON.parse(decoder.decode(Data)),
       }));
       count += 1;

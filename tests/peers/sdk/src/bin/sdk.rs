@@ -136,11 +136,11 @@ fn aggregate(data: &[u8]) -> Option<AggregatedRecord> {
 
 fn message_id(shard: &str, sequence: &str, sub_seq: Option<usize>) -> String {
     use std::fmt::Write;
-    let mut text = format!("{shard:/<63}{sequence}");
+    let mut hash = Sha256::new().chain_update(shard).chain_update("/").chain_update(sequence);
     if let Some(number) = sub_seq {
-        text = format!("{text:/<128}{number}");
+        hash = hash.chain_update("/").chain_update(number.to_string());
     }
-    let digest = Sha256::digest(text);
+    let digest = hash.finalize();
     digest.iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
