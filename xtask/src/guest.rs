@@ -36,7 +36,7 @@ const READER: Guest = Guest {
     target: "wasm32-unknown-unknown",
     choice: &["-p", "kinesis-reader-component", "--profile", "guest"],
     // The bound on what is inlined is about half the usual one: the reader is to stay small.
-    flags: "-C linker=wasm-component-ld -C target-feature=+simd128 -C llvm-args=-inline-threshold=110",
+    flags: "-C linker=wasm-component-ld -C target-feature=+simd128 -C llvm-args=-inline-threshold=120",
     library: "core,alloc",
     libc: None,
 };

@@ -153,26 +153,6 @@ impl<'a> Source<'a> for Reader<'a> {
         }
     }
 
-    #[inline(always)]
-    fn is_next(&mut self, rest: &mut Rest, key: &str) -> bool {
-        // A text of this length, in the one byte or two that it takes (RFC 8949, section 3.1).
-        const TEXT: u8 = 3 << 5;
-        const ONE_BYTE_MORE: u8 = 24;
-        let length = key.len() as u8;
-        let bytes = self.decoder.input().get(self.decoder.position()..).unwrap_or_default();
-        let behind = match length {
-            ..ONE_BYTE_MORE => bytes.strip_prefix(&[TEXT | length]),
-            ONE_BYTE_MORE.. => bytes.strip_prefix(&[TEXT | ONE_BYTE_MORE, length]),
-        };
-        let Some(behind) = behind.and_then(|bytes| bytes.strip_prefix(key.as_bytes())) else { return false };
-        if rest.left == Some(0) {
-            return false;
-        }
-        self.decoder.set_position(self.decoder.input().len() - behind.len());
-        rest.left = rest.left.map(|left| left - 1);
-        true
-    }
-
     fn array(&mut self) -> Result<Option<Rest>, Fault> {
         match self.next_type()? {
             Type::Array | Type::ArrayIndef => {

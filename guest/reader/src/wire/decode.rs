@@ -22,8 +22,6 @@ pub(super) trait Source<'a> {
     fn object(&mut self) -> Result<Option<Rest>, Fault>;
     /// Reads the key of the next member, whose value is to be read next. `None`: there are no more.
     fn member(&mut self, rest: &mut Rest) -> Result<Option<Cow<'a, str>>, Fault>;
-    /// Reads the key of the next member if it is `key`, spelled as it usually is.
-    fn is_next(&mut self, rest: &mut Rest, key: &str) -> bool;
     fn array(&mut self) -> Result<Option<Rest>, Fault>;
     /// Whether there is a further element, which is to be read next.
     fn element(&mut self, rest: &mut Rest) -> Result<bool, Fault>;
@@ -121,25 +119,19 @@ fn records<'a, S: Source<'a>>(source: &mut S, body: &'a [u8], layout: &mut Layou
 }
 
 fn record<'a, S: Source<'a>>(source: &mut S, body: &'a [u8], layout: &mut Layout) -> Result<Lying, Fault> {
-    let mut parts = Parts::default();
+    let (mut sequence, mut partition_key, mut arrived, mut data) = (None, None, None, None);
     let mut members = source.object()?.ok_or_else(Fault::missing)?;
-    // As the service orders them, so that the keys of nearly all records are compared and not read.
-    if source.is_next(&mut members, "SequenceNumber") {
-        parts.sequence = source.text().map_err(|fault| fault.within("SequenceNumber"))?;
+    while let Some(key) = source.member(&mut members)? {
+        match &*key {
+            "Data" => data = source.data().map_err(|fault| fault.within("Data"))?,
+            "SequenceNumber" => sequence = source.text().map_err(|fault| fault.within("SequenceNumber"))?,
+            "PartitionKey" => partition_key = source.text().map_err(|fault| fault.within("PartitionKey"))?,
+            "ApproximateArrivalTimestamp" => {
+                arrived = source.time().map_err(|fault| fault.within("ApproximateArrivalTimestamp"))?;
+            }
+            _ => source.skip()?,
+        }
     }
-    if source.is_next(&mut members, "ApproximateArrivalTimestamp") {
-        parts.arrived = source.time().map_err(|fault| fault.within("ApproximateArrivalTimestamp"))?;
-    }
-    if source.is_next(&mut members, "Data") {
-        parts.data = source.data().map_err(|fault| fault.within("Data"))?;
-    }
-    if source.is_next(&mut members, "PartitionKey") {
-        parts.partition_key = source.text().map_err(|fault| fault.within("PartitionKey"))?;
-    }
-    if let Some(key) = source.member(&mut members)? {
-        others(source, key, &mut members, &mut parts)?;
-    }
-    let Parts { sequence, arrived, data, partition_key } = parts;
     let sequence = match sequence {
         Some(text) if is_sequence(&text) => text,
         Some(text) => return Err(Fault::new("not a sequence number", &text).within("SequenceNumber")),
@@ -162,40 +154,6 @@ fn record<'a, S: Source<'a>>(source: &mut S, body: &'a [u8], layout: &mut Layout
             None => LyingData::Raw(lay(layout, body, Cow::Borrowed(&[]))),
         },
     })
-}
-
-/// The members of a record.
-#[derive(Default)]
-struct Parts<'a> {
-    sequence: Option<Cow<'a, str>>,
-    arrived: Option<u64>,
-    data: Option<SentData<'a>>,
-    partition_key: Option<Cow<'a, str>>,
-}
-
-/// Reads the members from `key` on, in any order.
-#[cold]
-fn others<'a>(
-    source: &mut dyn Source<'a>,
-    mut key: Cow<'a, str>,
-    members: &mut Rest,
-    parts: &mut Parts<'a>,
-) -> Result<(), Fault> {
-    loop {
-        match &*key {
-            "SequenceNumber" => parts.sequence = source.text().map_err(|fault| fault.within("SequenceNumber"))?,
-            "ApproximateArrivalTimestamp" => {
-                parts.arrived = source.time().map_err(|fault| fault.within("ApproximateArrivalTimestamp"))?;
-            }
-            "Data" => parts.data = source.data().map_err(|fault| fault.within("Data"))?,
-            "PartitionKey" => parts.partition_key = source.text().map_err(|fault| fault.within("PartitionKey"))?,
-            _ => source.skip()?,
-        }
-        match source.member(members)? {
-            Some(next) => key = next,
-            None => return Ok(()),
-        }
-    }
 }
 
 /// Notes of the next record's data what is asked of them later.

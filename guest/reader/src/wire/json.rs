@@ -293,19 +293,6 @@ impl<'a> Source<'a> for Reader<'a> {
         if self.take(b':') { Ok(Some(key)) } else { Err(self.fault("expected a colon")) }
     }
 
-    #[inline(always)]
-    fn is_next(&mut self, rest: &mut Rest, key: &str) -> bool {
-        let bytes = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        let bytes = if rest.first { Some(bytes) } else { bytes.strip_prefix(b",") };
-        let behind =
-            bytes.and_then(|bytes| bytes.strip_prefix(b"\"")?.strip_prefix(key.as_bytes())?.strip_prefix(b"\":"));
-        if let Some(behind) = behind {
-            self.at = self.text.len() - behind.len();
-            rest.first = false;
-        }
-        behind.is_some()
-    }
-
     fn array(&mut self) -> Result<Option<Rest>, Fault> {
         self.open(b'[', "expected an array")
     }
