@@ -52,10 +52,11 @@ fn mutants(only: &[&str]) -> Result<()> {
         native::compile(&["edge", "mutants"])?;
         run(cargo().args(TESTS).arg("--no-run"))
     })?;
-    // Cargo names the program in the messages of a build that has nothing left to do.
+    // Cargo names the program in the messages of a build that has nothing left to do, and with it those that it starts.
     let messages = output(cargo().args(TESTS).args(["--no-run", "--message-format=json"])).unwrap_or_default();
     let name = |line: &str| Some(line.split_once("\"executable\":\"")?.1.split_once('"')?.0.to_owned());
-    let Some(tests) = messages.lines().find_map(name) else { return words("cargo names no program of the tests") };
+    let mut tests = messages.lines().filter(|line| line.contains("\"kind\":[\"test\"]"));
+    let Some(tests) = tests.find_map(name) else { return words("cargo names no program of the tests") };
     let own = std::env::current_exe().map_err(|e| Failure::Words(format!("cannot find this program: {e}")))?;
     run(Command::new(native::built("mutants")?).arg("edge").arg(own).arg(tests).args(only))
 }
