@@ -103,6 +103,17 @@ fn whole_lines(text: &str, wanted: &[String]) -> Vec<(usize, usize)> {
     lines.windows(wanted.len()).filter(same).filter_map(span).collect()
 }
 
+/// Makes the edits in a fresh copy of the project's sources in a folder.
+fn plant(sources: &str, copied: &Path, edits: &[Edit]) -> io::Result<()> {
+    copy(&project().join(sources), copied)?;
+    for edit in edits {
+        let file = copied.join(&edit.file);
+        let planted = edit.apply(&fs::read_to_string(&file)?).map_err(io::Error::other)?;
+        write(&file, &planted)?;
+    }
+    Ok(())
+}
+
 /// How a fault showed.
 pub struct Caught {
     /// Seeds that showed it, of those that were counted.
@@ -166,12 +177,7 @@ impl Scratch {
 
     /// Plants a fault where the last one was. False: it does not compile.
     fn plant(&self, fault: &Fault) -> io::Result<bool> {
-        copy(&project().join("guest/reader/src"), &self.root.join("reader/src"))?;
-        for edit in &fault.edits {
-            let file = self.root.join("reader/src").join(&edit.file);
-            let planted = edit.apply(&fs::read_to_string(&file)?).map_err(io::Error::other)?;
-            write(&file, &planted)?;
-        }
+        plant("guest/reader/src", &self.root.join("reader/src"), &fault.edits)?;
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(["build", "--quiet", "--offline", "--profile", "planted", "--bin", "sim"]).current_dir(&self.root);
         cargo.env("CARGO_TARGET_DIR", self.root.join("target")).env_remove("CARGO_MANIFEST_DIR");

@@ -2,12 +2,12 @@
 //! the fault names must fail.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, io};
 
-use super::{Fault, copy, parse, project, within, write};
+use super::{Fault, copy, parse, plant, project, within, write};
 
 const FAULTS: &str = include_str!("../../mutants/edge.txt");
 
@@ -47,7 +47,7 @@ pub fn run(build: &Path, tests: &Path, only: Option<&str>) -> io::Result<bool> {
     let (faults, begun) = (faults(), Instant::now());
     println!("| fault | what it breaks | caught by |\n|---|---|---|");
     // Where nothing is planted, each test passes.
-    plant(&root, None)?;
+    plant(SOURCES, &root.join(SOURCES), &[])?;
     if !make(&root)?.success() {
         return Err(io::Error::other("the drain cannot be built"));
     }
@@ -59,7 +59,7 @@ pub fn run(build: &Path, tests: &Path, only: Option<&str>) -> io::Result<bool> {
     }
     let (mut all, mut caught) = (0, 0);
     for fault in faults.iter().filter(|fault| only.is_none_or(|only| fault.name.contains(only))) {
-        plant(&root, Some(fault))?;
+        plant(SOURCES, &root.join(SOURCES), &fault.edits)?;
         let bitten = make(&root)?.success() && !passes(tests, &root, &fault.tests)?;
         let test = fault.tests.rsplit(':').next().unwrap_or_default();
         let by = if bitten { format!("`{test}`") } else { "nothing".to_owned() };
@@ -76,15 +76,6 @@ fn workspace(project: &str) -> String {
     let kept = project.lines().filter(|line| !["members", "default-members"].iter().any(|own| line.starts_with(own)));
     let kept: Vec<&str> = kept.collect();
     kept.join("\n").replacen("[workspace]", "[workspace]\nmembers = [\"guest/lease\"]", 1)
-}
-
-fn plant(root: &Path, fault: Option<&Fault>) -> io::Result<()> {
-    copy(&project().join(SOURCES), &root.join(SOURCES))?;
-    for edit in fault.iter().flat_map(|fault| &fault.edits) {
-        let file: PathBuf = root.join(SOURCES).join(&edit.file);
-        write(&file, &edit.apply(&fs::read_to_string(&file)?).map_err(io::Error::other)?)?;
-    }
-    Ok(())
 }
 
 fn passes(tests: &Path, root: &Path, test: &str) -> io::Result<bool> {

@@ -7,7 +7,7 @@ use serde_json::json;
 use tests::edge::client::{TOKEN, ask, drain, status};
 use tests::edge::events::Event;
 
-use super::{KEY, World, host, places};
+use super::{KEY, World, ahead, host, places};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_brings_what_is_new_within_its_bounds() {
@@ -128,11 +128,7 @@ async fn who_finds_it_held_is_sent_away_and_asks_kinesis_nothing() {
 async fn a_store_that_is_down_before_the_read_or_after_it() {
     let world = World::new().await;
     let clock = world.folder.path().join("clock");
-    let ahead = |milliseconds: u64| {
-        std::fs::write(clock.with_extension("new"), milliseconds.to_string()).expect("it can be written");
-        std::fs::rename(clock.with_extension("new"), &clock).expect("it can be moved");
-    };
-    ahead(0);
+    ahead(&clock, 0);
     let mut options = world.push();
     options.clock = Some(clock.clone());
     let (host, url) = host(options).await;
@@ -150,7 +146,7 @@ async fn a_store_that_is_down_before_the_read_or_after_it() {
             while !host.database.has_refused() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            ahead(jump);
+            ahead(&clock, jump);
         };
         let (answer, ()) = tokio::join!(answer, jumped);
         host.database.go_down_after(usize::MAX);
@@ -168,7 +164,7 @@ async fn a_store_that_is_down_before_the_read_or_after_it() {
 
     // The lease ends by itself.
     assert_eq!(drain(&url, "").await.status, 409);
-    ahead(100_000);
+    ahead(&clock, 100_000);
     assert_eq!(drain(&url, "").await.json()["messages"], 10, "they come again");
     assert_eq!(world.sink.numbers(), (0..20).collect());
 }

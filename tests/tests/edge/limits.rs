@@ -11,7 +11,7 @@ use tests::edge::client::{Answer, drain};
 use tests::edge::events::Event;
 use tests::edge::{Build, Options};
 
-use super::{STREAM, World, host, places};
+use super::{STREAM, World, ahead, host, places};
 
 const SHARDS: u32 = 50;
 
@@ -20,12 +20,6 @@ const BYTES_PER_SHARD: usize = 170;
 
 /// What stands in the value beside the shards.
 const BYTES_BESIDE: usize = 400;
-
-/// Moves the calendar.
-fn ahead(clock: &Path, milliseconds: u64) {
-    std::fs::write(clock.with_extension("new"), milliseconds.to_string()).expect("it can be written");
-    std::fs::rename(clock.with_extension("new"), clock).expect("it can be moved");
-}
 
 /// A drain that is refused a write, and goes on asking for some seconds, which pass faster here.
 async fn refused(url: &str, clock: &Path, has_refused: impl Fn() -> bool) -> Answer {
@@ -78,6 +72,23 @@ async fn a_value_that_the_store_finds_too_large_loses_nothing() {
     assert_eq!(drain(&url, "").await.json()["messages"], 999, "they come again");
     assert_eq!(world.sink.numbers(), (0..1000).collect());
     assert!(size() < BYTES_BESIDE + SHARDS as usize * BYTES_PER_SHARD, "{} bytes for {SHARDS} shards", size());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_that_wait_for_their_acknowledgement_take_as_much_again() {
+    let world = World::new().await;
+    world.emulator.create("wide", SHARDS).await;
+    world.emulator.put("wide", 0..1000).await;
+    let (host, url) = host(world.pull().set("KINESIS_STREAM", "wide")).await;
+    let first = drain(&url, "max-messages=500").await;
+    let second = drain(&url, &format!("ack={}", first.header("x-kinesis-ack"))).await;
+    assert_eq!(
+        (second.status, places(&url).await.len()),
+        (200, SHARDS as usize),
+        "some wait, and some were acknowledged"
+    );
+    let size = host.database.value("kinesis-reader/wide").expect("it is there").len();
+    assert!(size < BYTES_BESIDE + 2 * SHARDS as usize * BYTES_PER_SHARD, "{size} bytes for {SHARDS} shards");
 }
 
 /// As DynamoDB answers where the item is too large, or where we may not write.

@@ -8,7 +8,7 @@ mod pull;
 mod sinks;
 mod takeover;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use tempfile::TempDir;
@@ -61,6 +61,12 @@ async fn host(options: Options) -> (Arc<Host>, String) {
     let host = Arc::new(Host::new(&ENGINE, options));
     let url = host.serve().await;
     (host, url)
+}
+
+/// Moves the calendar.
+fn ahead(clock: &Path, milliseconds: u64) {
+    std::fs::write(clock.with_extension("new"), milliseconds.to_string()).expect("it can be written");
+    std::fs::rename(clock.with_extension("new"), clock).expect("it can be moved");
 }
 
 /// How far the stream is drained, as its status shows it.
