@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import wasmtime
+from model import Model
 
-from kinesis_reader import Error, _component, merge_checkpoints
+from kinesis_reader import Error, _component, merge_checkpoints, read
 
 MAD = """
 (component
@@ -60,3 +61,23 @@ def test_a_trap_is_an_error(mad: Callable[..., None]) -> None:
     mad(1, "unreachable")
     with pytest.raises(Error, match="the component failed"):
         merge_checkpoints("{}", "{}")
+
+
+def test_after_a_call_that_failed_the_next_run_goes_on(
+    model: Callable[..., Model], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kinesis = model(2)
+    for n in range(40):
+        kinesis[n % 2].add({"n": n})
+    state, got = tmp_path / "orders.json", []
+    ticks = _component.CALL_TIME_MAX
+    with pytest.raises(Error, match="did not end a call in time"):
+        for message in read("orders", endpoint_url=kinesis.url, state=state, page_records=5):
+            got.append(message["n"])
+            if len(got) == 12:
+                # The engine's clock is past what every call from here on may take.
+                monkeypatch.setattr(_component, "CALL_TIME_MAX", 0)
+    assert len(got) < 40
+    monkeypatch.setattr(_component, "CALL_TIME_MAX", ticks)
+    got += [message["n"] for message in read("orders", endpoint_url=kinesis.url, state=state)]
+    assert set(got) == set(range(40))

@@ -413,16 +413,20 @@ def component_path() -> Path:
     return Path(named) if named else Path(str(files(__package__).joinpath("kinesis_reader.wasm")))
 
 
-@functools.cache
-def _compiled() -> tuple[wasmtime.Engine, wc.Component]:
+def _bounded_in_time() -> wasmtime.Config:
     config = wasmtime.Config()
     config.epoch_interruption = True
+    return config
+
+
+@functools.cache
+def _compiled() -> tuple[wasmtime.Engine, wc.Component]:
+    config = _bounded_in_time()
     try:
         # Compiled code is kept where wasmtime keeps it; without it, loading takes some 0.2 s of computing.
         config.cache = True
     except wasmtime.WasmtimeError:
-        config = wasmtime.Config()
-        config.epoch_interruption = True
+        config = _bounded_in_time()
     engine = wasmtime.Engine(config)
     path = component_path()
     try:
