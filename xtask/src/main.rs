@@ -61,9 +61,9 @@ usage: cargo xtask TASK [ARGUMENT ...]
 
 What is missing is installed where that can be done without asking: a target or
 component by rustup (not with RUSTUP_AUTO_INSTALL=0), Debian's packages by apt-get
-as root, the emulator kinesis-local from npm, the Python packages of the tests from PyPI and
-cargo-cyclonedx from crates.io into the user's cache folder, and the JavaScript package's own packages from npm
-into its folder.
+as root, into the user's cache folder the emulator kinesis-local from npm, the Python
+packages of the tests from PyPI and cargo-cyclonedx from crates.io, and into its own
+folder what the JavaScript package is made of from npm.
 ";
 
 fn main() -> ExitCode {

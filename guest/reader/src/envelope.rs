@@ -90,8 +90,8 @@ impl Envelope {
     }
 
     /// For messages one after the other.
-    pub fn lines(&self) -> Lines<'_> {
-        Lines { envelope: self, names: self.namer.names() }
+    pub fn lines(&self) -> LineWriter<'_> {
+        LineWriter { envelope: self, names: self.namer.names() }
     }
 
     /// The identifier of a message, as it stands in its line.
@@ -154,12 +154,12 @@ impl Envelope {
 }
 
 /// Writes the lines of a shard's messages.
-pub struct Lines<'a> {
+pub struct LineWriter<'a> {
     envelope: &'a Envelope,
     names: Names<'a>,
 }
 
-impl<'a> Lines<'a> {
+impl<'a> LineWriter<'a> {
     /// Appends the line of a message with its LF. What is appended is UTF-8.
     pub fn write(&mut self, message: &Message<'a>, out: &mut Vec<u8>) -> Rendered {
         let Envelope { head, stream, .. } = self.envelope;

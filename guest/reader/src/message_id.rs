@@ -44,7 +44,7 @@ pub(crate) struct Namer {
     shard: String,
     /// The shard with the slashes behind it.
     lead: Vec<u8>,
-    /// What follows [`FIRST`].
+    /// The hash of that and of [`FIRST`], which makes it whole blocks.
     begun: Sha256,
 }
 
