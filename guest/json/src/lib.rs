@@ -1,6 +1,6 @@
 //! JSON as payloads hold it and as lines are written.
 //!
-//! [`scan`] tells whether bytes are one JSON text, and the little that a line must know of it. It builds nothing and
+//! A [`Scanner`] tells whether bytes are one JSON text, and the little that a line must know of it. It builds nothing and
 //! keeps nothing, because a payload comes through to the letter: numbers of any size, escapes, duplicate members.
 //!
 //! What counts as JSON is the grammar of RFC 8259 and nothing else. So `1e400` is a number, and `"\ud800"` is a string
@@ -11,10 +11,9 @@
 //! It is a crate of its own because the component is built for size, and this, which looks at every byte of every
 //! payload, for speed.
 //!
-//! Most bytes of most payloads lie in strings, so strings are crossed by a map: of each 64 bytes a word that has
-//! a bit for each byte at which a string may not go on as it is. A byte is looked at once, however short the strings.
-//! UTF-8, which JSON text has to be, is left to [`is_utf8`]: only strings can hold bytes above 127, and the maps tell
-//! in passing that nearly all payloads have none.
+//! Most bytes of most payloads lie in strings, so where these end is found by maps: of each 64 bytes a word that has
+//! a bit for each quote. UTF-8, which JSON text has to be, is left to [`is_utf8`]: only strings can hold bytes above
+//! 127, and the maps tell in passing that nearly all payloads have none.
 
 #![no_std]
 #![deny(unsafe_code)]
@@ -24,6 +23,7 @@ extern crate alloc;
 extern crate std;
 
 mod map;
+mod quotes;
 mod string;
 #[cfg(test)]
 mod tests;
@@ -32,8 +32,9 @@ use alloc::string::{FromUtf8Error, String};
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use self::map::is_ascii;
 pub use self::map::plain;
-use self::map::{Map, WIDTH, is_ascii};
+use self::quotes::Quotes;
 pub use self::string::{escape_from, write_string};
 
 /// What there is to know of a JSON text before it is put into a line.
@@ -65,74 +66,88 @@ pub enum Kind {
 /// The members of a line that a payload's members may not stand beside.
 const RESERVED: [&[u8]; 2] = [b"_kinesis", b"_kinesis_msg_id"];
 
-/// Looks `bytes` over; none if they are no JSON text.
+/// Looks payloads over. It is kept from one to the next for its memory only.
+#[derive(Default)]
+pub struct Scanner {
+    quotes: Quotes,
+}
+
+impl Scanner {
+    /// Looks `bytes` over; none if they are no JSON text, or larger than 4 GiB.
+    pub fn scan(&mut self, bytes: &[u8]) -> Option<Shape> {
+        u32::try_from(bytes.len()).ok()?;
+        self.quotes.begin();
+        scan(bytes, &mut self.quotes).filter(|_| self.quotes.sound())
+    }
+}
+
 // Within another function it has not the registers for itself alone.
 #[inline(never)]
-pub fn scan(bytes: &[u8]) -> Option<Shape> {
-    let mut scanner = Scanner::new(bytes);
+fn scan(bytes: &[u8], quotes: &mut Quotes) -> Option<Shape> {
+    let mut walk = Walk { bytes, at: 0, quote: 0, breaks: false };
     let mut nesting = Nesting::default();
     let (mut members, mut reserved) = (false, false);
-    let mut token = scanner.token()?;
-    let start = scanner.at - 1;
+    let mut token = walk.token()?;
+    let start = walk.at - 1;
     let object = token == b'{';
     let end = 'value: loop {
         // `token` begins a member or a value.
         if nesting.in_object() {
-            let key = scanner.key(token)?;
+            let key = walk.key(token, quotes)?;
             // Only the outermost object lies beside the envelope: deeper names are free.
             if nesting.depth == 1 {
                 members = true;
                 reserved |= is_reserved(key);
             }
-            token = scanner.token()?;
+            token = walk.token()?;
         }
         // What is usual comes first, by branches that are guessed better than a table of many ways.
         if token == b'"' {
-            scanner.string()?;
+            walk.string(quotes)?;
         } else if token.is_ascii_digit() || token == b'-' {
-            scanner.number(token)?;
+            walk.number(token)?;
         } else {
             match token {
                 b'{' => {
-                    token = scanner.token()?;
+                    token = walk.token()?;
                     if token != b'}' {
                         nesting.enter(true);
                         continue 'value;
                     }
                 }
                 b'[' => {
-                    token = scanner.token()?;
+                    token = walk.token()?;
                     if token != b']' {
                         nesting.enter(false);
                         continue 'value;
                     }
                 }
-                b't' => scanner.literal(b"rue")?,
-                b'f' => scanner.literal(b"alse")?,
-                b'n' => scanner.literal(b"ull")?,
+                b't' => walk.literal(b"rue")?,
+                b'f' => walk.literal(b"alse")?,
+                b'n' => walk.literal(b"ull")?,
                 _ => return None,
             }
         }
         // A value is behind: close what it ends, until another one begins.
         if nesting.depth == 0 {
-            break 'value scanner.at;
+            break 'value walk.at;
         }
-        let mut closing = scanner.token()?;
+        let mut closing = walk.token()?;
         while closing != b',' {
             if closing != if nesting.in_object() { b'}' } else { b']' } {
                 return None;
             }
             nesting.leave();
             if nesting.depth == 0 {
-                break 'value scanner.at;
+                break 'value walk.at;
             }
-            closing = scanner.token()?;
+            closing = walk.token()?;
         }
-        token = scanner.token()?;
+        token = walk.token()?;
     };
     // Breaks behind the value are cut off with the whitespace there.
-    let breaks = scanner.breaks;
-    if scanner.token().is_some() {
+    let breaks = walk.breaks;
+    if walk.token().is_some() {
         return None;
     }
     let kind = match (object, members, reserved) {
@@ -141,7 +156,7 @@ pub fn scan(bytes: &[u8]) -> Option<Shape> {
         (true, true, false) => Kind::Members,
         (true, true, true) => Kind::Reserved,
     };
-    Some(Shape { value: start..end, kind, breaks, ascii: scanner.maps.ascii })
+    Some(Shape { value: start..end, kind, breaks, ascii: quotes.ascii() })
 }
 
 /// Whether `bytes` are UTF-8. Nearly always they are ASCII, and to see that takes a small part of the time.
@@ -235,57 +250,17 @@ fn spells(mut spelled: &[u8], name: &[u8]) -> bool {
     spelled.is_empty()
 }
 
-/// What is carried from one stretch of [`WIDTH`] bytes to the next.
-struct Maps {
-    /// A backslash at its end escapes the byte behind it.
-    escaping: bool,
-    /// None of the bytes so far was above 127.
-    ascii: bool,
-}
-
-impl Maps {
-    /// Where strings end in a stretch: a bit for each quote that is not escaped, and for each byte that makes a string
-    /// none: a control character, and what follows a backslash and makes no escape with it. Behind the end all are set.
-    /// `before` is the stretch that was looked at last.
-    ///
-    /// Apart, as it takes registers that are needed for what is between the strings.
-    #[inline(never)]
-    fn stops(&mut self, number: usize, before: usize, bytes: &[u8]) -> u64 {
-        let start = number * WIDTH;
-        let map = Map::of(bytes.get(start..).unwrap_or_default());
-        // Stretches are left out only where no string is, and outside of strings there is no backslash in JSON.
-        let first = self.escaping && number == before.wrapping_add(1);
-        self.ascii &= map.ascii;
-        let (escaped, over) = map.escaped(first);
-        self.escaping = over;
-        let (mut left, mut none) = (escaped, 0);
-        while left != 0 {
-            let place = left.trailing_zeros();
-            none |= u64::from(!is_escape(bytes, start + place as usize)) << place;
-            left &= left - 1;
-        }
-        map.quotes & !escaped | map.controls | none
-    }
-}
-
-/// Its methods are inlined without exception, or `at` goes through memory with every byte: half the speed.
-struct Scanner<'a> {
+/// A walk over tokens. Its methods are inlined without exception, and nothing else sees it, or `at` goes through memory
+/// with every byte: half the speed.
+struct Walk<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// The number of the next quote.
+    quote: usize,
     breaks: bool,
-    /// Which stretch of bytes `stops` is of.
-    number: usize,
-    stops: u64,
-    maps: Maps,
 }
 
-impl<'a> Scanner<'a> {
-    #[inline(always)]
-    fn new(bytes: &'a [u8]) -> Scanner<'a> {
-        let maps = Maps { escaping: false, ascii: true };
-        Scanner { bytes, at: 0, breaks: false, number: usize::MAX, stops: 0, maps }
-    }
-
+impl<'a> Walk<'a> {
     /// Steps over whitespace and the byte behind it.
     #[inline(always)]
     fn token(&mut self) -> Option<u8> {
@@ -302,38 +277,22 @@ impl<'a> Scanner<'a> {
 
     /// Steps over a member's name, whose first byte is `token`, and its colon. Gives the name as it is spelled.
     #[inline(always)]
-    fn key(&mut self, token: u8) -> Option<&'a [u8]> {
+    fn key(&mut self, token: u8, quotes: &mut Quotes) -> Option<&'a [u8]> {
         if token != b'"' {
             return None;
         }
         let start = self.at;
-        self.string()?;
+        self.string(quotes)?;
         let spelled = self.bytes.get(start..self.at - 1)?;
         if self.token()? == b':' { Some(spelled) } else { None }
     }
 
     /// Steps over a string that was opened.
     #[inline(always)]
-    fn string(&mut self) -> Option<()> {
-        let mut ahead = self.stops_ahead();
-        while ahead == 0 {
-            self.at = (self.number + 1) * WIDTH;
-            ahead = self.stops_ahead();
-        }
-        let stop = self.at + ahead.trailing_zeros() as usize;
-        self.at = stop + 1;
-        if self.bytes.get(stop) == Some(&b'"') { Some(()) } else { None }
-    }
-
-    /// The stops from here on in this stretch of bytes.
-    #[inline(always)]
-    fn stops_ahead(&mut self) -> u64 {
-        let number = self.at / WIDTH;
-        if number != self.number {
-            self.stops = self.maps.stops(number, self.number, self.bytes);
-            self.number = number;
-        }
-        self.stops >> (self.at % WIDTH)
+    fn string(&mut self, quotes: &mut Quotes) -> Option<()> {
+        let (end, quote) = quotes.end(self.quote, self.bytes)?;
+        (self.at, self.quote) = (end + 1, quote);
+        Some(())
     }
 
     /// Steps over a number whose first byte was stepped over.
@@ -429,37 +388,3 @@ fn leading_digits(bytes: u64) -> usize {
     let others = (less | less.wrapping_add(ONES * 6)) & (ONES * 0xf0);
     others.trailing_zeros() as usize / 8
 }
-
-/// Whether what stands at `at`, behind a backslash, makes an escape with it.
-#[inline(always)]
-fn is_escape(bytes: &[u8], at: usize) -> bool {
-    match bytes.get(at).and_then(|byte| ESCAPES.get(usize::from(*byte))) {
-        Some(Escape::Short) => true,
-        Some(Escape::Digits) => {
-            let digits = bytes.get(at + 1..).and_then(<[u8]>::first_chunk::<4>);
-            digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-        }
-        Some(Escape::None) | None => false,
-    }
-}
-
-/// What a byte makes with a backslash before it.
-#[derive(Clone, Copy)]
-enum Escape {
-    None,
-    Short,
-    /// With four digits behind it.
-    Digits,
-}
-
-static ESCAPES: [Escape; 128] = {
-    let mut escapes = [Escape::None; 128];
-    let short = *b"\"\\/bfnrt";
-    let mut at = 0;
-    while at < short.len() {
-        escapes[short[at] as usize] = Escape::Short;
-        at += 1;
-    }
-    escapes[b'u' as usize] = Escape::Digits;
-    escapes
-};

@@ -11,6 +11,10 @@ use serde_json::Value;
 use super::string::tests::text;
 use super::*;
 
+fn scan(bytes: &[u8]) -> Option<Shape> {
+    Scanner::default().scan(bytes)
+}
+
 #[test]
 fn json_is_what_the_grammar_says() {
     for text in [
@@ -149,6 +153,38 @@ fn a_string_ends_where_it_ends_wherever_that_is() {
             for byte in [b'"', b'\\', 0, 0x1f, 0x80, 0xff] {
                 assert!(!with(byte, b"\""), "{byte} at {at} of {length}");
             }
+        }
+    }
+}
+
+#[test]
+fn strings_go_on_beyond_what_is_looked_over_at_a_time() {
+    for behind in [
+        "\"]",
+        "\\\"\"]",
+        "\\\\\"]",
+        "\\u00e9\"]",
+        "\\x\"]",
+        "\n\"]",
+        "\u{e9}\"]",
+        "\",\"\",1,\"a\"]",
+        "\" \"]",
+        "\",\n\"\"]",
+        "",
+    ] {
+        for length in (0..140).chain(960..1100).chain(1990..2120) {
+            for before in ["[\"", "[\"\\\\\",\""] {
+                let text = format!("{before}{}{behind}", "x".repeat(length));
+                let wanted = serde_json::from_str::<IgnoredAny>(&text).is_ok();
+                assert_eq!(is_json(text.as_bytes()), wanted, "{before}, {length} times x, {behind}");
+            }
+        }
+    }
+    for count in [1, 300, 511, 512, 513, 5000] {
+        for string in ["\"\"", "\"\\\"\"", "\"\\\\\\\\\""] {
+            let text = format!("[{}]", vec![string; count].join(","));
+            assert!(is_json(text.as_bytes()), "{count} times {string}");
+            assert!(!is_json(text.replacen("\",\"", "\"\"", 1).as_bytes()) || count == 1, "{count} times {string}");
         }
     }
 }

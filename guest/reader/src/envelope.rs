@@ -23,7 +23,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use base64_simd::STANDARD;
-use kinesis_reader_json::{self as json, Kind};
+use kinesis_reader_json::{self as json, Kind, Scanner};
 
 use crate::message_id::{MessageId, Namer, Names};
 use crate::page::Data;
@@ -91,7 +91,7 @@ impl Envelope {
 
     /// For messages one after the other.
     pub fn lines(&self) -> LineWriter<'_> {
-        LineWriter { envelope: self, names: self.namer.names() }
+        LineWriter { envelope: self, names: self.namer.names(), scanner: Scanner::default() }
     }
 
     /// The identifier of a message, as it stands in its line.
@@ -101,7 +101,7 @@ impl Envelope {
     }
 
     /// Appends the payload, from the comma before it to the brace that closes the line.
-    fn write_payload(&self, data: Data<'_>, out: &mut Vec<u8>) -> Rendered {
+    fn write_payload(&self, data: Data<'_>, scanner: &mut Scanner, out: &mut Vec<u8>) -> Rendered {
         let lead: &[u8] = match self.payload {
             Payload::Merged => b"",
             Payload::Json => VALUE,
@@ -115,7 +115,7 @@ impl Envelope {
         let decoded = out.get(body..).unwrap_or_default();
 
         let shape = match self.payload {
-            Payload::Merged | Payload::Json => json::scan(decoded),
+            Payload::Merged | Payload::Json => scanner.scan(decoded),
             Payload::Text | Payload::Base64 => None,
         };
         let utf8 = match &shape {
@@ -157,6 +157,7 @@ impl Envelope {
 pub struct LineWriter<'a> {
     envelope: &'a Envelope,
     names: Names<'a>,
+    scanner: Scanner,
 }
 
 impl<'a> LineWriter<'a> {
@@ -189,7 +190,7 @@ impl<'a> LineWriter<'a> {
         out.extend_from_slice(self.names.name(sequence, subsequence).as_bytes());
         out.push(b'"');
 
-        let rendered = self.envelope.write_payload(data, out);
+        let rendered = self.envelope.write_payload(data, &mut self.scanner, out);
         out.push(b'\n');
         rendered
     }
@@ -365,7 +366,7 @@ mod tests {
             prop_assert_eq!(line.find('\n'), Some(line.len() - 1));
             prop_assert!(!line.contains('\r'));
             // serde_json has bounds on depth and exponents, and lone surrogates, which the grammar has not.
-            prop_assert!(json::scan(line.as_bytes()).is_some(), "{}", line);
+            prop_assert!(Scanner::default().scan(line.as_bytes()).is_some(), "{}", line);
             if let Ok(members) = serde_json::from_str::<Map<String, Value>>(&line) {
                 let mut kinesis = Map::new();
                 kinesis.insert("shard_id".into(), names[0].as_str().into());
@@ -389,7 +390,7 @@ mod tests {
             let base64 = payload.strip_prefix(r#","data_base64":"#).and_then(|rest| rest.strip_suffix('}'));
             let string = |text: &str| serde_json::from_str::<String>(text).expect("a string");
             let text = core::str::from_utf8(&data);
-            let json = text.ok().filter(|_| json::scan(&data).is_some()).map(|json| {
+            let json = text.ok().filter(|_| Scanner::default().scan(&data).is_some()).map(|json| {
                 json.trim_matches([' ', '\t', '\n', '\r']).replace(['\n', '\r'], " ")
             });
             match (form, json, text) {
