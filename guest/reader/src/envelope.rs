@@ -27,7 +27,8 @@ use kinesis_reader_json::{self as json, Kind, Scanner};
 
 use crate::message_id::{MessageId, Namer, Names};
 use crate::page::Data;
-use crate::stamp;
+use crate::sequence::is_sequence;
+use crate::stamp::Stamps;
 
 /// How the data of a message appears in a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +92,7 @@ impl Envelope {
 
     /// For messages one after the other.
     pub fn lines(&self) -> LineWriter<'_> {
-        LineWriter { envelope: self, names: self.namer.names(), scanner: Scanner::default() }
+        LineWriter { envelope: self, names: self.namer.names(), stamps: Stamps::default(), scanner: Scanner::default() }
     }
 
     /// The identifier of a message, as it stands in its line.
@@ -157,6 +158,7 @@ impl Envelope {
 pub struct LineWriter<'a> {
     envelope: &'a Envelope,
     names: Names<'a>,
+    stamps: Stamps,
     scanner: Scanner,
 }
 
@@ -173,9 +175,15 @@ impl<'a> LineWriter<'a> {
         out.reserve(head.len() + stream.len() + sequence.len() + partition_key.map_or(0, str::len) + size + 192);
 
         out.extend_from_slice(head);
-        json::write_string(sequence, out);
+        if is_sequence(sequence) {
+            out.push(b'"');
+            out.extend_from_slice(sequence.as_bytes());
+            out.push(b'"');
+        } else {
+            json::write_string(sequence, out);
+        }
         out.extend_from_slice(br#","ts":""#);
-        out.extend_from_slice(&stamp::rfc3339(arrived));
+        out.extend_from_slice(&self.stamps.rfc3339(arrived));
         out.extend_from_slice(br#"","partition":"#);
         match partition_key {
             Some(key) => json::write_string(key, out),
@@ -371,7 +379,7 @@ mod tests {
                 let mut kinesis = Map::new();
                 kinesis.insert("shard_id".into(), names[0].as_str().into());
                 kinesis.insert("seq_no".into(), names[2].as_str().into());
-                kinesis.insert("ts".into(), core::str::from_utf8(&stamp::rfc3339(arrived)).expect("ASCII").into());
+                kinesis.insert("ts".into(), core::str::from_utf8(&crate::stamp::rfc3339(arrived)).expect("ASCII").into());
                 kinesis.insert("partition".into(), key.into());
                 kinesis.insert("stream_name".into(), names[1].as_str().into());
                 if let Some(subsequence) = subsequence {

@@ -19,6 +19,29 @@ pub(crate) fn rfc3339(ms: u64) -> [u8; 24] {
     [a, b, c, d, b'-', e, f, b'-', g, h, b'T', i, j, b':', k, l, b':', m, n, b'.', o, p, q, b'Z']
 }
 
+/// Writes times that come one after the other, of which many are of one second.
+#[derive(Default)]
+pub(crate) struct Stamps {
+    second: Option<u64>,
+    text: [u8; 24],
+}
+
+impl Stamps {
+    /// As [`rfc3339`] does.
+    #[inline]
+    pub(crate) fn rfc3339(&mut self, ms: u64) -> [u8; 24] {
+        let second = ms / 1000;
+        if self.second == Some(second) && ms <= MS_MAX {
+            let [.., a, b, c, _] = &mut self.text;
+            let rest = (ms % 1000) as u32;
+            ([_, *a], [*b, *c]) = (digits(rest / 100), digits(rest % 100));
+        } else {
+            (self.second, self.text) = (Some(second), rfc3339(ms));
+        }
+        self.text
+    }
+}
+
 /// The Gregorian year, month and day of a number of days since 1970-01-01.
 ///
 /// Days are counted from 0000-03-01, so that the leap day is the last of its year and the months' lengths follow
@@ -45,6 +68,7 @@ fn digits(value: u32) -> [u8; 2] {
 #[cfg(test)]
 mod tests {
     use chrono::{DateTime, SecondsFormat, Utc};
+    use proptest::collection;
     use proptest::prelude::*;
     use std::string::String;
 
@@ -84,6 +108,15 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn times_one_after_the_other_are_as_each_alone(start: u64, steps in collection::vec(0..2_000_u64, 0..40)) {
+            let mut stamps = Stamps::default();
+            let start = if start.is_multiple_of(2) { start } else { MS_MAX - start % 20_000 };
+            for ms in steps.into_iter().scan(start, |ms, step| Some({ *ms = ms.saturating_add(step); *ms })) {
+                prop_assert_eq!(stamps.rfc3339(ms), rfc3339(ms));
+            }
+        }
 
         #[test]
         fn any_time_is_as_chrono_has_it(ms in 0..=MS_MAX) {
