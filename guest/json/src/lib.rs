@@ -12,7 +12,7 @@
 //! payload, for speed.
 //!
 //! Most bytes of most payloads lie in strings, so where these end is found by maps: of each 64 bytes a word that has
-//! a bit for each quote. UTF-8, which JSON text has to be, is left to [`is_utf8`]: only strings can hold bytes above
+//! a bit for each quote (`ends.rs`). UTF-8, which JSON text has to be, is left to [`is_utf8`]: only strings can hold bytes above
 //! 127, and the maps tell in passing that nearly all payloads have none.
 
 #![no_std]
@@ -22,8 +22,8 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod ends;
 mod map;
-mod quotes;
 mod string;
 #[cfg(test)]
 mod tests;
@@ -32,9 +32,9 @@ use alloc::string::{FromUtf8Error, String};
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use self::ends::Ends;
 use self::map::is_ascii;
 pub use self::map::plain;
-use self::quotes::Quotes;
 pub use self::string::{escape_from, write_string};
 
 /// What there is to know of a JSON text before it is put into a line.
@@ -69,22 +69,22 @@ const RESERVED: [&[u8]; 2] = [b"_kinesis", b"_kinesis_msg_id"];
 /// Looks payloads over. It is kept from one to the next for its memory only.
 #[derive(Default)]
 pub struct Scanner {
-    quotes: Quotes,
+    ends: Ends,
 }
 
 impl Scanner {
     /// Looks `bytes` over; none if they are no JSON text, or larger than 4 GiB.
     pub fn scan(&mut self, bytes: &[u8]) -> Option<Shape> {
         u32::try_from(bytes.len()).ok()?;
-        self.quotes.begin();
-        scan(bytes, &mut self.quotes).filter(|_| self.quotes.sound())
+        self.ends.begin();
+        scan(bytes, &mut self.ends).filter(|_| self.ends.sound())
     }
 }
 
 // Within another function it has not the registers for itself alone.
 #[inline(never)]
-fn scan(bytes: &[u8], quotes: &mut Quotes) -> Option<Shape> {
-    let mut walk = Walk { bytes, at: 0, quote: 0, breaks: false };
+fn scan(bytes: &[u8], ends: &mut Ends) -> Option<Shape> {
+    let mut walk = Walk { bytes, at: 0, string: 0, breaks: false };
     let mut nesting = Nesting::default();
     let (mut members, mut reserved) = (false, false);
     let mut token = walk.token()?;
@@ -93,17 +93,24 @@ fn scan(bytes: &[u8], quotes: &mut Quotes) -> Option<Shape> {
     let end = 'value: loop {
         // `token` begins a member or a value.
         if nesting.in_object() {
-            let key = walk.key(token, quotes)?;
+            let key = walk.key(token, ends)?;
             // Only the outermost object lies beside the envelope: deeper names are free.
             if nesting.depth == 1 {
                 members = true;
                 reserved |= is_reserved(key);
             }
-            token = walk.token()?;
+            token = if walk.pair(*b":\"") {
+                b'"'
+            } else {
+                if walk.token()? != b':' {
+                    return None;
+                }
+                walk.token()?
+            };
         }
         // What is usual comes first, by branches that are guessed better than a table of many ways.
         if token == b'"' {
-            walk.string(quotes)?;
+            walk.string(ends)?;
         } else if token.is_ascii_digit() || token == b'-' {
             walk.number(token)?;
         } else {
@@ -132,6 +139,10 @@ fn scan(bytes: &[u8], quotes: &mut Quotes) -> Option<Shape> {
         if nesting.depth == 0 {
             break 'value walk.at;
         }
+        if walk.pair(*b",\"") {
+            token = b'"';
+            continue 'value;
+        }
         let mut closing = walk.token()?;
         while closing != b',' {
             if closing != if nesting.in_object() { b'}' } else { b']' } {
@@ -156,7 +167,7 @@ fn scan(bytes: &[u8], quotes: &mut Quotes) -> Option<Shape> {
         (true, true, false) => Kind::Members,
         (true, true, true) => Kind::Reserved,
     };
-    Some(Shape { value: start..end, kind, breaks, ascii: quotes.ascii() })
+    Some(Shape { value: start..end, kind, breaks, ascii: ends.ascii() })
 }
 
 /// Whether `bytes` are UTF-8. Nearly always they are ASCII, and to see that takes a small part of the time.
@@ -255,8 +266,8 @@ fn spells(mut spelled: &[u8], name: &[u8]) -> bool {
 struct Walk<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// The number of the next quote.
-    quote: usize,
+    /// The number of the next string, as [`Ends`] counts them.
+    string: usize,
     breaks: bool,
 }
 
@@ -275,23 +286,30 @@ impl<'a> Walk<'a> {
         Some(found.byte)
     }
 
-    /// Steps over a member's name, whose first byte is `token`, and its colon. Gives the name as it is spelled.
+    /// Steps over two bytes if they are these, which no whitespace parts.
     #[inline(always)]
-    fn key(&mut self, token: u8, quotes: &mut Quotes) -> Option<&'a [u8]> {
+    fn pair(&mut self, pair: [u8; 2]) -> bool {
+        let is_next = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk) == Some(&pair);
+        self.at += if is_next { 2 } else { 0 };
+        is_next
+    }
+
+    /// Steps over a member's name, whose first byte is `token`. Gives the name as it is spelled.
+    #[inline(always)]
+    fn key(&mut self, token: u8, ends: &mut Ends) -> Option<&'a [u8]> {
         if token != b'"' {
             return None;
         }
         let start = self.at;
-        self.string(quotes)?;
-        let spelled = self.bytes.get(start..self.at - 1)?;
-        if self.token()? == b':' { Some(spelled) } else { None }
+        self.string(ends)?;
+        self.bytes.get(start..self.at - 1)
     }
 
     /// Steps over a string that was opened.
     #[inline(always)]
-    fn string(&mut self, quotes: &mut Quotes) -> Option<()> {
-        let (end, quote) = quotes.end(self.quote, self.bytes)?;
-        (self.at, self.quote) = (end + 1, quote);
+    fn string(&mut self, ends: &mut Ends) -> Option<()> {
+        let (end, next) = ends.next(self.string, self.bytes)?;
+        (self.at, self.string) = (end + 1, next);
         Some(())
     }
 

@@ -1,6 +1,6 @@
-//! Where the strings of a payload begin and end.
+//! Where the strings of a payload end.
 //!
-//! The quotes are found ahead of the walk over the tokens, a window at a time, by arithmetic on maps that has next to no
+//! The quotes that close them are found ahead of the walk over the tokens, a window at a time, by arithmetic on maps that has next to no
 //! branches. So the walk need not search for the end of a string, and a processor that guesses its branches does not
 //! guess where strings end (Langdale and Lemire, "Parsing Gigabytes of JSON per Second",
 //! <https://arxiv.org/abs/1902.08318>, do so with all tokens). On the way it is seen whether what must not stand in
@@ -12,16 +12,16 @@ use crate::map::{Map, WIDTH};
 const WINDOW: usize = 16 * WIDTH;
 
 /// Places are written so many at a time, whatever their number.
-const PLACES: usize = 12;
+const PLACES: usize = 8;
 const FEW_PLACES: usize = 2;
 
-/// The quotes that open and close strings, as far as the payload was looked over.
-pub(crate) struct Quotes {
-    /// Where they are, in the window that was looked over last: `count` of them, none of them escaped.
-    places: [u32; WINDOW + PLACES],
+/// Where strings end, as far as the payload was looked over.
+pub(crate) struct Ends {
+    /// The quotes that close strings, in the window that was looked over last: `count` of them.
+    places: [u32; WINDOW / 2 + PLACES],
     count: usize,
     /// What stands behind backslashes there.
-    escaped: [u32; WINDOW + FEW_PLACES],
+    escaped: [u32; WINDOW / 2 + FEW_PLACES],
     /// How many bytes were looked over.
     seen: usize,
     so_far: SoFar,
@@ -42,14 +42,14 @@ struct SoFar {
 
 const NOTHING: SoFar = SoFar { inside: false, escaping: false, ascii: true, sound: true };
 
-impl Default for Quotes {
-    fn default() -> Quotes {
-        let (places, escaped) = ([0; WINDOW + PLACES], [0; WINDOW + FEW_PLACES]);
-        Quotes { places, count: 0, escaped, seen: 0, so_far: NOTHING }
+impl Default for Ends {
+    fn default() -> Ends {
+        let (places, escaped) = ([0; WINDOW / 2 + PLACES], [0; WINDOW / 2 + FEW_PLACES]);
+        Ends { places, count: 0, escaped, seen: 0, so_far: NOTHING }
     }
 }
 
-impl Quotes {
+impl Ends {
     /// Forgets the payload before.
     #[inline]
     pub(crate) fn begin(&mut self) {
@@ -68,34 +68,28 @@ impl Quotes {
         self.so_far.sound
     }
 
-    /// Where the string ends that begins with the quote number `next` of the window, and the number of the quote behind
-    /// that.
+    /// Where the next string ends, whose number in the window is `next`, and the number of the one after it.
     #[inline(always)]
-    pub(crate) fn end(&mut self, next: usize, bytes: &[u8]) -> Option<(usize, usize)> {
-        if next + 1 < self.count
-            && let Some(end) = self.places.get(next + 1)
+    pub(crate) fn next(&mut self, next: usize, bytes: &[u8]) -> Option<(usize, usize)> {
+        if next < self.count
+            && let Some(end) = self.places.get(next)
         {
-            return Some((*end as usize, next + 2));
+            return Some((*end as usize, next + 1));
         }
-        self.end_beyond(next, bytes)
+        self.next_beyond(next, bytes)
     }
 
-    /// The same, of a string that ends beyond the window.
+    /// The same, where it ends beyond the window.
     #[cold]
     #[inline(never)]
-    fn end_beyond(&mut self, mut next: usize, bytes: &[u8]) -> Option<(usize, usize)> {
-        let mut end = 0;
-        for _ in ["the first quote", "the last"] {
-            while next >= self.count {
-                if !self.look_on(bytes) {
-                    return None;
-                }
-                next = 0;
+    fn next_beyond(&mut self, mut next: usize, bytes: &[u8]) -> Option<(usize, usize)> {
+        while next >= self.count {
+            if !self.look_on(bytes) {
+                return None;
             }
-            end = *self.places.get(next)?;
-            next += 1;
+            next = 0;
         }
-        Some((end as usize, next))
+        self.places.get(next).map(|end| (*end as usize, next + 1))
     }
 
     /// Looks over the next window. False: there is none.
@@ -104,37 +98,38 @@ impl Quotes {
         let (window, _) = rest.split_at(rest.len().min(WINDOW));
         let (chunks, last) = window.as_chunks();
         // Apart from the arrays, so that they stay in registers.
-        let (mut quotes, mut escapes, mut so_far) = (0, 0, self.so_far);
+        let (mut count, mut escapes, mut so_far) = (0, 0, self.so_far);
         let mut at = self.seen as u32;
         let last = (!last.is_empty()).then(|| Map::of_last(bytes, last.len()));
         for map in chunks.iter().map(Map::whole).chain(last) {
-            let escaped = so_far.look_at(&map);
-            quotes = note::<PLACES>(map.quotes & !escaped, at, &mut self.places, quotes);
+            let (ends, escaped) = so_far.look_at(&map);
+            count = note::<PLACES>(ends, at, &mut self.places, count);
             escapes = note::<FEW_PLACES>(escaped, at, &mut self.escaped, escapes);
             at += WIDTH as u32;
         }
         for &place in self.escaped.get(..escapes).unwrap_or_default() {
             so_far.sound &= is_escape(bytes, place as usize);
         }
-        (self.count, self.so_far) = (quotes, so_far);
+        (self.count, self.so_far) = (count, so_far);
         self.seen += window.len();
         !window.is_empty()
     }
 }
 
 impl SoFar {
-    /// Goes on by the bytes of a map. Gives those of them that are escaped.
+    /// Goes on by the bytes of a map. Gives those of them that close strings, and those that are escaped.
     #[inline(always)]
-    fn look_at(&mut self, map: &Map) -> u64 {
+    fn look_at(&mut self, map: &Map) -> (u64, u64) {
         let (escaped, over) = map.escaped(self.escaping);
         let quotes = map.quotes & !escaped;
+        let within = within(quotes, self.inside);
         if !map.calm {
             self.ascii &= map.ascii;
-            self.sound &= map.controls & within(quotes, self.inside) == 0;
+            self.sound &= map.controls & within == 0;
         }
-        self.inside ^= quotes.count_ones() & 1 == 1;
+        self.inside = within >> 63 == 1;
         self.escaping = over;
-        escaped
+        (quotes & !within, escaped)
     }
 }
 
