@@ -136,18 +136,29 @@ impl SoFar {
 /// Notes the places of bits behind `count` others, `N` of them without a look at how many there are.
 #[inline(always)]
 fn note<const N: usize>(mut bits: u64, at: u32, places: &mut [u32], count: usize) -> usize {
-    let mut next = count;
-    while let Some(few) = places.get_mut(next..).and_then(<[u32]>::first_chunk_mut::<N>) {
-        next += (bits.count_ones() as usize).min(N);
+    let found = bits.count_ones() as usize;
+    if let Some(few) = places.get_mut(count..).and_then(<[u32]>::first_chunk_mut::<N>) {
         for place in few {
             *place = at + bits.trailing_zeros();
             bits &= bits.wrapping_sub(1);
         }
+    }
+    if bits != 0 {
+        note_more(bits, at, places.get_mut(count + N..).unwrap_or_default());
+    }
+    count + found
+}
+
+#[cold]
+#[inline(never)]
+fn note_more(mut bits: u64, at: u32, places: &mut [u32]) {
+    for place in places {
         if bits == 0 {
             break;
         }
+        *place = at + bits.trailing_zeros();
+        bits &= bits.wrapping_sub(1);
     }
-    next
 }
 
 /// The bytes of strings, from the quote that opens each to before the one that closes it. `inside`: one was open.
