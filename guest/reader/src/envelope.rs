@@ -175,7 +175,7 @@ impl<'a> LineWriter<'a> {
         out.reserve(head.len() + stream.len() + sequence.len() + partition_key.map_or(0, str::len) + size + 192);
 
         out.extend_from_slice(head);
-        if is_sequence(sequence) {
+        if is_sequence(sequence.as_bytes()) {
             out.push(b'"');
             out.extend_from_slice(sequence.as_bytes());
             out.push(b'"');

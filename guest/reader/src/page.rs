@@ -8,6 +8,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 use crate::hash_key::HashRange;
 use crate::wire::Body;
@@ -72,6 +73,11 @@ impl Page {
         self.layout.records.iter().map(|lying| self.lift(lying))
     }
 
+    /// When the records arrived, as `Record::arrived` tells it.
+    pub(crate) fn arrivals(&self) -> impl Iterator<Item = u64> {
+        self.layout.records.iter().map(|lying| lying.arrived)
+    }
+
     /// The iterator to read on with. None: the shard is closed and this was its last page.
     pub fn next_iterator(&self) -> Option<&str> {
         self.layout.next_iterator.as_deref()
@@ -121,22 +127,25 @@ impl Page {
         }
     }
 
-    /// A span laid over text holds text, so the default is never taken; it stands for a panic.
+    #[inline]
     fn text(&self, span: Span) -> &str {
-        match (&self.body, span) {
-            (Body::Json(text), Span::Body { start, end }) => text.get(start as usize..end as usize).unwrap_or_default(),
-            (Body::Cbor(_), Span::Body { .. }) | (_, Span::Apart { .. }) => {
-                core::str::from_utf8(self.bytes(span)).unwrap_or_default()
-            }
-        }
+        let text = match &self.body {
+            Body::Json(text) => text.get(span.range()),
+            Body::Cbor(_) => None,
+        };
+        text.unwrap_or_else(|| self.checked(span))
+    }
+
+    /// A span laid over text holds text, so the default is never taken; it stands for a panic.
+    #[inline(never)]
+    fn checked(&self, span: Span) -> &str {
+        core::str::from_utf8(self.bytes(span)).unwrap_or_default()
     }
 
     fn bytes(&self, span: Span) -> &[u8] {
-        match span {
-            Span::Body { start, end } => self.body.as_bytes().get(start as usize..end as usize),
-            Span::Apart { start, end } => self.layout.apart.get(start as usize..end as usize),
-        }
-        .unwrap_or_default()
+        let body = self.body.as_bytes();
+        let apart = || self.layout.apart.get(span.behind(body.len())?);
+        body.get(span.range()).or_else(apart).unwrap_or_default()
     }
 }
 
@@ -193,11 +202,29 @@ pub(crate) enum LyingData {
     Raw(Span),
 }
 
-/// A stretch of the body, or of what is kept apart from it. Bodies are bounded far below 4 GiB.
+/// A stretch of the body, or of what is kept apart from it, which counts as if it lay behind the body. Bodies are bounded
+/// far below 2 GiB.
 #[derive(Clone, Copy)]
-pub(crate) enum Span {
-    Body { start: u32, end: u32 },
-    Apart { start: u32, end: u32 },
+pub(crate) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    #[inline]
+    pub(crate) fn new(start: usize, end: usize) -> Span {
+        Span { start: start as u32, end: end as u32 }
+    }
+
+    #[inline]
+    fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// Where it lies in what is behind the body.
+    fn behind(self, body: usize) -> Option<Range<usize>> {
+        Some((self.start as usize).checked_sub(body)?..(self.end as usize).checked_sub(body)?)
+    }
 }
 
 #[cfg(test)]

@@ -191,7 +191,7 @@ impl Reader {
             behind: page.behind().unwrap_or(0),
             empty: page.is_empty(),
             full: page.len() >= limit as usize || size >= FULL_BYTES,
-            newest: page.records().map(|record| Timestamp(record.arrived)).max(),
+            newest: page.arrivals().max().map(Timestamp),
             closed,
             // The page may be as old as its request: a machine that slept is told of it late.
             present: self.clock.at(sent),
@@ -209,7 +209,7 @@ impl Reader {
         // What was delivered already is passed over: no service should send it, and it must not come twice.
         let skip = page.records().take_while(|record| is_before(record.sequence, &shard.place)).count();
         let cut = match self.plan.until {
-            Until::Time(end) => page.records().position(|record| record.arrived >= end.0),
+            Until::Time(end) => page.arrivals().position(|arrived| arrived >= end.0),
             Until::CaughtUp(_) | Until::Stopped => None,
         };
         if let Some(cut) = cut {

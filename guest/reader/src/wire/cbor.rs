@@ -12,6 +12,8 @@ use minicbor::data::{IanaTag, Type};
 use minicbor::{Decoder, Encoder, decode};
 
 use super::decode::{DEPTH_MAX, Fault, Rest, SentData, Source, TIME_MAX};
+use super::usual;
+use crate::page::Layout;
 
 /// Reads one CBOR item from bytes.
 pub(super) struct Reader<'a> {
@@ -206,6 +208,12 @@ impl<'a> Source<'a> for Reader<'a> {
             Type::Null | Type::Undefined => self.pass().map(|()| None),
             _ => Err(self.expected("expected a number")),
         }
+    }
+
+    fn usual_record(&mut self, layout: &mut Layout) -> bool {
+        let end = usual::cbor(self.decoder.input(), self.decoder.position(), layout);
+        self.decoder.set_position(end.unwrap_or(self.decoder.position()));
+        end.is_some()
     }
 
     fn skip(&mut self) -> Result<(), Fault> {

@@ -1,8 +1,8 @@
 //! The answers: what each holds, in either encoding.
 //!
 //! A [`Source`] reads a body from front to back, value by value. The functions here know the members of each answer and
-//! take what the reader needs. [`page`] is on the path of every record, hence no tree of values, no allocation for what
-//! lies in the body as it is, and code of its own for each encoding; the other answers are rare, and share theirs.
+//! take what the reader needs, the same in both encodings. [`page`] is on the path of every record, hence no tree of
+//! values, and no allocation for what lies in the body as it is; a record in its usual form takes a shorter way.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -32,6 +32,8 @@ pub(super) trait Source<'a> {
     fn time(&mut self) -> Result<Option<u64>, Fault>;
     /// Rounded; 0 if negative.
     fn count(&mut self) -> Result<Option<u64>, Fault>;
+    /// Reads the next element as a record into the layout, if it is one in its usual form; else nothing is read.
+    fn usual_record(&mut self, layout: &mut Layout) -> bool;
     /// Reads a value of any kind and forgets it.
     fn skip(&mut self) -> Result<(), Fault>;
     /// Nothing may follow the one value of a body.
@@ -75,21 +77,21 @@ pub(super) fn within_bounds(body: &Body) -> Result<(), Unintelligible> {
     Ok(())
 }
 
-pub(super) fn page<'a, S: Source<'a>>(body: &'a [u8], mut source: S) -> Result<Layout, Fault> {
+pub(super) fn page<'a>(body: &'a [u8], source: &mut dyn Source<'a>) -> Result<Layout, Fault> {
     let mut layout = Layout::default();
     let mut complete = false;
     let mut members = source.object()?.ok_or_else(Fault::missing)?;
     while let Some(key) = source.member(&mut members)? {
         match &*key {
             "Records" => {
-                complete = records(&mut source, body, &mut layout).map_err(|fault| fault.within("Records"))?;
+                complete = records(source, body, &mut layout).map_err(|fault| fault.within("Records"))?;
             }
-            "NextShardIterator" => layout.next_iterator = named(&mut source, "NextShardIterator")?,
+            "NextShardIterator" => layout.next_iterator = named(source, "NextShardIterator")?,
             "MillisBehindLatest" => {
                 layout.behind = source.count().map_err(|fault| fault.within("MillisBehindLatest"))?;
             }
             "ChildShards" => {
-                layout.children = list(&mut source, RELATIVES_MAX, child)
+                layout.children = list(source, RELATIVES_MAX, child)
                     .map_err(|fault| fault.within("ChildShards"))?
                     .unwrap_or_default();
             }
@@ -101,7 +103,7 @@ pub(super) fn page<'a, S: Source<'a>>(body: &'a [u8], mut source: S) -> Result<L
 }
 
 /// Whether there was an array at all.
-fn records<'a, S: Source<'a>>(source: &mut S, body: &'a [u8], layout: &mut Layout) -> Result<bool, Fault> {
+fn records<'a>(source: &mut dyn Source<'a>, body: &'a [u8], layout: &mut Layout) -> Result<bool, Fault> {
     layout.records.clear();
     layout.aggregates.clear();
     layout.apart.clear();
@@ -112,13 +114,15 @@ fn records<'a, S: Source<'a>>(source: &mut S, body: &'a [u8], layout: &mut Layou
         if index == RECORDS_MAX {
             return Err(Fault::too_many(RECORDS_MAX));
         }
-        let lying = record(source, body, layout).map_err(|fault| fault.at(index))?;
-        layout.records.push(lying);
+        if !source.usual_record(layout) {
+            let lying = record(source, body, layout).map_err(|fault| fault.at(index))?;
+            layout.records.push(lying);
+        }
     }
     Ok(true)
 }
 
-fn record<'a, S: Source<'a>>(source: &mut S, body: &'a [u8], layout: &mut Layout) -> Result<Lying, Fault> {
+fn record<'a>(source: &mut dyn Source<'a>, body: &'a [u8], layout: &mut Layout) -> Result<Lying, Fault> {
     let (mut sequence, mut partition_key, mut arrived, mut data) = (None, None, None, None);
     let mut members = source.object()?.ok_or_else(Fault::missing)?;
     while let Some(key) = source.member(&mut members)? {
@@ -133,7 +137,7 @@ fn record<'a, S: Source<'a>>(source: &mut S, body: &'a [u8], layout: &mut Layout
         }
     }
     let sequence = match sequence {
-        Some(text) if is_sequence(&text) => text,
+        Some(text) if is_sequence(text.as_bytes()) => text,
         Some(text) => return Err(Fault::new("not a sequence number", &text).within("SequenceNumber")),
         None => return Err(Fault::missing().within("SequenceNumber")),
     };
@@ -158,7 +162,7 @@ fn record<'a, S: Source<'a>>(source: &mut S, body: &'a [u8], layout: &mut Layout
 
 /// Notes of the next record's data what is asked of them later.
 #[inline]
-fn note(layout: &mut Layout, data: Data<'_>) {
+pub(super) fn note(layout: &mut Layout, data: Data<'_>) {
     layout.size += data.size();
     if kpl::may_be_aggregate(data) {
         layout.aggregates.push(layout.records.len() as u32);
@@ -166,18 +170,18 @@ fn note(layout: &mut Layout, data: Data<'_>) {
 }
 
 /// Notes where a part lies, if in the body; else keeps it apart. No sum of parts is larger than the body, so that both
-/// fit `u32`.
+/// together fit `u32`.
 fn lay(layout: &mut Layout, body: &[u8], part: Cow<'_, [u8]>) -> Span {
     if let Cow::Borrowed(part) = part
         && let Some(start) = part.as_ptr().addr().checked_sub(body.as_ptr().addr())
         && let Some(end) = start.checked_add(part.len())
         && end <= body.len()
     {
-        return Span::Body { start: start as u32, end: end as u32 };
+        return Span::new(start, end);
     }
-    let start = layout.apart.len() as u32;
+    let start = body.len() + layout.apart.len();
     layout.apart.extend_from_slice(&part);
-    Span::Apart { start, end: layout.apart.len() as u32 }
+    Span::new(start, start + part.len())
 }
 
 fn bytes_of(text: Cow<'_, str>) -> Cow<'_, [u8]> {

@@ -14,6 +14,8 @@ use core::fmt::Write as _;
 use kinesis_reader_json::plain as plain_run;
 
 use super::decode::{DEPTH_MAX, Fault, Rest, SentData, Source, TIME_MAX};
+use super::usual;
+use crate::page::Layout;
 
 /// Reads one JSON value from a text.
 pub(super) struct Reader<'a> {
@@ -241,7 +243,7 @@ impl<'a> Reader<'a> {
             return Ok(None);
         }
         let number = self.number()?;
-        match plain(number, scale).or_else(|| scaled(number, scale)) {
+        match scaled(number, scale) {
             Some(value) => Ok(Some(value)),
             None => Err(Fault::new("number out of range", number)),
         }
@@ -323,6 +325,12 @@ impl<'a> Source<'a> for Reader<'a> {
         self.scaled(0)
     }
 
+    fn usual_record(&mut self, layout: &mut Layout) -> bool {
+        let end = usual::json(self.text, self.at, layout);
+        self.at = end.unwrap_or(self.at);
+        end.is_some()
+    }
+
     fn skip(&mut self) -> Result<(), Fault> {
         self.pass_over(0)
     }
@@ -337,29 +345,9 @@ impl<'a> Source<'a> for Reader<'a> {
 
 /// Finds the first byte from `start` on that cannot stand in a string as it is: a quote, a backslash or a control
 /// character. The length of `text` if there is none.
-#[inline]
+#[inline(never)]
 fn special(text: &[u8], start: usize) -> usize {
     start + plain_run(text.get(start..).unwrap_or_default())
-}
-
-/// The usual case of `scaled`, in one pass: a short number, no exponent, no more places than the scale has.
-fn plain(number: &str, scale: u32) -> Option<u64> {
-    // So many digits and the scale's zeros fit `u64`.
-    const SHORT: usize = 15;
-    if number.len() > SHORT {
-        return None;
-    }
-    let (mut value, mut places) = (0, None);
-    for byte in number.bytes() {
-        match byte {
-            b'0'..=b'9' => value = value * 10 + u64::from(byte - b'0'),
-            b'.' => places = Some(0),
-            _ => return None,
-        }
-        places = places.map(|places| places + u32::from(byte != b'.'));
-    }
-    let zeros = scale.checked_sub(places.unwrap_or(0))?;
-    Some(value * 10_u64.pow(zeros))
 }
 
 /// A JSON number times ten to the power of `scale`, rounded, half away from zero; 0 if negative. `None`: beyond `u64`.
@@ -488,9 +476,7 @@ mod tests {
             ("18446744073709551.6155", None),
         ] {
             assert_eq!(scaled(number, 3), value, "{number}");
-            assert!(plain(number, 3).is_none_or(|plain| Some(plain) == value), "{number}");
         }
-        assert_eq!(plain("1795446517.12", 3), Some(1_795_446_517_120));
         assert_eq!(scaled("9.5", 0), Some(10));
         assert_eq!(scaled("9.4", 0), Some(9));
     }

@@ -1,7 +1,8 @@
 //! What crosses the network: requests written, answers and rejections read.
 //!
 //! Two encodings say the same things ([`Wire`]). What a request holds is written down once, in [`encode`]; what an
-//! answer holds once, in `decode`; `json` and `cbor` know only how values look. [`model`] says what a rejection means.
+//! answer holds once, in `decode`; `json` and `cbor` know only how values look. Only for the records of a page, which are
+//! many, there is a second way beside it: `usual` reads those in their usual form. [`model`] says what a rejection means.
 //!
 //! Rules for reading, the same in both encodings:
 //!
@@ -16,6 +17,7 @@ mod decode;
 mod json;
 pub mod model;
 mod rejection;
+mod usual;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -226,8 +228,8 @@ pub fn decode_iterator(body: &Body) -> Result<String, Unintelligible> {
 pub fn decode_page(body: Body) -> Result<Page, Unintelligible> {
     decode::within_bounds(&body)?;
     let layout = match &body {
-        Body::Json(text) => decode::page(text.as_bytes(), json::Reader::new(text)),
-        Body::Cbor(bytes) => decode::page(bytes, cbor::Reader::new(bytes)),
+        Body::Json(text) => decode::page(text.as_bytes(), &mut json::Reader::new(text)),
+        Body::Cbor(bytes) => decode::page(bytes, &mut cbor::Reader::new(bytes)),
     }?;
     Ok(Page::new(body, layout))
 }

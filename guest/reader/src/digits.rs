@@ -1,0 +1,95 @@
+//! Decimal digits, eight at a time.
+
+/// One in each byte.
+pub(crate) const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// The powers of ten up to that of twelve.
+pub(crate) const POWERS: [u64; 13] = [
+    1,
+    10,
+    100,
+    1_000,
+    10_000,
+    100_000,
+    1_000_000,
+    10_000_000,
+    100_000_000,
+    1_000_000_000,
+    10_000_000_000,
+    100_000_000_000,
+    1_000_000_000_000,
+];
+
+/// Whether all bytes are digits.
+#[inline]
+pub(crate) fn are_digits(bytes: &[u8]) -> bool {
+    match bytes.last_chunk() {
+        // The last eight again: no rest is left to be looked at byte by byte.
+        Some(last) => bytes.as_chunks().0.iter().fold(others(*last), |all, eight| all | others(*eight)) == 0,
+        None => bytes.iter().all(u8::is_ascii_digit),
+    }
+}
+
+/// The digits at the head of eight bytes: their value, and how many they are.
+#[inline]
+pub(crate) fn leading(bytes: [u8; 8]) -> (u64, usize) {
+    let count = others(bytes).trailing_zeros() as usize / 8;
+    // With zeros before them they are eight, of which pairs are put together, then fours, then all.
+    let eight = (u64::from_le_bytes(bytes) & (ONES * 15)).checked_shl(64 - 8 * count as u32).unwrap_or(0);
+    let pairs = eight.wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
+    let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_ffff_0000_ffff;
+    (fours.wrapping_mul(10_000 << 32 | 1) >> 32, count)
+}
+
+/// A word with a bit in the upper half of each byte that is no digit, the first of them at least; zero if all are.
+///
+/// What is no digit, less "0", has a bit in its upper half or is above 9, which six more carries there. It may carry
+/// beyond its byte too, so that only the first such byte is sure.
+#[inline(always)]
+fn others(bytes: [u8; 8]) -> u64 {
+    let less = u64::from_le_bytes(bytes) ^ (ONES * u64::from(b'0'));
+    (less | less.wrapping_add(ONES * 6)) & (ONES * 0xf0)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::String;
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn no_other_byte_passes_for_a_digit() {
+        for length in 0..20 {
+            let mut text: Vec<u8> = (0..length).map(|place| b'0' + place % 10).collect();
+            assert!(are_digits(&text));
+            for place in 0..text.len() {
+                let digit = text[place];
+                for byte in 0..=255 {
+                    text[place] = byte;
+                    assert_eq!(are_digits(&text), byte.is_ascii_digit(), "{byte} at {place} of {length}");
+                }
+                text[place] = digit;
+            }
+        }
+    }
+
+    #[test]
+    fn the_digits_at_the_head_are_a_number() {
+        for count in 0..=8 {
+            for byte in 0..=255_u8 {
+                let mut bytes = *b"98765432";
+                let text = String::from_utf8(bytes[..count].to_vec()).expect("digits");
+                if let Some(place) = bytes.get_mut(count) {
+                    if byte.is_ascii_digit() {
+                        continue;
+                    }
+                    *place = byte;
+                }
+                assert_eq!(leading(bytes), (text.parse().unwrap_or(0), count), "{byte} behind {count}");
+            }
+        }
+        assert_eq!(leading(*b"00000000"), (0, 8));
+        assert_eq!(leading(*b"99999999"), (99_999_999, 8));
+    }
+}
