@@ -46,8 +46,22 @@ impl<'a> Reader<'a> {
         Fault::at_byte(what, self.decoder.position())
     }
 
+    /// Passes over an item that is no more than its head: a number, a null and the like. (minicbor's own way over items
+    /// of any kind is the largest of its functions.)
     fn pass(&mut self) -> Result<(), Fault> {
-        self.decoder.skip().map_err(|error| self.fault(error))
+        let (bytes, at) = (self.decoder.input(), self.decoder.position());
+        let size = match bytes.get(at).map(|first| first & 31) {
+            Some(24) => 2,
+            Some(25) => 3,
+            Some(26) => 5,
+            Some(27) => 9,
+            Some(_) | None => 1,
+        };
+        if at + size > bytes.len() {
+            return Err(self.expected("the body ends too early"));
+        }
+        self.decoder.set_position(at + size);
+        Ok(())
     }
 
     /// Whether there is a further part, for an array or a map. Where their number was not told an end mark tells.
@@ -108,6 +122,8 @@ impl<'a> Reader<'a> {
                 Ok(())
             }
             Type::Break | Type::Unknown(_) => Err(self.expected("expected a value")),
+            kind @ (Type::Bytes | Type::BytesIndef) => self.bytes(kind).map(drop),
+            kind @ (Type::String | Type::StringIndef) => self.string(kind).map(drop),
             Type::Bool
             | Type::Null
             | Type::Undefined
@@ -124,10 +140,6 @@ impl<'a> Reader<'a> {
             | Type::F32
             | Type::F64
             | Type::Simple
-            | Type::Bytes
-            | Type::BytesIndef
-            | Type::String
-            | Type::StringIndef
             | Type::Tag => self.pass(),
         }
     }
@@ -196,10 +208,11 @@ impl<'a> Source<'a> for Reader<'a> {
 
     fn count(&mut self) -> Result<Option<u64>, Fault> {
         match self.next_type()? {
-            Type::U8 | Type::U16 | Type::U32 | Type::U64 | Type::I8 | Type::I16 | Type::I32 | Type::I64 | Type::Int => {
-                let value = self.decoder.int().map_err(|error| self.fault(error))?;
-                Ok(Some(u64::try_from(value).unwrap_or(0)))
+            Type::U8 | Type::U16 | Type::U32 | Type::U64 => {
+                self.decoder.u64().map(Some).map_err(|error| self.fault(error))
             }
+            // Below zero, all of them.
+            Type::I8 | Type::I16 | Type::I32 | Type::I64 | Type::Int => self.pass().map(|()| Some(0)),
             Type::F32 | Type::F64 => {
                 let value = self.decoder.f64().map_err(|error| self.fault(error))?;
                 // The cast takes what is below zero as 0, and what is above `u64` as its greatest value.
