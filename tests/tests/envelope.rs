@@ -193,6 +193,7 @@ impl Case {
             sequence: &self.seq_no,
             subsequence: None,
             partition_key: Some(&self.partition),
+            plain_key: false,
             arrived: self.arrived(),
             data,
         };

@@ -53,6 +53,8 @@ pub struct Message<'a> {
     pub subsequence: Option<u32>,
     /// None: the stream distributes records by itself and names no key.
     pub partition_key: Option<&'a str>,
+    /// The partition key is the inside of a JSON string as it stands. Else it may need escapes.
+    pub plain_key: bool,
     /// When Kinesis took it in, in milliseconds since the Unix epoch.
     pub arrived: u64,
     /// What the producer put. Base64 text that is none, which Kinesis never sends, counts as the data itself.
@@ -166,7 +168,7 @@ impl<'a> LineWriter<'a> {
     /// Appends the line of a message with its LF. What is appended is UTF-8.
     pub fn write(&mut self, message: &Message<'a>, out: &mut Vec<u8>) -> Rendered {
         let Envelope { head, stream, .. } = self.envelope;
-        let Message { sequence, subsequence, partition_key, arrived, data } = *message;
+        let Message { sequence, subsequence, partition_key, plain_key: _, arrived, data } = *message;
         // Enough for what is usual: strings without escapes, data as they are or as base64.
         let size = match data {
             Data::Base64(text) => text.len(),
@@ -341,8 +343,14 @@ mod tests {
     #[test]
     fn the_envelope_names_what_there_is() {
         let envelope = Envelope::new("s", "n", Payload::Merged, MessageId::Sha256);
-        let message =
-            Message { sequence: "7", subsequence: Some(30), partition_key: None, arrived: 0, data: Data::Raw(b"{}") };
+        let message = Message {
+            sequence: "7",
+            subsequence: Some(30),
+            partition_key: None,
+            plain_key: false,
+            arrived: 0,
+            data: Data::Raw(b"{}"),
+        };
         let mut out = Vec::from(*b"before\n");
         assert_eq!(envelope.lines().write(&message, &mut out), Rendered::AsAsked);
         let id = envelope.message_id("7", Some(30));
@@ -367,7 +375,7 @@ mod tests {
             let envelope = Envelope::new(&names[0], &names[1], form, id);
             let key = keyed.then_some(&*names[3]);
             let data = Data::Raw(&data);
-            let message = Message { sequence: &names[2], subsequence, partition_key: key, arrived, data };
+            let message = Message { sequence: &names[2], subsequence, partition_key: key, plain_key: false, arrived, data };
             let mut out = Vec::new();
             envelope.lines().write(&message, &mut out);
             let line = String::from_utf8(out).expect("UTF-8");
@@ -458,7 +466,8 @@ mod tests {
         let envelope = Envelope::new(SHARD, "orders", form, MessageId::Sha256);
         let arrived = 1_795_446_575_129;
         let mut out = Vec::new();
-        let message = Message { sequence: "42", subsequence: None, partition_key: Some("k"), arrived, data };
+        let message =
+            Message { sequence: "42", subsequence: None, partition_key: Some("k"), plain_key: false, arrived, data };
         let rendered = envelope.lines().write(&message, &mut out);
         (String::from_utf8(out).expect("UTF-8"), rendered)
     }

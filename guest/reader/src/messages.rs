@@ -446,6 +446,7 @@ impl<'a> Inside<'a> {
             sequence: record.sequence,
             subsequence: Some(subsequence),
             partition_key,
+            plain_key: false,
             arrived: record.arrived,
             data: Data::Raw(user.data),
         }
@@ -457,6 +458,7 @@ fn plain(record: Record<'_>) -> Message<'_> {
         sequence: record.sequence,
         subsequence: None,
         partition_key: record.partition_key,
+        plain_key: record.plain_key,
         arrived: record.arrived,
         data: record.data,
     }

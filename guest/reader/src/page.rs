@@ -37,6 +37,8 @@ pub struct Record<'a> {
     pub sequence: &'a str,
     /// None where the stream distributes records by itself and names no key.
     pub partition_key: Option<&'a str>,
+    /// The partition key is the inside of a JSON string as it stands. Else it may need escapes.
+    pub plain_key: bool,
     /// When Kinesis took it in, more or less, in milliseconds since the Unix epoch; 0 where it does not say.
     pub arrived: u64,
     /// What was put.
@@ -119,6 +121,11 @@ impl Page {
         Record {
             sequence: self.text(lying.sequence),
             partition_key: lying.partition_key.map(|span| self.text(span)),
+            plain_key: match &self.body {
+                // A text with escapes is kept apart.
+                Body::Json(text) => lying.partition_key.is_some_and(|span| span.range().end <= text.len()),
+                Body::Cbor(_) => false,
+            },
             arrived: lying.arrived,
             data: match lying.data {
                 LyingData::Base64(span) => Data::Base64(self.text(span)),

@@ -498,8 +498,9 @@ mod tests {
             cbor.end()?;
 
             for (body, data) in [(Body::Json(json), Data::Base64("YQ==")), (Body::Cbor(cbor.into_writer()), Data::Raw(b"a"))] {
+                let plain_key = matches!(body, Body::Json(_));
                 let page = decode_page(body).expect("a page");
-                let record = Record { sequence: "49", partition_key: Some("k"), arrived: 1_763_900_000_124, data };
+                let record = Record { sequence: "49", partition_key: Some("k"), plain_key, arrived: 1_763_900_000_124, data };
                 prop_assert_eq!(page.records().collect::<Vec<_>>(), [record]);
             }
         }

@@ -314,6 +314,12 @@ mod tests {
                 assert_eq!(page.records().collect::<Vec<_>>(), wanted.records().collect::<Vec<_>>());
                 assert_eq!((page.data_size(), page.aggregates()), (wanted.data_size(), wanted.aggregates()));
                 assert_eq!(page.next_iterator(), wanted.next_iterator());
+                for record in page.records().filter(|record| record.plain_key) {
+                    let key = record.partition_key.expect("a key");
+                    let mut string = Vec::new();
+                    kinesis_reader_json::write_string(key, &mut string);
+                    assert_eq!(string, format!("\"{key}\"").into_bytes());
+                }
             }
             (Err(error), Err(wanted)) => assert_eq!(error, wanted),
             (page, wanted) => panic!("{page:?} instead of {wanted:?}: {}", String::from_utf8_lossy(body.as_bytes())),

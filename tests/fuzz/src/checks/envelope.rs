@@ -67,7 +67,8 @@ pub fn is_one_line(form: Payload, id: MessageId, key: Option<&str>, payload: &[u
     let base64 = BASE64_STANDARD.encode(payload);
     let (wanted, as_asked) = line(form, id, "7", key, ARRIVED, payload);
     for data in [Data::Raw(payload), Data::Base64(&base64)] {
-        let message = Message { sequence: "7", subsequence: None, partition_key: key, arrived: ARRIVED, data };
+        let message =
+            Message { sequence: "7", subsequence: None, partition_key: key, plain_key: false, arrived: ARRIVED, data };
         let mut line = Vec::from(*b"before");
         let rendered = envelope.lines().write(&message, &mut line);
         let line = line.strip_prefix(b"before").expect("what was there stays");
