@@ -168,7 +168,7 @@ impl<'a> LineWriter<'a> {
     /// Appends the line of a message with its LF. What is appended is UTF-8.
     pub fn write(&mut self, message: &Message<'a>, out: &mut Vec<u8>) -> Rendered {
         let Envelope { head, stream, .. } = self.envelope;
-        let Message { sequence, subsequence, partition_key, plain_key: _, arrived, data } = *message;
+        let Message { sequence, subsequence, partition_key, plain_key, arrived, data } = *message;
         // Enough for what is usual: strings without escapes, data as they are or as base64.
         let size = match data {
             Data::Base64(text) => text.len(),
@@ -177,18 +177,12 @@ impl<'a> LineWriter<'a> {
         out.reserve(head.len() + stream.len() + sequence.len() + partition_key.map_or(0, str::len) + size + 192);
 
         out.extend_from_slice(head);
-        if is_sequence(sequence.as_bytes()) {
-            out.push(b'"');
-            out.extend_from_slice(sequence.as_bytes());
-            out.push(b'"');
-        } else {
-            json::write_string(sequence, out);
-        }
+        write_string(sequence, is_sequence(sequence.as_bytes()), out);
         out.extend_from_slice(br#","ts":""#);
         out.extend_from_slice(&self.stamps.rfc3339(arrived));
         out.extend_from_slice(br#"","partition":"#);
         match partition_key {
-            Some(key) => json::write_string(key, out),
+            Some(key) => write_string(key, plain_key, out),
             None => out.extend_from_slice(b"null"),
         }
         out.extend_from_slice(stream);
@@ -203,6 +197,18 @@ impl<'a> LineWriter<'a> {
         let rendered = self.envelope.write_payload(data, &mut self.scanner, out);
         out.push(b'\n');
         rendered
+    }
+}
+
+/// Appends a JSON string, whose text may be known to need no escapes.
+#[inline]
+fn write_string(text: &str, plain: bool, out: &mut Vec<u8>) {
+    if plain {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        json::write_string(text, out);
     }
 }
 
