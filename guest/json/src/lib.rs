@@ -27,6 +27,7 @@ mod map;
 mod string;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use alloc::string::{FromUtf8Error, String};
 use alloc::vec::Vec;
@@ -36,6 +37,7 @@ use self::ends::Ends;
 use self::map::is_ascii;
 pub use self::map::plain;
 pub use self::string::{escape_from, write_string};
+pub use self::text::text;
 
 /// What there is to know of a JSON text before it is put into a line.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Decimal digits, eight at a time.
 
 /// One in each byte.
-pub(crate) const ONES: u64 = 0x0101_0101_0101_0101;
+const ONES: u64 = 0x0101_0101_0101_0101;
 
 /// The powers of ten up to that of twelve.
 pub(crate) const POWERS: [u64; 13] = [

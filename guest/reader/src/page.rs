@@ -146,7 +146,7 @@ impl Page {
     /// A span laid over text holds text, so the default is never taken; it stands for a panic.
     #[inline(never)]
     fn checked(&self, span: Span) -> &str {
-        core::str::from_utf8(self.bytes(span)).unwrap_or_default()
+        kinesis_reader_json::text(self.bytes(span)).unwrap_or_default()
     }
 
     fn bytes(&self, span: Span) -> &[u8] {

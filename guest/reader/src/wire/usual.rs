@@ -8,10 +8,10 @@
 //! A member is told by its first eight bytes, the rest of its key is compared by words. A key is only sought where as
 //! many bytes are left as the longest key has; what follows the records of a page is longer than that.
 
-use kinesis_reader_json::plain;
+use kinesis_reader_json::{plain, text};
 
 use super::decode::{TIME_MAX, note};
-use crate::digits::{ONES, POWERS, leading};
+use crate::digits::{POWERS, leading};
 use crate::page::{Data, Layout, Lying, LyingData, Span};
 use crate::sequence::is_sequence;
 
@@ -127,8 +127,8 @@ pub(super) fn cbor(body: &[u8], mut at: usize, layout: &mut Layout) -> Option<us
             Member::SequenceNumber if is_sequence(bytes) => sequence = Some(span),
             Member::SequenceNumber => return None,
             Member::Data => data = Some((span, bytes)),
-            Member::PartitionKey if is_utf8(bytes) => partition_key = Some(span),
-            Member::EncryptionType if is_utf8(bytes) => {}
+            Member::PartitionKey if text(bytes).is_some() => partition_key = Some(span),
+            Member::EncryptionType if text(bytes).is_some() => {}
             Member::PartitionKey | Member::EncryptionType | Member::ApproximateArrivalTimestamp => return None,
         }
     }
@@ -137,16 +137,6 @@ pub(super) fn cbor(body: &[u8], mut at: usize, layout: &mut Layout) -> Option<us
     note(layout, Data::Raw(data));
     layout.records.push(Lying { sequence, partition_key, arrived, data: LyingData::Raw(span) });
     Some(at)
-}
-
-/// Keys of any length are few bytes, and nearly always ASCII.
-#[inline(always)]
-fn is_utf8(bytes: &[u8]) -> bool {
-    let ascii = match bytes.last_chunk() {
-        Some(last) => bytes.as_chunks().0.iter().fold(word(last), |all, eight| all | word(eight)) & (ONES << 7) == 0,
-        None => bytes.is_ascii(),
-    };
-    ascii || core::str::from_utf8(bytes).is_ok()
 }
 
 /// The words at `at`, as many as the longest key takes.
