@@ -52,9 +52,7 @@ pub(crate) struct Namer {
     shard: String,
     /// The shard with the slashes behind it.
     lead: Vec<u8>,
-    /// The hash of that and of [`FIRST`], which makes it whole blocks.
-    begun: Sha256,
-    /// The same, as the bare state of the hash, and the bits that it is of.
+    /// The state of the hash after that and [`FIRST`], which make whole blocks, and the bits that it is of.
     state: [u32; 8],
     bits: u64,
 }
@@ -63,11 +61,10 @@ impl Namer {
     pub(crate) fn new(shard: &str, kind: MessageId) -> Namer {
         let mut lead = Vec::from(shard);
         lead.resize(fill(lead.len() + FIRST.len()) - FIRST.len(), b'/');
-        let begun = Sha256::new_with_prefix(&lead).chain_update(FIRST);
         let whole = [&lead, FIRST.as_bytes()].concat();
         let mut state = INITIAL;
         compress256(&mut state, whole.as_chunks().0);
-        Namer { kind, shard: String::from(shard), lead, begun, state, bits: whole.len() as u64 * 8 }
+        Namer { kind, shard: String::from(shard), lead, state, bits: whole.len() as u64 * 8 }
     }
 
     /// For messages one after the other.
@@ -89,10 +86,7 @@ impl Namer {
     }
 
     fn sequence(&self, sequence: &str) -> Sha256 {
-        match sequence.strip_prefix(FIRST) {
-            Some(rest) => self.begun.clone().chain_update(rest),
-            None => Sha256::new_with_prefix(&self.lead).chain_update(sequence),
-        }
+        Sha256::new_with_prefix(&self.lead).chain_update(sequence)
     }
 
     fn aggregate(&self, sequence: &str) -> Sha256 {
