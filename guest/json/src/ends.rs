@@ -1,8 +1,8 @@
 //! Where the strings of a payload end.
 //!
-//! The quotes that close them are found ahead of the walk over the tokens, a window at a time, by arithmetic on maps that has next to no
-//! branches. So the walk need not search for the end of a string, and a processor that guesses its branches does not
-//! guess where strings end (Langdale and Lemire, "Parsing Gigabytes of JSON per Second",
+//! The quotes that close them are found ahead of the walk over the tokens, a window at a time, by arithmetic on maps
+//! that has next to no branches. So the walk need not search for the end of a string, and a processor that guesses its
+//! branches does not guess where strings end (Langdale and Lemire, "Parsing Gigabytes of JSON per Second",
 //! <https://arxiv.org/abs/1902.08318>, do so with all tokens). On the way it is seen whether what must not stand in
 //! a string does: control characters, and backslashes that make no escape with what is behind them.
 

@@ -1,7 +1,7 @@
 //! JSON as payloads hold it and as lines are written.
 //!
-//! A [`Scanner`] tells whether bytes are one JSON text, and the little that a line must know of it. It builds nothing and
-//! keeps nothing, because a payload comes through to the letter: numbers of any size, escapes, duplicate members.
+//! A [`Scanner`] tells whether bytes are one JSON text, and the little that a line must know of it. It builds nothing
+//! and keeps nothing, because a payload comes through to the letter: numbers of any size, escapes, duplicate members.
 //!
 //! What counts as JSON is the grammar of RFC 8259 and nothing else. So `1e400` is a number, and `"\ud800"` is a string
 //! though no text has that surrogate alone: both are the payload's own words, and a reader who cannot take them can
@@ -12,8 +12,8 @@
 //! payload, for speed.
 //!
 //! Most bytes of most payloads lie in strings, so where these end is found by maps: of each 64 bytes a word that has
-//! a bit for each quote (`ends.rs`). UTF-8, which JSON text has to be, is left to [`is_utf8`]: only strings can hold bytes above
-//! 127, and the maps tell in passing that nearly all payloads have none.
+//! a bit for each quote (`ends.rs`). UTF-8, which JSON text has to be, is left to [`is_utf8`]: only strings can hold
+//! bytes above 127, and the maps tell in passing that nearly all payloads have none.
 
 #![no_std]
 #![deny(unsafe_code)]
@@ -398,13 +398,18 @@ fn behind_digits(bytes: &[u8], at: usize) -> usize {
 }
 
 /// How many of eight bytes, from the lowest on, are digits.
+#[inline]
+fn leading_digits(bytes: u64) -> usize {
+    no_digits(bytes).trailing_zeros() as usize / 8
+}
+
+/// A word with a bit in the upper half of each byte that is no digit, the first of them at least; zero if all eight are.
 ///
 /// What is no digit, less "0", has a bit in its upper half or is above 9, which six more carries there. It may carry
 /// beyond its byte too, so that only the first such byte is sure.
-#[inline]
-fn leading_digits(bytes: u64) -> usize {
+#[inline(always)]
+pub fn no_digits(bytes: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let less = bytes ^ (ONES * u64::from(b'0'));
-    let others = (less | less.wrapping_add(ONES * 6)) & (ONES * 0xf0);
-    others.trailing_zeros() as usize / 8
+    (less | less.wrapping_add(ONES * 6)) & (ONES * 0xf0)
 }

@@ -1,7 +1,6 @@
 //! Decimal digits, eight at a time.
 
-/// One in each byte.
-const ONES: u64 = 0x0101_0101_0101_0101;
+use kinesis_reader_json::no_digits;
 
 /// The powers of ten up to that of twelve.
 pub(crate) const POWERS: [u64; 13] = [
@@ -25,7 +24,10 @@ pub(crate) const POWERS: [u64; 13] = [
 pub(crate) fn are_digits(bytes: &[u8]) -> bool {
     match bytes.last_chunk() {
         // The last eight again: no rest is left to be looked at byte by byte.
-        Some(last) => bytes.as_chunks().0.iter().fold(others(*last), |all, eight| all | others(*eight)) == 0,
+        Some(last) => {
+            let eights = bytes.as_chunks().0.iter().chain([last]);
+            eights.fold(0, |all, eight| all | no_digits(u64::from_le_bytes(*eight))) == 0
+        }
         None => bytes.iter().all(u8::is_ascii_digit),
     }
 }
@@ -33,22 +35,13 @@ pub(crate) fn are_digits(bytes: &[u8]) -> bool {
 /// The digits at the head of eight bytes: their value, and how many they are.
 #[inline]
 pub(crate) fn leading(bytes: [u8; 8]) -> (u64, usize) {
-    let count = others(bytes).trailing_zeros() as usize / 8;
+    let bytes = u64::from_le_bytes(bytes);
+    let count = no_digits(bytes).trailing_zeros() as usize / 8;
     // With zeros before them they are eight, of which pairs are put together, then fours, then all.
-    let eight = (u64::from_le_bytes(bytes) & (ONES * 15)).checked_shl(64 - 8 * count as u32).unwrap_or(0);
+    let eight = (bytes & 0x0f0f_0f0f_0f0f_0f0f).checked_shl(64 - 8 * count as u32).unwrap_or(0);
     let pairs = eight.wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
     let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_ffff_0000_ffff;
     (fours.wrapping_mul(10_000 << 32 | 1) >> 32, count)
-}
-
-/// A word with a bit in the upper half of each byte that is no digit, the first of them at least; zero if all are.
-///
-/// What is no digit, less "0", has a bit in its upper half or is above 9, which six more carries there. It may carry
-/// beyond its byte too, so that only the first such byte is sure.
-#[inline(always)]
-fn others(bytes: [u8; 8]) -> u64 {
-    let less = u64::from_le_bytes(bytes) ^ (ONES * u64::from(b'0'));
-    (less | less.wrapping_add(ONES * 6)) & (ONES * 0xf0)
 }
 
 #[cfg(test)]
