@@ -402,7 +402,7 @@ fn lift(response: transport::Response) -> wit::Response {
         transport::Body::Json(text) => wit::Body::Json(text),
         transport::Body::Cbor(bytes) => wit::Body::Cbor(bytes),
     };
-    wit::Response { status, body, trace, date }
+    wit::Response { status, body, trace, date, signed: None }
 }
 
 impl destination::Batch for component::Batch<'_> {

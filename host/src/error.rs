@@ -199,12 +199,31 @@ impl fmt::Display for InWords<'_> {
     }
 }
 
+/// A time in milliseconds since the Unix epoch, as RFC 3339 where that has a form for it.
+pub struct InTime(pub u64);
+
+impl fmt::Display for InTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) {
+            Some(time) => time.fmt(f),
+            None => write!(f, "{} ms since 1970", self.0),
+        }
+    }
+}
+
 /// A gap, in words.
 pub struct Gap<'a>(pub &'a wit::Lost);
 
 impl fmt::Display for Gap<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let wit::Lost { shard, after } = self.0;
+        let wit::Lost { shard, after, ahead } = self.0;
+        if let Some(ahead) = ahead {
+            return write!(
+                f,
+                "the checkpoint of {shard} is ahead of the present, at {}: records that arrived since may be unread",
+                InTime(*ahead)
+            );
+        }
         write!(f, "records of {shard} have left the stream and may be unread: ")?;
         match after {
             Some(after) => write!(f, "those that follow {after}"),

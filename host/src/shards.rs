@@ -11,7 +11,7 @@ use indicatif::HumanDuration;
 use crate::component::{Action, Reader, wit};
 use crate::destination::{self, Sqlite, stream_error};
 use crate::drive::{self, Clock, Flight};
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, InTime};
 use crate::plan::{Destination, ShardsPlan, StateAt};
 use crate::run;
 use crate::state::FileState;
@@ -76,10 +76,7 @@ fn table(shards: &[wit::ShardStatus]) -> String {
         let state = if shard.closed { "closed" } else { "open" };
         let place = match &shard.place {
             wit::Place::TrimHorizon => "not read".to_owned(),
-            wit::Place::At(time) => match jiff::Timestamp::from_millisecond(*time as i64) {
-                Ok(time) => format!("at {time}"),
-                Err(_) => format!("at {time} ms"),
-            },
+            wit::Place::At(time) => format!("at {}", InTime(*time)),
             wit::Place::After(last) => match last.subsequence {
                 Some(subsequence) => format!("after {}, message {subsequence}", last.sequence),
                 None => format!("after {}", last.sequence),

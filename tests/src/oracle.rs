@@ -81,6 +81,8 @@ pub struct Terms {
     pub backoff_first_ms: u64,
     /// When the run was opened, by the service's clock.
     pub opened: u64,
+    /// How far from the service's time the reader may hold it to be.
+    pub doubt_ms: u64,
     /// How long ago a listing's stream may be.
     pub stale_ms: u64,
     /// The checkpoint is of an earlier stream of the same name.
@@ -94,7 +96,9 @@ pub struct Run {
     /// There was a checkpoint with places: the start does not count.
     resumed: bool,
     listed: bool,
-    /// When the first answer reached the reader: LATEST is between the opening and then.
+    /// An answer reached the reader, of whatever kind.
+    answered: bool,
+    /// When the first answer that was no refusal reached the reader: LATEST is between the opening and then.
     heard: Option<u64>,
     /// The shards of the listing that is under way.
     listing: Vec<Listed>,
@@ -129,6 +133,7 @@ impl Run {
             terms,
             tracks,
             listed: false,
+            answered: false,
             heard: None,
             listing: Vec::new(),
             out: BTreeMap::new(),
@@ -150,7 +155,10 @@ impl Run {
 
     /// An answer reached the reader in time.
     pub fn answered(&mut self, facts: &Facts, stream: &Stream, now: u64) -> Judged {
-        self.heard.get_or_insert(now);
+        self.answered = true;
+        if !matches!(facts, Facts::Refused(_)) {
+            self.heard.get_or_insert(now);
+        }
         match facts {
             Facts::Described => {}
             Facts::Listed { shards, first, last, again: _ } => {
@@ -177,7 +185,7 @@ impl Run {
                 }
             }
             Facts::Read(page) => {
-                let passed = self.heard.unwrap_or(now) + 2_000;
+                let passed = self.heard.unwrap_or(now) + 2_000 + self.terms.doubt_ms;
                 let records = stream.shards[page.shard].records.get(page.from..page.to).unwrap_or(&[]);
                 if page.goes_on && records.iter().any(|record| record.arrived > passed) {
                     self.past.insert(page.shard);
@@ -235,7 +243,8 @@ impl Run {
     fn complete_listing(&mut self) {
         let first = !self.listed && !self.resumed;
         // The service tells whole seconds, and an answer takes its time.
-        let (earliest, latest) = (self.terms.opened.saturating_sub(2_000), self.heard.unwrap_or(self.terms.opened));
+        let earliest = self.terms.opened.saturating_sub(2_000 + self.terms.doubt_ms);
+        let latest = self.heard.unwrap_or(self.terms.opened);
         for listed in &self.listing {
             let track = self.tracks.entry(listed.shard).or_insert(UNHEARD);
             if track.place != Place::Unheard {
@@ -458,7 +467,7 @@ impl Run {
             Outcome::Stopped => return violation!("stopped, and nobody asked for it"),
             Outcome::Failed(error) => {
                 // Nobody ever answered: then it need not be tried for long.
-                let most = self.terms.failures.map(|most| if self.heard.is_none() { most.min(4) } else { most });
+                let most = self.terms.failures.map(|most| if !self.answered { most.min(4) } else { most });
                 let worn = most.is_some_and(|most| self.troubles >= most);
                 return match error.cause {
                     _ if self.fatal || self.unsigned || worn => Ok(()),

@@ -8,8 +8,8 @@ use kinesis_reader_machine::wire::Wire;
 use kinesis_reader_machine::{Config, Limits, MessageId, OnGap, Payload, Recreated, Source, Start, Until};
 
 use crate::chance::Chance;
-use crate::kinesis::Habits;
 use crate::kinesis::habits::Lag;
+use crate::kinesis::{Habits, SIGNATURE_MS};
 
 /// "The maximum size of the data payload of a record before base64-encoding is 10 MiB."
 pub const RECORD_BYTES_MAX: u64 = 10 << 20;
@@ -75,10 +75,7 @@ pub struct Host {
     pub crashes: u8,
     /// Saves that do not last.
     pub lost_saves: u8,
-    /// The calendar clock is this far ahead of the service's.
-    pub skew_ms: i64,
-    /// Answers carry the service's time.
-    pub dates: bool,
+    pub calendar: Calendar,
     /// Inputs at a time before the last one's.
     pub back_steps: u8,
     /// Inputs before which the clock jumps ahead, or the machine sleeps.
@@ -89,6 +86,100 @@ pub struct Host {
     pub late_wakes: u8,
     /// Runs that are stopped by an operator before their end.
     pub interrupts: u8,
+}
+
+/// The host's calendar clock, and what it is told of the service's.
+#[derive(Clone, Copy, Debug)]
+pub struct Calendar {
+    /// The host's clock is this far ahead of the service's.
+    pub skew_ms: i64,
+    /// Times when somebody sets it right, or wrong again, beside the jumps of the other clock.
+    pub steps: u8,
+    pub dates: Dates,
+}
+
+/// What the `Date` of an answer tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dates {
+    /// The service's time.
+    Right,
+    /// Nothing: there is none.
+    Missing,
+    /// A time that is always so far from the service's.
+    Off(i64),
+    /// Always the same time.
+    Fixed(u64),
+    /// The service's time, but for some answers, in percent, that are off by anything.
+    Outliers(u8),
+}
+
+/// Times that broken clocks and headers tell: 1900 and 1970, the end of 32 bits, of four digits, and of 64 bits.
+pub const ODD_TIMES: [u64; 5] = [0, 1, 2_147_483_647_000, 253_402_300_799_000, u64::MAX];
+
+/// Further from the service's time than a `Date` that agrees with any signature that is accepted.
+const FAR_MS: u64 = 12 * 60_000;
+
+impl Calendar {
+    fn draw(checked: bool, chance: &mut Chance) -> Calendar {
+        let either_way = |ms: u64, chance: &mut Chance| if chance.percent(50) { ms as i64 } else { -(ms as i64) };
+        let near = |chance: &mut Chance| match chance.percent(50) {
+            true => either_way(chance.magnitude(1, SIGNATURE_MS - 10_000), chance),
+            false => 0,
+        };
+        let dates = match chance.within(0, 9) {
+            0..=4 => Dates::Right,
+            5..=6 => Dates::Missing,
+            7 => Dates::Off(either_way(chance.magnitude(FAR_MS, 90_000_000_000), chance)),
+            8 => Dates::Fixed(chance.of(&ODD_TIMES)),
+            _ => Dates::Outliers(chance.of(&[1, 5, 30])),
+        };
+        let skew_ms = match (dates, chance.within(0, 3)) {
+            // The service tells that the clock is off, and by how much.
+            (Dates::Right, 0) if checked => either_way(chance.magnitude(1, 90_000_000_000), chance),
+            // Near the service's time, an outlier and a clock that is off may not be told from the truth together.
+            (Dates::Outliers(_), _) => 0,
+            _ => near(chance),
+        };
+        let steps = if dates == Dates::Right && checked { chance.of(&[0, 0, 1]) } else { 0 };
+        Calendar { skew_ms, steps, dates }
+    }
+
+    /// The host's calendar at this time of the service's.
+    pub fn at(&self, now: u64) -> u64 {
+        now.saturating_add_signed(self.skew_ms)
+    }
+
+    /// The same on a good day: what the service tells is right.
+    fn calm(&self) -> Calendar {
+        let dates = if self.dates == Dates::Missing { Dates::Missing } else { Dates::Right };
+        Calendar { dates, steps: 0, ..*self }
+    }
+
+    /// The `Date` of an answer, in whole seconds.
+    pub fn date(&self, now: u64, chance: &mut Chance) -> Option<u64> {
+        let date = match self.dates {
+            Dates::Right => now,
+            Dates::Missing => return None,
+            Dates::Off(ms) => now.saturating_add_signed(ms),
+            Dates::Fixed(time) => time,
+            Dates::Outliers(share) if chance.percent(share) => match chance.percent(50) {
+                true => now.saturating_add_signed(chance.within(0, 7_200_000) as i64 - 3_600_000),
+                false => chance.of(&ODD_TIMES),
+            },
+            Dates::Outliers(_) => now,
+        };
+        Some(date / 1000 * 1000)
+    }
+
+    /// How much earlier than the true time the reader may hold it to be, or later.
+    pub fn doubt_ms(&self) -> u64 {
+        match self.dates {
+            Dates::Right if self.skew_ms == 0 && self.steps == 0 => 0,
+            // As far as the clock may be off with a signature that is accepted.
+            Dates::Right => SIGNATURE_MS,
+            Dates::Missing | Dates::Off(_) | Dates::Fixed(_) | Dates::Outliers(_) => FAR_MS,
+        }
+    }
 }
 
 /// How the host keeps messages and checkpoint.
@@ -132,7 +223,7 @@ impl Scenario {
         let chance = &mut chance;
         let mut habits = Habits::draw(chance);
         let writer = Writer::draw(habits.lag == Lag::Age, chance);
-        let host = Host::draw(chance);
+        let host = Host::draw(habits.checks_signatures, chance);
         let by_arn = chance.percent(30);
         habits.arn_only = by_arn;
         Scenario {
@@ -162,8 +253,7 @@ impl Scenario {
         self.host = Host {
             keeping: self.host.keeping,
             write_ms: (0, 50),
-            skew_ms: self.host.skew_ms,
-            dates: self.host.dates,
+            calendar: self.host.calendar.calm(),
             write_retried: 0,
             write_failed: 0,
             crashes: 0,
@@ -216,8 +306,7 @@ impl Network {
 }
 
 impl Host {
-    fn draw(chance: &mut Chance) -> Host {
-        let dates = chance.percent(70);
+    fn draw(checked: bool, chance: &mut Chance) -> Host {
         Host {
             keeping: chance.of(&[Keeping::OneAfterTheOther, Keeping::Together, Keeping::TogetherJoined]),
             write_ms: (0, chance.of(&[0, 10, 500, 20_000, 400_000])),
@@ -225,12 +314,7 @@ impl Host {
             write_failed: chance.of(&[0, 0, 0, 1, 3]),
             crashes: chance.of(&[0, 30, 80, 100]),
             lost_saves: chance.of(&[0, 0, 10, 50]),
-            skew_ms: match chance.within(0, 7) {
-                0 if dates => chance.magnitude(1, 600_000) as i64,
-                1 if dates => -(chance.magnitude(1, 600_000) as i64),
-                _ => 0,
-            },
-            dates,
+            calendar: Calendar::draw(checked, chance),
             back_steps: share(chance),
             jumps: chance.of(&[0, 0, 1, 3]),
             needless: share(chance),

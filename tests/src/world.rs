@@ -19,7 +19,7 @@ use crate::kinesis::habits::{IdleLag, Lag};
 use crate::kinesis::stream::Shard;
 use crate::kinesis::{Kinesis, Stream};
 use crate::oracle::{Judged, Ledger, Run, Terms, Tracks, Violation};
-use crate::scenario::{Keeping, RECORD_BYTES_MAX, STREAM, Scenario, StartKind};
+use crate::scenario::{Dates, Keeping, RECORD_BYTES_MAX, STREAM, Scenario, StartKind};
 use crate::writer::Writer;
 use drive::{Drive, End};
 
@@ -265,7 +265,7 @@ impl World {
     fn start(&mut self) -> Start {
         let now = self.now;
         // Where no answer tells the service's time nobody could know that a time is to come.
-        let ahead = self.scenario.host.dates && self.chance.percent(25);
+        let ahead = self.scenario.host.calendar.dates == Dates::Right && self.chance.percent(25);
         let (kind, chance) = (self.scenario.start, &mut self.chance);
         *self.start.get_or_insert_with(|| match kind {
             StartKind::TrimHorizon => Start::TrimHorizon,
@@ -298,6 +298,7 @@ impl World {
             pace: limits.pace,
             backoff_first_ms: limits.backoff_first.as_millis() as u64,
             opened: self.now,
+            doubt_ms: self.scenario.host.calendar.doubt_ms(),
             stale_ms: self.kinesis.habits.stale_ms,
             recreated: self.kept.as_ref().is_some_and(|kept| kept.incarnation != self.kinesis.stream.incarnation),
         };
@@ -308,7 +309,7 @@ impl World {
             )
         });
         let saved = self.kept.clone();
-        let present = Timestamp(self.now.saturating_add_signed(self.scenario.host.skew_ms));
+        let present = Timestamp(self.scenario.host.calendar.at(self.now));
         let clock = self.chance.magnitude(1, 1 << 40);
         let seed = self.chance.any();
         let text = saved.as_ref().map(|kept| kept.checkpoint.as_str());
@@ -328,7 +329,7 @@ impl World {
             (habits.idle_lag != IdleLag::Zero, "lag on idle shards"),
             (habits.voids > 0, "empty pages before records"),
             (habits.stale_ms > 0, "listings of a moment ago"),
-            (self.scenario.host.skew_ms != 0, "wrong calendar"),
+            (self.scenario.host.calendar.skew_ms != 0, "wrong calendar"),
             (self.scenario.start == StartKind::Latest, "start at LATEST"),
             (self.scenario.start == StartKind::AtTimestamp, "start at a time"),
             (self.scenario.wire == Wire::Cbor, "CBOR"),

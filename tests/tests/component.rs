@@ -77,13 +77,20 @@ fn side_by_side(loaded: Loaded, seed: u64) -> (u32, u32) {
                     body: answer.body.clone(),
                     trace: None,
                     date: Some(machine::Timestamp(date)),
+                    signed: Some(machine::Timestamp(BEGIN + now)),
                 };
                 native.handle_response(asked.id, response, machine::Instant(now)).expect("it was asked");
                 let body = match answer.body {
                     Body::Json(text) => wit::Body::Json(text),
                     Body::Cbor(bytes) => wit::Body::Cbor(bytes),
                 };
-                let response = wit::Response { status: answer.status, body, trace: None, date: Some(date) };
+                let response = wit::Response {
+                    status: answer.status,
+                    body,
+                    trace: None,
+                    date: Some(date),
+                    signed: Some(BEGIN + now),
+                };
                 boxed.handle_response(same.id, &response, now).expect("it was asked");
             }
             (machine::Action::Deliver(batch), Action::Deliver(handle)) => {

@@ -96,7 +96,7 @@ fn boxed(component: &Compiled, asked: &Asked) -> Came {
                     wit::Operation::ListShards => first(Operation::ListShards),
                     wit::Operation::GetShardIterator => first(Operation::GetShardIterator),
                 };
-                let response = wit::Response { status: 200, body, trace: None, date: None };
+                let response = wit::Response { status: 200, body, trace: None, date: None, signed: None };
                 reader.handle_response(request.id, &response, 0).expect("it was asked");
             }
             Action::Deliver(handle) => {

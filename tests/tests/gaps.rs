@@ -112,6 +112,28 @@ fn a_stream_made_anew_is_refused_or_followed_as_asked() {
 }
 
 #[test]
+fn a_position_yet_to_come_is_a_gap_and_the_present_is_read() {
+    let mut stream = Stream::new(&["0"]);
+    stream.put("0", 1..4);
+    let name = r#"{"name":"orders"}"#;
+    let kept = |time: u64| format!(r#"{{"version":1,"stream":{name},"shards":{{"{}":{{"at":{time}}}}}}}"#, id("0"));
+    for ahead in [PRESENT + 2_001, 2_147_483_647_000, 253_402_300_799_000, u64::MAX] {
+        let gap = vec![Lost { shard: id("0"), after: None, ahead: Some(Timestamp(ahead)) }];
+        let failed = stream.run(Some(&kept(ahead)), |config| config.on_gap = OnGap::Fail);
+        let Outcome::Failed(error) = failed.outcome else { panic!("{:?}", failed.outcome) };
+        assert_eq!((error.cause, failed.gaps, failed.read), (Cause::Lost(gap[0].clone()), gap.clone(), vec![]));
+        assert!(failed.checkpoint.contains(&format!(r#"{{"at":{ahead}}}"#)), "{}", failed.checkpoint);
+
+        let run = stream.run(Some(&kept(ahead)), |_| {});
+        assert_eq!((run.outcome, run.gaps, run.read), (Outcome::Reached, gap, vec![1, 2, 3]));
+        let next = stream.run(Some(&run.checkpoint), |_| {});
+        assert_eq!((next.gaps, next.read), (vec![], vec![]));
+    }
+    let run = stream.run(Some(&kept(PRESENT)), |config| config.on_gap = OnGap::Fail);
+    assert_eq!((run.outcome, run.gaps, run.read), (Outcome::Reached, vec![], vec![1, 2, 3]));
+}
+
+#[test]
 fn another_account_s_stream_is_not_followed() {
     let mut stream = Stream::new(&["0"]);
     let first = stream.run(None, |_| {});
@@ -121,8 +143,11 @@ fn another_account_s_stream_is_not_followed() {
     assert!(matches!(error.cause, Cause::Recreated(_)), "{error:?}");
 }
 
+/// When each run is opened.
+const PRESENT: u64 = 5_000_000;
+
 fn lost(shard: &str, after: Option<u32>) -> Lost {
-    Lost { shard: id(shard), after: after.map(|after| after.to_string()) }
+    Lost { shard: id(shard), after: after.map(|after| after.to_string()), ahead: None }
 }
 
 fn id(shard: &str) -> String {
@@ -184,13 +209,14 @@ impl Stream {
         config.limits.pace = None;
         change(&mut config);
         let mut now = Instant(0);
-        let mut reader = Reader::open(config, checkpoint, 1, now, Timestamp(5_000_000)).expect("it opens");
+        let mut reader = Reader::open(config, checkpoint, 1, now, Timestamp(PRESENT)).expect("it opens");
         let (mut read, mut gaps) = (Vec::new(), Vec::new());
         loop {
             match reader.poll_action() {
                 Action::Send(request) => {
                     let (status, body) = self.answer(&request);
-                    let response = Response { status, body: Body::Json(body.to_string()), trace: None, date: None };
+                    let response =
+                        Response { status, body: Body::Json(body.to_string()), trace: None, date: None, signed: None };
                     reader.handle_response(request.id, response, now).expect("it was asked");
                 }
                 Action::Deliver(batch) => {
@@ -247,6 +273,12 @@ impl Stream {
                         at + 1
                     }
                     Some("TRIM_HORIZON") => 0,
+                    // All its records arrived at the time of the opening.
+                    Some("AT_TIMESTAMP") => {
+                        let time = query["Timestamp"].as_f64().expect("a time");
+                        assert!(time * 1000.0 <= PRESENT as f64, "the service refuses a time to come: {time}");
+                        0
+                    }
                     Some("LATEST") => shard.records.len(),
                     other => panic!("asked for {other:?}"),
                 };

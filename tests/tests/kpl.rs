@@ -422,7 +422,7 @@ impl Stream {
                     let Body::Json(query) = &request.body else { panic!("no JSON") };
                     let query: Value = serde_json::from_str(query).expect("JSON");
                     let body = self.answer(request.operation, &query);
-                    let response = Response { status: 200, body, trace: None, date: None };
+                    let response = Response { status: 200, body, trace: None, date: None, signed: None };
                     reader.handle_response(request.id, response, now).expect("it was asked");
                 }
                 Action::Deliver(batch) => {

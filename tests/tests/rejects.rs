@@ -54,7 +54,7 @@ fn batch(data: &[String]) -> Batch {
                 (200, json!({"Records": records.map(record).collect::<Vec<_>>(), "NextShardIterator": "BBBB"}))
             }
         };
-        let response = Response { status, body: Body::Json(answer.to_string()), trace: None, date: None };
+        let response = Response { status, body: Body::Json(answer.to_string()), trace: None, date: None, signed: None };
         reader.handle_response(request.id, response, Instant(1)).expect("it was asked");
     }
 }

@@ -60,7 +60,10 @@ export function inWords({ operation, shard, cause, attempts }) {
 }
 
 /** A gap, in words. */
-export function lostInWords({ shard, after }) {
+export function lostInWords({ shard, after, ahead }) {
+  if (ahead !== undefined) {
+    return `the checkpoint of ${shard} is ahead of the present, at ${ahead} ms since 1970: records that arrived since may be unread`;
+  }
   return `records of ${shard} have left the stream unread${after ? `, after ${after}` : ""}`;
 }
 

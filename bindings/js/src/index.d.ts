@@ -114,7 +114,7 @@ export interface Options {
 /** Something that an operator should know and that is not an error. */
 export type Notice =
   /** Records left the stream unread, by age. */
-  | { kind: "lost"; message: string; shard: string; after?: string }
+  | { kind: "lost"; message: string; shard: string; after?: string; ahead?: number }
   /** A request failed and will be tried again. */
   | ({ kind: "retry"; message: string } & ServiceError)
   /** A shard was found, or reached a state that is final for this run. */
@@ -268,7 +268,7 @@ export interface ServiceError {
     | { tag: "failure"; val: { tag: "transient" | "permanent"; val: string } }
     | { tag: "timeout" }
     | { tag: "recreated"; val: string }
-    | { tag: "lost"; val: { shard: string; after?: string } };
+    | { tag: "lost"; val: { shard: string; after?: string; ahead?: bigint } };
 }
 
 export class KinesisReaderError extends Error {

@@ -234,6 +234,7 @@ function lift({ status, header, date, bytes }) {
     body: cbor ? { tag: "cbor", val: bytes } : { tag: "json", val: text.isUtf8(bytes) ? bytes : new TextDecoder().decode(bytes) },
     trace: header("x-amzn-requestid"),
     date: date === undefined ? undefined : BigInt(date),
+    signed: undefined,
   };
 }
 

@@ -164,8 +164,9 @@ impl From<machine::wire::Body> for wit::Body {
 
 impl From<wit::Response> for machine::Response {
     fn from(response: wit::Response) -> Self {
-        let wit::Response { status, body, trace, date } = response;
-        machine::Response { status, body: body.into(), trace, date: date.map(machine::Timestamp) }
+        let wit::Response { status, body, trace, date, signed } = response;
+        let [date, signed] = [date, signed].map(|time| time.map(machine::Timestamp));
+        machine::Response { status, body: body.into(), trace, date, signed }
     }
 }
 
@@ -236,8 +237,8 @@ impl From<machine::Notice> for wit::Notice {
 
 impl From<machine::Lost> for wit::Lost {
     fn from(lost: machine::Lost) -> Self {
-        let machine::Lost { shard, after } = lost;
-        wit::Lost { shard, after }
+        let machine::Lost { shard, after, ahead } = lost;
+        wit::Lost { shard, after, ahead: ahead.map(|time| time.0) }
     }
 }
 

@@ -397,6 +397,7 @@ fn lift(response: Response) -> reading::Response {
         status: response.status,
         trace: response.header("x-amzn-requestid").map(ToOwned::to_owned),
         date: date.and_then(|date| u64::try_from(date.as_millis()).ok()),
+        signed: None,
         body: match cbor {
             true => Body::Cbor(response.body),
             false => Body::Json(

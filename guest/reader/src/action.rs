@@ -2,6 +2,7 @@
 //!
 //! All output is one sum type, [`Action`], from one function, so that a driver cannot forget a queue.
 
+use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -59,8 +60,10 @@ pub struct Response {
     pub body: Body,
     /// The header `x-amzn-requestid`.
     pub trace: Option<String>,
-    /// The header `Date`: the service's own time.
+    /// The header `Date`. It is believed where it agrees with `signed`.
     pub date: Option<Timestamp>,
+    /// The calendar time that the request was signed with. None: the host cannot tell, and its calendar counts.
+    pub signed: Option<Timestamp>,
 }
 
 /// How long to wait, and why.
@@ -105,6 +108,16 @@ pub struct Lost {
     pub shard: String,
     /// The last message delivered before the gap. None: none was.
     pub after: Option<String>,
+    /// The position that the checkpoint had in the shard, where that was a time yet to come.
+    pub ahead: Option<Timestamp>,
+}
+
+impl Lost {
+    /// What follows a position has left the stream.
+    pub(crate) fn behind(shard: &str, place: &Place) -> Lost {
+        let after = place.after().map(|sequence| sequence.as_str().to_owned());
+        Lost { shard: shard.to_owned(), after, ahead: None }
+    }
 }
 
 /// How it ended.

@@ -72,6 +72,7 @@ mod messages;
 pub mod page;
 
 mod backoff;
+mod clock;
 mod digits;
 mod pace;
 mod rng;

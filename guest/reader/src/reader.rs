@@ -13,6 +13,7 @@ use core::time::Duration;
 
 use crate::action::{Action, BatchId, Outcome, RequestId, Response, ShardStatus, Totals, Wait, WaitReason};
 use crate::checkpoint::{self, Checkpoint, Identity, Place};
+use crate::clock::Clock;
 use crate::config::{Config, Plan};
 use crate::envelope::Envelope;
 use crate::error::{CheckpointError, Failure, Misuse, OpenError};
@@ -21,7 +22,7 @@ use crate::lineage::{Lineage, ShardKey};
 use crate::rng::Rng;
 use crate::shard::{Event, State};
 use crate::survey::Survey;
-use crate::time::{Instant, Timestamp, millis};
+use crate::time::{Instant, Timestamp};
 use crate::tip::Tip;
 use crate::wire::Operation;
 
@@ -145,43 +146,6 @@ struct Made {
     dropped: u64,
 }
 
-/// What is known of time.
-#[derive(Debug)]
-struct Clock {
-    now: Instant,
-    /// The calendar time of the opening: the first that the service told, and until then the host's.
-    opened_at: Timestamp,
-    /// The calendar time that was told last, and when. A clock may leap, so it is taken anew from each answer.
-    date: Timestamp,
-    heard: Instant,
-    /// The service told its time.
-    told: bool,
-}
-
-impl Clock {
-    fn new(now: Instant, present: Timestamp) -> Clock {
-        Clock { now, opened_at: present, date: present, heard: now, told: false }
-    }
-
-    fn present(&self) -> Timestamp {
-        self.at(self.now)
-    }
-
-    /// The calendar time at an instant.
-    fn at(&self, instant: Instant) -> Timestamp {
-        let before = millis(self.heard.since(instant));
-        Timestamp(self.date.0.saturating_sub(before)) + instant.since(self.heard)
-    }
-
-    fn hear(&mut self, date: Timestamp) {
-        (self.date, self.heard) = (date, self.now);
-        if !self.told {
-            self.told = true;
-            self.opened_at = date;
-        }
-    }
-}
-
 impl Reader {
     /// Opens a reader. Nothing is sent before the first [`Reader::poll_action`].
     ///
@@ -268,9 +232,6 @@ impl Reader {
         self.check(id)?;
         self.advance(now);
         self.heard = true;
-        if let Some(date) = response.date {
-            self.clock.hear(date);
-        }
         if let Some(sent) = self.take_request(id) {
             self.on_response(id, sent, response);
         }

@@ -28,6 +28,13 @@ impl Add<Duration> for Instant {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub u64);
 
+impl Timestamp {
+    /// The time that is this long before; the epoch if that is later.
+    pub(crate) fn before(self, length: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_sub(millis(length)))
+    }
+}
+
 impl Add<Duration> for Timestamp {
     type Output = Timestamp;
 

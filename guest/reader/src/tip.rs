@@ -13,7 +13,7 @@
 use core::time::Duration;
 
 use crate::config::Until;
-use crate::time::{Timestamp, millis};
+use crate::time::{Instant, Timestamp, millis};
 
 /// Empty pages in a row, none with a smaller lag than before, after which a shard is at its tip. An iterator that
 /// crosses a stretch without records brings empty pages too, but with each of them the lag falls.
@@ -22,7 +22,7 @@ const IDLE_PAGES: u32 = 20;
 /// How far the times of arrival and of the service's `Date` may be off: the header has whole seconds, and arrival is
 /// "approximate […] not guaranteed to be accurate" to the millisecond
 /// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_Record.html>).
-const SLACK: Duration = Duration::from_secs(2);
+pub(crate) const SLACK: Duration = Duration::from_secs(2);
 
 /// What a page says about the tip.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,9 @@ pub(crate) struct Sight {
     pub(crate) newest: Option<Timestamp>,
     /// The shard is listed as closed.
     pub(crate) closed: bool,
-    /// The service's time when the page was asked for, as well as it is known.
+    /// When the page was asked for: it may be as old as that, and a machine that slept is told of it late.
+    pub(crate) asked: Instant,
+    /// The service's time when the page was made, at the earliest.
     pub(crate) present: Timestamp,
 }
 
@@ -45,8 +47,8 @@ pub(crate) struct Sight {
 pub(crate) struct Tip {
     idle_pages: u32,
     least_behind: u64,
-    /// The lag of the last empty page, and when it was told.
-    last: Option<(u64, Timestamp)>,
+    /// The last empty page.
+    last: Option<Sight>,
 }
 
 impl Tip {
@@ -54,7 +56,7 @@ impl Tip {
         Tip { idle_pages: 0, least_behind: u64::MAX, last: None }
     }
 
-    /// What this page makes of a shard, for a reader opened at `opened`.
+    /// What this page makes of a shard, for a reader opened at `opened` at the latest.
     pub(crate) fn look(&mut self, until: Until, opened: Timestamp, sight: Sight) -> Look {
         if !sight.empty || self.has_moved(sight) {
             *self = Tip::new();
@@ -62,7 +64,7 @@ impl Tip {
         if sight.empty {
             self.idle_pages = if sight.behind < self.least_behind { 0 } else { self.idle_pages + 1 };
             self.least_behind = self.least_behind.min(sight.behind);
-            self.last = Some((sight.behind, sight.present));
+            self.last = Some(sight);
         }
         let idle = self.idle_pages >= IDLE_PAGES;
         // The tip of a closed shard is its end, and what follows it are its children: it is read until it has no next
@@ -91,10 +93,12 @@ impl Tip {
 
     /// Whether the tip has moved away since the last empty page. The lag of an idle shard grows with the time at most.
     fn has_moved(&self, sight: Sight) -> bool {
-        self.last.is_some_and(|(behind, then)| {
-            let passed = sight.present.0.saturating_sub(then.0);
-            let explained = behind.saturating_add(passed).saturating_add(millis(SLACK));
-            behind == 0 && sight.behind > 0 || sight.behind > explained
+        self.last.is_some_and(|last| {
+            // Either clock may leap.
+            let by_calendar = sight.present.0.saturating_sub(last.present.0);
+            let passed = millis(sight.asked.since(last.asked)).min(by_calendar);
+            let explained = last.behind.saturating_add(passed).saturating_add(millis(SLACK));
+            last.behind == 0 && sight.behind > 0 || sight.behind > explained
         })
     }
 }
@@ -122,11 +126,12 @@ mod tests {
     }
 
     fn page(behind: u64) -> Sight {
-        Sight { behind, empty: false, full: false, closed: false, newest: Some(Timestamp(5)), present: OPENED }
+        Sight { empty: false, newest: Some(Timestamp(5)), ..empty(behind) }
     }
 
     fn empty(behind: u64) -> Sight {
-        Sight { behind, empty: true, full: false, closed: false, newest: None, present: OPENED }
+        let asked = Instant(0);
+        Sight { behind, empty: true, full: false, closed: false, newest: None, asked, present: OPENED }
     }
 
     #[test]

@@ -152,6 +152,9 @@ struct Response {
     body: wit::Body,
     trace: Option<String>,
     date: Option<u64>,
+    /// A trace that does not say is of a host that could not.
+    #[serde(default)]
+    signed: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -275,6 +278,8 @@ struct ShardStatus {
 struct Lost {
     shard: String,
     after: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ahead: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -114,6 +114,8 @@ pub struct Habits {
     pub arrival_jitter_ms: u64,
     /// `DescribeStreamSummary` is denied.
     pub describe_denied: bool,
+    /// Signatures more than five minutes off are refused, as AWS does and emulators do not.
+    pub checks_signatures: bool,
     /// Calls and bytes of each shard are limited.
     pub limits: bool,
     /// Who asks too much is refused for a second.
@@ -169,6 +171,7 @@ impl Habits {
             keyless: 0,
             arrival_jitter_ms: 0,
             describe_denied: false,
+            checks_signatures: true,
             limits: true,
             penalties: false,
             neighbours: 0,
@@ -217,6 +220,7 @@ impl Habits {
         habits.keyless = chance.of(&[0, 0, 0, 20, 100]);
         habits.arrival_jitter_ms = chance.of(&[0, 0, 1, 50, 500]);
         habits.describe_denied = chance.percent(25);
+        habits.checks_signatures = chance.percent(70);
         habits.limits = chance.percent(80);
         habits.penalties = chance.percent(50);
         habits.neighbours = chance.of(&[0, 0, 0, 10, 50]);

@@ -99,6 +99,9 @@ pub struct Page {
     pub children: Vec<usize>,
 }
 
+/// How far the time of a signature may be from the service's own.
+pub const SIGNATURE_MS: u64 = 5 * 60_000;
+
 /// The service, with one stream.
 pub struct Kinesis {
     pub habits: Habits,
@@ -158,6 +161,21 @@ impl Kinesis {
                 body: rejection.body(self.habits.odd_errors, writer),
             },
         })
+    }
+
+    /// What the service says to a signature of this time, if it does not accept it: "Signature expired […] - 5 min."
+    pub fn refuse_signature(&self, signed: u64, body: &Body, now: u64) -> Option<Answer> {
+        if !self.habits.checks_signatures || signed.abs_diff(now) <= SIGNATURE_MS {
+            return None;
+        }
+        let message = match signed < now {
+            true => "Signature expired: 20251123T120000Z is now earlier than 20251123T120500Z (… - 5 min.)",
+            false => "Signature not yet current: 20251123T120500Z is still later than 20251123T120000Z (… + 5 min.)",
+        };
+        let rejection = Rejection::new(Refusal::Credentials, "InvalidSignatureException", message);
+        let writer = Writer::new(matches!(body, Body::Cbor(_)), self.habits.times, self.habits.explicit_nulls);
+        let body = rejection.body(self.habits.odd_errors, writer);
+        Some(Answer { status: rejection.status, facts: Facts::Refused(rejection.refusal), body })
     }
 
     fn describe(&mut self, asked: Value, writer: &mut Writer) -> Result<Served, request::Forbidden> {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use kinesis_reader_machine::{
-    Action, Batch, BatchId, Failure, Instant, Misuse, Notice, Outcome, Reader, Request, RequestId, Wait,
+    Action, Batch, BatchId, Failure, Instant, Misuse, Notice, Outcome, Reader, Request, RequestId, Timestamp, Wait,
     merge_checkpoints,
 };
 
-use super::network::{Back, Fate, shown};
+use super::network::{Back, Fate, Times, shown};
 use super::{Kept, World};
 use crate::kinesis::{Facts, Refusal};
 use crate::oracle::{Judged, Run, Track, Violation};
@@ -28,8 +28,8 @@ const DRAIN_MAX: u32 = 20_000;
 
 /// What happens at some time.
 enum Event {
-    /// A request reaches the service.
-    Arrives(Request, Fate),
+    /// A request reaches the service, signed at a time.
+    Arrives(Request, Fate, u64),
     /// Something comes back to the host.
     Returns { id: RequestId, back: Back, facts: Option<Facts> },
     /// A write to the destination is done, one way or the other.
@@ -47,6 +47,8 @@ pub(super) struct Drive<'a> {
     count: u64,
     /// The host's monotonic clock.
     clock: u64,
+    /// What the host adds to its calendar to sign by.
+    correction_ms: i64,
     /// The latest that the reader was told.
     told: u64,
     /// Steps until the host crashes, or until it is enough.
@@ -88,6 +90,7 @@ impl<'a> Drive<'a> {
             events: BTreeMap::new(),
             count: 0,
             clock,
+            correction_ms: 0,
             told: clock,
             steps,
             patience: u64::MAX,
@@ -136,6 +139,7 @@ impl<'a> Drive<'a> {
         };
         self.pass(time);
         self.jump();
+        self.set_calendar();
         match next.filter(|&(at, _)| at <= self.world.now).and_then(|key| self.events.remove(&key)) {
             Some(event) => self.happens(event)?,
             None => self.timeout(),
@@ -160,12 +164,11 @@ impl<'a> Drive<'a> {
         }
         let ms = self.world.chance.magnitude(1_000, 600_000);
         match self.world.chance.within(0, 2) {
-            // Without the service's time nobody could tell that it leapt.
-            0 if self.world.scenario.host.dates => {
+            0 => {
                 self.world.see("clock that leaps");
                 self.clock += ms;
             }
-            0 | 1 => {
+            1 => {
                 self.world.see("sleep");
                 self.clock += ms;
                 self.world.pass(ms);
@@ -176,6 +179,35 @@ impl<'a> Drive<'a> {
             }
         }
         self.world.history.add(self.world.now, || format!("the clock jumps by {ms}"));
+    }
+
+    /// Somebody sets the calendar: right, or wrong.
+    fn set_calendar(&mut self) {
+        let calendar = &mut self.world.scenario.host.calendar;
+        if !self.world.chance.percent(calendar.steps) {
+            return;
+        }
+        let skew = self.world.chance.magnitude(1, 90_000_000_000) as i64;
+        calendar.skew_ms = self.world.chance.of(&[0, 0, skew, -skew]);
+        self.world.see("calendar set in mid-run");
+        self.world.history.add(self.world.now, || "the calendar is set".to_owned());
+    }
+
+    /// The time that a request is signed with now.
+    fn signs(&self) -> u64 {
+        self.world.scenario.host.calendar.at(self.world.now).saturating_add_signed(self.correction_ms)
+    }
+
+    /// A host sets its clock by the service's where that refused a signature. Times that cannot be are not believed.
+    fn correct(&mut self, date: Option<Timestamp>) {
+        const YEAR_2015: u64 = 1_420_070_400_000;
+        const YEAR_2100: u64 = 4_102_444_800_000;
+        if let Some(Timestamp(date)) = date
+            && (YEAR_2015..YEAR_2100).contains(&date)
+        {
+            self.world.see("clock corrected by the service's");
+            self.correction_ms = date as i64 - self.world.scenario.host.calendar.at(self.world.now) as i64;
+        }
     }
 
     /// Polls until there is nothing to do but wait.
@@ -235,11 +267,12 @@ impl<'a> Drive<'a> {
                 self.at(latency, Event::Returns { id: request.id, back, facts: Some(Facts::Refused(Refusal::Fatal)) });
             }
             Fate::Html => {
-                let back = Back::html(&mut self.world.chance);
+                let back = Back::html(self.signs(), &mut self.world.chance);
                 self.at(latency, Event::Returns { id: request.id, back, facts: None });
             }
             Fate::Answered | Fate::Reset | Fate::Silent | Fate::Late | Fate::Cut => {
-                self.at(latency, Event::Arrives(request, fate));
+                let signed = self.signs();
+                self.at(latency, Event::Arrives(request, fate, signed));
             }
         }
         Ok(())
@@ -257,7 +290,7 @@ impl<'a> Drive<'a> {
 
     fn happens(&mut self, event: Event) -> Result<(), Stop> {
         match event {
-            Event::Arrives(request, fate) => Ok(self.arrives(request, fate)?),
+            Event::Arrives(request, fate, signed) => Ok(self.arrives(request, fate, signed)?),
             Event::Returns { id, back, facts } => Ok(self.returns(id, back, facts)?),
             Event::Written(id) => self.written(id),
             Event::Stop => {
@@ -271,30 +304,36 @@ impl<'a> Drive<'a> {
         }
     }
 
-    fn arrives(&mut self, request: Request, fate: Fate) -> Judged {
+    fn arrives(&mut self, request: Request, fate: Fate, signed: u64) -> Judged {
         let now = self.world.now;
-        let answer = self.world.kinesis.call(request.operation.target(), &request.body, now);
-        let answer = answer.map_err(|why| Violation(format!("a request that the service forbids: {why}")))?;
+        let answer = match self.world.kinesis.refuse_signature(signed, &request.body, now) {
+            Some(refused) => refused,
+            None => {
+                let answer = self.world.kinesis.call(request.operation.target(), &request.body, now);
+                answer.map_err(|why| Violation(format!("a request that the service forbids: {why}")))?
+            }
+        };
         self.see_answer(&answer.facts);
         let latency = self.latency();
         // Half a refusal that blames the request is a refusal still, of an unknown kind.
         let fate = if fate == Fate::Cut && (400..500).contains(&answer.status) { Fate::Answered } else { fate };
-        let date = self.world.scenario.host.dates.then_some(now);
+        let date = self.world.scenario.host.calendar.date(now, &mut self.world.chance);
+        let times = Times { date, signed };
         let id = request.id;
         match fate {
             Fate::Answered => {
                 let facts = Some(answer.facts.clone());
-                let back = Back::response(answer, date);
+                let back = Back::response(answer, times);
                 self.at(latency, Event::Returns { id, back, facts });
             }
             Fate::Late => {
                 let late = request.deadline.0.saturating_sub(self.clock) + latency;
                 let facts = Some(answer.facts.clone());
-                let back = Back::response(answer, date);
+                let back = Back::response(answer, times);
                 self.at(late, Event::Returns { id, back, facts });
             }
             Fate::Cut => {
-                let back = Back::half(answer, date, &mut self.world.chance);
+                let back = Back::half(answer, times, &mut self.world.chance);
                 self.at(latency, Event::Returns { id, back, facts: None });
             }
             Fate::Reset => {
@@ -339,6 +378,9 @@ impl<'a> Drive<'a> {
     fn returns(&mut self, id: RequestId, back: Back, facts: Option<Facts>) -> Judged {
         let now = self.tell();
         let awaited = self.run.manners.waits_for(id);
+        if let (Back::Response(response), Some(Facts::Refused(Refusal::Credentials))) = (&back, &facts) {
+            self.correct(response.date);
+        }
         self.world.history.add(self.world.now, || {
             format!("back {} {} {}", id.0, if awaited { "" } else { "to nobody" }, back.shown())
         });

@@ -5,7 +5,7 @@ use kinesis_reader_machine::{Failure, Response, Timestamp};
 
 use crate::chance::Chance;
 use crate::kinesis::Answer;
-use crate::scenario::Network;
+use crate::scenario::{Network, ODD_TIMES};
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,13 @@ impl Fate {
     }
 }
 
+/// The times that come with an answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) date: Option<u64>,
+    pub(super) signed: u64,
+}
+
 /// What comes back to the host.
 #[derive(Clone, Debug)]
 pub(super) enum Back {
@@ -68,13 +75,13 @@ impl Back {
         Back::Failure(Failure::Transient(what.to_owned()))
     }
 
-    /// `date`: the service's time, which a header tells in whole seconds.
-    pub(super) fn response(answer: Answer, date: Option<u64>) -> Back {
-        let date = date.map(|date| Timestamp(date / 1000 * 1000));
-        Back::Response(Response { status: answer.status, body: answer.body, trace: None, date })
+    pub(super) fn response(answer: Answer, times: Times) -> Back {
+        let Times { date, signed } = times;
+        let [date, signed] = [date, Some(signed)].map(|time| time.map(Timestamp));
+        Back::Response(Response { status: answer.status, body: answer.body, trace: None, date, signed })
     }
 
-    pub(super) fn half(answer: Answer, date: Option<u64>, chance: &mut Chance) -> Back {
+    pub(super) fn half(answer: Answer, times: Times, chance: &mut Chance) -> Back {
         let length = chance.within(0, answer.body.as_bytes().len().saturating_sub(1) as u64) as usize;
         let body = match answer.body {
             Body::Json(mut text) => {
@@ -86,14 +93,17 @@ impl Back {
                 Body::Cbor(bytes)
             }
         };
-        Back::response(Answer { body, ..answer }, date)
+        Back::response(Answer { body, ..answer }, times)
     }
 
-    pub(super) fn html(chance: &mut Chance) -> Back {
+    /// The page of something in between, which has a time of its own.
+    pub(super) fn html(signed: u64, chance: &mut Chance) -> Back {
         let body = Body::Json("<html><h1>Service Unavailable</h1></html>".to_owned());
         // One that asks for a name and a password before it lets anybody through says that all is well.
         let status = chance.of(&[502, 503, 504, 200]);
-        Back::Response(Response { status, body, trace: None, date: None })
+        let date = chance.of(&[None, Some(signed), Some(signed / 2), Some(signed + 100_000), Some(ODD_TIMES[4])]);
+        let [date, signed] = [date, Some(signed)].map(|time| time.map(Timestamp));
+        Back::Response(Response { status, body, trace: None, date, signed })
     }
 
     /// For the history.

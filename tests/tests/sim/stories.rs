@@ -122,7 +122,7 @@ impl Story {
             };
             self.now = self.now.max(at);
             let date = self.told.map(Timestamp);
-            let response = Response { status, body: Body::Json(body.to_owned()), trace: None, date };
+            let response = Response { status, body: Body::Json(body.to_owned()), trace: None, date, signed: date };
             self.reader.handle_response(request.id, response, Instant(self.now)).expect("it was asked");
             if request.operation == operation {
                 return;

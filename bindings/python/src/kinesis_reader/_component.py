@@ -78,10 +78,14 @@ class Wait:
 
 @dataclass(frozen=True)
 class Lost:
-    """Records of a shard may have left the stream unread, after the message of this sequence number."""
+    """Records of a shard may be unread: those after the message of this sequence number have left the stream.
+
+    `ahead`: or the checkpoint had the shard at this time, in milliseconds since the Unix epoch, which is yet to come.
+    """
 
     shard: str
     after: str | None
+    ahead: int | None = None
 
 
 @dataclass(frozen=True)
@@ -199,7 +203,7 @@ class Reader:
 
     def handle_response(self, request: int, response: Response, now: int) -> None:
         """Tells of the response to a request."""
-        record = _record(status=response.status, body=response.body, trace=response.trace, date=response.date)
+        record = _record(status=response.status, body=response.body, trace=response.trace, date=response.date, signed=None)
         self._told("[method]reader.handle-response", request, record, now)
 
     def handle_failure(self, request: int, failure: Failure, now: int) -> None:
@@ -471,7 +475,7 @@ def _notice(notice: Any) -> Notice:
     what = notice.payload
     match notice.tag:
         case "lost":
-            return Lost(what.shard, what.after)
+            return Lost(what.shard, what.after, what.ahead)
         case "retry":
             return Retry(_in_words(what))
         case "shard":
@@ -479,10 +483,15 @@ def _notice(notice: Any) -> Notice:
     raise Error(f"the component tells what this package does not know: {notice.tag}")
 
 
-def gap_in_words(shard: str, after: str | None) -> str:
-    """Records left the stream before they were read."""
-    words = f"records of {shard} have left the stream and may be unread"
-    return words if after is None else f"{words}: those that follow {after}"
+def gap_in_words(lost: Any) -> str:
+    """Records that were not read are skipped."""
+    if lost.ahead is not None:
+        return (
+            f"the checkpoint of {lost.shard} is ahead of the present, at {lost.ahead} ms since 1970: "
+            "records that arrived since may be unread"
+        )
+    words = f"records of {lost.shard} have left the stream and may be unread"
+    return words if lost.after is None else f"{words}: those that follow {lost.after}"
 
 
 def _in_words(error: Any) -> str:
@@ -504,7 +513,7 @@ def _in_words(error: Any) -> str:
         case "recreated":
             return f"the checkpoint is of another stream of this name: {cause.payload}"
         case "lost":
-            return gap_in_words(cause.payload.shard, cause.payload.after)
+            return gap_in_words(cause.payload)
         case _:
             words = f"{about} failed: {cause.tag}"
     return words if error.attempts <= 1 else f"{words}, after {error.attempts} tries"

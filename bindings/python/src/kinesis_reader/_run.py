@@ -244,7 +244,7 @@ class Run:
                     return waiting
                 case Lost() as lost:
                     self.lost.append(lost)
-                    log.warning(gap_in_words(lost.shard, lost.after))
+                    log.warning(gap_in_words(lost))
                 case Retry(why):
                     log.info("trying again: %s", why)
                 case Seen(shard, state):

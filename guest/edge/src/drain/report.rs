@@ -25,7 +25,7 @@ pub(super) fn answer(
         "retries": counts.retries,
         "dead_letters": counts.dead_letters,
         "epoch": epoch,
-        "lost": counts.lost.iter().map(|l| json!({"shard": l.shard, "after": l.after})).collect::<Vec<Value>>(),
+        "lost": counts.lost.iter().map(|l| json!({"shard": l.shard, "after": l.after, "ahead": l.ahead})).collect::<Vec<Value>>(),
     });
     if let End::StoreFailed(_) = end {
         body["hint"] = json!(STORE_HINT);
@@ -113,6 +113,9 @@ pub(super) fn words(error: &reading::ServiceError) -> String {
         Cause::Unintelligible(why) => format!("an answer that is none: {why}"),
         Cause::Failure(reading::Failure::Transient(why) | reading::Failure::Permanent(why)) => why.clone(),
         Cause::Timeout => "no answer in time".to_owned(),
+        Cause::Lost(reading::Lost { shard, ahead: Some(ahead), .. }) => {
+            format!("the checkpoint of {shard} is ahead of the present, at {ahead} ms since 1970")
+        }
         Cause::Lost(lost) => format!("records of {} have left the stream unread", lost.shard),
         Cause::Recreated(stream) => format!("the stream was made again under its name; the checkpoint is of {stream}"),
     };

@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use super::{About, Made, Reader, Sent};
-use crate::action::{Action, BatchId, Notice, Outcome, RequestId, Response};
+use crate::action::{Action, BatchId, Lost, Notice, Outcome, RequestId, Response};
 use crate::backoff;
 use crate::batch::Batch;
 use crate::checkpoint::{Identity, Message, Place};
@@ -36,6 +36,38 @@ const FIRST_TRIES_MAX: u32 = 4;
 /// Empty pages that end a shard although they tell of a lag, after which the end is believed: each came of a fresh
 /// iterator, and was asked for once the shard was listed as closed, when nothing could be put into it any more.
 const DOUBTS_MAX: u32 = 3;
+
+/// An answer that was understood.
+enum Answer {
+    Summary(wire::Summary),
+    Listing(wire::Listing),
+    Iterator(ShardKey, String),
+    Page(AskedPage),
+}
+
+/// A page of a shard.
+struct AskedPage {
+    key: ShardKey,
+    /// The records asked for.
+    limit: u32,
+    /// The bytes of its body.
+    held: u64,
+    page: Page,
+}
+
+impl Answer {
+    fn decode(about: About, body: Body) -> Result<Answer, wire::Unintelligible> {
+        Ok(match about {
+            About::Survey(Operation::DescribeStreamSummary) => Answer::Summary(wire::decode_summary(&body)?),
+            About::Survey(_) => Answer::Listing(wire::decode_listing(&body)?),
+            About::Iterator(key) => Answer::Iterator(key, wire::decode_iterator(&body)?),
+            About::Page(key, limit) => {
+                let held = body.as_bytes().len() as u64;
+                Answer::Page(AskedPage { key, limit, held, page: wire::decode_page(body)? })
+            }
+        })
+    }
+}
 
 /// What becomes of a request that did not succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +108,7 @@ impl Reader {
     }
 
     pub(super) fn on_response(&mut self, id: RequestId, sent: Sent, response: Response) {
-        let Response { status, body, trace, date: _ } = response;
+        let Response { status, body, trace, date, signed } = response;
         if status != 200 {
             let rejection = wire::decode_rejection(status, &body);
             let verdict = match wire::classify(sent.about.operation(), &rejection) {
@@ -91,19 +123,23 @@ impl Reader {
             };
             return self.on_trouble(id, sent, Cause::Rejected { rejection, trace }, verdict);
         }
-        let understood = match sent.about {
-            About::Survey(Operation::DescribeStreamSummary) => self.on_summary(id, &body),
-            About::Survey(_) => self.on_listing_page(id, &body),
-            About::Iterator(key) => wire::decode_iterator(&body).map(|text| self.step(key, Event::Iterator { text })),
-            About::Page(key, limit) => self.on_page(key, limit, sent.sent, body),
-        };
+        let understood = Answer::decode(sent.about, body).and_then(|answer| {
+            // Only an answer that Kinesis sent tells its time.
+            let heard = self.clock.hear(date, signed, sent.sent);
+            match answer {
+                Answer::Summary(summary) => self.on_summary(id, summary),
+                Answer::Listing(listing) => self.on_listing_page(id, listing),
+                Answer::Iterator(key, text) => self.step(key, Event::Iterator { text }),
+                Answer::Page(page) => return self.on_page(page, sent.sent, heard.earliest),
+            }
+            Ok(())
+        });
         if let Err(wire::Unintelligible(why)) = understood {
             self.on_trouble(id, sent, Cause::Unintelligible(why), Verdict::Failed);
         }
     }
 
-    fn on_summary(&mut self, id: RequestId, body: &Body) -> Result<(), wire::Unintelligible> {
-        let summary = wire::decode_summary(body)?;
+    fn on_summary(&mut self, id: RequestId, summary: wire::Summary) {
         let found = Identity {
             name: self.plan.name.clone(),
             arn: Some(self.plan.arn().map_or(summary.arn, ToOwned::to_owned)),
@@ -111,8 +147,7 @@ impl Reader {
         };
         if !self.stream.agrees(&found) {
             if self.plan.recreated == Recreated::Follow && self.stream.is_namesake(&found) {
-                self.follow(id, found);
-                return Ok(());
+                return self.follow(id, found);
             }
             self.end(Outcome::Failed(ServiceError {
                 operation: Operation::DescribeStreamSummary,
@@ -120,7 +155,7 @@ impl Reader {
                 cause: Cause::Recreated(self.stream.describe()),
                 attempts: 1,
             }));
-            return Ok(());
+            return;
         }
         let known = Identity::clone(&self.stream).join(found);
         if known != *self.stream {
@@ -129,7 +164,6 @@ impl Reader {
         }
         self.survey.answered(id, self.clock.now);
         self.survey.list(self.clock.now);
-        Ok(())
     }
 
     /// Goes on with a stream that was made in the place of the checkpoint's.
@@ -137,7 +171,7 @@ impl Reader {
         let left = core::mem::take(&mut self.saved);
         let mut is_held = false;
         for (shard, place) in left.iter().filter(|(_, place)| **place != Place::End) {
-            is_held |= self.lose(shard, place);
+            is_held |= self.lose(Lost::behind(shard, place));
         }
         if is_held {
             self.saved = left;
@@ -151,10 +185,9 @@ impl Reader {
         self.survey.list(self.clock.now);
     }
 
-    fn on_listing_page(&mut self, id: RequestId, body: &Body) -> Result<(), wire::Unintelligible> {
-        let page = wire::decode_listing(body)?;
+    fn on_listing_page(&mut self, id: RequestId, page: wire::Listing) {
         let now = self.clock.now;
-        let Some((step, _)) = self.survey.answered(id, now) else { return Ok(()) };
+        let Some((step, _)) = self.survey.answered(id, now) else { return };
         let (asked_with, mut gathered) = match step {
             Step::Describe => (None, Default::default()),
             Step::List { token, gathered } => (token, gathered),
@@ -171,12 +204,11 @@ impl Reader {
             }
             None => self.on_listing(gathered),
         }
-        Ok(())
     }
 
-    fn on_page(&mut self, key: ShardKey, limit: u32, sent: Instant, body: Body) -> Result<(), wire::Unintelligible> {
-        let held = body.as_bytes().len() as u64;
-        let mut page = wire::decode_page(body)?;
+    /// A page that was asked for at `sent`, when the service's time was `present` at the earliest.
+    fn on_page(&mut self, page: AskedPage, sent: Instant, present: Timestamp) -> Result<(), wire::Unintelligible> {
+        let AskedPage { key, limit, held, mut page } = page;
         // One large page is enough to expect more of them; small ones are believed by and by.
         self.expected = held.max(self.expected / 2);
         let size = page.data_size();
@@ -193,8 +225,8 @@ impl Reader {
             full: page.len() >= limit as usize || size >= FULL_BYTES,
             newest: page.arrivals().max().map(Timestamp),
             closed,
-            // The page may be as old as its request: a machine that slept is told of it late.
-            present: self.clock.at(sent),
+            asked: sent,
+            present,
         };
         shard.paced = shard.paced.max(paced);
         shard.behind = Some(Duration::from_millis(sight.behind));
@@ -204,7 +236,7 @@ impl Reader {
         } else if closed && silent && sight.behind > 0 {
             shard.doubts += 1;
         }
-        let look = shard.tip.look(self.plan.until, self.clock.opened_at, sight);
+        let look = shard.tip.look(self.plan.until, self.clock.opened().latest, sight);
 
         // What was delivered already is passed over: no service should send it, and it must not come twice.
         let skip = page.records().take_while(|record| is_before(record.sequence, &shard.place)).count();

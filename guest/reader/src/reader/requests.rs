@@ -121,10 +121,6 @@ impl Reader {
         let position = match (seek, &shard.place) {
             (Seek::Oldest, _) | (Seek::Place, Place::TrimHorizon) => Position::TrimHorizon,
             (Seek::Latest, _) => Position::Latest,
-            // A time to come is refused: "the timestamp […] cannot be greater than the currentTimestampInMillis".
-            (Seek::Place, Place::At(time)) if self.clock.told => {
-                Position::AtTimestamp((*time).min(self.clock.present()).0)
-            }
             (Seek::Place, Place::At(time)) => Position::AtTimestamp(time.0),
             (Seek::Place, Place::After(Message { sequence, subsequence: None })) => {
                 Position::AfterSequence(sequence.as_str())

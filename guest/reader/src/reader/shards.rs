@@ -14,7 +14,7 @@ use crate::config::{OnGap, Start};
 use crate::error::{Cause, ServiceError};
 use crate::lineage::ShardKey;
 use crate::shard::{Context, Effect, Event, Seek, Shown, State, Why};
-use crate::tip::Tip;
+use crate::tip::{SLACK, Tip};
 use crate::wire::{ListedShard, Operation};
 
 /// Listings in a row that may lack what must be there, before the reader goes on with what it has. Kinesis shows a
@@ -65,8 +65,8 @@ impl Reader {
         match step.effect {
             Effect::Nothing => {}
             Effect::Lost => {
-                let (id, place) = (shard.id.clone(), shard.place.clone());
-                is_held = self.lose(&id, &place);
+                let lost = Lost::behind(&shard.id, &shard.place);
+                is_held = self.lose(lost);
             }
             Effect::List => self.survey.want(self.clock.now),
         }
@@ -92,10 +92,8 @@ impl Reader {
         }
     }
 
-    /// Tells of a gap behind a place. Whether it ends the reader: then the place stays, for the next run to find it.
-    pub(super) fn lose(&mut self, shard: &str, place: &Place) -> bool {
-        let after = place.after().map(|sequence| sequence.as_str().to_owned());
-        let lost = Lost { shard: shard.to_owned(), after };
+    /// Tells of a gap. Whether it ends the reader: then the place stays, for the next run to find it.
+    pub(super) fn lose(&mut self, lost: Lost) -> bool {
         self.outbox.push_back(Action::Notice(Notice::Lost(lost.clone())));
         match self.plan.on_gap {
             OnGap::Tell => false,
@@ -227,6 +225,7 @@ impl Reader {
                 // A shard that is done and has left the stream is forgotten with the last of its children.
                 let known = shown.contains_key(id.as_str());
                 if place != Place::End || known || !self.lineage.has_left(&id) {
+                    let place = self.not_ahead(&id, place);
                     self.insert(&id, place, Seek::Place, heard);
                 } else {
                     self.note_renewed();
@@ -337,16 +336,33 @@ impl Reader {
         }
     }
 
+    /// A position of the checkpoint, unless it is a time yet to come. Such a time was kept by a run whose clock was ahead:
+    /// what came since is not known, and is told as a gap.
+    fn not_ahead(&mut self, shard: &str, place: Place) -> Place {
+        let opened = self.clock.opened();
+        match place {
+            Place::At(time) if time > opened.likely => {
+                let lost = Lost { shard: shard.to_owned(), after: None, ahead: Some(time) };
+                let is_held = time > opened.likely + SLACK && self.lose(lost);
+                if is_held { place } else { Place::At(opened.earliest) }
+            }
+            place => place,
+        }
+    }
+
     /// Where a shard begins that was there at the first look.
     fn beginning(&self, listed: &ListedShard) -> (Place, Seek) {
         match self.plan.start {
             Start::TrimHorizon => (Place::TrimHorizon, Seek::Place),
             // A time to come is taken as the present, and kept as such: what comes before it is wanted in each run.
-            Start::AtTimestamp(time) if self.clock.told => (Place::At(time.min(self.clock.opened_at)), Seek::Place),
+            // The service would refuse it: "cannot be greater than the currentTimestampInMillis".
+            Start::AtTimestamp(time) if time > self.clock.opened().likely => {
+                (Place::At(self.clock.opened().earliest), Seek::Place)
+            }
             Start::AtTimestamp(time) => (Place::At(time), Seek::Place),
             // Nothing comes to a closed shard any more.
             Start::Latest if listed.closed => (Place::End, Seek::Place),
-            Start::Latest => (Place::At(self.clock.opened_at), Seek::Latest),
+            Start::Latest => (Place::At(self.clock.opened().earliest), Seek::Latest),
         }
     }
 }

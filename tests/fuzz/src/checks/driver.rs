@@ -213,7 +213,9 @@ impl Host {
         self.now += bytes.below(100);
         let (status, body) = answer(&request, bytes);
         let date = bytes.one(&[None, Some(Timestamp(BEGIN + self.now)), Some(Timestamp(0)), Some(Timestamp(u64::MAX))]);
-        let response = Response { status, body, trace: None, date };
+        let signed =
+            bytes.one(&[None, Some(Timestamp(BEGIN + self.now)), Some(Timestamp(0)), Some(Timestamp(u64::MAX))]);
+        let response = Response { status, body, trace: None, date, signed };
         assert_eq!(self.reader.handle_response(request.id, response, Instant(self.now)), Ok(()));
     }
 

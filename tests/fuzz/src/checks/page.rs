@@ -376,7 +376,7 @@ pub fn native(asked: &Asked) -> Came {
                     }
                     other => Body::Json(first_answer(other)),
                 };
-                let response = Response { status: 200, body, trace: None, date: None };
+                let response = Response { status: 200, body, trace: None, date: None, signed: None };
                 reader.handle_response(request.id, response, Instant(0)).unwrap_or_else(|misuse| panic!("{misuse}"));
             }
             Action::Deliver(batch) => {

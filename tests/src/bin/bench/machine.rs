@@ -192,7 +192,7 @@ impl Run<'_> {
 
     fn answer(&mut self, id: RequestId, answer: Vec<u8>) {
         let body = Body::Json(String::from_utf8(answer).expect("JSON is UTF-8"));
-        let response = Response { status: 200, body, trace: None, date: None };
+        let response = Response { status: 200, body, trace: None, date: None, signed: None };
         self.reader.handle_response(id, response, self.now).expect("it was asked");
     }
 }

@@ -116,7 +116,7 @@ pub(crate) fn in_sandbox(wire: &str, folder: &str) -> ExitCode {
 }
 
 fn response(body: wit::Body) -> wit::Response {
-    wit::Response { status: 200, body, trace: None, date: None }
+    wit::Response { status: 200, body, trace: None, date: None, signed: None }
 }
 
 /// Reads all pages to lines, and gives the number of messages.
