@@ -1,0 +1,112 @@
+//! Text from outside made fit for a terminal, a log or a report.
+//!
+//! A shard's identifier, the message of an error or the name of a header can hold anything. Printed as it is, it could
+//! move the cursor, forge a line of a log, or show something else than it says. Characters that do not show as
+//! themselves are written as escapes, in the style of [`char::escape_unicode`], and long text is cut.
+//!
+//! A backslash stays as it is: the output is for people, who cannot tell an escape from a text that spells one, and paths
+//! of Windows stay legible. The packages for Python and JavaScript do the same; `tests/golden/printable.json` holds all
+//! of them to it.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+
+/// The most characters of a text that are shown.
+const CHARACTERS_MAX: usize = 1000;
+
+/// Escapes what does not show as itself, and cuts text after 1,000 characters.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let (kept, left) = match text.char_indices().nth(CHARACTERS_MAX) {
+        Some((end, _)) => text.split_at_checked(end).unwrap_or((text, "")),
+        None => (text, ""),
+    };
+    if left.is_empty() && !kept.chars().any(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(kept.len() + 32);
+    for character in kept.chars() {
+        match character {
+            '\n' => shown.push_str("\\n"),
+            '\r' => shown.push_str("\\r"),
+            '\t' => shown.push_str("\\t"),
+            hidden if is_hidden(hidden) => shown.extend(hidden.escape_unicode()),
+            plain => shown.push(plain),
+        }
+    }
+    if !left.is_empty() {
+        shown.push_str("… (");
+        shown.push_str(itoa::Buffer::new().format(left.chars().count()));
+        shown.push_str(" characters more)");
+    }
+    Cow::Owned(shown)
+}
+
+/// Whether a character changes how text is shown, or shows nothing.
+fn is_hidden(character: char) -> bool {
+    matches!(
+        character,
+        // Control characters: C0, DEL, C1.
+        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}'
+        // Ends of lines and paragraphs.
+        | '\u{2028}' | '\u{2029}'
+        // Directions of text. <https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters>
+        | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        // Spaces and joiners without a width, invisible operators, annotations, tags.
+        | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+        | '\u{e0000}'..='\u{e007f}'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn plain_text_is_borrowed() {
+        for text in ["", "shardId-000000000000", r"C:\new", "Größe 10 µm, 日本語, 👍", "'\"`$"] {
+            assert!(matches!(printable(text), Cow::Borrowed(shown) if shown == text), "{text}");
+        }
+    }
+
+    #[test]
+    fn long_text_is_cut_between_characters() {
+        let just = "é".repeat(CHARACTERS_MAX);
+        assert_eq!(printable(&just), just);
+        assert_eq!(printable(&format!("{just}é\n")), format!("{just}… (2 characters more)"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_shown_has_nothing_hidden_and_a_bounded_length(text in any::<String>()) {
+            let shown = printable(&text);
+            prop_assert!(!shown.chars().any(is_hidden));
+            prop_assert!(!shown.chars().any(char::is_control));
+            prop_assert!(shown.chars().count() <= CHARACTERS_MAX * "\\u{10ffff}".len() + 40);
+            // Each hidden character is written by its number.
+            let by_hand: String = text
+                .chars()
+                .take(CHARACTERS_MAX)
+                .map(|character| match character {
+                    '\n' => "\\n".into(),
+                    '\r' => "\\r".into(),
+                    '\t' => "\\t".into(),
+                    _ if is_hidden(character) => format!("\\u{{{:x}}}", u32::from(character)),
+                    _ => String::from(character),
+                })
+                .collect();
+            prop_assert!(shown.starts_with(&by_hand));
+            prop_assert_eq!(shown.len() == by_hand.len(), text.chars().count() <= CHARACTERS_MAX);
+        }
+
+        #[test]
+        fn control_characters_alone_are_all_escaped(text in "[\\x00-\\x1f\\x7f-\\x9f]{0,1100}") {
+            prop_assert!(printable(&text).chars().all(|character| !is_hidden(character)));
+        }
+    }
+}
