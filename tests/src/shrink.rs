@@ -3,13 +3,13 @@
 use kinesis_reader_machine::wire::Wire;
 
 use crate::kinesis::Habits;
-use crate::scenario::{Keeping, Scenario};
+use crate::scenario::{Dates, Keeping, Scenario};
 use crate::world::{self, Failure};
 
 /// A part of a scenario that may be switched off.
 type Part = (&'static str, fn(&mut Scenario));
 
-const PARTS: [Part; 31] = [
+const PARTS: [Part; 33] = [
     ("all liberties of the service", |s| s.habits = Habits::plain()),
     ("errors of the service", |s| s.habits.errors = Default::default()),
     ("ends that are none", |s| s.habits.false_ends = 0),
@@ -34,7 +34,9 @@ const PARTS: [Part; 31] = [
     ("failing writes", |s| (s.host.write_retried, s.host.write_failed) = (0, 0)),
     ("crashes", |s| s.host.crashes = 0),
     ("lost saves", |s| s.host.lost_saves = 0),
-    ("a wrong calendar", |s| s.host.skew_ms = 0),
+    ("a wrong calendar", |s| s.host.calendar.skew_ms = 0),
+    ("a calendar that is set in mid-run", |s| s.host.calendar.steps = 0),
+    ("wrong dates", |s| s.host.calendar.dates = Dates::Right),
     ("clocks that leap", |s| s.host.jumps = 0),
     ("clocks that step back", |s| s.host.back_steps = 0),
     ("needless inputs", |s| (s.host.needless, s.host.late_wakes) = (0, 0)),

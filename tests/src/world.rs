@@ -87,6 +87,8 @@ struct World {
     /// Steps that the faulty part may still take.
     budget: u64,
     seen: Seen,
+    /// What the dates of answers are like, as long as there are faults.
+    dates: Dates,
     history: History,
 }
 
@@ -122,6 +124,7 @@ impl World {
             start: None,
             budget: 2_000,
             seen: Seen::new(),
+            dates: scenario.host.calendar.dates,
             history: History { most: history, lines: VecDeque::new() },
             scenario,
         }
@@ -330,6 +333,10 @@ impl World {
             (habits.voids > 0, "empty pages before records"),
             (habits.stale_ms > 0, "listings of a moment ago"),
             (self.scenario.host.calendar.skew_ms != 0, "wrong calendar"),
+            (matches!(self.dates, Dates::Missing), "no date"),
+            (matches!(self.dates, Dates::Off(_)), "date that is off"),
+            (matches!(self.dates, Dates::Fixed(_)), "date of another time"),
+            (matches!(self.dates, Dates::Outliers(_)), "date that is now and then another"),
             (self.scenario.start == StartKind::Latest, "start at LATEST"),
             (self.scenario.start == StartKind::AtTimestamp, "start at a time"),
             (self.scenario.wire == Wire::Cbor, "CBOR"),

@@ -43,6 +43,11 @@ fn page() {
     on_all("page", checks::page::check, checks::page::seeds());
 }
 
+#[test]
+fn service() {
+    on_all("service", checks::service::check, checks::service::seeds());
+}
+
 /// Places at which a seed is cut off.
 const CUTS: usize = 24;
 

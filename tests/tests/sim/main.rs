@@ -32,7 +32,7 @@ fn equal_seeds_give_equal_histories() {
 }
 
 /// Everything that a seed may meet.
-const KINDS: [&str; 78] = [
+const KINDS: [&str; 84] = [
     "AFTER taken for AT",
     "aggregate",
     "aggregate with messages of another shard",
@@ -40,15 +40,20 @@ const KINDS: [&str; 78] = [
     "answer that nobody waits for",
     "arrival times that go back",
     "CBOR",
+    "calendar set in mid-run",
     "changes of a checkpoint",
     "checkpoint to be taken whole",
     "children beside a next iterator",
+    "clock corrected by the service's",
     "clock that leaps",
     "clock that steps back",
     "closed shard without records",
     "connection refused",
     "connection reset",
     "crash",
+    "date of another time",
+    "date that is now and then another",
+    "date that is off",
     "credentials refused",
     "destination failed for good",
     "empty page",
@@ -70,6 +75,7 @@ const KINDS: [&str; 78] = [
     "needless timeout",
     "no answer at all",
     "no credentials",
+    "no date",
     "one transaction",
     "one transaction with joined checkpoints",
     "page of a listing that has more",

@@ -341,9 +341,8 @@ impl Reader {
     fn not_ahead(&mut self, shard: &str, place: Place) -> Place {
         let opened = self.clock.opened();
         match place {
-            Place::At(time) if time > opened.likely => {
-                let lost = Lost { shard: shard.to_owned(), after: None, ahead: Some(time) };
-                let is_held = time > opened.likely + SLACK && self.lose(lost);
+            Place::At(time) if time > opened.latest + SLACK => {
+                let is_held = self.lose(Lost { shard: shard.to_owned(), after: None, ahead: Some(time) });
                 if is_held { place } else { Place::At(opened.earliest) }
             }
             place => place,

@@ -211,7 +211,7 @@ impl Host {
     fn answer(&mut self, bytes: &mut Bytes<'_>) {
         let Some(request) = self.pick(bytes) else { return self.wake() };
         self.now += bytes.below(100);
-        let (status, body) = answer(&request, bytes);
+        let (status, body) = answer(request.operation, bytes);
         let date = bytes.one(&[None, Some(Timestamp(BEGIN + self.now)), Some(Timestamp(0)), Some(Timestamp(u64::MAX))]);
         let signed =
             bytes.one(&[None, Some(Timestamp(BEGIN + self.now)), Some(Timestamp(0)), Some(Timestamp(u64::MAX))]);
@@ -233,12 +233,13 @@ impl Host {
     }
 }
 
-const BEGIN: u64 = 1_763_900_000_000;
+pub(super) const BEGIN: u64 = 1_763_900_000_000;
 
 /// The shards that there may be. Their numbers tell nothing of who is whose parent.
 const SHARDS: [&str; 6] = ["a", "b", "c", "d", "e", "shardId-000000000006"];
 
-fn answer(request: &Request, bytes: &mut Bytes<'_>) -> (u16, Body) {
+/// An answer to an operation, which often makes sense.
+pub(super) fn answer(operation: Operation, bytes: &mut Bytes<'_>) -> (u16, Body) {
     match bytes.below(10) {
         0 => {
             let code = ERRORS[usize::from(bytes.byte()) % ERRORS.len()].names[0];
@@ -251,7 +252,7 @@ fn answer(request: &Request, bytes: &mut Bytes<'_>) -> (u16, Body) {
             let text = Body::Json(String::from_utf8_lossy(body).into_owned());
             (status, if bytes.below(2) == 0 { text } else { Body::Cbor(body.to_vec()) })
         }
-        _ => (200, Body::Json(meant(request.operation, bytes).to_string())),
+        _ => (200, Body::Json(meant(operation, bytes).to_string())),
     }
 }
 
