@@ -87,7 +87,8 @@ mod tests {
             let shown = printable(&text);
             prop_assert!(!shown.chars().any(is_hidden));
             prop_assert!(!shown.chars().any(char::is_control));
-            prop_assert!(shown.chars().count() <= CHARACTERS_MAX * "\\u{10ffff}".len() + 40);
+            let escape = "\\u{10ffff}";
+            prop_assert!(shown.chars().count() <= CHARACTERS_MAX * escape.len() + 40);
             // Each hidden character is written by its number.
             let by_hand: String = text
                 .chars()
