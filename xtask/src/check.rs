@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::process::{Result, cargo, run, step};
+use crate::process::{Result, answers, cargo, run, step};
 use crate::{dist, edge, fuzz, guest, js, native, python, setup};
 
 /// Formatting, lints, documentation and all tests; the first that fails ends it.
@@ -20,6 +20,7 @@ pub(crate) fn everything() -> Result<()> {
         run(cargo().args(["clippy", "--workspace", "--all-targets", "--release", "--", "-D", "warnings"]))
     })?;
     step("lints of the components", guest::lints)?;
+    step("dependencies", dependencies)?;
     step("documentation", || {
         run(cargo().env("RUSTDOCFLAGS", "-Dwarnings").args(["doc", "--workspace", "--no-deps", "--release"]))
     })?;
@@ -29,6 +30,27 @@ pub(crate) fn everything() -> Result<()> {
     step("Python", || python::tests(&[]))?;
     step("release", dist::make)?;
     step("fuzzing", || fuzz::all(FUZZ_SECONDS))
+}
+
+/// The manifest of each workspace.
+const WORKSPACES: [&str; 5] = [
+    "Cargo.toml",
+    "guest/edge/Cargo.toml",
+    "tests/fuzz/Cargo.toml",
+    "tests/peers/native/Cargo.toml",
+    "tests/peers/sdk/Cargo.toml",
+];
+
+/// Checks licences, bans and sources of all dependencies against `deny.toml`, if cargo-deny is installed.
+/// It takes minutes to build, so installing it is left to CI and to those who change dependencies.
+fn dependencies() -> Result<()> {
+    if !answers(cargo().args(["deny", "--version"])) {
+        eprintln!("not checked: cargo-deny is not installed\nhint: cargo install --locked cargo-deny");
+        return Ok(());
+    }
+    WORKSPACES.into_iter().try_for_each(|manifest| {
+        run(cargo().args(["deny", "--manifest-path", manifest, "check", "licenses", "bans", "sources"]))
+    })
 }
 
 /// Seconds for each fuzz target: the seeds, and a look around them.
