@@ -195,8 +195,10 @@ impl Run {
             Facts::Refused(refusal) => match refusal {
                 Refusal::Fatal => self.fatal = true,
                 // One more try is enough to see that they were set right.
-                Refusal::Credentials if self.troubles > 0 => self.unsigned = true,
-                Refusal::Transient | Refusal::Expired | Refusal::NotFound | Refusal::Credentials => self.troubles += 1,
+                Refusal::Credentials | Refusal::Clock if self.troubles > 0 => self.unsigned = true,
+                Refusal::Transient | Refusal::Expired | Refusal::NotFound | Refusal::Credentials | Refusal::Clock => {
+                    self.troubles += 1
+                }
                 Refusal::Throttled | Refusal::Trimmed | Refusal::Denied => {}
             },
         }

@@ -172,7 +172,7 @@ impl Kinesis {
             true => "Signature expired: 20251123T120000Z is now earlier than 20251123T120500Z (… - 5 min.)",
             false => "Signature not yet current: 20251123T120500Z is still later than 20251123T120000Z (… + 5 min.)",
         };
-        let rejection = Rejection::new(Refusal::Credentials, "InvalidSignatureException", message);
+        let rejection = Rejection::new(Refusal::Clock, "InvalidSignatureException", message);
         let writer = Writer::new(matches!(body, Body::Cbor(_)), self.habits.times, self.habits.explicit_nulls);
         let body = rejection.body(self.habits.odd_errors, writer);
         Some(Answer { status: rejection.status, facts: Facts::Refused(rejection.refusal), body })

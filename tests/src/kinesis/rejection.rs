@@ -21,6 +21,8 @@ pub enum Refusal {
     NotFound,
     /// The signature is not accepted: the credentials or the clock are to be set right, once.
     Credentials,
+    /// The time of the signature is not accepted: the clock is to be set right, once.
+    Clock,
     /// It will not work the next time either.
     Fatal,
     /// The one operation that is not needed is denied.
@@ -101,7 +103,7 @@ impl Rejection {
                 Operation::ListShards => known("ExpiredNextTokenException"),
                 _ => known("ExpiredIteratorException"),
             },
-            Refusal::Credentials => chance.of(&[
+            Refusal::Credentials | Refusal::Clock => chance.of(&[
                 known("ExpiredTokenException"),
                 known("UnrecognizedClientException"),
                 status(403, "IncompleteSignature"),

@@ -139,7 +139,9 @@ impl Manners {
     pub fn answered(&mut self, id: RequestId, bytes: u64, refusal: Option<Refusal>, now: Instant) {
         let Some(out) = self.out.remove(&id) else { return };
         match refusal {
-            Some(Refusal::Throttled | Refusal::Transient | Refusal::Expired | Refusal::Credentials) => {
+            Some(
+                Refusal::Throttled | Refusal::Transient | Refusal::Expired | Refusal::Credentials | Refusal::Clock,
+            ) => {
                 self.not_before.insert(out.shard.clone(), now.0 + self.pause_ms);
             }
             Some(Refusal::Trimmed | Refusal::NotFound | Refusal::Fatal | Refusal::Denied) | None => {}

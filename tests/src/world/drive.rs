@@ -369,6 +369,7 @@ impl<'a> Drive<'a> {
                 Refusal::NotFound => "shard not found",
                 Refusal::Fatal => "refused for good",
                 Refusal::Credentials => "credentials refused",
+                Refusal::Clock => "signature of another time refused",
                 Refusal::Denied => "summary denied",
             },
         };
@@ -378,7 +379,7 @@ impl<'a> Drive<'a> {
     fn returns(&mut self, id: RequestId, back: Back, facts: Option<Facts>) -> Judged {
         let now = self.tell();
         let awaited = self.run.manners.waits_for(id);
-        if let (Back::Response(response), Some(Facts::Refused(Refusal::Credentials))) = (&back, &facts) {
+        if let (Back::Response(response), Some(Facts::Refused(Refusal::Clock))) = (&back, &facts) {
             self.correct(response.date);
         }
         self.world.history.add(self.world.now, || {

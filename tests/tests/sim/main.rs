@@ -32,7 +32,7 @@ fn equal_seeds_give_equal_histories() {
 }
 
 /// Everything that a seed may meet.
-const KINDS: [&str; 84] = [
+const KINDS: [&str; 85] = [
     "AFTER taken for AT",
     "aggregate",
     "aggregate with messages of another shard",
@@ -103,6 +103,7 @@ const KINDS: [&str; 84] = [
     "shard that left the stream before its children",
     "shard that left the stream with its grandchildren",
     "shard that lived briefly",
+    "signature of another time refused",
     "sleep",
     "sleep with a stopped clock",
     "split",
