@@ -3,7 +3,7 @@
 // The region decides the signature too, so it is needed even where the URL is given. Suffixes and their exceptions are
 // those of the AWS endpoint rules for Kinesis.
 
-import { KinesisReaderError, badOption } from "./errors.js";
+import { KinesisReaderError, badOption, shown } from "./errors.js";
 
 /** All partitions whose suffixes are not those of AWS's first one: region prefixes, suffix, suffix with IPv6. */
 const PARTITIONS = [
@@ -25,10 +25,10 @@ export function resolveEndpoint({ stream, endpoint, region, fips = false, dualSt
     });
   }
   if (named && named !== signed) {
-    throw badOption("region", `it is not that of the ARN: ${signed} (the ARN's is ${named})`, "leave out region");
+    throw badOption("region", `it is not that of the ARN: ${shown(signed)} (the ARN's is ${shown(named)})`, "leave out region");
   }
-  if (!/^(?!-)[a-zA-Z0-9-]{1,63}(?<!-)$/.test(signed)) {
-    throw badOption("region", `not a region: ${signed}`, "regions look like us-east-1");
+  if (typeof signed !== "string" || !/^(?!-)[a-zA-Z0-9-]{1,63}(?<!-)$/.test(signed)) {
+    throw badOption("region", `not a region: ${shown(signed)}`, "regions look like us-east-1");
   }
   return { region: signed, url: parse(endpoint ?? serviceUrl(signed, fips, dualStack)) };
 }
@@ -42,7 +42,7 @@ function serviceUrl(region, fips, dualStack) {
 }
 
 function parse(text) {
-  const bad = (why) => badOption("endpoint", `not an endpoint: ${withoutPassword(String(text))} (${why})`,
+  const bad = (why) => badOption("endpoint", `not an endpoint: ${shown(withoutSecrets(String(text)))} (${why})`,
     "endpoints look like https://kinesis.us-east-1.amazonaws.com or http://localhost:4567");
   if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) throw bad("it has no scheme: put http:// or https:// before it");
   let url;
@@ -57,7 +57,12 @@ function parse(text) {
   return url;
 }
 
-/** The URL as it may be shown. */
-function withoutPassword(text) {
-  return text.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/?#]*@/i, "$1***@");
+/**
+ * The text without anything that may be a password or a signature: everything before the host, whatever form the `@`
+ * takes, the query and the fragment. This must also work for text that is not a valid URL.
+ */
+function withoutSecrets(text) {
+  const [scheme] = /^[a-z][a-z0-9+.-]*:[\\/]{2}/i.exec(text) ?? [""];
+  const rest = text.slice(scheme.length).replace(/^[^]*(?:[@\uff20\ufe6b]|%40)/i, "***@");
+  return scheme + rest.replace(/[?#][^]*/, "?***");
 }

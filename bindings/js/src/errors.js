@@ -1,4 +1,9 @@
 // What can go wrong, in words: what was wrong, where, and what to do about it.
+//
+// Text from outside is passed through `printable` where it enters a message, which also limits its length. The whole
+// message is escaped once more here, so nothing can slip through to a terminal or a log.
+
+import { escaped, isPlain, printable } from "./printable.js";
 
 /** Everything that this package throws by itself. */
 export class KinesisReaderError extends Error {
@@ -8,10 +13,12 @@ export class KinesisReaderError extends Error {
    * @param {{ hint?: string, cause?: unknown, service?: object }} [more]
    */
   constructor(code, message, { hint, cause, service } = {}) {
-    super(hint ? `${message}\nhint: ${hint}` : message, cause === undefined ? undefined : { cause });
+    const line = escaped(message);
+    const advice = hint && escaped(hint);
+    super(advice ? `${line}\nhint: ${advice}` : line, cause === undefined ? undefined : { cause: shownCause(cause) });
     this.name = "KinesisReaderError";
     this.code = code;
-    this.hint = hint;
+    this.hint = advice;
     this.service = service;
   }
 }
@@ -26,7 +33,7 @@ export function componentError(thrown) {
   if (thrown instanceof KinesisReaderError) return thrown;
   const error = thrown?.payload ?? thrown;
   if (error?.tag === "config") {
-    return badOption(optionOf(error.val.field), error.val.message);
+    return badOption(optionOf(error.val.field), shown(error.val.message));
   }
   if (error?.tag === "checkpoint") return checkpointError(error.val);
   return new KinesisReaderError("component", `the component failed: ${words(thrown)}`, { cause: thrown });
@@ -35,11 +42,11 @@ export function componentError(thrown) {
 /** A checkpoint that cannot be used. */
 export function checkpointError({ tag, val }) {
   if (tag === "foreign") {
-    return new KinesisReaderError("checkpoint", `the checkpoint belongs to another stream: ${val}`, {
+    return new KinesisReaderError("checkpoint", `the checkpoint belongs to another stream: ${shown(val)}`, {
       hint: "name the stream that it belongs to, or give this stream another state",
     });
   }
-  return new KinesisReaderError("checkpoint", `the checkpoint is damaged: ${val}`, {
+  return new KinesisReaderError("checkpoint", `the checkpoint is damaged: ${shown(val)}`, {
     hint: "bring it back from a copy; or move it away with the messages that go with it, and read anew",
   });
 }
@@ -62,7 +69,9 @@ export function inWords({ operation, shard, cause, attempts }) {
 /** A gap, in words. */
 export function lostInWords({ shard, after, ahead }) {
   if (ahead !== undefined) {
-    return `the checkpoint of ${shard} is ahead of the present, at ${ahead} ms since 1970: records that arrived since may be unread`;
+    // Later times do not fit into a `Date`.
+    const at = new Date(Math.min(ahead, 8.64e15)).toISOString();
+    return `the checkpoint of ${shard} is ahead of the present, at ${at}: records that arrived since may be unread`;
   }
   return `records of ${shard} have left the stream unread${after ? `, after ${after}` : ""}`;
 }
@@ -116,7 +125,36 @@ function optionOf(field) {
   return name === "source" ? "stream" : name;
 }
 
-/** The words of whatever was thrown. */
+/** The message of a thrown value, printable. */
 export function words(thrown) {
-  return thrown instanceof Error ? thrown.message : String(thrown?.tag ?? thrown);
+  return shown(thrown instanceof Error ? thrown.message : thrown?.tag ?? thrown);
+}
+
+/** Any value as printable text. */
+export function shown(value) {
+  try {
+    return printable(value);
+  } catch {
+    // Some objects cannot be converted to a string.
+    return typeof value;
+  }
+}
+
+/** How deep a chain of causes is followed. */
+const CAUSES_MAX = 8;
+
+/**
+ * The cause to attach to an error, which Node prints with it: the original if its message is printable, else a copy with
+ * a printable message.
+ */
+function shownCause(cause, left = CAUSES_MAX) {
+  if (!(cause instanceof Error)) return typeof cause === "string" ? printable(cause) : cause;
+  const inner = left > 0 && cause.cause !== undefined ? shownCause(cause.cause, left - 1) : undefined;
+  if (isPlain(String(cause.message)) && inner === cause.cause) return cause;
+  const stand = new Error(words(cause), inner === undefined ? undefined : { cause: inner });
+  stand.name = shown(cause.name);
+  if (cause.code !== undefined) stand.code = cause.code;
+  // A stack of this function would only mislead.
+  stand.stack = `${stand.name}: ${stand.message}`;
+  return stand;
 }

@@ -1,6 +1,6 @@
 // From options to the component's configuration. Nothing past this file looks at an option that is not checked.
 
-import { KinesisReaderError, badOption, words } from "./errors.js";
+import { KinesisReaderError, badOption, shown, words } from "./errors.js";
 import { duration, time } from "./times.js";
 
 const TIME_HINT = "write trim-horizon, latest, a Date, 2025-11-23T12:00:00Z, 2025-11-23, or a length of time ago, as in 1h30m ago";
@@ -51,7 +51,7 @@ export function configure(defaults, options, now) {
     if (OURS.has(option) || value === undefined) continue;
     if (!Object.hasOwn(config, option) || option === "source") throw unknown(option, [...OURS, ...Object.keys(config)]);
     const known = WORDS[option];
-    if (known && !known.includes(value)) throw badOption(option, `not known: ${value}`, `write ${known.join(", ")}`);
+    if (known && !known.includes(value)) throw badOption(option, `not known: ${shown(value)}`, `write ${known.join(", ")}`);
     if (typeof value !== typeof config[option]) {
       throw badOption(option, `it is no ${typeof config[option]}: ${shown(value)}`);
     }
@@ -69,7 +69,7 @@ function start(value, now) {
       return { tag: "latest" };
   }
   const at = checked("start", value, TIME_HINT, () => time(value, now));
-  if (at > now) throw badOption("start", `it is in the future: ${shown(value)}`, "use latest for what arrives from now on");
+  if (at > now) throw badOption("start", `it is in the future: ${shownTime(value)}`, "use latest for what arrives from now on");
   return { tag: "at-timestamp", val: BigInt(at) };
 }
 
@@ -112,12 +112,12 @@ function checked(option, value, hint, parse) {
   try {
     return parse();
   } catch (why) {
-    throw badOption(option, `not understood: ${shown(value)} (${words(why)})`, hint);
+    throw badOption(option, `not understood: ${shownTime(value)} (${words(why)})`, hint);
   }
 }
 
 function unknown(option, known) {
-  return badOption(option, "there is no such option", `those there are: ${[...new Set(known)].filter((name) => name !== "source").sort().join(", ")}`);
+  return badOption(shown(option), "there is no such option", `those there are: ${[...new Set(known)].filter((name) => name !== "source").sort().join(", ")}`);
 }
 
 /** A word as it is known: AWS writes TRIM_HORIZON. */
@@ -125,12 +125,12 @@ function word(value) {
   return typeof value === "string" ? value.trim().toLowerCase().replaceAll("_", "-") : undefined;
 }
 
-function shown(value) {
-  return value instanceof Date ? (Number.isNaN(value.getTime()) ? "an invalid Date" : value.toISOString()) : String(value);
+function shownTime(value) {
+  return value instanceof Date ? (Number.isNaN(value.getTime()) ? "an invalid Date" : value.toISOString()) : shown(value);
 }
 
 /** Refuses what is no object of options before anything is looked for in it. */
 export function optionsOf(options) {
   if (typeof options === "object" && options !== null) return options;
-  throw new KinesisReaderError("option", `options are missing: ${String(options)}`, { hint: 'write read({ stream: "orders" })' });
+  throw new KinesisReaderError("option", `options are missing: ${shown(options)}`, { hint: 'write read({ stream: "orders" })' });
 }

@@ -22,7 +22,7 @@ export function time(value, now) {
 
 /** A length of time: milliseconds, or `90s`, `1h30m`, `2d`. Throws words that say why it is none. */
 export function duration(value) {
-  if (typeof value === "number" && value >= 0 && Number.isFinite(value)) return Math.floor(value);
+  if (typeof value === "number" && value >= 0 && Number.isFinite(value)) return bounded(Math.floor(value));
   if (typeof value !== "string") throw "it is no length of time";
   const text = value.trim().toLowerCase();
   if (text === "0") return 0;
@@ -30,11 +30,20 @@ export function duration(value) {
   if (!/^(\d+(\.\d+)?\s*(ms|min|[smhdw])\s*)+$/.test(text)) throw "it is no length of time";
   let sum = 0;
   for (const [, number, unit] of text.matchAll(/(\d+(?:\.\d+)?)\s*(ms|min|[smhdw])/g)) sum += Number(number) * UNITS[unit];
-  return Math.round(sum);
+  return bounded(Math.round(sum));
 }
 
+/** Larger numbers would be rounded. */
+function bounded(length) {
+  if (!Number.isSafeInteger(length)) throw "it is too long";
+  return length;
+}
+
+/** The last time that a `Date` can hold. */
+const TIME_MAX = 8.64e15;
+
 function milliseconds(at, given) {
-  if (!Number.isFinite(at)) throw "it is no time";
+  if (!(at <= TIME_MAX)) throw "it is no time";
   if (at < 0) throw "it is before 1970";
   if (typeof given === "number" && at < MILLISECONDS_MIN && at > 0) throw "it is too small for milliseconds: are these seconds?";
   return Math.floor(at);

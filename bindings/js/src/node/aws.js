@@ -8,7 +8,7 @@ import {
 import { createRequire } from "node:module";
 
 import { resolveEndpoint } from "../endpoint.js";
-import { badOption } from "../errors.js";
+import { KinesisReaderError, badOption, shown, words } from "../errors.js";
 
 const { version } = createRequire(import.meta.url)("../../package.json");
 
@@ -34,7 +34,7 @@ async function credentials({ credentials, profile, roleArn }, region) {
   const found = credentials ?? (profile === undefined ? fromNodeProviderChain() : fromIni({ profile }));
   if (roleArn === undefined) return found;
   if (!/^arn:.*:iam::.*:role\//.test(roleArn)) {
-    throw badOption("roleArn", `not the ARN of a role: ${roleArn}`, "it looks like arn:aws:iam::123456789012:role/reader");
+    throw badOption("roleArn", `not the ARN of a role: ${shown(roleArn)}`, "it looks like arn:aws:iam::123456789012:role/reader");
   }
   return fromTemporaryCredentials({
     masterCredentials: found,
@@ -43,8 +43,14 @@ async function credentials({ credentials, profile, roleArn }, region) {
   });
 }
 
-function setting(selectors, profile) {
-  return loadConfig(selectors, { ...selectors.options, profile })();
+async function setting(selectors, profile) {
+  try {
+    return await loadConfig(selectors, { ...selectors.options, profile })();
+  } catch (cause) {
+    throw new KinesisReaderError("option", `cannot use the AWS configuration: ${words(cause)}`, {
+      hint: "look at the AWS_… variables and at ~/.aws/config", cause,
+    });
+  }
 }
 
 /** The region may also stand with the credentials; that there is none is told where it is needed. */
