@@ -3,30 +3,32 @@
 import http from "node:http";
 import https from "node:https";
 
-import { ANSWER_SIZE_MAX, tooLarge } from "../transport.js";
+import { Taken } from "../transport.js";
 
 const agents = { "http:": new http.Agent({ keepAlive: true }), "https:": new https.Agent({ keepAlive: true }) };
 
-/** Posts a body and gives the answer with all its bytes, as the transport's own way by `fetch` does. */
-export function post(url, { headers, body, signal }) {
+/** Posts a body and gives the answer, as the transport's own way by `fetch` does. */
+export function post(url, { headers, body, signal, bound }) {
   return new Promise((resolve, reject) => {
+    // Some ways to lose a connection raise no error.
+    const closed = () => reject(new Error("the connection was closed"));
     const { request } = url.protocol === "https:" ? https : http;
     const asked = request(url, { method: "POST", agent: agents[url.protocol], headers, signal }, (answer) => {
-      const parts = [];
-      let size = 0;
+      const taken = new Taken(bound(answer.statusCode));
+      const finish = () => resolve({ status: answer.statusCode, header: (name) => answer.headers[name], ...taken.whole() });
       answer.on("data", (part) => {
-        size += part.length;
-        if (size > ANSWER_SIZE_MAX) {
-          reject(tooLarge());
-          asked.destroy();
-        } else {
-          parts.push(part);
-        }
+        if (taken.take(part)) return;
+        finish();
+        asked.destroy();
       });
-      answer.on("end", () => resolve({ status: answer.statusCode, header: (name) => answer.headers[name], bytes: Buffer.concat(parts, size) }));
+      answer.on("end", finish);
       answer.on("error", reject);
+      // An incomplete answer raises its error after the request is closed, but before the answer is.
+      asked.off("close", closed);
+      answer.on("close", closed);
     });
     asked.on("error", reject);
+    asked.on("close", closed);
     asked.end(body);
   });
 }
