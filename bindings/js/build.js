@@ -8,6 +8,11 @@ import { fileURLToPath } from "node:url";
 import { transpile } from "@bytecodealliance/jco-transpile";
 import { build } from "esbuild";
 
+import { withMemory } from "./memory.js";
+
+/** The same limit as in the program and the Python package. */
+const MEMORY_MAX = 512 << 20;
+
 const here = dirname(fileURLToPath(import.meta.url));
 const source = process.argv[2] ?? join(here, "../../host/component/kinesis_reader.wasm");
 
@@ -18,6 +23,8 @@ const { files, imports } = await transpile(source, { name: "reader", outDir: com
 if (imports.length > 0) throw new Error(`the component imports something: ${imports.join(", ")}`);
 const glue = Object.keys(files).find((path) => path.endsWith("/reader.js"));
 files[glue] = withOwnText(new TextDecoder().decode(files[glue]));
+const core = Object.keys(files).find((path) => path.endsWith("/reader.core.wasm"));
+files[core] = withMemory(files[core], MEMORY_MAX);
 await rm(component, { recursive: true, force: true });
 for (const [path, bytes] of Object.entries(files)) {
   await mkdir(dirname(path), { recursive: true });
