@@ -1,7 +1,6 @@
 // What every entry of the package exports, made for the platform that it is for.
 
-import { load } from "./component.js";
-import { componentError } from "./errors.js";
+import { Component } from "./component.js";
 import { Batches, Messages } from "./reader.js";
 
 /**
@@ -17,12 +16,8 @@ export function bind(platform) {
     read: (options) => new Messages(options, platform),
     readBatches: (options) => new Batches(options, platform),
     async mergeCheckpoints(left, right) {
-      const component = await load(platform.coreModule);
-      try {
-        return component.mergeCheckpoints(left, right);
-      } catch (thrown) {
-        throw componentError(thrown?.tag ? { tag: "checkpoint", val: thrown } : thrown);
-      }
+      const component = await Component.load(platform.coreModule);
+      return component.merge(left, right);
     },
   };
 }

@@ -3,12 +3,17 @@
 // consumer says so.
 
 import { plain } from "./component.js";
-import { componentError, inWords, lostInWords, serviceError } from "./errors.js";
+import { KinesisReaderError, inWords, lostInWords, serviceError } from "./errors.js";
+import { escaped } from "./printable.js";
 
 /** What a timer can hold. */
 const SLEEP_MAX_MS = 0x7fff_ffff;
 
+/** Actions that the reader may return before it waits. It has a notice for each shard, and requests for some. */
+const ACTIONS_MAX = 1_000_000;
+
 export class Driver {
+  #component;
   #reader;
   #transport;
   #onNotice;
@@ -17,12 +22,14 @@ export class Driver {
   #timer;
   #wake = () => {};
   #waiting;
+  /** What ended it, wrapped because any value can be thrown, even undefined. */
   #failure;
   #closed = false;
   /** How it ended. */
   outcome;
 
-  constructor(reader, transport, onNotice) {
+  constructor(component, reader, transport, onNotice) {
+    this.#component = component;
     this.#reader = reader;
     this.#transport = transport;
     this.#onNotice = onNotice;
@@ -51,13 +58,13 @@ export class Driver {
 
   /** The next batch; undefined at the end, or where there is none yet. Throws what ended the reader. */
   take() {
-    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#failure !== undefined) throw this.#failure.thrown;
     return this.#batches.shift();
   }
 
   delivered(id) {
     this.#input(() => this.#reader.handleDelivered(id, Driver.now()));
-    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#failure !== undefined) throw this.#failure.thrown;
   }
 
   stop() {
@@ -81,18 +88,22 @@ export class Driver {
   #input(tell) {
     if (this.#closed || this.#failure !== undefined) return;
     try {
-      tell();
+      this.#component.call(tell);
       this.#pump();
     } catch (thrown) {
-      this.#failure = componentError(thrown);
+      this.#fail(thrown);
     }
     if (this.isReady) this.#wake();
   }
 
+  #fail(thrown) {
+    this.#failure ??= { thrown };
+    this.#wake();
+  }
+
   #pump() {
-    clearTimeout(this.#timer);
-    for (;;) {
-      const { tag, val } = this.#reader.poll();
+    for (let actions = 0; actions < ACTIONS_MAX; actions += 1) {
+      const { tag, val } = this.#component.call(() => this.#reader.poll());
       switch (tag) {
         case "send":
           this.#launch(val);
@@ -105,6 +116,8 @@ export class Driver {
           break;
         case "wait":
           this.#waiting = val;
+          // A notice handler may have called back into the driver and set it.
+          clearTimeout(this.#timer);
           if (val.until !== undefined) {
             const pause = Math.min(Number(val.until - Driver.now()) + 1, SLEEP_MAX_MS);
             this.#timer = setTimeout(() => this.#input(() => this.#reader.handleTimeout(Driver.now())), Math.max(pause, 0));
@@ -112,10 +125,11 @@ export class Driver {
           return;
         case "finish":
           this.outcome = plain(val);
-          if (val.tag === "failed") this.#failure = serviceError(plain(val.val));
+          if (val.tag === "failed") this.#fail(serviceError(plain(val.val)));
           return;
       }
     }
+    throw new KinesisReaderError("component", `the component returned more than ${ACTIONS_MAX} actions without waiting`);
   }
 
   #launch({ id, target, body, deadline }) {
@@ -136,10 +150,12 @@ export class Driver {
   #notify({ tag, val }) {
     const about = plain(val);
     try {
-      this.#onNotice({ kind: tag, message: noticeInWords(tag, about), ...about });
+      const told = this.#onNotice({ kind: tag, message: escaped(noticeInWords(tag, about)), ...about });
+      // An unhandled rejection would end the process.
+      if (typeof told?.then === "function") told.then(undefined, (thrown) => this.#fail(thrown));
     } catch (thrown) {
       // The consumer's own error, which it gets back as it is.
-      this.#failure ??= thrown;
+      this.#fail(thrown);
     }
   }
 }

@@ -1,11 +1,17 @@
 // What a consumer holds: the messages of a stream, or its batches, as something to iterate over.
 
 import { KinesisReaderError } from "./errors.js";
-import { Session } from "./session.js";
+import { Session, further } from "./session.js";
 import { parsed } from "./text.js";
 
 /** Lines are taken across in pieces of this size: small enough that what is made of one is gone before the next. */
 const PIECE_SIZE = 1 << 17;
+
+/** Records that one call returns. */
+const RECORDS_AT_ONCE = 1000;
+
+/** The last time that a `Date` can hold. */
+const DATE_MAX = 8.64e15;
 
 /** How long a consumer may wait for what cannot come before it is told so. */
 const STARVED_MS = 10_000;
@@ -13,7 +19,6 @@ const STARVED_MS = 10_000;
 /** What both ways of reading have in common: an async iterator that is closed once, whatever ends it. */
 class Reading {
   #session;
-  #opened;
   #tail = Promise.resolve();
   #ended = false;
   #pending = 0;
@@ -86,9 +91,7 @@ class Reading {
     return this.#after(async () => {
       if (this.#ended) return { value: undefined, done: true };
       try {
-        this.#opened ??= this.#session.open();
-        await this.#opened;
-        const value = await step();
+        const value = (await this.#session.open()) ? await step() : undefined;
         if (value !== undefined) return { value, done: false };
       } catch (thrown) {
         this.#ended = true;
@@ -166,20 +169,22 @@ export class Messages extends Reading {
       this.#batch = await session.take();
       if (!this.#batch) return false;
       this.#before = 0;
-      this.#count = this.#batch.count();
+      this.#count = session.call(() => this.#batch.count());
     }
     this.#at = 0;
-    this.#piece = parsed(() => this.#batch.lines(this.#before, PIECE_SIZE)).text;
+    this.#piece = parsed(() => session.call(() => this.#batch.lines(this.#before, PIECE_SIZE))).text;
+    further(0, this.#piece.length);
     return true;
   }
 
   #partial(component, checkpoint) {
     const acknowledged = this.#before + this.#at - this.#held;
     if (!this.#batch || acknowledged === 0) return checkpoint;
-    const [{ sequence, subsequence }] = this.#batch.messages(acknowledged - 1, 1);
+    const [[{ sequence, subsequence }], own, shard] = component.call(() => [
+      this.#batch.messages(acknowledged - 1, 1), this.#batch.checkpoint(), this.#batch.shard(),
+    ]);
     const place = subsequence === undefined ? { after: sequence } : { after: sequence, sub: subsequence };
-    const reached = { ...JSON.parse(this.#batch.checkpoint()), shards: { [this.#batch.shard()]: place } };
-    return component.mergeCheckpoints(checkpoint, JSON.stringify(reached));
+    return component.merge(checkpoint, JSON.stringify({ ...JSON.parse(own), shards: { [shard]: place } }));
   }
 }
 
@@ -191,7 +196,7 @@ export class Batches extends Reading {
 
   next() {
     return this.step(async () => {
-      const starved = setTimeout(() => this.#tellStarved(), STARVED_MS);
+      const starved = setTimeout(() => this.session.warnIfStarved(), STARVED_MS);
       try {
         const batch = await this.session.take();
         return batch && new Batch(batch, this.session);
@@ -200,17 +205,13 @@ export class Batches extends Reading {
       }
     });
   }
-
-  #tellStarved() {
-    if (!this.session.isStarved) return;
-    this.session.notice({ kind: "unacknowledged", message: "every shard waits for the ack() of a batch: nothing more can come before" });
-  }
 }
 
 /** The messages of one page of one shard, in order. */
 class Batch {
   #batch;
   #session;
+  #component;
   #acknowledged;
   /** The shard that all the messages are from. */
   shard;
@@ -224,38 +225,55 @@ class Batch {
   constructor(batch, session) {
     this.#batch = batch;
     this.#session = session;
-    this.shard = batch.shard();
-    this.count = batch.count();
-    this.size = Number(batch.size());
-    this.behind = Number(batch.behind());
+    this.#component = session.component;
+    this.#component.call(() => {
+      this.shard = batch.shard();
+      this.count = batch.count();
+      this.size = Number(batch.size());
+      this.behind = Number(batch.behind());
+    });
   }
 
   get checkpoint() {
-    return this.#held.checkpoint();
+    return this.#ask((batch) => batch.checkpoint());
   }
 
   get lines() {
-    return [...this.pieces()].join("");
+    const pieces = [...this.pieces()];
+    try {
+      return pieces.join("");
+    } catch (cause) {
+      // A RangeError: engines limit the length of strings.
+      throw new KinesisReaderError("component", "the lines of the batch do not fit into one string", { hint: "use pieces()", cause });
+    }
   }
 
   *pieces(size = PIECE_SIZE) {
     for (let at = 0; at < this.count; ) {
-      const { text, count } = this.#held.lines(at, size);
+      const { text, count } = this.#ask((batch) => batch.lines(at, size));
+      at = further(at, at + count);
       yield text;
-      at += count;
     }
   }
 
   *messages() {
     for (let at = 0; at < this.count; ) {
-      const { text: messages, count } = parsed(() => this.#held.lines(at, PIECE_SIZE));
+      const { text: messages, count } = parsed(() => this.#ask((batch) => batch.lines(at, PIECE_SIZE)));
+      at = further(at, at + count);
       yield* messages;
-      at += count;
     }
   }
 
   records() {
-    return this.#held.messages(0, this.count).map(({ arrived, ...record }) => ({ ...record, arrived: new Date(Number(arrived)) }));
+    const records = [];
+    // In pieces, so that the component does not hold a second copy of them all.
+    while (records.length < this.count) {
+      const at = records.length;
+      const some = this.#ask((batch) => batch.messages(at, RECORDS_AT_ONCE));
+      further(at, at + some.length);
+      for (const { arrived, ...record } of some) records.push({ ...record, arrived: dateOf(arrived) });
+    }
+    return records;
   }
 
   /** Tells that the messages are done with, and resolves once the checkpoint behind them is kept. */
@@ -271,12 +289,21 @@ class Batch {
     await this.#session.save();
   }
 
+  #ask(ask) {
+    const batch = this.#held;
+    return this.#component.call(() => ask(batch));
+  }
+
   get #held() {
     if (this.#batch) return this.#batch;
     throw new KinesisReaderError("ended", "the batch is acknowledged, and what it held is gone", {
       hint: "take lines, messages and checkpoint before ack()",
     });
   }
+}
+
+function dateOf(milliseconds) {
+  return new Date(Math.min(Number(milliseconds), DATE_MAX));
 }
 
 const turn = typeof setImmediate === "function"

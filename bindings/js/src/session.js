@@ -1,11 +1,11 @@
 // A reader that is open: its component, its driver, and the place where its checkpoint is kept.
 //
 // The checkpoint is kept before the first message is handed out, so that a crash cannot move the beginning; then each
-// second, when a batch is acknowledged, and at the end, whatever the end is.
+// second, when a batch is acknowledged, and at the end, whatever the end is, except a trap of the component.
 
-import { drop, load, plain } from "./component.js";
+import { Component, drop, plain } from "./component.js";
 import { Driver } from "./driver.js";
-import { KinesisReaderError, componentError } from "./errors.js";
+import { KinesisReaderError } from "./errors.js";
 import { configure, optionsOf, sourceOf } from "./options.js";
 import { Transport, posting } from "./transport.js";
 
@@ -14,6 +14,9 @@ const UNSAFE_TIME_MAX_MS = 1000;
 
 /** Bytes of bad records that are handed on at a time. */
 const REJECTS_SIZE = 1 << 20;
+
+/** Rejects whatever is awaited when the reading is closed. */
+const CLOSED = Symbol("closed");
 
 /** States of a shard from which it goes on without the consumer. */
 const AT_WORK = new Set(["seeking", "sought", "ready", "reading", "ending"]);
@@ -28,8 +31,15 @@ export class Session {
   #state;
   #kept;
   #saving = Promise.resolve();
+  #savesOut = 0;
   #timer;
+  /** What ended it from outside, wrapped because any value can be thrown, even undefined. */
   #error;
+  /** Functions that interrupt what is awaited. */
+  #waiting = new Set();
+  #opening;
+  #stopped = false;
+  #isLocked = false;
   #begun = false;
   #closing;
   #last = { checkpoint: undefined, shards: [], totals: undefined };
@@ -46,28 +56,64 @@ export class Session {
     this.#partial = partial;
   }
 
-  /** Opens the reader. Whatever throws here, nothing was sent. */
-  async open() {
+  /** Opens the reader; false if it was closed meanwhile. If this throws, nothing was sent. */
+  open() {
+    this.#opening ??= this.#open().then(() => true, (thrown) => {
+      if (thrown === CLOSED) return false;
+      throw thrown;
+    });
+    return this.#opening;
+  }
+
+  async #open() {
     const { signal, onNotice = warn } = this.#options;
     signal?.throwIfAborted();
+    signal?.addEventListener("abort", this.#onAbort);
     const source = sourceOf(this.#options);
-    const now = Date.now();
-    this.#component = await load(this.#platform.coreModule);
-    const config = configure(this.#component.defaults(source), this.#options, now);
-    const { url, region, credentials, headers } = await this.#platform.connect(this.#options);
+    // The component has no times before 1970.
+    const now = Math.max(Date.now(), 0);
+    this.#component = await this.#unlessInterrupted(Component.load(this.#platform.coreModule));
+    const config = configure(this.#component.call((reading) => reading.defaults(source)), this.#options, now);
+    const { url, region, credentials, headers } = await this.#unlessInterrupted(this.#platform.connect(this.#options));
     const { fetch } = this.#options;
     const post = fetch === undefined ? this.#platform.post : posting(fetch);
     const transport = new Transport({ url, region, credentials, headers, post });
-    await transport.prepare();
+    await this.#unlessInterrupted(transport.prepare());
     this.#state = await this.#openState();
-    this.#kept = checkpointOf(await this.#state?.load());
+    // Not interruptible, so that we know whether there is a lock to release.
+    await this.#state?.lock?.();
+    this.#isLocked = true;
+    this.#kept = checkpointOf(await this.#unlessInterrupted(this.#state?.load()));
     const seed = crypto.getRandomValues(new BigUint64Array(1))[0];
-    this.#reader = called(() => this.#component.Reader.open(config, this.#kept, seed, Driver.now(), BigInt(now)));
-    signal?.addEventListener("abort", this.#onAbort);
-    signal?.throwIfAborted();
-    this.#driver = new Driver(this.#reader, transport, onNotice);
-    this.#timer = setInterval(() => this.save().catch((thrown) => this.#fail(thrown)), UNSAFE_TIME_MAX_MS);
+    this.#reader = this.call(({ Reader }) => Reader.open(config, this.#kept, seed, Driver.now(), BigInt(now)));
+    this.check();
+    if (this.#closing) throw CLOSED;
+    this.#driver = new Driver(this.#component, this.#reader, transport, onNotice);
+    if (this.#stopped) this.#driver.stop();
+    this.#timer = setInterval(() => this.#saveInTime(), UNSAFE_TIME_MAX_MS);
     this.#timer.unref?.();
+  }
+
+  /** Awaits a promise, unless the reading is aborted or closed first. */
+  async #unlessInterrupted(promise) {
+    let interrupt;
+    const interrupted = new Promise((_, reject) => (interrupt = reject));
+    this.#waiting.add(interrupt);
+    if (this.#closing || this.#error !== undefined) interrupt(CLOSED);
+    try {
+      return await Promise.race([promise, interrupted]);
+    } catch (thrown) {
+      // The reason of an abort comes before everything else.
+      this.check();
+      throw this.#closing ? CLOSED : thrown;
+    } finally {
+      this.#waiting.delete(interrupt);
+    }
+  }
+
+  /** Interrupts what is awaited. */
+  #interrupt() {
+    for (const interrupt of this.#waiting) interrupt(CLOSED);
   }
 
   /** The next batch; undefined at the end. */
@@ -91,18 +137,23 @@ export class Session {
   async #toldOfBadRecords(batch) {
     const { onBadRecords } = this.#options;
     if (onBadRecords === undefined) return true;
-    const count = batch.count();
-    for (let at = 0; at < count && !this.#closing; ) {
-      const { text, next } = batch.rejects(at, REJECTS_SIZE);
-      if (text !== "") await onBadRecords(text);
-      at = next;
+    const count = this.call(() => batch.count());
+    try {
+      for (let at = 0; at < count; ) {
+        const { text, next } = this.call(() => batch.rejects(at, REJECTS_SIZE));
+        at = further(at, next);
+        if (text !== "") await this.#unlessInterrupted(onBadRecords(text));
+      }
+    } catch (thrown) {
+      if (thrown === CLOSED) return false;
+      throw thrown;
     }
     return !this.#closing;
   }
 
   /** Throws what ended the reading from outside: its signal, or a checkpoint that could not be kept. */
   check() {
-    if (this.#error !== undefined) throw this.#error;
+    if (this.#error !== undefined) throw this.#error.thrown;
   }
 
   get isInterrupted() {
@@ -114,13 +165,6 @@ export class Session {
     return this.#driver.isReady;
   }
 
-  /** Whether nothing can come before a batch that is out is acknowledged. */
-  get isStarved() {
-    const states = this.shards().map(({ state }) => state);
-    return this.#driver?.waitReason === "delivery"
-      || (states.includes("delivering") && !states.some((state) => AT_WORK.has(state)));
-  }
-
   /** Tells the reader that a batch is done with, and gives it back. */
   delivered(batch) {
     if (this.#closing) {
@@ -128,24 +172,55 @@ export class Session {
         hint: "acknowledge batches before leaving the loop; this one comes again in the next run",
       });
     }
-    const id = batch.id();
-    drop(batch);
+    const id = this.call(() => batch.id());
+    this.call(() => drop(batch));
     this.#driver.delivered(id);
   }
 
-  notice(notice) {
-    (this.#options.onNotice ?? warn)(notice);
+  /** The component, for batches that outlive the reading. */
+  get component() {
+    return this.#component;
+  }
+
+  /** Calls the component. */
+  call(work) {
+    return this.#component.call(work);
+  }
+
+  /** Whether nothing can come before a batch is acknowledged. */
+  get #isStarved() {
+    const states = this.shards().map(({ state }) => state);
+    return this.#driver?.waitReason === "delivery"
+      || (states.includes("delivering") && !states.some((state) => AT_WORK.has(state)));
+  }
+
+  /** Warns a consumer that waits for a batch but has not acknowledged others. */
+  async warnIfStarved() {
+    try {
+      if (!this.#isStarved) return;
+      const message = "every shard waits for the ack() of a batch: nothing more can come before";
+      await (this.#options.onNotice ?? warn)({ kind: "unacknowledged", message });
+    } catch (thrown) {
+      this.#fail(thrown);
+    }
   }
 
   stop() {
+    this.#stopped = true;
     this.#driver?.stop();
   }
 
   /** Keeps the checkpoint as it is now. One save at a time, in the order in which they were asked for. */
   save() {
-    const saved = this.#saving.then(() => this.#save());
+    this.#savesOut += 1;
+    const saved = this.#saving.then(() => this.#save()).finally(() => (this.#savesOut -= 1));
     this.#saving = saved.catch(() => {});
     return saved;
+  }
+
+  /** Saves, unless a state that is slow has not done with the last save. */
+  #saveInTime() {
+    if (this.#savesOut === 0) this.save().catch((thrown) => this.#fail(thrown));
   }
 
   /** Ends everything, after what was acknowledged has been kept. */
@@ -155,15 +230,20 @@ export class Session {
   }
 
   checkpoint() {
-    return this.#reader ? this.#partial(this.#component, this.#reader.checkpoint()) : this.#last.checkpoint;
+    return this.#isOpen ? this.#partial(this.#component, this.call(() => this.#reader.checkpoint())) : this.#last.checkpoint ?? this.#kept;
   }
 
   shards() {
-    return this.#reader ? plain(this.#reader.shards()) : this.#last.shards;
+    return this.#isOpen ? plain(this.call(() => this.#reader.shards())) : this.#last.shards;
   }
 
   totals() {
-    return this.#reader ? plain(this.#reader.totals()) : this.#last.totals;
+    return this.#isOpen ? plain(this.call(() => this.#reader.totals())) : this.#last.totals;
+  }
+
+  /** Whether the reader can be called. */
+  get #isOpen() {
+    return this.#reader !== undefined && this.#component.isSound;
   }
 
   outcome() {
@@ -178,7 +258,7 @@ export class Session {
   }
 
   async #save() {
-    if (!this.#state || !this.#reader || this.#reader.revision() === 0n) return;
+    if (!this.#state || !this.#isOpen || this.call(() => this.#reader.revision()) === 0n) return;
     const checkpoint = this.checkpoint();
     if (checkpoint === this.#kept) return;
     await this.#state.save(checkpoint);
@@ -186,6 +266,9 @@ export class Session {
   }
 
   async #close() {
+    this.#interrupt();
+    // Opening must be over, or it would go on after we closed.
+    await this.#opening?.catch(() => {});
     clearInterval(this.#timer);
     this.#options.signal?.removeEventListener("abort", this.#onAbort);
     this.#driver?.close();
@@ -193,35 +276,38 @@ export class Session {
       await this.save();
     } finally {
       this.#release();
+      if (this.#isLocked) await this.#state?.unlock?.();
     }
   }
 
   #release() {
-    if (!this.#reader) return;
-    try {
-      this.#last = { checkpoint: this.checkpoint(), shards: this.shards(), totals: this.totals() };
-      drop(this.#reader);
-    } catch {
-      // A component that trapped says nothing any more, and its memory goes with its instance.
+    if (this.#isOpen) {
+      try {
+        this.#last = { checkpoint: this.checkpoint(), shards: this.shards(), totals: this.totals() };
+        this.call(() => drop(this.#reader));
+      } catch {
+        // It trapped. Its memory is freed with the instance.
+      }
     }
     this.#reader = undefined;
     this.#component = undefined;
   }
 
   #fail(thrown) {
-    this.#error ??= thrown;
+    this.#error ??= { thrown };
+    this.#interrupt();
+    // The consumer may not call us for a while; send no more requests meanwhile.
+    this.#driver?.stop();
     this.#driver?.wake();
   }
 
   #onAbort = () => this.#fail(this.#options.signal.reason);
 }
 
-function called(call) {
-  try {
-    return call();
-  } catch (thrown) {
-    throw componentError(thrown);
-  }
+/** The next position in a batch. One that does not advance would loop for ever. */
+export function further(at, next) {
+  if (next > at) return next;
+  throw new KinesisReaderError("component", `the component does not advance in a batch: ${next} after ${at}`);
 }
 
 function checkpointOf(loaded) {

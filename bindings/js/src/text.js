@@ -1,6 +1,8 @@
 // Text on its way into the component and out of it, in place of what jco generates for that (see `build.js`): there each
 // character is looked at in JavaScript, and bytes that came as UTF-8 are made a string only to be made bytes again.
 
+import { KinesisReaderError, words } from "./errors.js";
+
 const decoder = new TextDecoder();
 const encoder = new TextEncoder();
 
@@ -24,6 +26,13 @@ export function lower(value, realloc, memory) {
   return { ptr, len };
 }
 
+/** Stands for lines that could not be parsed. */
+class Unreadable {
+  constructor(thrown) {
+    this.thrown = thrown;
+  }
+}
+
 const asString = (bytes) => text.decode(bytes);
 let taken = asString;
 
@@ -35,11 +44,16 @@ export function lift(bytes) {
 /** The answer of `call`, a call of the component's, with lines of JSON made out: an array where the text would be. */
 export function parsed(call) {
   taken = parse;
+  let answer;
   try {
-    return call();
+    answer = call();
   } finally {
     taken = asString;
   }
+  if (!(answer.text instanceof Unreadable)) return answer;
+  throw new KinesisReaderError("component", `cannot parse a message: ${words(answer.text.thrown)}`, {
+    hint: 'use payload: "text", or the lines of readBatches',
+  });
 }
 
 const [NEWLINE, COMMA, OPEN, CLOSE] = "\n,[]".split("").map((character) => character.charCodeAt(0));
@@ -52,5 +66,10 @@ function parse(lines) {
   array[0] = OPEN;
   for (let at = 0; (at = array.indexOf(NEWLINE, at + 1)) >= 0; ) array[at] = COMMA;
   array[lines.length] = CLOSE;
-  return JSON.parse(text.decode(array));
+  try {
+    return JSON.parse(text.decode(array));
+  } catch (thrown) {
+    // Thrown when the call has returned: an exception inside it would break the instance.
+    return new Unreadable(thrown);
+  }
 }
