@@ -16,6 +16,10 @@ export interface State {
   load(): string | undefined | null | Promise<string | undefined | null>;
   /** Replaces what was saved. Resolves once it is safe. */
   save(checkpoint: string): void | Promise<void>;
+  /** Locks the state for one reader. Called before `load()`; throws if another reader holds it. */
+  lock?(): void | Promise<void>;
+  /** Releases the lock. Called once after a successful `lock()`, when the reading has ended. */
+  unlock?(): void | Promise<void>;
 }
 
 /** A time: a `Date`, milliseconds since 1970, RFC 3339, a date at 00:00 UTC, or a length of time ago, as in `1h30m ago`. */
@@ -234,10 +238,21 @@ export function readBatches<Payload = Record<string, any>>(options: Options): Re
 /** Joins two checkpoints of one stream: of each shard, the further place. */
 export function mergeCheckpoints(left: string, right: string): Promise<string>;
 
-/** A state under this key of `localStorage`, or of anything that works like it. */
+/**
+ * A state under this key of `localStorage`, or of anything that works like it. In `localStorage` it is locked against
+ * other pages of the origin. With another storage, a save fails if another reader has written the state.
+ */
 export function storageState(key: string, storage?: Pick<Storage, "getItem" | "setItem">): State;
 
-/** A state in a file, which is replaced whole; only in Node, where a path given as `state` is the same. */
+/**
+ * A state in a file, which is replaced as a whole by each save; only in Node, where a path given as `state` is the same.
+ * A new file has mode 600, and an existing one keeps its mode. Only regular files are accepted. Symbolic links in place of
+ * the lock or the temporary file are not followed.
+ *
+ * While a reading is open the file is locked with the same lock as in the program and the Python package. On Linux this
+ * takes the program `flock` of util-linux or BusyBox. Without it only readers in this process exclude each other, and a
+ * save fails if another reader has written the state.
+ */
 export function fileState(path: string | URL): State;
 
 /** Whose fault it is. */
@@ -268,7 +283,7 @@ export interface ServiceError {
     | { tag: "failure"; val: { tag: "transient" | "permanent"; val: string } }
     | { tag: "timeout" }
     | { tag: "recreated"; val: string }
-    | { tag: "lost"; val: { shard: string; after?: string; ahead?: bigint } };
+    | { tag: "lost"; val: { shard: string; after?: string; ahead?: number } };
 }
 
 export class KinesisReaderError extends Error {
