@@ -2,6 +2,7 @@
 // Each message is also an event of the document, `kinesis-message`, for whoever builds on this page.
 
 import { read, storageState } from "../dist/kinesis-reader.js";
+import { printable } from "../src/printable.js";
 
 const at = (id) => document.getElementById(id);
 const form = at("connection");
@@ -33,6 +34,7 @@ form.addEventListener("submit", (event) => {
   else run(Object.fromEntries(new FormData(form)));
 });
 at("forget").addEventListener("click", () => {
+  if (reading) return tell("reading", "Stop first: what reads keeps its checkpoint.");
   localStorage.removeItem(keyOf(Object.fromEntries(new FormData(form))));
   tell("idle", "The checkpoint is forgotten: the next run begins at the start.");
 });
@@ -134,7 +136,7 @@ function messageElement({ _kinesis, _kinesis_msg_id, ...payload }) {
   return element("li", { title: `${_kinesis.shard_id} ${_kinesis.seq_no}` }, [
     element("time", {}, [_kinesis.ts.slice(11, 23)]),
     element("span", { class: "name", style: `--hue: ${hue(_kinesis.shard_id)}` }, [element("span", { class: "dot" }), String(numberOf(_kinesis.shard_id))]),
-    element("code", {}, [JSON.stringify(payload)]),
+    element("code", {}, [printable(JSON.stringify(payload))]),
   ]);
 }
 

@@ -4,7 +4,7 @@
 // usage: node demo/server.js [--port 8080] [--region REGION] [--endpoint URL] [--profile PROFILE]
 //
 // It listens on this machine alone, lets nothing through but the four operations that reading takes, and answers no page
-// but its own.
+// but its own. When a request fails, the page learns only that it did; the reason is printed in the terminal.
 
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
@@ -13,37 +13,57 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
 import { connect } from "../src/node/aws.js";
+import { words } from "../src/errors.js";
 import { post } from "../src/node/http.js";
 import { Transport } from "../src/transport.js";
 
 const OPERATIONS = ["DescribeStreamSummary", "ListShards", "GetShardIterator", "GetRecords"];
-const SERVED = /^\/(demo\/(index\.html|demo\.js|style\.css)|dist\/kinesis-reader\.js|component\/reader\.core[23]?\.wasm)$/;
+const SERVED = /^\/(demo\/(index\.html|demo\.js|style\.css)|src\/printable\.js|dist\/kinesis-reader\.js|component\/reader\.core[23]?\.wasm)$/;
 const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm" };
 
 /** A request of a reader's is below this. */
 const REQUEST_SIZE_MAX = 64 << 10;
+
+/** Time for a request to arrive, and for its answer. A reader gives up sooner. */
+const REQUEST_TIME_MAX_MS = 60_000;
+
+/** A page sends a few dozen requests at a time. */
+const CONNECTIONS_MAX = 256;
+
+/** The answer to a request that is not served. */
+class Refusal extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
 
 /** Starts the server; `close` of what it gives ends it. */
 export async function serve({ port = 8080, ...options }) {
   // The name of a stream decides neither endpoint nor credentials.
   const { url, region, credentials, headers } = await connect({ ...options, stream: "any" });
   const transport = new Transport({ url, region, credentials, headers, post });
-  const server = createServer((request, response) => {
-    answer(transport, request, response).catch((error) => send(response, 502, "text/plain", error.val ?? error.message));
+  const server = createServer({ requestTimeout: REQUEST_TIME_MAX_MS }, (request, response) => {
+    answer(transport, request, response).catch((thrown) => refuse(response, thrown));
   });
+  server.maxConnections = CONNECTIONS_MAX;
   await new Promise((resolve, reject) => server.once("error", reject).listen(port, "127.0.0.1", resolve));
   return { server, region, url: `http://127.0.0.1:${server.address().port}/demo/index.html`, kinesis: url };
 }
 
 async function answer(transport, request, response) {
   // A page of another name that leads here is not ours.
-  if (!/^(127\.0\.0\.1|localhost)(:\d+)?$/.test(request.headers.host ?? "")) return send(response, 403, "text/plain", "not this host");
-  const { pathname } = new URL(request.url, "http://localhost");
-  if (pathname === "/") return response.writeHead(302, { location: "/demo/index.html" }).end();
-  if (request.method === "POST" && pathname === "/kinesis") return forward(transport, request, response);
-  if (request.method !== "GET" || !SERVED.test(pathname)) return send(response, 404, "text/plain", "not found");
-  const body = await readFile(fileURLToPath(new URL(`..${pathname}`, import.meta.url)));
-  send(response, 200, TYPES[extname(pathname)], body);
+  if (!/^(127\.0\.0\.1|localhost)(:\d+)?$/.test(request.headers.host ?? "")) throw new Refusal(403, "not this host");
+  // Nor is a page of another origin.
+  const { origin } = request.headers;
+  if (origin !== undefined && origin !== `http://${request.headers.host}`) throw new Refusal(403, "not this page");
+  const [path] = request.url.split("?", 1);
+  if (path === "/") return response.writeHead(302, { location: "/demo/index.html" }).end();
+  if (request.method === "POST" && path === "/kinesis") return forward(transport, request, response);
+  // An allowlist, so no path can lead outside it.
+  if (request.method !== "GET" || !SERVED.test(path)) throw new Refusal(404, "not found");
+  const body = await readFile(fileURLToPath(new URL(`..${path}`, import.meta.url)));
+  send(response, 200, TYPES[extname(path)], body);
 }
 
 async function forward(transport, request, response) {
@@ -54,22 +74,34 @@ async function forward(transport, request, response) {
   const gone = new AbortController();
   response.once("close", () => gone.abort());
   const body = await bodyOf(request);
-  const answer = await transport.send({ target, body: { tag: "json", val: body } }, gone.signal);
+  const signal = AbortSignal.any([gone.signal, AbortSignal.timeout(REQUEST_TIME_MAX_MS)]);
+  const answer = await transport.send({ target, body: { tag: "json", val: body } }, signal);
   const date = answer.date === undefined ? {} : { date: new Date(Number(answer.date)).toUTCString() };
-  send(response, answer.status, "application/x-amz-json-1.1", answer.body.val, { ...date, "x-amzn-requestid": answer.trace ?? "" });
+  const trace = answer.trace === undefined ? {} : { "x-amzn-requestid": answer.trace };
+  send(response, answer.status, "application/x-amz-json-1.1", answer.body.val, { ...date, ...trace });
 }
 
+/** Reads the body of a request, up to the limit. */
 async function bodyOf(request) {
-  let body = "";
-  for await (const part of request.setEncoding("utf8")) {
-    body += part;
-    if (body.length > REQUEST_SIZE_MAX) throw new Error("the request is too large");
+  const parts = [];
+  let size = 0;
+  for await (const part of request.iterator({ destroyOnReturn: false })) {
+    size += part.length;
+    if (size > REQUEST_SIZE_MAX) throw new Refusal(413, "the request is too large");
+    parts.push(part);
   }
-  return body;
+  return Buffer.concat(parts).toString();
+}
+
+function refuse(response, thrown) {
+  if (thrown instanceof Refusal) return send(response, thrown.status, "text/plain", thrown.message, { connection: "close" });
+  // The client may be gone, which is not an error.
+  if (!response.destroyed) console.error(`cannot answer: ${words(thrown?.val ?? thrown)}`);
+  send(response, 502, "text/plain", "no answer from Kinesis: the server's terminal says why", { connection: "close" });
 }
 
 function send(response, status, type, body, headers = {}) {
-  if (response.destroyed) return;
+  if (response.destroyed || response.headersSent) return;
   response.writeHead(status, { "content-type": type, "x-content-type-options": "nosniff", ...headers }).end(body);
 }
 

@@ -94,6 +94,34 @@ test("behind its own server the page needs neither CORS nor credentials", async 
   await page.close();
 });
 
+test("a second page cannot use the checkpoint of the first until that is closed", async () => {
+  await emulator.create("shared", 1);
+  await emulator.put("shared", 0, 10);
+  const first = await open({ stream: "shared" });
+  await first.waitForFunction(() => window.had.length >= 10);
+  const second = await open({ stream: "shared" });
+  await second.waitForFunction(() => document.querySelector("#status").dataset.state === "failed");
+  assert.match(await second.locator("#status").textContent(), /^another reader holds the state: kinesis-reader /);
+  // Closed without stopping, as by a crash.
+  await first.close();
+  await emulator.put("shared", 10, 20);
+  await second.click("#connect");
+  await second.waitForFunction(() => window.had.includes(19));
+  await second.close();
+});
+
+test("messages are shown escaped and cut", async () => {
+  await emulator.create("odd", 1);
+  await emulator.put("odd", 0, 1, () => JSON.stringify({ n: 0, name: "abc\u202egnp.exe", long: "x".repeat(100_000) }));
+  const page = await open({ stream: "odd" });
+  const shown = page.locator("#log code");
+  await shown.waitFor();
+  const text = await shown.textContent();
+  assert.match(text, /abc\\u\{202e\}gnp\.exe/);
+  assert.ok(text.length < 1100, `${text.length} characters`);
+  await page.close();
+});
+
 test("what goes wrong is told in the page", async () => {
   const page = await open({ stream: "nowhere" });
   await page.waitForFunction(() => document.querySelector("#status").dataset.state === "failed");
