@@ -1,42 +1,41 @@
-//! Where the strings of a payload end.
+//! Finds where the strings of a payload end.
 //!
-//! The quotes that close them are found ahead of the walk over the tokens, a window at a time, by arithmetic on maps
-//! that has next to no branches. So the walk need not search for the end of a string, and a processor that guesses its
-//! branches does not guess where strings end (Langdale and Lemire, "Parsing Gigabytes of JSON per Second",
-//! <https://arxiv.org/abs/1902.08318>, do so with all tokens). On the way it is seen whether what must not stand in
-//! a string does: control characters, and backslashes that make no escape with what is behind them.
+//! Closing quotes are found ahead of the token walk, one window at a time, by nearly branch-free arithmetic on bitmaps.
+//! The walk therefore never searches for the end of a string, and the processor never mispredicts one. Langdale and
+//! Lemire, "Parsing Gigabytes of JSON per Second" (<https://arxiv.org/abs/1902.08318>), treat all tokens this way. The
+//! same pass checks that strings contain nothing invalid: no control characters and no malformed escapes.
 
 use crate::map::{Map, WIDTH};
 
-/// Bytes that are looked over at a time.
+/// Bytes scanned at a time.
 const WINDOW: usize = 16 * WIDTH;
 
-/// Places are written so many at a time, whatever their number.
+/// Positions are written this many at a time, even if fewer are needed.
 const PLACES: usize = 8;
 const FEW_PLACES: usize = 2;
 
-/// Where strings end, as far as the payload was looked over.
+/// Where strings end, in the part of the payload scanned so far.
 pub(crate) struct Ends {
-    /// The quotes that close strings, in the window that was looked over last: `count` of them.
+    /// The closing quotes in the last window; the first `count` are valid.
     places: [u32; WINDOW / 2 + PLACES],
     count: usize,
-    /// What stands behind backslashes there.
+    /// Bytes that follow a backslash in that window.
     escaped: [u32; WINDOW / 2 + FEW_PLACES],
-    /// How many bytes were looked over.
+    /// Number of bytes scanned.
     seen: usize,
     so_far: SoFar,
 }
 
-/// What is known of the bytes that were looked over.
+/// What is known about the bytes scanned so far.
 #[derive(Clone, Copy)]
 struct SoFar {
-    /// They end within a string.
+    /// They end inside a string.
     inside: bool,
-    /// They end with a backslash that escapes the byte behind it.
+    /// They end with a backslash that escapes the next byte.
     escaping: bool,
-    /// None of them is above 127.
+    /// None is above 127.
     ascii: bool,
-    /// Nothing was seen in a string that must not stand in one.
+    /// All strings are valid so far.
     sound: bool,
 }
 
@@ -50,25 +49,25 @@ impl Default for Ends {
 }
 
 impl Ends {
-    /// Forgets the payload before.
+    /// Starts a new payload.
     #[inline]
     pub(crate) fn begin(&mut self) {
         (self.count, self.seen, self.so_far) = (0, 0, NOTHING);
     }
 
-    /// Whether none of the bytes in strings is above 127, if a walk came through to the end.
+    /// Whether all bytes in strings are ASCII. Only meaningful after a complete walk.
     #[inline]
     pub(crate) fn ascii(&self) -> bool {
         self.so_far.ascii
     }
 
-    /// Whether nothing stands in a string that must not, if a walk came through to the end.
+    /// Whether all strings are valid. Only meaningful after a complete walk.
     #[inline]
     pub(crate) fn sound(&self) -> bool {
         self.so_far.sound
     }
 
-    /// Where the next string ends, whose number in the window is `next`, and the number of the one after it.
+    /// Returns where the next string ends, given its index in the window, and the index of the string after it.
     #[inline(always)]
     pub(crate) fn next(&mut self, next: usize, bytes: &[u8]) -> Option<(usize, usize)> {
         if next < self.count
@@ -79,7 +78,7 @@ impl Ends {
         self.next_beyond(next, bytes)
     }
 
-    /// The same, where it ends beyond the window.
+    /// Like `next`, for a string that ends after the current window.
     #[cold]
     #[inline(never)]
     fn next_beyond(&mut self, mut next: usize, bytes: &[u8]) -> Option<(usize, usize)> {
@@ -92,12 +91,12 @@ impl Ends {
         self.places.get(next).map(|end| (*end as usize, next + 1))
     }
 
-    /// Looks over the next window. False: there is none.
+    /// Scans the next window. Returns `false` at the end of the payload.
     fn look_on(&mut self, bytes: &[u8]) -> bool {
         let rest = bytes.get(self.seen..).unwrap_or_default();
         let (window, _) = rest.split_at(rest.len().min(WINDOW));
         let (chunks, last) = window.as_chunks();
-        // Apart from the arrays, so that they stay in registers.
+        // Local copies stay in registers.
         let (mut count, mut escapes, mut so_far) = (0, 0, self.so_far);
         let mut at = self.seen as u32;
         let last = (!last.is_empty()).then(|| Map::of_last(bytes, last.len()));
@@ -117,7 +116,7 @@ impl Ends {
 }
 
 impl SoFar {
-    /// Goes on by the bytes of a map. Gives those of them that close strings, and those that are escaped.
+    /// Advances by one bitmap. Returns the closing quotes and the escaped bytes.
     #[inline(always)]
     fn look_at(&mut self, map: &Map) -> (u64, u64) {
         let (escaped, over) = map.escaped(self.escaping);
@@ -133,7 +132,7 @@ impl SoFar {
     }
 }
 
-/// Notes the places of bits behind `count` others, `N` of them without a look at how many there are.
+/// Appends the positions of the set bits to the first `count` entries. `N` entries are written unconditionally.
 #[inline(always)]
 fn note<const N: usize>(mut bits: u64, at: u32, places: &mut [u32], count: usize) -> usize {
     let found = bits.count_ones() as usize;
@@ -161,7 +160,8 @@ fn note_more(mut bits: u64, at: u32, places: &mut [u32]) {
     }
 }
 
-/// The bytes of strings, from the quote that opens each to before the one that closes it. `inside`: one was open.
+/// Marks the bytes inside strings, from each opening quote up to, but not including, the closing one. `inside`: a
+/// string is already open.
 #[inline]
 fn within(quotes: u64, inside: bool) -> u64 {
     let mut bits = quotes;
@@ -171,7 +171,7 @@ fn within(quotes: u64, inside: bool) -> u64 {
     if inside { !bits } else { bits }
 }
 
-/// Whether what stands at `at`, behind a backslash, makes an escape with it.
+/// Returns whether the byte at `at`, which follows a backslash, starts a valid escape.
 #[inline]
 fn is_escape(bytes: &[u8], at: usize) -> bool {
     let byte = bytes.get(at).copied().unwrap_or_default();
@@ -179,7 +179,7 @@ fn is_escape(bytes: &[u8], at: usize) -> bool {
         let digits = bytes.get(at + 1..).and_then(<[u8]>::first_chunk::<4>);
         return digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
     }
-    // From the quote on, in one word each: `"/`, and from the backslash on `\bfnrt`.
+    // One word each: `"/` as offsets from the quote, `\bfnrt` as offsets from the backslash.
     const FIRST: u64 = 1 | 1 << (b'/' - b'"');
     const OTHERS: u64 = 1 | 1 << 6 | 1 << 10 | 1 << 18 | 1 << 22 | 1 << 24;
     let bit = |from: u8, set: u64| byte >= from && byte - from < 64 && set >> (byte - from) & 1 == 1;

@@ -1,19 +1,20 @@
-//! JSON as payloads hold it and as lines are written.
+//! Scanning and escaping JSON.
 //!
-//! A [`Scanner`] tells whether bytes are one JSON text, and the little that a line must know of it. It builds nothing
-//! and keeps nothing, because a payload comes through to the letter: numbers of any size, escapes, duplicate members.
+//! A [`Scanner`] checks whether bytes are a single JSON text and collects the few facts needed to put it into an output
+//! line. It builds no values, because payloads are passed through verbatim: numbers of any size, escapes, duplicate
+//! members.
 //!
-//! What counts as JSON is the grammar of RFC 8259 and nothing else. So `1e400` is a number, and `"\ud800"` is a string
-//! though no text has that surrogate alone: both are the payload's own words, and a reader who cannot take them can
-//! still see them. A byte order mark, `NaN`, a comment or a trailing comma is no JSON. Nesting has no bound but the
-//! length of the payload, and takes a bit a level, no recursion.
+//! The grammar is RFC 8259's, exactly. `1e400` is a valid number, and `"\ud800"` is a valid string despite its lone
+//! surrogate: we pass on what the producer wrote, and consumers that cannot handle it can still see it. Byte order
+//! marks, `NaN`, comments and trailing commas are rejected. Nesting is limited only by the length of the payload; it
+//! costs one bit per level and no recursion.
 //!
-//! It is a crate of its own because the component is built for size, and this, which looks at every byte of every
-//! payload, for speed.
+//! This is a separate crate because it looks at every byte of every payload and is compiled for speed, while the rest
+//! of the component is compiled for size.
 //!
-//! Most bytes of most payloads lie in strings, so where these end is found by maps: of each 64 bytes a word that has
-//! a bit for each quote (`ends.rs`). UTF-8, which JSON text has to be, is left to [`is_utf8`]: only strings can hold
-//! bytes above 127, and the maps tell in passing that nearly all payloads have none.
+//! Most bytes of most payloads are inside strings, so the ends of strings are found with bitmaps: one word per 64 bytes
+//! with a bit for each quote (`ends.rs`). Checking that the text is UTF-8 is left to [`is_utf8`]: only strings can
+//! contain bytes above 127, and the bitmaps reveal at no extra cost that nearly all payloads have none.
 
 #![no_std]
 #![deny(unsafe_code)]
@@ -39,43 +40,43 @@ pub use self::map::plain;
 pub use self::string::{escape_from, write_string};
 pub use self::text::text;
 
-/// What there is to know of a JSON text before it is put into a line.
+/// What we need to know about a JSON text to put it into a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// Where the value lies, without the whitespace around it.
+    /// Range of the value, without surrounding whitespace.
     pub value: Range<usize>,
-    /// What the value is.
+    /// The kind of value.
     pub kind: Kind,
-    /// There are CR or LF in it, which can only be between tokens.
+    /// Whether the value contains CR or LF, which can only occur between tokens.
     pub breaks: bool,
-    /// All of the text is ASCII. If not, it may be no UTF-8, and then it is no JSON text.
+    /// Whether the whole text is ASCII. If not, the caller must check that it is UTF-8.
     pub ascii: bool,
 }
 
-/// What a value is, as far as a line must know.
+/// The kind of a JSON value, as far as it matters for a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// An object without members.
     Empty,
-    /// An object with members, none of them of a reserved name.
+    /// An object whose members have no reserved names.
     Members,
-    /// An object with a member of a reserved name.
+    /// An object with at least one member that has a reserved name.
     Reserved,
-    /// A value that is no object.
+    /// Anything but an object.
     Other,
 }
 
-/// The members of a line that a payload's members may not stand beside.
+/// Members that we add to a line ourselves. Payloads that use these names cannot be merged into it.
 const RESERVED: [&[u8]; 2] = [b"_kinesis", b"_kinesis_msg_id"];
 
-/// Looks payloads over. It is kept from one to the next for its memory only.
+/// Scans payloads. Reuse it across payloads to avoid clearing its buffers.
 #[derive(Default)]
 pub struct Scanner {
     ends: Ends,
 }
 
 impl Scanner {
-    /// Looks `bytes` over; none if they are no JSON text, or larger than 4 GiB.
+    /// Returns `None` if `bytes` is not a JSON text or is larger than 4 GiB.
     pub fn scan(&mut self, bytes: &[u8]) -> Option<Shape> {
         u32::try_from(bytes.len()).ok()?;
         self.ends.begin();
@@ -83,7 +84,7 @@ impl Scanner {
     }
 }
 
-// Within another function it has not the registers for itself alone.
+// Inlined into its caller, this loop would have to share registers.
 #[inline(never)]
 fn scan(bytes: &[u8], ends: &mut Ends) -> Option<Shape> {
     let mut walk = Walk { bytes, at: 0, string: 0, breaks: false };
@@ -93,10 +94,10 @@ fn scan(bytes: &[u8], ends: &mut Ends) -> Option<Shape> {
     let start = walk.at - 1;
     let object = token == b'{';
     let end = 'value: loop {
-        // `token` begins a member or a value.
+        // `token` is the first byte of a member or a value.
         if nesting.in_object() {
             let key = walk.key(token, ends)?;
-            // Only the outermost object lies beside the envelope: deeper names are free.
+            // Only top-level names can clash with ours.
             if nesting.depth == 1 {
                 members = true;
                 reserved |= is_reserved(key);
@@ -110,7 +111,7 @@ fn scan(bytes: &[u8], ends: &mut Ends) -> Option<Shape> {
                 walk.token()?
             };
         }
-        // What is usual comes first, by branches that are guessed better than a table of many ways.
+        // Test for the common cases first: these branches predict better than a jump table.
         if token == b'"' {
             walk.string(ends)?;
         } else if token.is_ascii_digit() || token == b'-' {
@@ -137,7 +138,7 @@ fn scan(bytes: &[u8], ends: &mut Ends) -> Option<Shape> {
                 _ => return None,
             }
         }
-        // A value is behind: close what it ends, until another one begins.
+        // The value is complete. Close the containers that end here until another value begins.
         if nesting.depth == 0 {
             break 'value walk.at;
         }
@@ -158,7 +159,7 @@ fn scan(bytes: &[u8], ends: &mut Ends) -> Option<Shape> {
         }
         token = walk.token()?;
     };
-    // Breaks behind the value are cut off with the whitespace there.
+    // Line breaks after the value don't count: trailing whitespace is cut off.
     let breaks = walk.breaks;
     if walk.token().is_some() {
         return None;
@@ -172,13 +173,13 @@ fn scan(bytes: &[u8], ends: &mut Ends) -> Option<Shape> {
     Some(Shape { value: start..end, kind, breaks, ascii: ends.ascii() })
 }
 
-/// Whether `bytes` are UTF-8. Nearly always they are ASCII, and to see that takes a small part of the time.
+/// Returns whether `bytes` is valid UTF-8. Checks for ASCII first, which is much faster and almost always enough.
 pub fn is_utf8(bytes: &[u8]) -> bool {
     is_ascii(bytes) || core::str::from_utf8(bytes).is_ok()
 }
 
-/// What was written as text, seen as such.
-#[allow(unsafe_code, reason = "in wasm the library's own check goes eight bytes at a time, even where all are ASCII")]
+/// Converts output that was written as text into a `String`.
+#[allow(unsafe_code, reason = "in wasm the standard library checks eight bytes at a time, even if all are ASCII")]
 pub fn text_of(bytes: Vec<u8>) -> Result<String, FromUtf8Error> {
     if is_ascii(&bytes) {
         // SAFETY: ASCII is UTF-8.
@@ -187,19 +188,19 @@ pub fn text_of(bytes: Vec<u8>) -> Result<String, FromUtf8Error> {
     String::from_utf8(bytes)
 }
 
-/// Puts a space for each CR and LF of a JSON text, which keeps its meaning and makes it one line.
+/// Replaces each CR and LF in a JSON text with a space, which makes it a single line without changing its meaning.
 pub fn unbreak(json: &mut [u8]) {
     for byte in json {
         *byte = if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
     }
 }
 
-/// Which of the containers around a place are objects: a bit for each, the innermost the lowest.
+/// Which of the containers around the current position are objects, one bit each; the lowest bit is the innermost.
 #[derive(Default)]
 struct Nesting {
     depth: usize,
     inner: u64,
-    /// The outer levels, 64 to a word. Payloads that go deeper than 64 levels pay for it; others allocate nothing.
+    /// The outer levels, 64 per word. Empty (and not allocated) unless a payload is nested more than 64 levels deep.
     outer: Vec<u64>,
 }
 
@@ -235,13 +236,14 @@ fn push(outer: &mut Vec<u64>, inner: u64) {
     outer.push(inner);
 }
 
-/// Whether the inside of a member's name means one of the reserved names.
+/// Returns whether a member's name, given without its quotes, is reserved.
 fn is_reserved(spelled: &[u8]) -> bool {
-    // Almost no name begins like one.
+    // Almost no name starts with one of these bytes.
     matches!(spelled, [b'_' | b'\\', ..]) && RESERVED.iter().any(|&name| spells(spelled, name))
 }
 
-/// Whether the inside of a string means `name`, which is ASCII, needs no escapes, and may be spelled with `\u`.
+/// Returns whether a string, given without its quotes, spells `name`, possibly with `\u` escapes. `name` must be ASCII
+/// that needs no escaping.
 fn spells(mut spelled: &[u8], name: &[u8]) -> bool {
     for &wanted in name {
         let found;
@@ -252,7 +254,7 @@ fn spells(mut spelled: &[u8], name: &[u8]) -> bool {
                     digits.iter().fold(0, |code, &digit| code << 4 | char::from(digit).to_digit(16).unwrap_or(0));
                 (code, rest)
             }
-            // The short escapes stand for characters that no reserved name has.
+            // Short escapes stand for characters that no reserved name contains.
             [b'\\', ..] | [] => return false,
             [byte, rest @ ..] => (u32::from(*byte), rest),
         };
@@ -263,18 +265,18 @@ fn spells(mut spelled: &[u8], name: &[u8]) -> bool {
     spelled.is_empty()
 }
 
-/// A walk over tokens. Its methods are inlined without exception, and nothing else sees it, or `at` goes through memory
-/// with every byte: half the speed.
+/// Walks over tokens. All methods must be inlined and no other function may borrow the walk; otherwise `at` lives in
+/// memory rather than in a register, which halves the speed.
 struct Walk<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// The number of the next string, as [`Ends`] counts them.
+    /// Index of the next string in [`Ends`].
     string: usize,
     breaks: bool,
 }
 
 impl<'a> Walk<'a> {
-    /// Steps over whitespace and the byte behind it.
+    /// Skips whitespace and returns the byte after it.
     #[inline(always)]
     fn token(&mut self) -> Option<u8> {
         let byte = *self.bytes.get(self.at)?;
@@ -288,7 +290,7 @@ impl<'a> Walk<'a> {
         Some(found.byte)
     }
 
-    /// Steps over two bytes if they are these, which no whitespace parts.
+    /// Skips these two bytes if they come next, with no whitespace in between.
     #[inline(always)]
     fn pair(&mut self, pair: [u8; 2]) -> bool {
         let is_next = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk) == Some(&pair);
@@ -296,7 +298,7 @@ impl<'a> Walk<'a> {
         is_next
     }
 
-    /// Steps over a member's name, whose first byte is `token`. Gives the name as it is spelled.
+    /// Skips a member's name whose first byte is `token`, and returns it as spelled.
     #[inline(always)]
     fn key(&mut self, token: u8, ends: &mut Ends) -> Option<&'a [u8]> {
         if token != b'"' {
@@ -307,7 +309,7 @@ impl<'a> Walk<'a> {
         self.bytes.get(start..self.at - 1)
     }
 
-    /// Steps over a string that was opened.
+    /// Skips a string whose opening quote was already consumed.
     #[inline(always)]
     fn string(&mut self, ends: &mut Ends) -> Option<()> {
         let (end, next) = ends.next(self.string, self.bytes)?;
@@ -315,7 +317,7 @@ impl<'a> Walk<'a> {
         Some(())
     }
 
-    /// Steps over a number whose first byte was stepped over.
+    /// Skips a number whose first byte was already consumed.
     #[inline(always)]
     fn number(&mut self, mut first: u8) -> Option<()> {
         if first == b'-' {
@@ -352,7 +354,7 @@ impl<'a> Walk<'a> {
 
     #[inline(always)]
     fn digits(&mut self) {
-        // Numbers are of all lengths, so that the end of a loop over their digits would be guessed wrong.
+        // Numbers vary in length, so the exit of a loop over digits would be mispredicted.
         match self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<8>) {
             Some(eight) => match leading_digits(u64::from_le_bytes(*eight)) {
                 8 => self.at = behind_digits(self.bytes, self.at + 8),
@@ -372,14 +374,14 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// What is behind whitespace.
+/// The first byte after whitespace.
 struct Behind {
     byte: u8,
     at: usize,
     breaks: bool,
 }
 
-/// Steps over whitespace, whose first byte is `byte` before `at`. Apart, as most payloads have none.
+/// Skips whitespace whose first byte is `byte`, just before `at`. Kept out of line because most payloads have none.
 #[inline(never)]
 fn behind_whitespace(bytes: &[u8], mut at: usize, mut byte: u8) -> Option<Behind> {
     let mut breaks = false;
@@ -391,22 +393,23 @@ fn behind_whitespace(bytes: &[u8], mut at: usize, mut byte: u8) -> Option<Behind
     Some(Behind { byte, at: at - 1, breaks })
 }
 
-/// Where digits end that go on at `at`.
+/// Returns where the digits that continue at `at` end.
 #[inline(never)]
 fn behind_digits(bytes: &[u8], at: usize) -> usize {
     at + bytes.get(at..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
-/// How many of eight bytes, from the lowest on, are digits.
+/// Counts the digits at the start of eight bytes, which begin with the lowest.
 #[inline]
 fn leading_digits(bytes: u64) -> usize {
     no_digits(bytes).trailing_zeros() as usize / 8
 }
 
-/// A word with a bit in the upper half of each byte that is no digit, the first of them at least; zero if all eight are.
+/// Marks non-digits: sets a bit in the upper half of at least the first byte that is not an ASCII digit. Zero if all
+/// eight are digits.
 ///
-/// What is no digit, less "0", has a bit in its upper half or is above 9, which six more carries there. It may carry
-/// beyond its byte too, so that only the first such byte is sure.
+/// After XOR with "0", a non-digit either has a bit set in its upper half or is above 9, in which case adding 6 carries
+/// into the upper half. The carry can spill into the next byte, so only the first mark is reliable.
 #[inline(always)]
 pub fn no_digits(bytes: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;

@@ -1,23 +1,23 @@
-//! Maps: what is to be known of [`WIDTH`] bytes, a bit for each.
+//! Bitmaps that classify [`WIDTH`] bytes, one bit per byte.
 
-/// How many bytes a map is of.
+/// Number of bytes in a map.
 pub(crate) const WIDTH: usize = 64;
 
-/// What each of up to [`WIDTH`] bytes is. Behind the end lie spaces.
+/// Classifies up to [`WIDTH`] bytes. Missing bytes count as spaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Map {
     pub(crate) quotes: u64,
     pub(crate) backslashes: u64,
-    /// Those below the space.
+    /// Bytes below the space.
     pub(crate) controls: u64,
-    /// None is above 127.
+    /// No byte is above 127.
     pub(crate) ascii: bool,
-    /// That, and none is below the space: to be seen in less time than either.
+    /// No byte is above 127 or below the space. Cheaper to compute than `ascii` and `controls`.
     pub(crate) calm: bool,
 }
 
 impl Map {
-    /// Of the bytes at the head of `bytes`.
+    /// Classifies the start of `bytes`.
     #[inline]
     pub(crate) fn of(bytes: &[u8]) -> Map {
         match bytes.first_chunk() {
@@ -26,13 +26,13 @@ impl Map {
         }
     }
 
-    /// Of whole [`WIDTH`] bytes.
+    /// Classifies exactly [`WIDTH`] bytes.
     #[inline(always)]
     pub(crate) fn whole(chunk: &[u8; WIDTH]) -> Map {
         wide::map(chunk)
     }
 
-    /// Of the last `length` bytes, fewer than [`WIDTH`]. Those before them are looked at too, so that none is copied.
+    /// Classifies the last `length` bytes, fewer than [`WIDTH`]. Loads the bytes before them too, which avoids a copy.
     #[inline]
     pub(crate) fn of_last(bytes: &[u8], length: usize) -> Map {
         let Some(chunk) = bytes.last_chunk() else { return Map::of_end(bytes) };
@@ -44,7 +44,7 @@ impl Map {
     #[inline(never)]
     fn of_end(bytes: &[u8]) -> Map {
         let mut chunk = [b' '; WIDTH];
-        // In pieces of one size, as a copy of any length is a call, or a loop.
+        // Copy in fixed-size pieces: a copy of variable length compiles to a call or a loop.
         let (sixteens, rest) = bytes.as_chunks::<16>();
         for (place, piece) in chunk.as_chunks_mut::<16>().0.iter_mut().zip(sixteens) {
             *place = *piece;
@@ -61,24 +61,25 @@ impl Map {
         wide::map(&chunk)
     }
 
-    /// Those that may not stand in a string as they are.
+    /// Bytes that must be escaped in a string.
     #[inline]
     pub(crate) fn stops(self) -> u64 {
         self.quotes | self.backslashes | self.controls
     }
 
-    /// How many may, at the head.
+    /// Length of the prefix that needs no escaping.
     #[inline]
     fn plain(self) -> usize {
         self.stops().trailing_zeros() as usize
     }
 
-    /// The bytes that a backslash escapes, and whether one escapes the byte behind the map. `first`: one before the map
-    /// escapes its first byte.
+    /// Returns the bytes that are escaped by a backslash, and whether the last backslash escapes the byte after the
+    /// map. `first`: the first byte is escaped by a backslash before the map.
     ///
-    /// Of a run of backslashes each second one is escaped by the one before it, and what is behind the run if their
-    /// number is odd. To add a bit at the start of a run carries it to the run's end; which place that is, odd or even,
-    /// tells the number (Langdale and Lemire, "Parsing Gigabytes of JSON per Second", <https://arxiv.org/abs/1902.08318>).
+    /// In a run of backslashes every second one is escaped, and so is the byte after the run if the run's length is
+    /// odd. Adding a bit at the start of a run carries it to the end of the run; whether it starts and ends at even or
+    /// odd positions gives the parity of the length (Langdale and Lemire, "Parsing Gigabytes of JSON per Second",
+    /// <https://arxiv.org/abs/1902.08318>).
     #[inline]
     pub(crate) fn escaped(self, first: bool) -> (u64, bool) {
         const EVEN: u64 = 0x5555_5555_5555_5555;
@@ -91,21 +92,21 @@ impl Map {
     }
 }
 
-/// The length of the run at the head of `bytes` that may stand in a string as it is.
+/// Length of the prefix of `bytes` that can stand in a string unescaped.
 #[inline]
 pub fn plain(bytes: &[u8]) -> usize {
     let (chunks, rest) = bytes.as_chunks();
     wide::plain(chunks).unwrap_or_else(|| chunks.len() * WIDTH + Map::of_end(rest).plain().min(rest.len()))
 }
 
-/// Whether no byte is above 127.
+/// Returns whether no byte is above 127.
 #[inline]
 pub(crate) fn is_ascii(bytes: &[u8]) -> bool {
     let (chunks, rest) = bytes.as_chunks();
     wide::is_ascii(chunks) && Map::of_end(rest).ascii
 }
 
-/// Four vectors of sixteen bytes to a map.
+/// Four 16-byte vectors per map.
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wide {
     use core::arch::wasm32::{
@@ -121,21 +122,22 @@ mod wide {
         Map {
             quotes: bits(vectors.map(|bytes| u8x16_eq(bytes, u8x16_splat(b'"')))),
             backslashes: bits(vectors.map(|bytes| u8x16_eq(bytes, u8x16_splat(b'\\')))),
-            // No processor of x86-64 compares without a sign, but each gives the lesser of two.
+            // x86-64 has no unsigned comparison of vectors, but it has an unsigned minimum.
             controls: bits(vectors.map(|bytes| u8x16_eq(u8x16_min(bytes, u8x16_splat(0x1f)), bytes))),
             ascii: u8x16_bitmask(or(vectors)) == 0,
-            // Above 127 a byte with a sign is below zero.
+            // As signed numbers, bytes above 127 are negative.
             calm: u8x16_bitmask(or(vectors.map(|bytes| i8x16_lt(bytes, i8x16_splat(b' ' as i8))))) == 0,
         }
     }
 
-    /// How many bytes there are before the first that may not stand in a string as it is. None: all may.
+    /// Returns the number of bytes before the first that must be escaped, or `None` if there is no such byte.
     #[inline]
     pub(super) fn plain(chunks: &[[u8; WIDTH]]) -> Option<usize> {
         for (number, chunk) in chunks.iter().enumerate() {
             let stops = vectors(chunk).map(|bytes| {
-                // With this bit turned a quote is what a space was, and controls stay below it: one comparison for both,
-                // which made of the lesser is two instructions on x86-64, where one without a sign is four.
+                // Flipping this bit maps the quote to where the space was and keeps controls below it, so one
+                // comparison finds both. An unsigned minimum and an equality take two instructions on x86-64; an
+                // unsigned comparison takes four.
                 let turned = v128_xor(bytes, u8x16_splat(b'"' ^ b' '));
                 let low = u8x16_eq(u8x16_min(turned, u8x16_splat(b' ')), turned);
                 v128_or(low, u8x16_eq(bytes, u8x16_splat(b'\\')))
@@ -171,7 +173,7 @@ mod wide {
     }
 }
 
-/// Four vectors of sixteen bytes to a map.
+/// Four 16-byte vectors per map.
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, reason = "each processor of this kind has SSE2, but who uses it has to say so")]
 mod wide {
@@ -198,7 +200,7 @@ mod wide {
         }
     }
 
-    /// How many bytes there are before the first that may not stand in a string as it is. None: all may.
+    /// Returns the number of bytes before the first that must be escaped, or `None` if there is no such byte.
     #[inline]
     pub(super) fn plain(chunks: &[[u8; WIDTH]]) -> Option<usize> {
         for (number, chunk) in chunks.iter().enumerate() {
@@ -241,14 +243,14 @@ mod wide {
         _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8))
     }
 
-    /// Those below the space, and those above 127, which are below zero.
+    /// Bytes below the space or above 127, which are negative as signed numbers.
     #[inline]
     #[target_feature(enable = "sse2")]
     fn lower(bytes: __m128i) -> __m128i {
         _mm_cmplt_epi8(bytes, _mm_set1_epi8(b' ' as i8))
     }
 
-    /// There is no comparison without a sign, but there is the lesser of two.
+    /// SSE2 has no unsigned comparison, but it has an unsigned minimum.
     #[inline]
     #[target_feature(enable = "sse2")]
     fn controls(bytes: __m128i) -> __m128i {
@@ -277,13 +279,13 @@ mod wide {
     }
 }
 
-/// Byte by byte.
+/// One byte at a time.
 #[cfg(not(any(all(target_arch = "wasm32", target_feature = "simd128"), target_arch = "x86_64")))]
 mod wide {
     pub(super) use super::narrow::{is_ascii, map, plain};
 }
 
-/// Byte by byte: what the others are compared with, and what other processors have.
+/// One byte at a time: the fallback for other processors, and the reference for tests.
 #[cfg(any(test, not(any(all(target_arch = "wasm32", target_feature = "simd128"), target_arch = "x86_64"))))]
 mod narrow {
     use super::{Map, WIDTH};
@@ -309,7 +311,7 @@ mod narrow {
     }
 }
 
-/// The bytes of a chunk, sixteen to a number.
+/// Splits a chunk into four 16-byte integers.
 #[cfg(any(all(target_arch = "wasm32", target_feature = "simd128"), target_arch = "x86_64"))]
 #[inline]
 fn quarters(chunk: &[u8; WIDTH]) -> [u128; 4] {
@@ -331,7 +333,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_byte_stands_in_its_map_wherever_it_is() {
+    fn every_byte_is_classified_at_every_position() {
         for at in 0..WIDTH {
             for byte in 0..=255 {
                 let mut chunk = [b'x'; WIDTH];
@@ -347,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_ends_at_the_first_byte_that_stops_it() {
+    fn a_plain_run_ends_at_the_first_byte_to_escape() {
         for length in 0..70 {
             for at in 0..length {
                 for byte in 0..=255 {
@@ -361,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn text_of_any_length_is_ascii_or_not() {
+    fn a_non_ascii_byte_is_found_at_any_position() {
         let mut text = [b'x'; 3 * WIDTH];
         for length in 0..text.len() {
             assert!(is_ascii(&text[..length]));
@@ -375,7 +377,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn what_a_backslash_escapes_is_found_as_if_read_byte_by_byte(
+        fn escaped_bytes_match_a_byte_by_byte_scan(
             bytes in collection::vec(select(&b"\\\\\\\"x"[..]), 0..5 * WIDTH),
         ) {
             let mut escapes = false;

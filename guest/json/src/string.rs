@@ -1,13 +1,13 @@
-//! The inside of JSON strings: how far it goes as it is, and how text becomes it.
+//! The contents of JSON strings: skipping what needs no escaping, and escaping the rest.
 //!
-//! Three kinds of bytes cannot stand in a string as they are: the quote, the backslash and those below the space. What
-//! is between them is passed over, or copied, many bytes at a time.
+//! Only quotes, backslashes and bytes below the space must be escaped. Everything in between is skipped or copied many
+//! bytes at a time.
 
 use alloc::vec::Vec;
 
 use crate::map::{Map, WIDTH, plain};
 
-/// Appends `text` as a JSON string with its quotes.
+/// Appends `text` as a JSON string, with quotes.
 pub fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text.as_bytes();
@@ -22,10 +22,10 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Makes what stands in `out` from `start` on, which is UTF-8, the inside of a JSON string.
+/// Escapes `out[start..]`, which must be UTF-8, as the contents of a JSON string.
 ///
-/// At the first byte that needs an escape the rest is moved up, and is then copied down into the gap, which the escapes
-/// narrow. When it is all but filled it is opened anew, in proportion to what is left.
+/// At the first byte to escape, the rest is moved up and then copied down piece by piece into the gap, which shrinks
+/// with each escape. A gap that is nearly used up is widened in proportion to what is left.
 pub fn escape_from(start: usize, out: &mut Vec<u8>) {
     let mut at = start + plain(out.get(start..).unwrap_or_default());
     let mut next = at;
@@ -33,7 +33,7 @@ pub fn escape_from(start: usize, out: &mut Vec<u8>) {
     while at < end {
         if at - next < GAP_LEAST {
             let gap = (end - at) / 4 + 2 * GAP_LEAST;
-            // Copies are of whole pieces, so one may look behind the end.
+            // Pieces are copied whole, so a copy may read past the end.
             out.resize(end + gap + PIECE, 0);
             out.copy_within(at..end, at + gap);
             (at, end) = (at + gap, end + gap);
@@ -64,11 +64,10 @@ pub fn escape_from(start: usize, out: &mut Vec<u8>) {
     out.truncate(next);
 }
 
-/// How many bytes are copied at a time.
+/// Number of bytes copied at a time.
 const PIECE: usize = 16;
 
-/// By how much a map's bytes grow, were each of them escaped; and a piece and an escape are written whole, whatever is
-/// used of them.
+/// The most that escaping the bytes of one map can add, plus a piece and an escape, which are always written whole.
 const GAP_LEAST: usize = WIDTH * 5 + PIECE + 8;
 
 #[inline]
@@ -78,7 +77,7 @@ fn put<const N: usize>(bytes: [u8; N], at: usize, out: &mut [u8]) {
     }
 }
 
-/// The escape of a byte that may not stand in a string, and its length. The shortest there is.
+/// Returns the shortest escape of a byte that must be escaped, and its length.
 #[inline]
 fn escape(byte: u8) -> ([u8; 8], usize) {
     let short = |letter| ([b'\\', letter, 0, 0, 0, 0, 0, 0], 2);
@@ -112,7 +111,7 @@ pub(super) mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn strings_are_written_as_serde_json_does(text in text(), before in text()) {
+        fn strings_are_escaped_like_serde_json(text in text(), before in text()) {
             let wanted = serde_json::to_string(&text).expect("a string");
             let mut out = before.clone().into_bytes();
             write_string(&text, &mut out);
@@ -124,7 +123,7 @@ pub(super) mod tests {
         }
     }
 
-    /// Text with much to escape.
+    /// Text with many characters to escape.
     pub(crate) fn text() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             4 => select(&["\"", "\\", "\n", "\r", "\t", "\u{8}", "\u{c}", "\0", "\u{1f}", "\u{7f}", "\u{2028}", "é", "😀"][..])

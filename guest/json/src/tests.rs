@@ -16,7 +16,7 @@ fn scan(bytes: &[u8]) -> Option<Shape> {
 }
 
 #[test]
-fn json_is_what_the_grammar_says() {
+fn only_rfc_8259_json_is_accepted() {
     for text in [
         "{}",
         "[]",
@@ -102,13 +102,13 @@ fn json_is_what_the_grammar_says() {
         ":",
         "é",
     ] {
-        assert!(!is_json(text.as_bytes()), "{text:?} is no JSON");
+        assert!(!is_json(text.as_bytes()), "{text:?} is not JSON");
     }
     assert!(!is_json(b"\"\xff\""), "JSON is UTF-8");
 }
 
 #[test]
-fn digits_are_counted_up_to_what_is_none() {
+fn digits_are_counted_up_to_the_first_non_digit() {
     for at in 0..8 {
         for byte in 0..=255_u8 {
             for behind in [b'0', b'9', b'/', b':', 0, 0xff] {
@@ -123,7 +123,7 @@ fn digits_are_counted_up_to_what_is_none() {
 }
 
 #[test]
-fn nesting_has_no_bound_and_each_level_closes_as_it_opened() {
+fn nesting_is_unbounded_and_brackets_must_match() {
     for depth in [1, 2, 63, 64, 65, 66, 127, 128, 129, 200, 300_000] {
         let objects = |level: usize| level.is_multiple_of(3) || level.is_multiple_of(64);
         let open: String = (0..depth).map(|level| if objects(level) { "{\"\":" } else { "[" }).collect();
@@ -140,7 +140,7 @@ fn nesting_has_no_bound_and_each_level_closes_as_it_opened() {
 }
 
 #[test]
-fn a_string_ends_where_it_ends_wherever_that_is() {
+fn the_end_of_a_string_is_found_at_any_position() {
     for length in 0..70 {
         for at in 0..length {
             let with = |byte: u8, behind: &[u8]| {
@@ -158,7 +158,7 @@ fn a_string_ends_where_it_ends_wherever_that_is() {
 }
 
 #[test]
-fn strings_go_on_beyond_what_is_looked_over_at_a_time() {
+fn strings_may_span_windows() {
     for behind in [
         "\"]",
         "\\\"\"]",
@@ -190,7 +190,7 @@ fn strings_go_on_beyond_what_is_looked_over_at_a_time() {
 }
 
 #[test]
-fn reserved_names_are_known_however_they_are_spelled_and_only_at_the_top() {
+fn reserved_names_are_found_at_the_top_level_however_they_are_spelled() {
     let kind = |text: &str| scan(text.as_bytes()).expect("JSON").kind;
     for text in [
         r#"{"_kinesis":1}"#,
@@ -227,7 +227,7 @@ fn reserved_names_are_known_however_they_are_spelled_and_only_at_the_top() {
 }
 
 #[test]
-fn the_value_is_found_and_its_breaks_are_told() {
+fn the_range_and_line_breaks_of_the_value_are_found() {
     let shape = scan(b" \n{\"a\":1}\r\n").expect("JSON");
     assert_eq!((shape.value, shape.breaks), (2..9, true));
     let shape = scan(b"{\"a\":\"\\n\"}\r\n").expect("JSON");
@@ -242,12 +242,12 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn pieces_of_json_are_judged_as_serde_json_does(pieces in collection::vec(select(PIECES), 0..14)) {
+    fn agrees_with_serde_json_on_fragments(pieces in collection::vec(select(PIECES), 0..14)) {
         judged_alike(pieces.concat().as_bytes())?;
     }
 
     #[test]
-    fn damaged_json_is_judged_as_serde_json_does(
+    fn agrees_with_serde_json_on_damaged_json(
         value in value(),
         pretty: bool,
         damage in collection::vec((any::<prop::sample::Index>(), select(DAMAGE)), 0..3),
@@ -272,13 +272,13 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_judged_as_serde_json_does(bytes: Vec<u8>) {
+    fn agrees_with_serde_json_on_arbitrary_bytes(bytes: Vec<u8>) {
         judged_alike(&bytes)?;
         judged_alike(&[b"\"", &*bytes, b"\""].concat())?;
     }
 
     #[test]
-    fn the_shape_is_that_of_the_value(value in value(), before in select(SPACES), after in select(SPACES)) {
+    fn the_shape_describes_the_value(value in value(), before in select(SPACES), after in select(SPACES)) {
         let text = format!("{before}{value}{after}");
         let shape = scan(text.as_bytes()).expect("JSON");
         prop_assert_eq!(&text[shape.value], value.to_string());
@@ -297,8 +297,8 @@ fn is_json(bytes: &[u8]) -> bool {
     scan(bytes).is_some() && core::str::from_utf8(bytes).is_ok()
 }
 
-/// serde_json, where it skips a value, has neither a bound on depth nor on exponents, takes lone surrogates, and does
-/// not look at UTF-8: the grammar, as here.
+/// When serde_json skips a value, it checks the grammar alone, as we do: it bounds neither depth nor exponents, accepts
+/// lone surrogates and ignores UTF-8.
 fn judged_alike(bytes: &[u8]) -> Result<(), TestCaseError> {
     let theirs = serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
     prop_assert_eq!(scan(bytes).is_some(), theirs, "{:?}", String::from_utf8_lossy(bytes));

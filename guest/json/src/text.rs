@@ -1,17 +1,18 @@
-//! Bytes seen as text.
+//! Converting bytes to text.
 
 use core::str;
 
-/// Short bytes as text, if they are UTF-8. Nearly always they are ASCII, and that is seen eight bytes at a time.
+/// Converts short `bytes` to text if they are UTF-8. Nearly always they are ASCII, which is checked eight bytes at a
+/// time.
 ///
-/// The library's check goes byte by byte to the first word's boundary, and behind the last: of a name or a number in the
-/// middle of a page that is much of the way.
+/// The standard library's check goes byte by byte up to the first word boundary and after the last one, which is much
+/// of a name or number in the middle of a page.
 #[inline]
-#[allow(unsafe_code, reason = "the library's check of short texts takes several times as long")]
+#[allow(unsafe_code, reason = "the standard library's check takes several times as long on short texts")]
 pub fn text(bytes: &[u8]) -> Option<&str> {
     const ABOVE: u64 = 0x8080_8080_8080_8080;
     let ascii = match bytes.last_chunk() {
-        // The last eight again: no rest is left to be looked at byte by byte.
+        // The last eight bytes may overlap the words before them, which leaves no remainder.
         Some(last) => {
             let eights = bytes.as_chunks().0.iter();
             eights.fold(u64::from_le_bytes(*last), |all, eight| all | u64::from_le_bytes(*eight)) & ABOVE == 0
@@ -32,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_what_the_library_takes_for_text() {
+    fn text_agrees_with_the_standard_library() {
         for length in 0..40 {
             for place in 0..length {
                 for byte in 0..=255 {
