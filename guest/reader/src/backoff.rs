@@ -1,15 +1,15 @@
-//! Pauses after failures: doubling, with a greatest length, spread by the seed.
+//! Backoff after failures: exponential, bounded, with jitter drawn from the seed.
 //!
-//! Half of a pause is fixed and half is drawn ("equal jitter" in AWS's "Exponential Backoff And Jitter",
-//! <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>): readers that failed together come back
-//! apart, and none comes back at once.
+//! Half of each pause is fixed and half is random ("equal jitter" in AWS's "Exponential Backoff And Jitter",
+//! <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>). Readers that failed together come back
+//! at different times, and none comes back immediately.
 
 use core::time::Duration;
 
 use crate::rng::Rng;
 use crate::time::millis;
 
-/// The pause before the try that follows `failures` failures in a row, of which there is at least one.
+/// Returns the pause before the next attempt after `failures` consecutive failures, at least one.
 pub(crate) fn pause(first: Duration, greatest: Duration, failures: u32, rng: &mut Rng) -> Duration {
     let doublings = failures.saturating_sub(1).min(32);
     let full = millis(first).saturating_mul(1 << doublings).min(millis(greatest));
@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_to_the_greatest_and_are_never_short() {
+    fn pauses_double_up_to_the_maximum_and_never_drop_below_half() {
         let mut rng = Rng::new(1);
         let (first, greatest) = (Duration::from_millis(100), Duration::from_secs(5));
         for failures in 1..100 {

@@ -1,8 +1,8 @@
-//! Decimal digits, eight at a time.
+//! Parses decimal digits, eight at a time.
 
 use kinesis_reader_json::no_digits;
 
-/// The powers of ten up to that of twelve.
+/// Powers of ten from 10^0 to 10^12.
 pub(crate) const POWERS: [u64; 13] = [
     1,
     10,
@@ -19,11 +19,11 @@ pub(crate) const POWERS: [u64; 13] = [
     1_000_000_000_000,
 ];
 
-/// Whether all bytes are digits.
+/// Returns whether all bytes are ASCII digits.
 #[inline]
 pub(crate) fn are_digits(bytes: &[u8]) -> bool {
     match bytes.last_chunk() {
-        // The last eight again: no rest is left to be looked at byte by byte.
+        // The last eight bytes may overlap the words before them, which leaves no remainder.
         Some(last) => {
             let eights = bytes.as_chunks().0.iter().chain([last]);
             eights.fold(0, |all, eight| all | no_digits(u64::from_le_bytes(*eight))) == 0
@@ -32,12 +32,12 @@ pub(crate) fn are_digits(bytes: &[u8]) -> bool {
     }
 }
 
-/// The digits at the head of eight bytes: their value, and how many they are.
+/// Parses the digits at the start of eight bytes. Returns their value and their number.
 #[inline]
 pub(crate) fn leading(bytes: [u8; 8]) -> (u64, usize) {
     let bytes = u64::from_le_bytes(bytes);
     let count = no_digits(bytes).trailing_zeros() as usize / 8;
-    // With zeros before them they are eight, of which pairs are put together, then fours, then all.
+    // Pad with leading zeros to eight digits, then combine them into pairs, fours and the whole.
     let eight = (bytes & 0x0f0f_0f0f_0f0f_0f0f).checked_shl(64 - 8 * count as u32).unwrap_or(0);
     let pairs = eight.wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
     let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_ffff_0000_ffff;
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_other_byte_passes_for_a_digit() {
+    fn only_ascii_digits_are_digits() {
         for length in 0..20 {
             let mut text: Vec<u8> = (0..length).map(|place| b'0' + place % 10).collect();
             assert!(are_digits(&text));
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn the_digits_at_the_head_are_a_number() {
+    fn leading_digits_are_parsed() {
         for count in 0..=8 {
             for byte in 0..=255_u8 {
                 let mut bytes = *b"98765432";

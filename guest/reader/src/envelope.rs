@@ -1,22 +1,22 @@
-//! One message to one line: the envelope, the payload in the form asked for, and the message's identifier.
+//! Renders a message as a line: the envelope, the message ID, and the payload in the requested form.
 //!
 //! ```text
 //! {"_kinesis":{"shard_id":…,"seq_no":…,"ts":…,"partition":…,"stream_name":…},"_kinesis_msg_id":…, …payload… }
 //! ```
 //!
-//! A line is one JSON value and ends with its only LF, whatever the data are. The payload comes through to the letter,
-//! and cannot touch the envelope: an object with a member of the envelope's names stands whole under `data`. Data that
-//! are not valid in the form asked for stand as text or as base64, so that no message is dropped:
+//! A line is a single JSON value and its only LF is at its end, whatever the data. The payload is copied verbatim and
+//! cannot interfere with the envelope: an object that uses one of the envelope's names goes under `data` as a whole.
+//! Data that does not match the requested form is written as text or base64, so no message is dropped:
 //!
-//! | form | as asked | else, if UTF-8 | else |
+//! | form | if it matches | otherwise, if UTF-8 | otherwise |
 //! |---|---|---|---|
 //! | merged | an object's members; other JSON under `data` | a string under `data` | `data_base64` |
 //! | json | the JSON value under `data` | a string under `data` | `data_base64` |
 //! | text | a string under `data` | | `data_base64` |
 //! | base64 | `data_base64` | | |
 //!
-//! The data are decoded straight into the output and judged there: of an object's braces the first becomes a comma, the
-//! last closes the line. Only what is not as asked moves.
+//! Data is decoded straight into the output and examined there. An object's opening brace becomes a comma and its
+//! closing brace ends the line. Only data that does not match the requested form has to be moved.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -30,59 +30,59 @@ use crate::page::Data;
 use crate::sequence::is_sequence;
 use crate::stamp::Stamps;
 
-/// How the data of a message appears in a line.
+/// How the data of a message appears in its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Payload {
-    /// The members of a JSON object, as they stand, beside the envelope: the form of dlt's Kinesis source. A JSON value
-    /// of another kind, and an object that has a member named like the envelope's, stands whole under `data`.
+    /// The members of a JSON object, verbatim, next to the envelope, like dlt's Kinesis source. Other JSON values, and
+    /// objects with a member named like one of the envelope's, go under `data` as a whole.
     Merged,
-    /// A JSON value, as it stands, under `data`.
+    /// A JSON value, verbatim, under `data`.
     Json,
     /// UTF-8 text, as a JSON string under `data`.
     Text,
-    /// Any bytes, as base64 under `data_base64`.
+    /// Arbitrary bytes, as base64 under `data_base64`.
     Base64,
 }
 
-/// A message, borrowed from its page.
+/// A message borrowed from its page.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
     /// The sequence number of its record.
     pub sequence: &'a str,
-    /// The place within an aggregated record. None: it was not aggregated.
+    /// The index within an aggregated record, or `None` if the record was not aggregated.
     pub subsequence: Option<u32>,
-    /// None: the stream distributes records by itself and names no key.
+    /// `None` if the stream distributes records without partition keys.
     pub partition_key: Option<&'a str>,
-    /// The partition key is the inside of a JSON string as it stands. Else it may need escapes.
+    /// Whether the partition key can be put into a JSON string unescaped.
     pub plain_key: bool,
-    /// When Kinesis took it in, in milliseconds since the Unix epoch.
+    /// When Kinesis received it, in milliseconds since the Unix epoch.
     pub arrived: u64,
-    /// What the producer put. Base64 text that is none, which Kinesis never sends, counts as the data itself.
+    /// The payload. Invalid base64, which Kinesis never sends, is treated as raw data.
     pub data: Data<'a>,
 }
 
-/// Whether the data stand in the form asked for.
+/// Whether the data matched the requested form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rendered {
-    /// They do.
+    /// It did.
     AsAsked,
-    /// They could not, and stand as text or as base64.
+    /// It did not, and was written as text or base64.
     Fallback,
 }
 
-/// What is common to the lines of a shard, rendered beforehand.
+/// The parts that all lines of a shard share, rendered in advance.
 #[derive(Clone, Debug)]
 pub struct Envelope {
-    /// From the line's first byte to before the sequence number.
+    /// From the start of the line up to the sequence number.
     head: Vec<u8>,
-    /// From behind the partition key to the last member that every envelope has.
+    /// From after the partition key to the last member that every envelope has.
     stream: Vec<u8>,
     payload: Payload,
     namer: Namer,
 }
 
 impl Envelope {
-    /// For the messages of one shard of a stream.
+    /// Creates the envelope for one shard of a stream.
     pub fn new(shard: &str, stream: &str, payload: Payload, id: MessageId) -> Envelope {
         let mut head = Vec::from(br#"{"_kinesis":{"shard_id":"#);
         json::write_string(shard, &mut head);
@@ -92,12 +92,12 @@ impl Envelope {
         Envelope { head, stream: name, payload, namer: Namer::new(shard, id) }
     }
 
-    /// For messages one after the other.
+    /// Returns a writer for consecutive messages.
     pub fn lines(&self) -> LineWriter<'_> {
         LineWriter { envelope: self, names: self.namer.names(), stamps: Stamps::default(), scanner: Scanner::default() }
     }
 
-    /// The identifier of a message, as it stands in its line.
+    /// Returns the ID of a message, as in its line.
     pub fn message_id(&self, sequence: &str, subsequence: Option<u32>) -> String {
         let name = self.namer.names().name(sequence, subsequence);
         name.as_bytes().iter().map(|&byte| char::from(byte)).collect()
@@ -156,7 +156,7 @@ impl Envelope {
     }
 }
 
-/// Writes the lines of a shard's messages.
+/// Writes lines for the messages of a shard.
 pub struct LineWriter<'a> {
     envelope: &'a Envelope,
     names: Names<'a>,
@@ -165,11 +165,11 @@ pub struct LineWriter<'a> {
 }
 
 impl<'a> LineWriter<'a> {
-    /// Appends the line of a message with its LF. What is appended is UTF-8.
+    /// Appends the line of a message, including the LF. The output is always UTF-8.
     pub fn write(&mut self, message: &Message<'a>, out: &mut Vec<u8>) -> Rendered {
         let Envelope { head, stream, .. } = self.envelope;
         let Message { sequence, subsequence, partition_key, plain_key, arrived, data } = *message;
-        // Enough for what is usual: strings without escapes, data as they are or as base64.
+        // Enough for the common case: strings without escapes, and data written verbatim or as base64.
         let size = match data {
             Data::Base64(text) => text.len(),
             Data::Raw(bytes) => bytes.len() / 3 * 4 + 4,
@@ -200,7 +200,7 @@ impl<'a> LineWriter<'a> {
     }
 }
 
-/// Appends a JSON string, whose text may be known to need no escapes.
+/// Appends a JSON string. `plain`: the text needs no escaping.
 #[inline]
 fn write_string(text: &str, plain: bool, out: &mut Vec<u8>) {
     if plain {
@@ -212,19 +212,19 @@ fn write_string(text: &str, plain: bool, out: &mut Vec<u8>) {
     }
 }
 
-/// The bytes of a message's data.
+/// Decodes the data of a message.
 pub fn bytes(data: Data<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     decode(data, &mut bytes);
     bytes
 }
 
-/// What stands before a JSON value.
+/// Precedes a JSON value.
 const VALUE: &[u8] = br#","data":"#;
-/// What stands before the inside of a string.
+/// Precedes the contents of a string.
 const TEXT: &[u8] = br#","data":""#;
 
-/// Appends the bytes of `data`. Text that is not base64 is appended as it is, and is the data from there on.
+/// Appends the decoded data. Invalid base64 is appended verbatim and treated as raw data from then on.
 fn decode<'a>(data: Data<'a>, out: &mut Vec<u8>) -> (Data<'a>, Rendered) {
     let (bytes, rendered) = match data {
         Data::Base64(text) if STANDARD.decode_append(text, out).is_ok() => return (data, Rendered::AsAsked),
@@ -256,7 +256,7 @@ fn write_base64(data: Data<'_>, out: &mut Vec<u8>) -> Rendered {
     rendered
 }
 
-/// Puts `bytes` in the place of a range; what is behind it moves only if the lengths differ.
+/// Replaces a range with `bytes`. The bytes after it only move if the lengths differ.
 fn put(bytes: &[u8], range: Range<usize>, out: &mut Vec<u8>) {
     match out.get_mut(range.clone()) {
         Some(place) if place.len() == bytes.len() => place.copy_from_slice(bytes),
@@ -278,7 +278,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_is_spliced_in_to_the_letter() {
+    fn an_object_is_merged_verbatim() {
         check(Payload::Merged, br#"{"n":1.50,"a":"\u00e9\/","n":2}"#, r#","n":1.50,"a":"\u00e9\/","n":2}"#);
         check(Payload::Merged, b"{\"t\":\"\xe2\x80\xa8\",\"big\":1e400}", ",\"t\":\"\u{2028}\",\"big\":1e400}");
         check(Payload::Merged, br#"{"lone":"\ud800"}"#, r#","lone":"\ud800"}"#);
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_stand_beside_the_envelope_stands_under_data() {
+    fn payloads_that_cannot_be_merged_go_under_data() {
         check(Payload::Merged, b" [1,\n2]\n", r#","data":[1, 2]}"#);
         check(Payload::Merged, br#""text""#, r#","data":"text"}"#);
         check(Payload::Merged, b"null", r#","data":null}"#);
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn each_form_is_as_asked_where_it_can_be() {
+    fn matching_data_is_written_in_the_requested_form() {
         check(Payload::Json, b"\t{\"_kinesis\":\n1} ", r#","data":{"_kinesis": 1}}"#);
         check(Payload::Json, b"{}", r#","data":{}}"#);
         check(Payload::Json, b"-0.0", r#","data":-0.0}"#);
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_as_asked_stands_as_text_or_as_base64() {
+    fn other_data_falls_back_to_text_or_base64() {
         for form in [Payload::Merged, Payload::Json] {
             falls_back(form, b"", r#","data":""}"#);
             falls_back(form, b" \n", r#","data":" \n"}"#);
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn data_that_were_to_be_base64_and_are_not_count_as_they_are() {
+    fn invalid_base64_is_treated_as_raw_data() {
         for (form, data, wanted) in [
             (Payload::Merged, "{\"a\":1}", r#","a":1}"#),
             (Payload::Merged, "not base64", r#","data":"not base64"}"#),
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn the_envelope_names_what_there_is() {
+    fn optional_members_are_written_if_present() {
         let envelope = Envelope::new("s", "n", Payload::Merged, MessageId::Sha256);
         let message = Message {
             sequence: "7",
@@ -369,7 +369,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn any_line_is_one_json_value_with_its_envelope_whole(
+        fn every_line_is_one_json_value_with_an_intact_envelope(
             names in collection::vec(text(), 4),
             subsequence: Option<u32>,
             keyed: bool,
@@ -387,7 +387,7 @@ mod tests {
             let line = String::from_utf8(out).expect("UTF-8");
             prop_assert_eq!(line.find('\n'), Some(line.len() - 1));
             prop_assert!(!line.contains('\r'));
-            // serde_json has bounds on depth and exponents, and lone surrogates, which the grammar has not.
+            // serde_json limits depth and exponents and rejects lone surrogates; the grammar does not.
             prop_assert!(Scanner::default().scan(line.as_bytes()).is_some(), "{}", line);
             if let Ok(members) = serde_json::from_str::<Map<String, Value>>(&line) {
                 let mut kinesis = Map::new();
@@ -405,7 +405,7 @@ mod tests {
         }
 
         #[test]
-        fn from_a_line_the_payload_can_be_had_back(data in data(), form in form()) {
+        fn the_payload_can_be_recovered_from_the_line(data in data(), form in form()) {
             let (line, rendered) = line(form, Data::Raw(&data));
             let payload = line.strip_prefix(HEAD).and_then(|rest| rest.strip_suffix('\n')).expect("the head");
             let value = payload.strip_prefix(r#","data":"#).and_then(|rest| rest.strip_suffix('}'));
@@ -447,7 +447,7 @@ mod tests {
         }
 
         #[test]
-        fn text_that_is_not_base64_gives_the_line_of_its_bytes(text in "[A-Za-z0-9+/=\\-]{0,9}", form in form()) {
+        fn invalid_base64_gives_the_line_of_its_bytes(text in "[A-Za-z0-9+/=\\-]{0,9}", form in form()) {
             if STANDARD.check(text.as_bytes()).is_err() {
                 let (wanted, _) = line(form, Data::Raw(text.as_bytes()));
                 prop_assert_eq!(line(form, Data::Base64(&text)), (wanted, Rendered::Fallback));
@@ -486,7 +486,7 @@ mod tests {
         prop_oneof!["[a-zA-Z0-9-]{0,30}", any::<String>()]
     }
 
-    /// JSON, nearly JSON, text and bytes.
+    /// Valid and almost valid JSON, text, and arbitrary bytes.
     fn data() -> impl Strategy<Value = Vec<u8>> {
         const PIECES: &[&str] = &[
             "{",

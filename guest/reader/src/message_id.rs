@@ -1,8 +1,9 @@
-//! `_kinesis_msg_id`: the name of a message, equal each time it is read.
+//! `_kinesis_msg_id`: an identifier that is the same every time a message is read.
 //!
-//! What SHA-256 is taken over is laid out by its blocks of 64 bytes. The shard fills the first but for a byte, and
-//! a sequence number of 56 digits, as the service gives them, ends the second where that has just room left for what
-//! SHA-256 itself appends; so a message costs one block, and one out of an aggregate its last.
+//! The input to SHA-256 is laid out in its blocks of 64 bytes. The padded shard ID fills the first block except for its
+//! last byte. A sequence number of 56 digits, as the service sends them, starts there and ends in the second block
+//! exactly where SHA-256's own padding begins. A message therefore costs one block, and so does a message from an
+//! aggregate.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -13,46 +14,46 @@ use sha2::{Digest as _, Sha256};
 use shake::Shake128;
 use shake::digest::{ExtendableOutput as _, Update as _, XofReader as _};
 
-/// How `_kinesis_msg_id` is made. Both are equal each time a message is read.
+/// How `_kinesis_msg_id` is computed. Either way, it is the same every time a message is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageId {
-    /// The first half of SHA-256 over `SHARD///…SEQUENCE`, or `SHARD///…SEQUENCE///…SUBSEQUENCE`, in hexadecimal.
+    /// The first half of SHA-256 of `SHARD///…SEQUENCE` or `SHARD///…SEQUENCE///…SUBSEQUENCE`, in hexadecimal.
     ///
-    /// Of slashes there are as many, at least one, as fill the text before the sequence number to 63 bytes, and the
-    /// text before the subsequence to 128; or, of longer names, to 127 and 192, and so on.
+    /// There is at least one slash, and as many as it takes to pad the text before the sequence number to 63 bytes and
+    /// the text before the subsequence number to 128 bytes (for longer names, to 127 and 192 bytes, and so on).
     ///
-    /// No two messages of a stream give the same text: a shard's id is of `[a-zA-Z0-9_.-]`
-    /// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_Shard.html>), a sequence number of digits, and
-    /// neither has the slash. 128 bits suffice: among 10^15 messages, a million a second for thirty years, the chance
-    /// that any two have one identifier is below 2 in 10^9.
+    /// No two messages of a stream have the same text: shard IDs match `[a-zA-Z0-9_.-]`
+    /// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_Shard.html>) and sequence numbers are digits, so
+    /// neither contains a slash. 128 bits are enough: among 10^15 messages, a million per second for thirty years, the
+    /// probability of any collision is below 2 in 10^9.
     Sha256,
-    /// What dlt's Kinesis source makes, so that rows loaded by either meet: 15 bytes of SHAKE128 over the shard and the
-    /// sequence number, with nothing between, in base64. That source does not split aggregated records; here
-    /// `/SUBSEQUENCE` is appended for a message out of one.
+    /// The identifier of dlt's Kinesis source, so that rows loaded by either can be matched: 15 bytes of SHAKE128 of
+    /// the shard ID directly followed by the sequence number, in base64. That source does not split aggregated records;
+    /// we append `/SUBSEQUENCE` for messages from an aggregate.
     Dlt,
 }
 
-/// SHA-256 takes its text in blocks of so many bytes.
+/// The block size of SHA-256 in bytes.
 const BLOCK: usize = 64;
 
-/// The most that the last block has room for: SHA-256 marks the end of the text, and appends its length in bits.
+/// The maximum length of text in the last block: SHA-256 appends a marker byte and the length in bits.
 const LAST: usize = BLOCK - 9;
 
-/// What SHA-256 begins with (FIPS 180-4, 5.3.3).
+/// The initial hash value of SHA-256 (FIPS 180-4, 5.3.3).
 const INITIAL: [u32; 8] =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
-/// What the sequence numbers of today begin with, which the first block still holds.
+/// The first digit of today's sequence numbers, which is the last byte of the first block.
 const FIRST: &str = "4";
 
-/// What is common to the identifiers of a shard's messages.
+/// What the identifiers of a shard's messages have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Namer {
     kind: MessageId,
     shard: String,
-    /// The shard with the slashes behind it.
+    /// The shard ID, padded with slashes.
     lead: Vec<u8>,
-    /// The state of the hash after that and [`FIRST`], which make whole blocks, and the bits that it is of.
+    /// The hash state after `lead` and [`FIRST`], which together fill whole blocks, and their length in bits.
     state: [u32; 8],
     bits: u64,
 }
@@ -67,12 +68,12 @@ impl Namer {
         Namer { kind, shard: String::from(shard), lead, state, bits: whole.len() as u64 * 8 }
     }
 
-    /// For messages one after the other.
+    /// Returns a generator for consecutive messages.
     pub(crate) fn names(&self) -> Names<'_> {
         Names { namer: self, aggregate: None }
     }
 
-    /// The digest of a sequence number that fills the last block, as those of the service do.
+    /// Hashes a sequence number that exactly fills the last block, as those of the service do.
     #[inline]
     fn usual(&self, sequence: &str) -> Option<[u32; 8]> {
         let rest: &[u8; LAST] = sequence.strip_prefix(FIRST)?.as_bytes().try_into().ok()?;
@@ -95,17 +96,17 @@ impl Namer {
     }
 }
 
-/// The length up to which a text is filled with one slash or more.
+/// The length to which a text is padded with at least one slash.
 fn fill(length: usize) -> usize {
     (length / BLOCK + 1) * BLOCK
 }
 
 const SLASHES: [u8; BLOCK] = [b'/'; BLOCK];
 
-/// Gives messages of a shard their identifiers.
+/// Generates the identifiers of a shard's messages.
 pub(crate) struct Names<'a> {
     namer: &'a Namer,
-    /// The aggregate whose messages were named last.
+    /// The last aggregate, and the state of its hash.
     aggregate: Option<(&'a str, Sha256)>,
 }
 
@@ -145,7 +146,7 @@ impl<'a> Names<'a> {
     }
 }
 
-/// The text of an identifier, which is ASCII.
+/// An identifier as ASCII text.
 pub(crate) struct Name {
     text: [u8; 32],
     length: usize,
@@ -171,8 +172,8 @@ impl Name {
     }
 }
 
-/// Each byte in hexadecimal.
-#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
+/// Every byte in hexadecimal.
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
 static HEX: [[u8; 2]; 256] = {
     let digits = *b"0123456789abcdef";
     let mut hex = [[0; 2]; 256];
@@ -198,9 +199,9 @@ mod tests {
     }
 
     #[test]
-    fn identifiers_are_of_the_whole_name_of_a_message() {
+    fn identifiers_cover_shard_sequence_and_subsequence() {
         let id = |kind, subsequence| name(kind, "shardId-000000000001", "42", subsequence);
-        // As Python's hashlib gives them.
+        // Computed with Python's hashlib.
         assert_eq!(id(MessageId::Sha256, None), "bfb727ab184a78d09cb4ed24464d49c0");
         assert_eq!(id(MessageId::Sha256, Some(0)), "9510d2e3c3f0a2adbc93b4c600c5fc24");
         assert_eq!(id(MessageId::Dlt, None), "n85ewDyKk2PwN31XJ5L/");
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_of_several_aggregates_have_their_own() {
+    fn messages_of_different_aggregates_have_different_identifiers() {
         let namer = Namer::new("shardId-000000000001", MessageId::Sha256);
         let mut names = namer.names();
         for (sequence, subsequence) in
@@ -223,7 +224,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn the_text_is_laid_out_as_it_is_told(shard in "[a-zA-Z0-9_.-]{1,130}", sequence in "[0-9]{1,140}|4[0-9]{55}", subsequence: Option<u32>) {
+        fn the_text_is_laid_out_as_documented(shard in "[a-zA-Z0-9_.-]{1,130}", sequence in "[0-9]{1,140}|4[0-9]{55}", subsequence: Option<u32>) {
             let mut text = shard.clone();
             let filled = |text: &mut String, rest: usize| {
                 text.push('/');

@@ -1,9 +1,8 @@
-//! A page of records, held as it came.
+//! A page of records, kept in the form it arrived in.
 //!
-//! The body of an answer to `GetRecords` is kept whole; of each record only where its parts lie and when it arrived.
-//! Data is not decoded here: whoever renders a record does that, straight into its output. What does not lie in the
-//! body as it is (a text with escapes, or one sent in chunks) is written out apart, in one buffer for the whole page,
-//! so that on the usual path a record costs no allocation.
+//! The body of a `GetRecords` response is kept whole. For each record we only note where its parts are and when it
+//! arrived. Data is decoded later, straight into the output. Text that cannot be borrowed from the body (because it has
+//! escapes or was sent in chunks) goes to one side buffer per page, so an ordinary record costs no allocation.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -13,94 +12,94 @@ use core::ops::Range;
 use crate::hash_key::HashRange;
 use crate::wire::Body;
 
-/// The records of one answer, and what it says of its shard.
+/// The records in one response, and what the response says about the shard.
 pub struct Page {
     body: Body,
     layout: Layout,
 }
 
-/// A shard that follows the one read, as told at its end.
+/// A child shard, as reported at the end of its parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Child {
-    /// Its identifier.
+    /// The shard ID.
     pub id: String,
-    /// The shards it was made of: one in a split, two in a merge.
+    /// The shards it came from: one for a split, two for a merge.
     pub parents: Vec<String>,
-    /// Its hash keys.
+    /// The shard's hash key range.
     pub hash_range: Option<HashRange>,
 }
 
-/// A record, borrowed from its page.
+/// A record borrowed from its page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// Its sequence number, of the right form.
+    /// The sequence number, already validated.
     pub sequence: &'a str,
-    /// None where the stream distributes records by itself and names no key.
+    /// `None` if the stream distributes records without partition keys.
     pub partition_key: Option<&'a str>,
-    /// The partition key is the inside of a JSON string as it stands. Else it may need escapes.
+    /// Whether the partition key can be put into a JSON string unescaped.
     pub plain_key: bool,
-    /// When Kinesis took it in, more or less, in milliseconds since the Unix epoch; 0 where it does not say.
+    /// The approximate arrival time in milliseconds since the Unix epoch, or 0 if Kinesis reports none.
     pub arrived: u64,
-    /// What was put.
+    /// The data blob.
     pub data: Data<'a>,
 }
 
-/// The data of a record as the wire holds it.
+/// A record's data, in the encoding of the wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Data<'a> {
-    /// Base64, which was not looked at.
+    /// Base64, not validated.
     Base64(&'a str),
-    /// The bytes themselves.
+    /// Raw bytes.
     Raw(&'a [u8]),
 }
 
 impl Page {
-    /// The number of records.
+    /// Returns the number of records.
     pub fn len(&self) -> usize {
         self.layout.records.len()
     }
 
-    /// Whether there are no records. That is usual: it does not mean that the tip is reached.
+    /// Returns whether there are no records. Empty pages are normal and do not mean that the tip has been reached.
     pub fn is_empty(&self) -> bool {
         self.layout.records.is_empty()
     }
 
-    /// The record number `i`, counted from 0.
+    /// Returns the record at index `i`.
     pub fn record(&self, i: usize) -> Option<Record<'_>> {
         self.layout.records.get(i).map(|lying| self.lift(lying))
     }
 
-    /// The records in order.
+    /// Returns the records in order.
     pub fn records(&self) -> impl DoubleEndedIterator<Item = Record<'_>> + ExactSizeIterator {
         self.layout.records.iter().map(|lying| self.lift(lying))
     }
 
-    /// When the records arrived, as `Record::arrived` tells it.
+    /// Returns the arrival time of each record, as in `Record::arrived`.
     pub(crate) fn arrivals(&self) -> impl Iterator<Item = u64> {
         self.layout.records.iter().map(|lying| lying.arrived)
     }
 
-    /// The iterator to read on with. None: the shard is closed and this was its last page.
+    /// Returns the iterator of the next page, or `None` if the shard is closed and this was its last page.
     pub fn next_iterator(&self) -> Option<&str> {
         self.layout.next_iterator.as_deref()
     }
 
-    /// How many milliseconds the end of the page is behind the tip of the shard.
+    /// Returns how many milliseconds the end of the page is behind the tip of the shard.
     pub fn behind(&self) -> Option<u64> {
         self.layout.behind
     }
 
-    /// The shards that follow a closed shard.
+    /// Returns the child shards, if the shard is closed.
     pub fn children(&self) -> &[Child] {
         &self.layout.children
     }
 
-    /// The bytes of data in the records, once decoded.
+    /// Returns the total size of the records' data, after decoding.
     pub fn data_size(&self) -> u64 {
         self.layout.size
     }
 
-    /// Keeps the first `len` records and forgets the rest.
+    /// Keeps the first `len` records and drops the rest.
     pub fn truncate(&mut self, len: usize) {
         let forgotten: u64 = (len..self.len()).filter_map(|i| self.record(i)).map(|record| record.data.size()).sum();
         self.layout.size = self.layout.size.saturating_sub(forgotten);
@@ -108,7 +107,7 @@ impl Page {
         self.layout.aggregates.retain(|index| (*index as usize) < len);
     }
 
-    /// The numbers of the records whose data begin as those of an aggregate.
+    /// Indexes of the records whose data starts like a KPL aggregate.
     pub(crate) fn aggregates(&self) -> &[u32] {
         &self.layout.aggregates
     }
@@ -122,7 +121,7 @@ impl Page {
             sequence: self.text(lying.sequence),
             partition_key: lying.partition_key.map(|span| self.text(span)),
             plain_key: match &self.body {
-                // A text with escapes is kept apart.
+                // Text with escapes is stored in the side buffer.
                 Body::Json(text) => lying.partition_key.is_some_and(|span| span.range().end <= text.len()),
                 Body::Cbor(_) => false,
             },
@@ -143,7 +142,7 @@ impl Page {
         text.unwrap_or_else(|| self.checked(span))
     }
 
-    /// A span laid over text holds text, so the default is never taken; it stands for a panic.
+    /// Spans of text always hold UTF-8, so the default is unreachable; it avoids a panic.
     #[inline(never)]
     fn checked(&self, span: Span) -> &str {
         kinesis_reader_json::text(self.bytes(span)).unwrap_or_default()
@@ -157,7 +156,7 @@ impl Page {
 }
 
 impl Data<'_> {
-    /// The number of bytes once decoded: exact for base64 as it should be, padded or not.
+    /// Returns the size after decoding. Exact for valid base64, with or without padding.
     pub fn size(&self) -> u64 {
         match self {
             Data::Base64(text) => {
@@ -171,7 +170,7 @@ impl Data<'_> {
 }
 
 impl fmt::Debug for Page {
-    // The bodies of pages are other people's data and large: a log gets their number.
+    // Bodies are large and contain customer data, so logs only get the number of records.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Page")
             .field("records", &self.len())
@@ -181,22 +180,22 @@ impl fmt::Debug for Page {
     }
 }
 
-/// Where everything lies in a page's body.
+/// Where the parts of a page are in its body.
 #[derive(Default)]
 pub(crate) struct Layout {
     pub(crate) records: Vec<Lying>,
-    /// Those of the records whose data begin as an aggregate's, by number.
+    /// Indexes of the records whose data starts like a KPL aggregate.
     pub(crate) aggregates: Vec<u32>,
-    /// What does not lie in the body as it is.
+    /// The side buffer, for text that is not in the body verbatim.
     pub(crate) apart: Vec<u8>,
     pub(crate) next_iterator: Option<String>,
     pub(crate) behind: Option<u64>,
     pub(crate) children: Vec<Child>,
-    /// The sum of the records' `Data::size`.
+    /// The sum of all `Data::size`.
     pub(crate) size: u64,
 }
 
-/// Where the parts of a record lie.
+/// Where the parts of a record are.
 pub(crate) struct Lying {
     pub(crate) sequence: Span,
     pub(crate) partition_key: Option<Span>,
@@ -209,8 +208,7 @@ pub(crate) enum LyingData {
     Raw(Span),
 }
 
-/// A stretch of the body, or of what is kept apart from it, which counts as if it lay behind the body. Bodies are bounded
-/// far below 2 GiB.
+/// A range of the body or, past its end, of the side buffer. Bodies are limited to far less than 2 GiB.
 #[derive(Clone, Copy)]
 pub(crate) struct Span {
     start: u32,
@@ -228,7 +226,7 @@ impl Span {
         self.start as usize..self.end as usize
     }
 
-    /// Where it lies in what is behind the body.
+    /// Returns the range in the side buffer.
     fn behind(self, body: usize) -> Option<Range<usize>> {
         Some((self.start as usize).checked_sub(body)?..(self.end as usize).checked_sub(body)?)
     }
@@ -239,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64_tells_its_size() {
+    fn the_decoded_size_of_base64_is_computed() {
         for (text, size) in [
             ("", 0),
             ("YQ==", 1),

@@ -1,10 +1,9 @@
-//! A small generator of spread, from a seed.
+//! A small seeded random number generator, for jitter.
 //!
-//! SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014): eight bytes of
-//! state and a period of 2^64, which is all that the spread of pauses needs. It keeps the machine free of any source
-//! of randomness but the seed.
+//! SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014) has eight bytes of
+//! state and a period of 2^64, which is plenty for jitter. The seed is the machine's only source of randomness.
 
-/// A generator of numbers, equal for equal seeds.
+/// A generator that produces equal numbers for equal seeds.
 #[derive(Clone, Debug)]
 pub(crate) struct Rng(u64);
 
@@ -21,9 +20,9 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// A number from 0 to `most`, both included.
+    /// Returns a number from 0 to `most`, inclusive.
     pub(crate) fn up_to(&mut self, most: u64) -> u64 {
-        // The high half of the product: without a division, and as even as 64 bits allow.
+        // The high half of the product needs no division and is as uniform as 64 bits allow.
         let product = u128::from(self.next()) * (u128::from(most) + 1);
         (product >> 64) as u64
     }

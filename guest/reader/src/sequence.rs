@@ -1,8 +1,8 @@
 //! Sequence numbers.
 //!
-//! Kinesis names a record's place in its shard by a decimal of up to 129 digits: far beyond any machine integer, so it
-//! is kept as its text, and compared as the number it is. Text order would put "10" before "9" and move a checkpoint
-//! backwards. Numbers of different shards say nothing about each other.
+//! Kinesis identifies a record within its shard by a decimal number of up to 129 digits. That exceeds any machine
+//! integer, so we keep the text and compare it numerically. Comparing it as text would put "10" before "9" and move a
+//! checkpoint backwards. Sequence numbers of different shards are unrelated.
 
 use alloc::boxed::Box;
 use core::cmp::Ordering;
@@ -11,29 +11,29 @@ use core::str::FromStr;
 
 use crate::digits::are_digits;
 
-/// A sequence number: the text Kinesis gave, ordered as a number.
+/// A sequence number, kept as the text that Kinesis sent and ordered numerically.
 ///
-/// One number has one text, because leading zeros are not allowed; so equal texts and equal numbers are the same.
+/// Leading zeros are not allowed, so equal numbers always have equal texts.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Sequence(Box<str>);
 
-/// The text is no sequence number.
+/// The error for text that is not a sequence number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NotASequence;
 
 impl Sequence {
-    /// Takes the text of a sequence number: `0`, or up to 129 digits of which the first is not `0`.
+    /// Parses a sequence number: `0`, or up to 129 digits without a leading `0`.
     pub fn parse(text: &str) -> Result<Self, NotASequence> {
         if is_sequence(text.as_bytes()) { Ok(Self(text.into())) } else { Err(NotASequence) }
     }
 
-    /// The text, as Kinesis gave it.
+    /// Returns the text as Kinesis sent it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Whether the text is a sequence number, without keeping it.
+/// Returns whether `text` is a valid sequence number.
 #[inline]
 pub(crate) fn is_sequence(text: &[u8]) -> bool {
     match text {
@@ -49,7 +49,7 @@ const DIGITS_MAX: usize = 129;
 
 impl Ord for Sequence {
     fn cmp(&self, other: &Self) -> Ordering {
-        // Without leading zeros the longer number is the greater, and digits of one length are ordered as text.
+        // Without leading zeros a longer number is greater, and numbers of equal length sort as text.
         (self.0.len(), &self.0).cmp(&(other.0.len(), &other.0))
     }
 }
@@ -88,7 +88,7 @@ mod tests {
     use alloc::string::String;
 
     #[test]
-    fn order_is_that_of_numbers() {
+    fn sequence_numbers_are_ordered_numerically() {
         let number = |text| Sequence::parse(text).unwrap();
         assert!(number("9") < number("10"));
         assert!(number("0") < number("1"));
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_refused() {
+    fn invalid_sequence_numbers_are_rejected() {
         let long: String = core::iter::repeat_n('9', 129).collect();
         assert!(Sequence::parse(&long).is_ok());
         for text in ["", "00", "01", "-1", "+1", "1 ", "1.0", "1e3", "٣", "null", "TRIM_HORIZON"] {

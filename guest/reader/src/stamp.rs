@@ -1,13 +1,13 @@
-//! Calendar time as text: RFC 3339 in UTC with milliseconds.
+//! Formats calendar time as RFC 3339 in UTC with milliseconds.
 //!
-//! Written by hand because it is written once a message; a date library is the oracle of the tests.
+//! Hand-written because it runs once per message. The tests compare it to a date library.
 
-/// The last time of four digits to the year, which is all that RFC 3339 has: 9999-12-31T23:59:59.999Z.
+/// 9999-12-31T23:59:59.999Z, the last time that RFC 3339 can express with its four-digit years.
 const MS_MAX: u64 = 253_402_300_799_999;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// Writes milliseconds since the Unix epoch as `2026-11-23T15:09:35.129Z`. Times past the year 9999 become its end.
+/// Formats milliseconds since the Unix epoch as `2026-11-23T15:09:35.129Z`. Times after the year 9999 become its end.
 pub(crate) fn rfc3339(ms: u64) -> [u8; 24] {
     let ms = ms.min(MS_MAX);
     let (year, month, day) = date((ms / DAY_MS) as u32);
@@ -19,7 +19,7 @@ pub(crate) fn rfc3339(ms: u64) -> [u8; 24] {
     [a, b, c, d, b'-', e, f, b'-', g, h, b'T', i, j, b':', k, l, b':', m, n, b'.', o, p, q, b'Z']
 }
 
-/// Writes times that come one after the other, of which many are of one second.
+/// Formats consecutive times, many of which fall into the same second.
 #[derive(Default)]
 pub(crate) struct Stamps {
     second: Option<u64>,
@@ -27,7 +27,7 @@ pub(crate) struct Stamps {
 }
 
 impl Stamps {
-    /// As [`rfc3339`] does.
+    /// Like the function [`rfc3339`].
     #[inline]
     pub(crate) fn rfc3339(&mut self, ms: u64) -> [u8; 24] {
         let second = ms / 1000;
@@ -42,10 +42,10 @@ impl Stamps {
     }
 }
 
-/// The Gregorian year, month and day of a number of days since 1970-01-01.
+/// Converts days since 1970-01-01 to a Gregorian year, month and day.
 ///
-/// Days are counted from 0000-03-01, so that the leap day is the last of its year and the months' lengths follow
-/// a line (Howard Hinnant, <https://howardhinnant.github.io/date_algorithms.html#civil_from_days>).
+/// Counts days from 0000-03-01, so that the leap day is the last day of its year and month lengths follow a linear
+/// formula (Howard Hinnant, <https://howardhinnant.github.io/date_algorithms.html#civil_from_days>).
 fn date(days: u32) -> (u32, u32, u32) {
     const DAYS_TO_EPOCH: u32 = 719_468;
     const DAYS_OF_400_YEARS: u32 = 146_097;
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn each_day_of_ten_thousand_years_is_as_chrono_has_it() {
+    fn every_day_until_the_year_9999_agrees_with_chrono() {
         for day in 0..=MS_MAX / DAY_MS {
             let ms = day * DAY_MS + day * 7919 % DAY_MS;
             assert_eq!(ours(ms), chronos(ms));
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_are_as_chrono_has_them() {
+    fn boundaries_agree_with_chrono() {
         for ms in [0, 1, 999, 1000, DAY_MS - 1, DAY_MS, 951_782_399_999, 951_782_400_000, MS_MAX - 1, MS_MAX] {
             assert_eq!(ours(ms), chronos(ms));
         }
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn times_that_rfc_3339_cannot_write_become_its_last() {
+    fn times_after_the_year_9999_become_its_end() {
         for ms in [MS_MAX + 1, u64::MAX / 2, u64::MAX] {
             assert_eq!(ours(ms), "9999-12-31T23:59:59.999Z");
         }
@@ -110,7 +110,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn times_one_after_the_other_are_as_each_alone(start: u64, steps in collection::vec(0..2_000_u64, 0..40)) {
+        fn consecutive_times_are_formatted_like_single_ones(start: u64, steps in collection::vec(0..2_000_u64, 0..40)) {
             let mut stamps = Stamps::default();
             let start = if start.is_multiple_of(2) { start } else { MS_MAX - start % 20_000 };
             for ms in steps.into_iter().scan(start, |ms, step| Some({ *ms = ms.saturating_add(step); *ms })) {
@@ -119,7 +119,7 @@ mod tests {
         }
 
         #[test]
-        fn any_time_is_as_chrono_has_it(ms in 0..=MS_MAX) {
+        fn any_time_agrees_with_chrono(ms in 0..=MS_MAX) {
             prop_assert_eq!(ours(ms), chronos(ms));
         }
     }

@@ -1,14 +1,14 @@
-//! Time as the machine knows it: told from outside, never asked for.
+//! The machine's notion of time. It is always passed in, never read from a clock.
 
 use core::ops::Add;
 use core::time::Duration;
 
-/// A point on the host's monotonic clock, in milliseconds from an origin of the host's choosing.
+/// A point on the host's monotonic clock, in milliseconds since an origin that the host chooses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(pub u64);
 
 impl Instant {
-    /// How long after `earlier` this is; nothing if it is not.
+    /// Returns the time elapsed since `earlier`, or zero if `earlier` is later.
     pub fn since(self, earlier: Instant) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
@@ -24,12 +24,12 @@ impl Add<Duration> for Instant {
 
 /// A point in calendar time, in milliseconds since the Unix epoch.
 ///
-/// Used only for what Kinesis itself dates.
+/// Only used for times that Kinesis itself assigns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// The time that is this long before; the epoch if that is later.
+    /// Returns the time this long before, but no earlier than the epoch.
     pub(crate) fn before(self, length: Duration) -> Timestamp {
         Timestamp(self.0.saturating_sub(millis(length)))
     }
@@ -43,7 +43,7 @@ impl Add<Duration> for Timestamp {
     }
 }
 
-/// Whole milliseconds, at most `u64::MAX` of them.
+/// Converts to whole milliseconds, saturating at `u64::MAX`.
 pub(crate) fn millis(length: Duration) -> u64 {
     u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
