@@ -1,4 +1,4 @@
-//! The machine's types as the WIT's, and the WIT's as the machine's: one `From` each way.
+//! Conversions between the machine's types and those of the WIT, one `From` impl per direction.
 
 use core::time::Duration;
 

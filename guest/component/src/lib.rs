@@ -1,6 +1,6 @@
-//! The component `kinesis:reader`: glue between the WIT interface and the machine. No decision is made here.
+//! The `kinesis:reader` component: glue between the WIT interface and the machine, without any decisions of its own.
 //!
-//! `convert` maps the types of one side to those of the other.
+//! `convert` maps the types of either side to those of the other.
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
 extern crate alloc;
@@ -19,7 +19,8 @@ wit_bindgen::generate!({
     world: "reader",
 });
 
-// Natively the types can be read from a trace and compared with one. An action holds a resource, which only wasm has.
+// Natively, tests read these types from recordings and compare them. `action` holds a resource, which only exists in
+// wasm.
 #[cfg(not(target_arch = "wasm32"))]
 wit_bindgen::generate!({
     path: "../../wit",
@@ -153,7 +154,7 @@ impl wit::GuestBatch for Batch {
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
-/// A panic becomes a trap, which the host reports; the machine itself does not panic on any input.
+/// Turns a panic into a trap, which the host reports. The machine itself never panics, whatever its input.
 #[cfg(target_arch = "wasm32")]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

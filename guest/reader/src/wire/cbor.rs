@@ -1,8 +1,8 @@
-//! CBOR: values read from bytes, and the members of one object written.
+//! Reads CBOR values and writes the members of a single map.
 //!
-//! The dialect is the service's: data stands as bytes, a time as an integer of milliseconds under tag 1, not of seconds
-//! as RFC 8949 has it. Taken as well are a time without a tag or as a float, data as a text of base64, and texts,
-//! bytes, arrays and maps of indefinite length. Tags are passed over. The reading of single items is minicbor's.
+//! Kinesis has its own dialect: data is a byte string, and a time is an integer of milliseconds under tag 1, not of
+//! seconds as in RFC 8949. We also accept times that are untagged or floats, data as base64 text, and text, bytes,
+//! arrays and maps of indefinite length. Other tags are ignored. Individual items are decoded by minicbor.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -15,7 +15,7 @@ use super::decode::{DEPTH_MAX, Fault, Rest, SentData, Source, TIME_MAX};
 use super::usual;
 use crate::page::Layout;
 
-/// Reads one CBOR item from bytes.
+/// Reads one CBOR item.
 pub(super) struct Reader<'a> {
     decoder: Decoder<'a>,
 }
@@ -25,7 +25,7 @@ impl<'a> Reader<'a> {
         Self { decoder: Decoder::new(bytes) }
     }
 
-    /// The type of the next item, with its tags passed over.
+    /// Returns the type of the next item after skipping its tags.
     fn next_type(&mut self) -> Result<Type, Fault> {
         loop {
             match self.decoder.datatype().map_err(|error| self.fault(error))? {
@@ -37,7 +37,7 @@ impl<'a> Reader<'a> {
 
     #[cold]
     fn fault(&self, error: decode::Error) -> Fault {
-        let what = if error.is_end_of_input() { "the body ends too early" } else { "no such CBOR item" };
+        let what = if error.is_end_of_input() { "unexpected end of body" } else { "invalid CBOR item" };
         Fault::at_byte(what, self.decoder.position())
     }
 
@@ -46,8 +46,8 @@ impl<'a> Reader<'a> {
         Fault::at_byte(what, self.decoder.position())
     }
 
-    /// Passes over an item that is no more than its head: a number, a null and the like. (minicbor's own way over items
-    /// of any kind is the largest of its functions.)
+    /// Skips an item that consists of a head only, such as a number or null. (minicbor's own `skip` handles every kind
+    /// of item and is its largest function.)
     fn pass(&mut self) -> Result<(), Fault> {
         let (bytes, at) = (self.decoder.input(), self.decoder.position());
         let size = match bytes.get(at).map(|first| first & 31) {
@@ -58,13 +58,13 @@ impl<'a> Reader<'a> {
             Some(_) | None => 1,
         };
         if at + size > bytes.len() {
-            return Err(self.expected("the body ends too early"));
+            return Err(self.expected("unexpected end of body"));
         }
         self.decoder.set_position(at + size);
         Ok(())
     }
 
-    /// Whether there is a further part, for an array or a map. Where their number was not told an end mark tells.
+    /// Returns whether the array or map continues. If its length is indefinite, a break marks its end.
     fn more(&mut self, rest: &mut Rest) -> Result<bool, Fault> {
         match &mut rest.left {
             Some(0) => Ok(false),
@@ -163,7 +163,7 @@ impl<'a> Source<'a> for Reader<'a> {
         }
         match self.text()? {
             Some(key) => Ok(Some(key)),
-            None => Err(self.expected("expected a key")),
+            None => Err(self.expected("expected a text key")),
         }
     }
 
@@ -186,7 +186,7 @@ impl<'a> Source<'a> for Reader<'a> {
         match self.next_type()? {
             kind @ (Type::String | Type::StringIndef) => self.string(kind).map(Some),
             Type::Null | Type::Undefined => self.pass().map(|()| None),
-            _ => Err(self.expected("expected a text")),
+            _ => Err(self.expected("expected text")),
         }
     }
 
@@ -211,11 +211,11 @@ impl<'a> Source<'a> for Reader<'a> {
             Type::U8 | Type::U16 | Type::U32 | Type::U64 => {
                 self.decoder.u64().map(Some).map_err(|error| self.fault(error))
             }
-            // Below zero, all of them.
+            // All of these are negative.
             Type::I8 | Type::I16 | Type::I32 | Type::I64 | Type::Int => self.pass().map(|()| Some(0)),
             Type::F32 | Type::F64 => {
                 let value = self.decoder.f64().map_err(|error| self.fault(error))?;
-                // The cast takes what is below zero as 0, and what is above `u64` as its greatest value.
+                // The cast saturates: negative values become 0.
                 if value.is_nan() { Err(self.expected("not a number")) } else { Ok(Some((value + 0.5) as u64)) }
             }
             Type::Null | Type::Undefined => self.pass().map(|()| None),
@@ -242,7 +242,7 @@ impl<'a> Source<'a> for Reader<'a> {
     }
 }
 
-/// Writes one map of CBOR.
+/// Writes a single CBOR map.
 #[derive(Default)]
 pub(super) struct Writer {
     members: Vec<u8>,
@@ -279,7 +279,7 @@ impl super::Write for Writer {
     }
 }
 
-/// Writing to a vector does not fail.
+/// For writes to a `Vec`, which cannot fail.
 fn sure<T, E>(_: Result<T, E>) {}
 
 #[cfg(test)]
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_passed_over_ends_where_it_ends() {
+    fn skipping_stops_at_the_end_of_the_item() {
         for bytes in [
             &b"\x01"[..],
             b"\x38\xff",

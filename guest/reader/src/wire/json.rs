@@ -1,11 +1,10 @@
-//! JSON: values read from a text, and the members of one object written.
+//! Reads JSON values and writes the members of a single object.
 //!
-//! The grammar is RFC 8259's, held to the letter: what serde_json accepts is accepted, and the tests compare the two.
-//! The one exception is an escape that is half of a surrogate pair, which names no character: it is read as U+FFFD, so
-//! that no odd partition key can stop a shard.
+//! The grammar is RFC 8259's, exactly: we accept what serde_json accepts, and the tests compare the two. The one
+//! exception is an escaped lone surrogate, which encodes no character. We read it as U+FFFD so that no odd partition
+//! key can block a shard.
 //!
-//! Most of a page is the data of its records, in strings without escapes. They are passed over sixteen bytes at a time,
-//! and borrowed as they stand.
+//! Most of a page is record data in strings without escapes. These are skipped sixteen bytes at a time and borrowed.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -17,7 +16,7 @@ use super::decode::{DEPTH_MAX, Fault, Rest, SentData, Source, TIME_MAX};
 use super::usual;
 use crate::page::Layout;
 
-/// Reads one JSON value from a text.
+/// Reads one JSON value.
 pub(super) struct Reader<'a> {
     text: &'a str,
     at: usize,
@@ -28,11 +27,11 @@ impl<'a> Reader<'a> {
         Self { text, at: 0 }
     }
 
-    /// The next byte that is no white space, not taken.
+    /// Returns the next byte that is not whitespace, without consuming it.
     #[inline]
     fn peek(&mut self) -> Option<u8> {
         match self.byte() {
-            // The service puts none.
+            // Kinesis sends no whitespace.
             Some(b' ' | b'\n' | b'\r' | b'\t') => self.peek_behind(),
             byte => byte,
         }
@@ -63,7 +62,7 @@ impl<'a> Reader<'a> {
         Fault::at_byte(what, self.at)
     }
 
-    /// Takes a null, if there is one.
+    /// Consumes `null`, if it comes next.
     fn null(&mut self) -> Result<bool, Fault> {
         if self.peek() == Some(b'n') {
             self.word("null")?;
@@ -78,11 +77,11 @@ impl<'a> Reader<'a> {
                 self.at += word.len();
                 Ok(())
             }
-            _ => Err(self.fault("no JSON value")),
+            _ => Err(self.fault("invalid JSON value")),
         }
     }
 
-    /// Opens an object or an array.
+    /// Enters an object or array, or consumes `null`.
     fn open(&mut self, bracket: u8, what: &str) -> Result<Option<Rest>, Fault> {
         if self.take(bracket) {
             Ok(Some(Rest { first: true, left: None }))
@@ -93,7 +92,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Goes to the next part of an object or an array, if there is one before the closing bracket.
+    /// Advances to the next element or member. Returns `false` after consuming the closing bracket.
     #[inline]
     fn next(&mut self, rest: &mut Rest, bracket: u8) -> Result<bool, Fault> {
         let first = core::mem::replace(&mut rest.first, false);
@@ -111,7 +110,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a string, whose opening quote is next. One copy of it serves all that a page has of strings.
+    /// Reads a string. Never inlined: one copy serves every string of a page.
     #[inline(never)]
     fn string(&mut self) -> Result<Cow<'a, str>, Fault> {
         if !self.take(b'"') {
@@ -127,11 +126,11 @@ impl<'a> Reader<'a> {
             }
             Some(b'\\') => self.unescaped(start).map(Cow::Owned),
             Some(_) => Err(self.fault("control character in a string")),
-            None => Err(self.fault("string without an end")),
+            None => Err(self.fault("unterminated string")),
         }
     }
 
-    /// Reads the rest of a string that began at `start` and holds an escape, which is next.
+    /// Reads the rest of a string that started at `start`, from its first escape on.
     #[cold]
     fn unescaped(&mut self, mut start: usize) -> Result<String, Fault> {
         let mut text = String::new();
@@ -147,7 +146,7 @@ impl<'a> Reader<'a> {
                     text.push(self.escape()?);
                 }
                 Some(_) => return Err(self.fault("control character in a string")),
-                None => return Err(self.fault("string without an end")),
+                None => return Err(self.fault("unterminated string")),
             }
             start = self.at;
             self.at = special(self.text.as_bytes(), start);
@@ -172,7 +171,7 @@ impl<'a> Reader<'a> {
         Ok(character)
     }
 
-    /// Reads the digits of `\uXXXX`, and of the one after it where they are a pair.
+    /// Reads the digits of `\uXXXX`, and a second escape if the two form a surrogate pair.
     fn code_point(&mut self) -> Result<char, Fault> {
         let unit = self.hex4()?;
         if let Some(character) = char::from_u32(unit) {
@@ -200,13 +199,13 @@ impl<'a> Reader<'a> {
             value = value << 4 | digit;
         }
         if digits.is_empty() {
-            return Err(self.fault("string without an end"));
+            return Err(self.fault("unterminated string"));
         }
         self.at += 4;
         Ok(value)
     }
 
-    /// Reads a number, as its text.
+    /// Reads a number and returns its text.
     fn number(&mut self) -> Result<&'a str, Fault> {
         self.peek();
         let start = self.at;
@@ -228,7 +227,7 @@ impl<'a> Reader<'a> {
         Ok(self.text.get(start..self.at).unwrap_or_default())
     }
 
-    /// One digit or more.
+    /// Consumes one or more digits.
     fn digits(&mut self) -> Result<(), Fault> {
         let start = self.at;
         while let Some(b'0'..=b'9') = self.byte() {
@@ -237,7 +236,7 @@ impl<'a> Reader<'a> {
         if self.at == start { Err(self.fault("expected a digit")) } else { Ok(()) }
     }
 
-    /// Reads a number times ten to the power of `scale`, rounded.
+    /// Reads a number multiplied by ten to the power of `scale`, rounded.
     fn scaled(&mut self, scale: u32) -> Result<Option<u64>, Fault> {
         if self.null()? {
             return Ok(None);
@@ -313,7 +312,7 @@ impl<'a> Source<'a> for Reader<'a> {
         Ok(self.text()?.map(SentData::Base64))
     }
 
-    /// In seconds, with a fraction.
+    /// Times are in seconds, with a fraction.
     fn time(&mut self) -> Result<Option<u64>, Fault> {
         match self.scaled(3)? {
             Some(time_ms) if time_ms > TIME_MAX => Err(self.fault("time out of range")),
@@ -343,16 +342,17 @@ impl<'a> Source<'a> for Reader<'a> {
     }
 }
 
-/// Finds the first byte from `start` on that cannot stand in a string as it is: a quote, a backslash or a control
-/// character. The length of `text` if there is none.
+/// Finds the first byte from `start` on that ends or escapes the string or is a control character. Returns the length
+/// of `text` if there is none.
 #[inline(never)]
 fn special(text: &[u8], start: usize) -> usize {
     start + plain_run(text.get(start..).unwrap_or_default())
 }
 
-/// A JSON number times ten to the power of `scale`, rounded, half away from zero; 0 if negative. `None`: beyond `u64`.
+/// Multiplies a JSON number by ten to the power of `scale` and rounds half away from zero. Negative numbers become 0;
+/// `None` means the result does not fit into `u64`.
 ///
-/// Worked out on the decimal digits: through a binary fraction 1763900000.1235 would come out a millisecond off.
+/// Computed on the decimal digits: as a binary fraction, 1763900000.1235 would be off by a millisecond.
 fn scaled(number: &str, scale: u32) -> Option<u64> {
     let (mantissa, exponent) = match number.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, power(exponent)),
@@ -362,7 +362,7 @@ fn scaled(number: &str, scale: u32) -> Option<u64> {
         return Some(0);
     }
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    // How many digits, counted from the first, stand before the point of the result.
+    // The number of digits before the decimal point of the result.
     let point = exponent + i64::from(scale) + whole.len() as i64;
 
     let mut digits = whole.bytes().chain(fraction.bytes()).map(|digit| u64::from(digit - b'0'));
@@ -371,18 +371,18 @@ fn scaled(number: &str, scale: u32) -> Option<u64> {
     while place < point {
         match digits.next() {
             Some(digit) => value = value.checked_mul(10)?.checked_add(digit)?,
-            // Nothing but zeros is left to add, which makes no difference to zero.
+            // Only zeros are left to append, and the value is zero already.
             None if value == 0 => return Some(0),
             None => value = value.checked_mul(10)?,
         }
         place += 1;
     }
-    // Of a number below a tenth the digit that decides is a zero that is not written.
+    // If `point` is negative, the digit that decides is a zero that is not written out.
     let round_up = point >= 0 && digits.next().is_some_and(|digit| digit >= 5);
     value.checked_add(u64::from(round_up))
 }
 
-/// The exponent of a number. Bodies are too short for digits to make up for an exponent at the bounds.
+/// Parses an exponent. Bodies are too short to contain enough digits to offset an exponent at the bound.
 fn power(exponent: &str) -> i64 {
     const BOUND: i64 = 1 << 40;
     let digits = exponent.trim_start_matches(['+', '-']);
@@ -390,7 +390,7 @@ fn power(exponent: &str) -> i64 {
     if exponent.starts_with('-') { -value } else { value }
 }
 
-/// Writes one object of JSON.
+/// Writes a single JSON object.
 #[derive(Default)]
 pub(super) struct Writer {
     members: String,
@@ -416,7 +416,7 @@ impl Writer {
         for character in text.chars() {
             match character {
                 '"' | '\\' => self.members.extend(['\\', character]),
-                // Writing to a string does not fail.
+                // Writing to a `String` cannot fail.
                 ..' ' => drop(write!(self.members, "\\u{:04x}", u32::from(character))),
                 _ => self.members.push(character),
             }
@@ -436,7 +436,7 @@ impl super::Write for Writer {
         let _ = write!(self.members, "{value}");
     }
 
-    /// In seconds, as a plain decimal: an exponent is not understood by every server.
+    /// Times are in seconds, without an exponent, which some servers do not understand.
     fn time(&mut self, key: &str, value_ms: u64) {
         self.key(key);
         let _ = write!(self.members, "{}.{:03}", value_ms / 1000, value_ms % 1000);
@@ -449,7 +449,7 @@ mod tests {
     use alloc::format;
 
     #[test]
-    fn numbers_are_scaled_and_rounded_on_their_digits() {
+    fn numbers_are_scaled_and_rounded_in_decimal() {
         for (number, value) in [
             ("0", Some(0)),
             ("-0.0", Some(0)),
@@ -482,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn a_special_byte_is_found_wherever_it_stands() {
+    fn special_bytes_are_found_at_any_position() {
         for length in 0..300 {
             for byte in [b'"', b'\\', 0, 0x1f] {
                 for before in [b' ', b'!', b'#', b'a', 0x7f, 0xa2, 0xff] {
@@ -497,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_come_through_their_escapes() {
+    fn strings_are_unescaped() {
         for (text, value) in [
             (r#""""#, ""),
             (r#""pk-ż""#, "pk-ż"),

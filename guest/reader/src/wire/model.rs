@@ -1,58 +1,58 @@
-//! What a rejection means: one table, from each error name of the service to its class.
+//! What rejections mean: one table that maps the service's error names to classes.
 //!
-//! The names are those of the service's model for the four operations, of its page of errors common to all operations,
-//! and of the layers before it. Beside each stands what AWS says of it and where. A name that is not in the table goes
-//! by the status. A few names mean different things by operation or message: [`classify`] says which.
+//! The names come from the service's model for the four operations, from its list of errors common to all operations,
+//! and from the layers in front of it. Each row quotes AWS and gives the source. Names that are not in the table are
+//! classified by status code. A few names depend on the operation or message; see [`classify`].
 
 use super::{Operation, Rejection};
 
-/// What is to be done about a rejection.
+/// How to react to a rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
-    /// Too much was asked, by this reader or its neighbours: ask the same again later. It is no failure.
+    /// Too many requests, by this reader or others: repeat the request later. Does not count as a failure.
     Throttled,
-    /// The service failed, or is not ready: ask the same again.
+    /// The service failed or is not ready: repeat the request.
     Transient,
-    /// The iterator is too old: ask for a new one after the last place.
+    /// The iterator is too old: get a new one for the current position.
     ExpiredIterator,
     /// The listing's token is too old: list again from the first page.
     ExpiredToken,
-    /// The shard is not there. The listing tells whether it left the stream by age or the stream itself is gone.
+    /// The shard does not exist. The listing tells whether the shard has expired or the stream is gone.
     ShardGone,
-    /// The place asked for has left the shard by age: begin at the oldest record.
+    /// The requested position has been trimmed from the shard: start at the oldest record.
     Trimmed,
-    /// The credentials are not, or no longer, good: sign with new ones, once.
+    /// The credentials are invalid or have expired: sign with new ones, once.
     Credentials,
-    /// The host's clock is off: sign with the service's time, once.
+    /// The host's clock is wrong: sign with the service's time, once.
     ClockSkew,
-    /// Asking again does not help: someone must change something.
+    /// Retrying is pointless; someone has to fix something.
     Fatal,
 }
 
-/// A row of the table.
+/// A row of the error table.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorRow {
-    /// The error's name, and its other spellings.
+    /// The error's name and its alternative spellings.
     pub names: &'static [&'static str],
-    /// What is to be done.
+    /// How to react.
     pub class: Class,
-    /// AWS's sentence on it; ours where it has none.
+    /// What AWS says about it, or our own description where AWS has none.
     pub says: &'static str,
-    /// The page it is from.
+    /// The source of the quote.
     pub page: &'static str,
-    /// What a person can do.
+    /// What the user can do about it.
     pub hint: Option<&'static str>,
 }
 
-/// Says what is to be done about a rejection of this operation.
+/// Returns how to react to a rejection of `operation`.
 pub fn classify(operation: Operation, rejection: &Rejection) -> Class {
     let Some(row) = row(&rejection.code) else { return by_status(rejection.status) };
     let message = rejection.message.to_ascii_lowercase();
     let says = |part: &str| message.contains(part);
     match (rejection.code.as_str(), operation) {
         ("InvalidArgumentException", Operation::GetShardIterator) if says("startingsequencenumber") => {
-            // Not of this shard, not of this stream, or not given: the place is wrong, not old. Going back to the
-            // oldest record would hide that.
+            // The number belongs to another shard or stream, or is missing: the position is wrong rather than old.
+            // Starting over at the oldest record would hide that.
             // "Invalid StartingSequenceNumber. It encodes shardId-000000000007, while it was used in a call to
             // shardId-000000000000" <https://github.com/boto/boto3/issues/1478>
             // "StartingSequenceNumber … used in GetShardIterator on shard … is invalid because it did not come from this
@@ -63,10 +63,12 @@ pub fn classify(operation: Operation, rejection: &Rejection) -> Class {
                 Class::Trimmed
             }
         }
-        // kinesis-mock's answer where the service has InvalidArgumentException: the shard is there, the record is not.
+        // kinesis-mock returns this where Kinesis returns InvalidArgumentException: the shard exists, but the record
+        // does not.
         ("ResourceNotFoundException", Operation::GetShardIterator) if says("sequencenumber") => Class::Trimmed,
         ("ResourceNotFoundException", Operation::DescribeStreamSummary | Operation::ListShards) => Class::Fatal,
-        // "Credential should be scoped to a valid region": another endpoint was asked than the one signed for.
+        // "Credential should be scoped to a valid region": the request went to an endpoint other than the one it was
+        // signed for.
         ("InvalidSignatureException" | "SignatureDoesNotMatch", _) if says("scoped to") => Class::Fatal,
         // "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access
         // Key and signing method.", against "Signature expired: 20120306T074514Z is now earlier than 20120306T074556Z".
@@ -76,7 +78,7 @@ pub fn classify(operation: Operation, rejection: &Rejection) -> Class {
     }
 }
 
-/// What a person can do about an error of this name.
+/// Returns what the user can do about an error.
 pub fn hint(code: &str) -> Option<&'static str> {
     row(code)?.hint
 }
@@ -85,7 +87,7 @@ fn row(code: &str) -> Option<&'static ErrorRow> {
     ERRORS.iter().find(|row| row.names.contains(&code))
 }
 
-/// "509 Bandwidth Limit Exceeded" is a throttle of the service's front: botocore counts it as one.
+/// "509 Bandwidth Limit Exceeded" is throttling by the service's front end; botocore treats it as such.
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>
 fn by_status(status: u16) -> Class {
     match status {
@@ -105,18 +107,18 @@ const JSON_PROTOCOL: &str = "https://smithy.io/2.0/aws/protocols/aws-json-1_1-pr
 const RETRIES: &str = "https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html";
 
 const GRANTS: &str = "allow kinesis:DescribeStreamSummary, kinesis:ListShards, kinesis:GetShardIterator and \
-                      kinesis:GetRecords on the stream's ARN; for a stream of another account its resource policy must \
-                      allow them too, and the stream must be named by its ARN";
-const NEW_CREDENTIALS: &str = "the credentials are not valid or have expired: renew them";
-const CLOCK: &str = "the clock of this machine is off: set it";
-const KEY_STATE: &str = "the stream is encrypted with a KMS key that cannot be used now: enable the key, or cancel its \
+                      kinesis:GetRecords on the stream's ARN; for a stream in another account, its resource policy must \
+                      allow them too, and the stream must be specified by ARN";
+const NEW_CREDENTIALS: &str = "the credentials are invalid or have expired: renew them";
+const CLOCK: &str = "this machine's clock is wrong: set it";
+const KEY_STATE: &str = "the stream is encrypted with a KMS key that cannot be used now: enable the key or cancel its \
                          deletion";
-const REQUEST_FORM: &str = "the request did not come through as it was made: a proxy between here and the service may \
-                            change it, or the endpoint is not one of Kinesis";
+const REQUEST_FORM: &str = "the request was changed on its way, or sent to the wrong service: check whether a proxy \
+                            modifies requests, and that the endpoint is a Kinesis endpoint";
 
-/// The table.
+/// The error table.
 pub const ERRORS: &[ErrorRow] = &[
-    // The service's own, for the four operations.
+    // Specific to the four operations.
     ErrorRow {
         names: &["ProvisionedThroughputExceededException"],
         class: Class::Throttled,
@@ -170,7 +172,7 @@ pub const ERRORS: &[ErrorRow] = &[
         hint: None,
     },
     ErrorRow {
-        // Also the answer while the stream is being made.
+        // Also returned while the stream is being created.
         names: &["ResourceInUseException"],
         class: Class::Transient,
         says: "The resource is not available for this operation. For successful operation, the resource must be in the \
@@ -179,7 +181,7 @@ pub const ERRORS: &[ErrorRow] = &[
         hint: None,
     },
     ErrorRow {
-        // Of the stream itself, where that was asked for, it is fatal.
+        // Fatal if the stream itself was requested.
         names: &["ResourceNotFoundException"],
         class: Class::ShardGone,
         says: "The requested resource could not be found. The stream might not be specified correctly.",
@@ -187,13 +189,13 @@ pub const ERRORS: &[ErrorRow] = &[
         hint: Some("look at the stream's name, the region and the account of the credentials"),
     },
     ErrorRow {
-        // Trimmed, where it is about the sequence number.
+        // Trimmed if it is about the sequence number.
         names: &["InvalidArgumentException"],
         class: Class::Fatal,
         says: "A specified parameter exceeds its restrictions, is not supported, or can't be used.",
         page: GET_SHARD_ITERATOR,
         hint: Some(
-            "if it is about a sequence number, the checkpoint is of another stream or of an earlier one of this name",
+            "if it is about a sequence number, the checkpoint is from another stream or an earlier one of this name",
         ),
     },
     ErrorRow {
@@ -216,7 +218,7 @@ pub const ERRORS: &[ErrorRow] = &[
         says: "The ciphertext references a key that doesn't exist or that you don't have access to.",
         page: GET_RECORDS,
         hint: Some(
-            "the stream is encrypted: allow kms:Decrypt on its KMS key, in the key's policy too if the key is of \
+            "the stream is encrypted: allow kms:Decrypt on its KMS key, also in the key's policy if the key is in \
              another account",
         ),
     },
@@ -239,7 +241,9 @@ pub const ERRORS: &[ErrorRow] = &[
         class: Class::Fatal,
         says: "The request was rejected because the specified entity or resource can't be found.",
         page: GET_RECORDS,
-        hint: Some("the stream is encrypted with a KMS key that is not there: look at the key the stream names"),
+        hint: Some(
+            "the stream is encrypted with a KMS key that does not exist: check the stream's encryption settings",
+        ),
     },
     ErrorRow {
         names: &["KMSOptInRequired"],
@@ -254,7 +258,7 @@ pub const ERRORS: &[ErrorRow] = &[
         says: "The request failed validation. For example, a parameter value is not valid, a combination of parameters \
                is not supported, or the operation is not supported for the stream's capacity mode.",
         page: UPDATE_STREAM_MODE,
-        hint: Some("look at the stream's name or ARN"),
+        hint: Some("check the stream's name or ARN"),
     },
     // Common to all operations.
     ErrorRow {
@@ -321,7 +325,7 @@ pub const ERRORS: &[ErrorRow] = &[
         hint: Some(NEW_CREDENTIALS),
     },
     ErrorRow {
-        // Of a wrong secret key by its message; else the time of signing is at fault.
+        // If the secret key is wrong, the message says so; otherwise the signing time is.
         names: &["InvalidSignatureException", "SignatureDoesNotMatch"],
         class: Class::ClockSkew,
         says: "Signature expired: 20120306T074514Z is now earlier than 20120306T074556Z.",
@@ -364,7 +368,7 @@ pub const ERRORS: &[ErrorRow] = &[
         class: Class::Fatal,
         says: "The input fails to satisfy the constraints specified by an AWS service.",
         page: COMMON,
-        hint: Some("look at the stream's name or ARN"),
+        hint: Some("check the stream's name or ARN"),
     },
     ErrorRow {
         names: &["InvalidParameterCombination"],
@@ -378,7 +382,7 @@ pub const ERRORS: &[ErrorRow] = &[
         class: Class::Fatal,
         says: "An invalid or out-of-range value was supplied for the input parameter.",
         page: COMMON,
-        hint: Some("look at the stream's name or ARN"),
+        hint: Some("check the stream's name or ARN"),
     },
     ErrorRow {
         names: &["MissingParameter"],
@@ -430,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn each_name_stands_once_and_says_where_it_is_from() {
+    fn names_are_unique_and_have_sources() {
         let names = ERRORS.iter().flat_map(|row| row.names);
         assert_eq!(names.clone().count(), names.collect::<BTreeSet<_>>().len());
         assert!(ERRORS.iter().all(|row| row.page.starts_with("https://") && row.says.ends_with('.')));
@@ -438,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_goes_by_the_status() {
+    fn unknown_names_are_classified_by_status() {
         for (status, class) in [
             (400, Class::Fatal),
             (403, Class::Fatal),
@@ -457,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sequence_number_is_trimmed_or_wrong() {
+    fn a_rejected_sequence_number_is_trimmed_or_wrong() {
         let class = |message: &str| {
             let body = alloc::format!(r#"{{"__type":"InvalidArgumentException","message":"{message}"}}"#);
             classify(Operation::GetShardIterator, &rejection(400, &body))
@@ -487,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_resource_is_the_shard_or_the_stream() {
+    fn a_missing_resource_is_a_shard_or_the_stream() {
         let rejection = rejection(400, r#"{"__type":"ResourceNotFoundException","message":"…"}"#);
         assert_eq!(classify(Operation::GetRecords, &rejection), Class::ShardGone);
         assert_eq!(classify(Operation::GetShardIterator, &rejection), Class::ShardGone);
@@ -496,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_signature_is_the_clock_the_key_or_the_region() {
+    fn an_invalid_signature_points_to_the_clock_the_key_or_the_region() {
         let class = |message: &str| {
             let body = alloc::format!(r#"{{"__type":"InvalidSignatureException","message":"{message}"}}"#);
             classify(Operation::ListShards, &rejection(400, &body))

@@ -1,12 +1,13 @@
-//! Records in their usual form: read without a step that only other forms need.
+//! A fast path for records in their usual form.
 //!
-//! What is read here is a part of what the two sources read: a record of known members in any order, in JSON without
-//! white space, escapes and nulls, in CBOR with the length of everything told beforehand. Whatever else a record may
-//! be, or what is wrong with it, is left to the source: here it is no record, and nothing of it is taken. So the
-//! functions have no errors, and agree with the sources on all that they take.
+//! It reads a subset of what the two sources read: records with known members in any order, without whitespace, escapes
+//! or nulls in JSON, and with definite lengths in CBOR. Anything else, including anything invalid, is left to the
+//! source: the functions here return `None` and consume nothing. They therefore have no errors of their own, and agree
+//! with the sources on every record they accept.
 //!
-//! A member is told by its first eight bytes, the rest of its key is compared by words. A key is only sought where as
-//! many bytes are left as the longest key has; what follows the records of a page is longer than that.
+//! A member is recognized by the first eight bytes of its key; the rest of the key is compared word by word. Keys are
+//! only looked for where at least as many bytes are left as in the longest key. That costs no records: what follows the
+//! records of a page is longer.
 
 use kinesis_reader_json::{plain, text};
 
@@ -21,11 +22,11 @@ enum Member {
     ApproximateArrivalTimestamp,
     Data,
     PartitionKey,
-    /// It is not kept.
+    /// Ignored.
     EncryptionType,
 }
 
-/// Reads the record of JSON at `at`. Gives where it ends.
+/// Reads the JSON record at `at`. Returns where it ends.
 pub(super) fn json(text: &str, mut at: usize, layout: &mut Layout) -> Option<usize> {
     let body = text.as_bytes();
     let (mut sequence, mut partition_key, mut data, mut arrived) = (None, None, None, 0);
@@ -33,7 +34,7 @@ pub(super) fn json(text: &str, mut at: usize, layout: &mut Layout) -> Option<usi
         return None;
     }
     loop {
-        // Behind the brace or the comma.
+        // Skip the brace or comma.
         at += 1;
         let (member, length) = match words(body, at)? {
             [a, b, c, _] if a == word(b"\"Sequenc") && b == word(b"eNumber\"") && c as u16 == COLON_QUOTE => {
@@ -86,7 +87,7 @@ pub(super) fn json(text: &str, mut at: usize, layout: &mut Layout) -> Option<usi
     Some(at + 1)
 }
 
-/// Reads the record of CBOR at `at`. Gives where it ends.
+/// Reads the CBOR record at `at`. Returns where it ends.
 pub(super) fn cbor(body: &[u8], mut at: usize, layout: &mut Layout) -> Option<usize> {
     let (mut sequence, mut partition_key, mut data, mut arrived) = (None, None, None, 0);
     let (mut members, start) = counted(body, at, MAP)?;
@@ -139,7 +140,7 @@ pub(super) fn cbor(body: &[u8], mut at: usize, layout: &mut Layout) -> Option<us
     Some(at)
 }
 
-/// The words at `at`, as many as the longest key takes.
+/// Loads as many words from `at` as the longest key needs.
 #[inline(always)]
 fn words(body: &[u8], at: usize) -> Option<[u64; 4]> {
     Some(body.get(at..)?.as_chunks().0.first_chunk::<4>()?.map(u64::from_le_bytes))
@@ -151,16 +152,16 @@ const fn word(bytes: &[u8; 8]) -> u64 {
 
 const COLON_QUOTE: u16 = u16::from_le_bytes(*b":\"");
 
-/// The major types of CBOR, as they stand in a first byte.
+/// CBOR's major types, as in an item's first byte.
 /// <https://www.rfc-editor.org/rfc/rfc8949.html#section-3>
 const BYTES: u8 = 2 << 5;
 const TEXT: u8 = 3 << 5;
 const MAP: u8 = 5 << 5;
-/// The tag 1, and the head of an integer of eight bytes.
+/// Tag 1, and the head of an eight-byte integer.
 const TIMESTAMP: u8 = 6 << 5 | 1;
 const U64: u8 = 27;
 
-/// Reads the head of what has its length told beforehand. Gives the length and where the head ends.
+/// Reads the head of an item of definite length. Returns the length and where the head ends.
 #[inline(always)]
 fn counted(body: &[u8], at: usize, kind: u8) -> Option<(usize, usize)> {
     let &[first, a, b, c, d] = body.get(at..)?.first_chunk()?;
@@ -173,17 +174,17 @@ fn counted(body: &[u8], at: usize, kind: u8) -> Option<(usize, usize)> {
     }
 }
 
-/// Reads a number of seconds, in milliseconds, of which it is a whole number: with a fraction or without, with an exponent
-/// of one digit or without. Gives where it ends.
+/// Reads a number of seconds that is a whole number of milliseconds, optionally with a fraction or a one-digit
+/// exponent. Returns it in milliseconds, and where it ends.
 ///
-/// The service's example has `1.441215410867E9`.
+/// The API reference has the example `1.441215410867E9`.
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
 #[inline(always)]
 fn seconds(body: &[u8], at: usize) -> Option<(u64, usize)> {
-    // With so many digits and zeros the result fits `u64`.
+    // With no more digits and zeros than this, the result fits into `u64`.
     const PLACES_MAX: usize = 18;
     let (whole, count) = digits(body, at)?;
-    // What begins with a zero is a fraction, or no number.
+    // A number that starts with a zero is a fraction or invalid.
     if count == 0 || *body.get(at)? == b'0' {
         return None;
     }
@@ -206,7 +207,7 @@ fn seconds(body: &[u8], at: usize) -> Option<(u64, usize)> {
     (time <= TIME_MAX).then_some((time, end))
 }
 
-/// The digits at `at`, sixteen of them at most: their value, and how many they are.
+/// Parses up to sixteen digits at `at`. Returns their value and their number.
 #[inline(always)]
 fn digits(body: &[u8], at: usize) -> Option<(u64, usize)> {
     let [first, second] = *body.get(at..)?.as_chunks().0.first_chunk()?;

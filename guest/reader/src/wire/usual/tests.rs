@@ -1,4 +1,4 @@
-//! What is read as usual is what the source reads, and what the source refuses is not read as usual.
+//! The fast path must agree with the sources on all records it accepts, and accept none that they reject.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -18,7 +18,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn seconds_are_what_the_source_reads(whole in 0..3_000_000_000_000_u64, fraction in "[.]?[0-9]{0,17}", power in "|E[0-9]{1,2}|e9") {
+    fn the_fast_path_agrees_on_seconds(whole in 0..3_000_000_000_000_u64, fraction in "[.]?[0-9]{0,17}", power in "|E[0-9]{1,2}|e9") {
         agree(&Body::Json(format!(
             "{{\"Records\":[{{\"SequenceNumber\":\"1\",\"ApproximateArrivalTimestamp\":{whole}{fraction}{power},\"Data\":\"\"}}],\
              \"NextShardIterator\":\"{}\"}}", "A".repeat(32)
@@ -26,7 +26,7 @@ proptest! {
     }
 
     #[test]
-    fn a_usual_record_is_known_as_one(order in Just(KEYS.to_vec()).prop_shuffle(), left_out: [bool; 3], time in select(&TIMES[..])) {
+    fn usual_records_take_the_fast_path(order in Just(KEYS.to_vec()).prop_shuffle(), left_out: [bool; 3], time in select(&TIMES[..])) {
         let keys: Vec<&str> = order.into_iter().filter(|key| match *key {
             "ApproximateArrivalTimestamp" => !left_out[0],
             "PartitionKey" => !left_out[1],
@@ -57,7 +57,7 @@ proptest! {
     }
 }
 
-/// A page read with the usual form and without is the same, and so is what is wrong with it.
+/// Asserts that a page reads the same with and without the fast path, or fails with the same error.
 fn agree(body: &Body) {
     let layout = match body {
         Body::Json(text) => decode::page(text.as_bytes(), &mut Unusual(json::Reader::new(text))),
@@ -81,7 +81,7 @@ fn agree(body: &Body) {
     }
 }
 
-/// A source that knows no usual form.
+/// A source without the fast path.
 struct Unusual<S>(S);
 
 impl<'a, S: Source<'a>> Source<'a> for Unusual<S> {
@@ -133,7 +133,7 @@ const TIMES: [&str; 8] = [
     "12345678.12",
 ];
 
-/// What stands for a value of JSON: of the right kind and not, and no value at all.
+/// Stand-ins for a JSON value: of the right kind, of the wrong kind, and invalid.
 const JSON: [&str; 34] = [
     "\"49\"",
     "\"0\"",
@@ -172,7 +172,7 @@ const JSON: [&str; 34] = [
 ];
 
 #[test]
-fn whatever_a_value_of_json_is_the_source_agrees() {
+fn the_fast_path_agrees_on_any_json_value() {
     let long = [56, 63, 64, 65, 129, 130, 200].map(|count| format!("\"{}\"", "9".repeat(count)));
     let values: Vec<&str> = JSON.into_iter().chain(TIMES).chain(long.iter().map(String::as_str)).collect();
     for turn in 0..KEYS.len() {
@@ -188,7 +188,7 @@ fn whatever_a_value_of_json_is_the_source_agrees() {
 }
 
 #[test]
-fn whatever_is_between_the_members_of_json_the_source_agrees() {
+fn the_fast_path_agrees_on_anything_between_json_members() {
     for (at, text) in
         [" ", "\n", ",", "\"Data\":null,", "\"Other\":0,", "\"D\\u0061ta\":\"\",", "{", "}", "]"].iter().enumerate()
     {
@@ -205,7 +205,7 @@ fn whatever_is_between_the_members_of_json_the_source_agrees() {
 }
 
 #[test]
-fn one_byte_of_json_may_be_damaged_anywhere() {
+fn the_fast_path_agrees_on_json_with_any_byte_damaged() {
     for turn in 0..KEYS.len() {
         let page = json_page(|key, usual| format!("\"{}\":{usual}", KEYS[key]), turn);
         assert!(page.is_ascii());
@@ -221,7 +221,7 @@ fn one_byte_of_json_may_be_damaged_anywhere() {
 }
 
 #[test]
-fn whatever_a_value_of_cbor_is_the_source_agrees() {
+fn the_fast_path_agrees_on_any_cbor_value() {
     let values: [&[u8]; 29] = [
         b"\x6249",
         b"\x610",
@@ -274,7 +274,7 @@ fn whatever_a_value_of_cbor_is_the_source_agrees() {
 }
 
 #[test]
-fn one_byte_of_cbor_may_be_damaged_anywhere() {
+fn the_fast_path_agrees_on_cbor_with_any_byte_damaged() {
     for turn in 0..KEYS.len() {
         let page = cbor_page(&[0xa5], |key, usual| [&item(0x60, KEYS[key].as_bytes()), usual].concat(), turn);
         for at in 0..page.len() {
@@ -288,8 +288,8 @@ fn one_byte_of_cbor_may_be_damaged_anywhere() {
     }
 }
 
-/// A page of two records, of which the first is made of the members that `member` makes of a key's number and the usual
-/// value. They begin with number `turn`.
+/// Renders a page of two records. The members of the first are those that `member` makes of a key's index and its usual
+/// value, starting with key number `turn`.
 fn json_page(member: impl Fn(usize, &str) -> String, turn: usize) -> String {
     let usual = [
         format!("\"{LONG}\""),
@@ -317,7 +317,7 @@ fn cbor_page(head: &[u8], member: impl Fn(usize, &[u8]) -> Vec<u8>, turn: usize)
     page
 }
 
-/// A text or bytes.
+/// Encodes a text or byte string.
 fn item(kind: u8, bytes: &[u8]) -> Vec<u8> {
     let size = bytes.len() as u32;
     let mut head = match size {
@@ -331,7 +331,7 @@ fn item(kind: u8, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_follows_a_record_is_not_touched() {
+fn bytes_after_a_record_are_not_consumed() {
     let mut layout = Layout::default();
     let text = r#"{"SequenceNumber":"7","Data":"YQ=="},{"Records":[],"NextShardIterator":null}"#;
     assert_eq!(super::json(text, 0, &mut layout), Some(36));
