@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: ours and the peers built, and one beside the other measured.
+//! `cargo xtask bench`: builds our reader and its peers, and compares them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::process::{Result, cargo, root, run, step, target_dir};
 use crate::{edge, native, packages, setup};
 
-/// Builds all and runs the benchmark.
+/// Builds everything and runs the benchmark.
 pub(crate) fn run_all(args: &[String]) -> Result<()> {
     match packages::chosen(args, "edge") {
         true => edge::prepare()?,
@@ -16,7 +16,7 @@ pub(crate) fn run_all(args: &[String]) -> Result<()> {
     let peers = target_dir()?.join("peers");
     if !packages::alone(args) {
         step("peers: aws-sdk-kinesis", || build(&peers, "sdk", None))?;
-        // What wasm has not is off: instructions for SHA.
+        // Turn off the SHA instructions, which wasm does not have.
         step("peers: the machine natively", || {
             let v3 = if cfg!(target_arch = "x86_64") { "-C target-cpu=x86-64-v3 " } else { "" };
             build(&peers, "native", Some(&format!("{v3}--cfg sha2_backend=\"soft\"")))
@@ -33,12 +33,13 @@ pub(crate) fn run_all(args: &[String]) -> Result<()> {
         Ok(python) => {
             bench.env("KINESIS_READER_PYTHON", python);
         }
-        Err(_) => eprintln!("measured without Python: see above"),
+        Err(_) => eprintln!("skipping Python: see above"),
     }
     run(&mut bench)
 }
 
-/// Builds a peer in a folder of its own: it is a workspace of its own, so that nobody else pays for it.
+/// Builds a peer. Peers are separate workspaces with separate target directories, so their dependencies do not affect
+/// ours.
 fn build(target: &Path, peer: &str, flags: Option<&str>) -> Result<()> {
     let manifest: PathBuf = root().join("tests/peers").join(peer).join("Cargo.toml");
     let mut cargo = cargo();

@@ -1,11 +1,11 @@
-//! `cargo xtask test`: what must hold before anything lands.
+//! `cargo xtask test`: everything that must pass before a change lands.
 
 use std::process::Command;
 
 use crate::process::{Result, answers, cargo, run, step};
 use crate::{dist, edge, fuzz, guest, js, native, python, setup};
 
-/// Formatting, lints, documentation and all tests; the first that fails ends it.
+/// Checks formatting, lints and documentation and runs all tests. Stops at the first failure.
 pub(crate) fn everything() -> Result<()> {
     setup::c_compiler()?;
     setup::linters()?;
@@ -32,7 +32,7 @@ pub(crate) fn everything() -> Result<()> {
     step("fuzzing", || fuzz::all(FUZZ_SECONDS))
 }
 
-/// The manifest of each workspace.
+/// The manifests of all workspaces.
 const WORKSPACES: [&str; 5] = [
     "Cargo.toml",
     "guest/edge/Cargo.toml",
@@ -41,11 +41,11 @@ const WORKSPACES: [&str; 5] = [
     "tests/peers/sdk/Cargo.toml",
 ];
 
-/// Checks licences, bans and sources of all dependencies against `deny.toml`, if cargo-deny is installed.
-/// It takes minutes to build, so installing it is left to CI and to those who change dependencies.
+/// Checks licenses, bans and sources of all dependencies against `deny.toml`, if cargo-deny is installed.
+/// cargo-deny takes minutes to build, so installing it is left to CI and to those who change dependencies.
 fn dependencies() -> Result<()> {
     if !answers(cargo().args(["deny", "--version"])) {
-        eprintln!("not checked: cargo-deny is not installed\nhint: cargo install --locked cargo-deny");
+        eprintln!("skipping: cargo-deny is not installed\nhint: cargo install --locked cargo-deny");
         return Ok(());
     }
     WORKSPACES.into_iter().try_for_each(|manifest| {
@@ -53,10 +53,10 @@ fn dependencies() -> Result<()> {
     })
 }
 
-/// Seconds for each fuzz target: the seeds, and a look around them.
+/// Seconds per fuzz target: enough for the seeds and their neighborhood.
 const FUZZ_SECONDS: u32 = 4;
 
-/// The tests alone, with arguments for `cargo test`.
+/// Runs the tests only, with these arguments for `cargo test`.
 pub(crate) fn tests(args: &[String]) -> Result<()> {
     edge::prepare()?;
     step("emulators", emulators)?;
@@ -69,13 +69,13 @@ pub(crate) fn tests(args: &[String]) -> Result<()> {
     step("tests", || run(cargo.args(args)))
 }
 
-/// What stands in for Kinesis and DynamoDB.
+/// Installs the stand-ins for Kinesis and DynamoDB.
 fn emulators() -> Result<()> {
     setup::emulator()?;
     python::moto().map(drop)
 }
 
-/// `cargo test`, told where the program and the emulators are.
+/// Returns a `cargo test` command that knows where the program and the emulators are.
 fn tests_command() -> Result<Command> {
     let mut cargo = cargo();
     cargo.env("KINESIS_READER_BIN", native::built(native::program())?).env("KINESIS_LOCAL_DIR", setup::emulator()?);

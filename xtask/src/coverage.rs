@@ -1,8 +1,8 @@
-//! `cargo xtask coverage`: which lines of the machine the tests do not reach.
+//! `cargo xtask coverage`: finds the lines of the machine that no test reaches.
 //!
-//! The compiler counts (`-C instrument-coverage`), and LLVM's tools read what was counted. The flag is added by a
-//! wrapper around rustc that cargo calls for this workspace's own crates alone, so that none of the others is built
-//! anew: the wrapper is this program. Cargo-llvm-cov, which would build all of them, is not needed for the rest.
+//! Uses rustc's `-C instrument-coverage` and LLVM's tools. A wrapper around rustc, which is this program itself, adds
+//! the flag to the workspace's own crates only, so their dependencies need no rebuild. cargo-llvm-cov would rebuild
+//! everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use crate::{native, setup};
 /// The tests that drive the machine without a network.
 const TESTS: [&str; 6] = ["envelope", "fuzz", "golden", "kpl", "properties", "sim"];
 
-/// What is measured.
+/// The measured sources.
 const MEASURED: &str = "guest/reader/src";
 
-/// Says that this program was called as the wrapper.
+/// Set when this program is called as the wrapper.
 const WRAPPER: &str = "KINESIS_COVERAGE_WRAPPER";
 
-/// Calls rustc as cargo asked for, with the flag; none if this is no such call.
+/// Runs rustc as cargo asked, plus the coverage flag. Returns `None` if we were not called as the wrapper.
 pub(crate) fn wrapped(args: &[String]) -> Option<ExitCode> {
     std::env::var_os(WRAPPER)?;
     let (rustc, args) = args.split_first()?;
@@ -28,7 +28,7 @@ pub(crate) fn wrapped(args: &[String]) -> Option<ExitCode> {
     Some(status.ok()?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1).into())
 }
 
-/// Runs the tests and prints each file's share and the lines that none of them reaches.
+/// Runs the tests and prints each file's coverage and the lines that no test reaches.
 pub(crate) fn measure() -> Result<()> {
     native::prepare()?;
     let tools = Tools::find()?;
@@ -36,8 +36,8 @@ pub(crate) fn measure() -> Result<()> {
     let _ = std::fs::remove_dir_all(&folder);
     let failed = |e| Failure::Words(format!("cannot write: {}: {e}", folder.display()));
     std::fs::create_dir_all(&folder).map_err(failed)?;
-    // What a test that fails has reached counts too; that it fails is told at the end.
-    let passed = step("tests, counted", || run(tests(&folder)?.arg("--no-fail-fast")));
+    // Failing tests count too; the failure is reported at the end.
+    let passed = step("tests with coverage", || run(tests(&folder)?.arg("--no-fail-fast")));
     let programs = programs(&folder)?;
 
     let counted: Vec<PathBuf> = std::fs::read_dir(&folder).map_err(failed)?.flatten().map(|file| file.path()).collect();
@@ -45,7 +45,7 @@ pub(crate) fn measure() -> Result<()> {
     run(Command::new(&tools.profdata).args(["merge", "--sparse", "-o"]).arg(&profile).args(&counted))?;
     let mut cov = Command::new(&tools.cov);
     cov.args(["export", "--format=lcov", "--instr-profile"]).arg(&profile);
-    // The first stands by itself, before the sources; the others have a flag.
+    // The first program is a positional argument; the others follow `--object`.
     for (number, program) in programs.iter().enumerate() {
         if number > 0 {
             cov.arg("--object");
@@ -54,7 +54,7 @@ pub(crate) fn measure() -> Result<()> {
     }
     match output(cov.arg(root().join(MEASURED))) {
         Some(report) => tell(&report),
-        None => return words("llvm-cov cannot read what was counted\nhint: its version must be that of rustc's LLVM"),
+        None => return words("llvm-cov cannot read the profile\nhint: its version must match rustc's LLVM"),
     }
     passed
 }
@@ -68,14 +68,14 @@ fn tests(folder: &Path) -> Result<Command> {
     Ok(cargo)
 }
 
-/// The programs that the tests are in: cargo names them in the messages of a build, which has nothing left to do.
+/// Returns the test programs. Building them again does nothing but print their paths.
 fn programs(folder: &Path) -> Result<BTreeSet<PathBuf>> {
     let messages = output(tests(folder)?.args(["--no-run", "--message-format=json"])).unwrap_or_default();
     let name = |line: &str| Some(PathBuf::from(line.split_once("\"executable\":\"")?.1.split_once('"')?.0));
     Ok(messages.lines().filter_map(name).collect())
 }
 
-/// Reads a report in the form of lcov: `SF:` a file, `DA:` a line and how often it was passed.
+/// Parses an lcov report: `SF:` starts a file, `DA:` is a line and its execution count.
 fn tell(report: &str) {
     let mut files: BTreeMap<String, BTreeMap<usize, u64>> = BTreeMap::new();
     let mut lines = None;
@@ -87,7 +87,7 @@ fn tell(report: &str) {
             (entry.strip_prefix("DA:").and_then(|entry| entry.split_once(',')), &mut lines)
             && let (Ok(line), Ok(count)) = (line.parse(), count.parse::<u64>())
         {
-            // What is compiled into several programs stands in the report several times.
+            // Code that is compiled into several programs is listed several times.
             let passed = lines.entry(line).or_default();
             *passed = count.max(*passed);
         }
@@ -95,7 +95,7 @@ fn tell(report: &str) {
     let (mut all, mut reached) = (0, 0);
     for (path, mut lines) in files {
         let text = std::fs::read_to_string(root().join(&path)).unwrap_or_default();
-        // Tests stand last in a file, and those in a file of their own are no part of the machine.
+        // Unit tests are at the end of a file or in a file of their own.
         let tests = text.lines().position(|line| line == "#[cfg(test)]").map_or(usize::MAX, |line| line + 1);
         if path.ends_with("/tests.rs") {
             continue;
@@ -111,7 +111,7 @@ fn tell(report: &str) {
     println!("{MEASURED}: {reached} of {all} lines, {:.2} %", 100.0 * reached as f64 / all.max(1) as f64);
 }
 
-/// LLVM's tools, of the version that rustc is built with: what is counted has its form.
+/// LLVM's tools, in the version that rustc uses, because the profile format depends on it.
 struct Tools {
     cov: PathBuf,
     profdata: PathBuf,

@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: what a release is made of, in the folder `dist`, and a look at whether it is whole.
+//! `cargo xtask dist`: builds the artifacts of a release in `dist` and checks them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::process::{Failure, Result, output, root, run, step, target_dir, words};
 use crate::{edge, guest, js, native, python, setup};
 
-/// What a bill of materials is written for: the crate's folder, the target it is built for, and the artefact.
+/// Bills of materials: the crate's directory, its target, and the artifact.
 const BILLS: [(&str, Option<&str>, &str); 4] = [
     ("host", None, "kinesis-reader"),
     ("guest/component", Some("wasm32-unknown-unknown"), "kinesis_reader.wasm"),
@@ -15,22 +15,22 @@ const BILLS: [(&str, Option<&str>, &str); 4] = [
     ("guest/edge/kv", Some("wasm32-wasip2"), "edge-kv.wasm"),
 ];
 
-/// The name under which the tool writes beside each manifest.
+/// The base name of the files that cargo-cyclonedx writes next to each manifest.
 const BILL: &str = "made-by-dist.cdx";
 
-/// Everything from the component on.
+/// Builds the components and everything else.
 pub(crate) fn dist() -> Result<()> {
     edge::prepare()?;
     make()
 }
 
-/// The artefacts, where the components are built.
+/// Builds the artifacts, given the components.
 pub(crate) fn make() -> Result<()> {
     let dist = root().join("dist");
     if dist.exists() {
         fs::remove_dir_all(&dist).map_err(|e| failed("remove", &dist, &e))?;
     }
-    fs::create_dir_all(&dist).map_err(|e| failed("make", &dist, &e))?;
+    fs::create_dir_all(&dist).map_err(|e| failed("create", &dist, &e))?;
     let program = native::program();
     step("programs", || native::compile(&[program, "release"]))?;
     let parts = [guest::reader(), root().join("wit/reader.wit"), native::built(program)?];
@@ -61,7 +61,7 @@ pub(crate) fn make() -> Result<()> {
     Ok(())
 }
 
-/// What each artefact in Rust is made of, by `cargo cyclonedx`.
+/// Writes the bill of materials of each Rust artifact, using `cargo cyclonedx`.
 fn bills(dist: &Path) -> Result<()> {
     let tool = setup::cyclonedx()?;
     let made = BILLS.iter().try_for_each(|(folder, target, artefact)| {
@@ -72,26 +72,26 @@ fn bills(dist: &Path) -> Result<()> {
         if let Some(target) = target {
             cargo.args(["--target", target]);
         }
-        // The time of the last change, so that the same source gives the same bill.
+        // Use the time of the last commit, so that the same source gives the same bill.
         if let Some(time) = output(Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(root())) {
             cargo.env("SOURCE_DATE_EPOCH", time);
         }
         run(&mut cargo)?;
         let bill = manifest.with_file_name(format!("{BILL}.json"));
         let text = fs::read_to_string(&bill).map_err(|e| failed("read", &bill, &e))?;
-        // Where the checkout lies is nobody's concern.
+        // Don't leak the location of the checkout.
         let text = text.replace(&format!("file://{}", root().display()), "file:///kinesis-reader");
         let to = dist.join(format!("{artefact}.cdx.json"));
         fs::write(&to, text).map_err(|e| failed("write", &to, &e))
     });
-    // It writes one for each crate of a workspace.
+    // It writes one for every crate of the workspace.
     for folder in ["guest", "host", "tests", "xtask"] {
         sweep(&root().join(folder), 2);
     }
     made
 }
 
-/// Removes the bills that lie in a folder, or so deep in it.
+/// Removes bills from a directory and its subdirectories, down to `depth` levels.
 fn sweep(folder: &Path, depth: u32) {
     let _ = fs::remove_file(folder.join(format!("{BILL}.json")));
     if depth > 0 {
@@ -101,7 +101,7 @@ fn sweep(folder: &Path, depth: u32) {
     }
 }
 
-/// Unpacks the packages and looks at all of it.
+/// Unpacks the packages and checks the whole release.
 fn check(dist: &Path, release: &Path, python: &Path) -> Result<()> {
     let unpacked = target_dir()?.join("dist-unpacked");
     let _ = fs::remove_dir_all(&unpacked);
@@ -113,17 +113,17 @@ fn check(dist: &Path, release: &Path, python: &Path) -> Result<()> {
     run(Command::new(release).arg("check").arg(dist).arg(version).arg(&unpacked))
 }
 
-/// The one file of a kind.
+/// Returns the only file with this extension.
 fn only(folder: &Path, kind: &str) -> Result<PathBuf> {
     let files = fs::read_dir(folder).map_err(|e| failed("list", folder, &e))?.flatten().map(|file| file.path());
     let mut files = files.filter(|path| path.extension().is_some_and(|own| own == kind));
     match (files.next(), files.next()) {
         (Some(file), None) => Ok(file),
-        (_, _) => words(format!("not one file of the kind {kind}: {}", folder.display())),
+        (_, _) => words(format!("expected exactly one .{kind} file: {}", folder.display())),
     }
 }
 
-/// The workspace's version.
+/// Returns the workspace's version.
 fn version() -> Result<String> {
     let manifest = root().join("Cargo.toml");
     let text = fs::read_to_string(&manifest).map_err(|e| failed("read", &manifest, &e))?;

@@ -1,6 +1,8 @@
-//! `cargo xtask edge`: the components that drain a stream from an HTTP request, each alone and with the reader within.
-//! `cargo xtask edge wasmtime`: the one for any host of wasi:http, run in the program `wasmtime`.
-//! `cargo xtask edge --mutants`: faults planted in a copy of them, which their tests must catch.
+//! The components that drain a stream from an HTTP request, each on its own and composed with the reader.
+//!
+//! - `cargo xtask edge` builds them.
+//! - `cargo xtask edge wasmtime` also runs the one for generic wasi:http hosts in the `wasmtime` program.
+//! - `cargo xtask edge --mutants` plants faults in a copy of their source, which their tests must catch.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,34 +11,34 @@ use crate::guest::{self, EDGE_HTTP, EDGE_KV, Way};
 use crate::process::{Failure, Result, answers, cargo, output, root, run, step, words};
 use crate::{native, python};
 
-/// Below half a megabyte each, so that a host fetches and starts them as it does the reader.
+/// Below half a megabyte, so that a host can fetch and start them as quickly as the reader.
 const SIZE_MAX: u64 = 450_000;
 
-/// The same with the reader within.
+/// The limit for components composed with the reader.
 const COMPOSED_SIZE_MAX: u64 = 750_000;
 
-/// The version that the components are tried in, and what of the program they need: it takes ten minutes to build.
+/// Installs the tested version of wasmtime with the features we need. Building it takes ten minutes.
 const WASMTIME: &str = "cargo install wasmtime-cli --version 48.0.8 --locked --no-default-features \
      --features run,serve,cranelift,parallel-compilation,pooling-allocator,cache,component-model-async";
 
-/// Makes all, and tries the one for any host of wasi:http if that is asked for.
+/// Runs `cargo xtask edge` with these arguments.
 pub(crate) fn edge(args: &[String]) -> Result<()> {
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => prepare(),
         ["wasmtime"] => wasmtime(),
         ["--mutants", only @ ..] => mutants(only),
-        // What `mutants` calls for each fault.
+        // Used by `mutants`, once per fault.
         ["planted", copy] => planted(Path::new(copy)),
         [other, ..] => Err(Failure::Usage(format!("`edge` takes no argument, `wasmtime` or `--mutants`: {other}"))),
     }
 }
 
-/// Drains a stream in `wasmtime serve`. The tests do without it, as the program is in no package of Debian's.
+/// Drains a stream in `wasmtime serve`. Not part of the tests, because Debian does not package the program.
 fn wasmtime() -> Result<()> {
     let program = std::env::var_os("WASMTIME").unwrap_or_else(|| "wasmtime".into());
     if !answers(Command::new(&program).arg("--version")) {
         let program = program.to_string_lossy();
-        return words(format!("no such program: {program}\nhint: name it in WASMTIME, or: {WASMTIME}"));
+        return words(format!("no such program: {program}\nhint: set WASMTIME to its path, or run: {WASMTIME}"));
     }
     prepare()?;
     let moto = step("emulator", python::moto)?;
@@ -45,43 +47,44 @@ fn wasmtime() -> Result<()> {
     step("wasmtime serve", || run(edge.arg("wasmtime").arg(program).env("MOTO_SERVER", moto)))
 }
 
-/// Plants the faults whose names hold this, or all.
+/// Plants all faults, or those whose names contain one of these strings.
 fn mutants(only: &[&str]) -> Result<()> {
     prepare()?;
     step("tests", || {
         native::compile(&["edge", "mutants"])?;
         run(cargo().args(TESTS).arg("--no-run"))
     })?;
-    // Cargo names the program in the messages of a build that has nothing left to do, and with it those that it starts.
+    // Rebuilding does nothing but print the path of the test program, among the programs that it starts.
     let messages = output(cargo().args(TESTS).args(["--no-run", "--message-format=json"])).unwrap_or_default();
     let name = |line: &str| Some(line.split_once("\"executable\":\"")?.1.split_once('"')?.0.to_owned());
     let mut tests = messages.lines().filter(|line| line.contains("\"kind\":[\"test\"]"));
-    let Some(tests) = tests.find_map(name) else { return words("cargo names no program of the tests") };
+    let Some(tests) = tests.find_map(name) else { return words("cannot find the test program in cargo's output") };
     let own = std::env::current_exe().map_err(|e| Failure::Words(format!("cannot find this program: {e}")))?;
     run(Command::new(native::built("mutants")?).arg("edge").arg(own).arg(tests).args(only))
 }
 
 const TESTS: [&str; 5] = ["test", "--release", "--workspace", "--test", "edge"];
 
-/// Makes the component of a copy of the drain, in the copy, where it is soon built: the faults are in what both share.
+/// Builds one component from a copy of the drain, inside the copy. One is enough, as the faults are in shared code, and
+/// it builds faster.
 fn planted(copy: &Path) -> Result<()> {
     let target = copy.join("target");
     let mut cargo = Way::find(&EDGE_KV)?.cargo_in(&EDGE_KV, "build", copy, &target)?;
     run(cargo.arg("--quiet").env("CARGO_PROFILE_RELEASE_LTO", "off"))?;
     let folder = copy.join("component");
     std::fs::create_dir_all(&folder)
-        .map_err(|e| Failure::Words(format!("cannot make a folder: {}: {e}", folder.display())))?;
+        .map_err(|e| Failure::Words(format!("cannot create directory: {}: {e}", folder.display())))?;
     let (made, composed) = (EDGE_KV.made(&target, "edge_kv.wasm"), folder.join("edge-kv.composed.wasm"));
     run(Command::new(native::built("compose")?).arg(made).arg(guest::reader()).arg(composed))
 }
 
-/// Makes the reader's component and all of these.
+/// Builds the reader's component and all edge components.
 pub(crate) fn prepare() -> Result<()> {
     native::prepare()?;
     step("edge components", build)
 }
 
-/// Makes all of these, where the reader's component is built.
+/// Builds all edge components, given the reader's component.
 pub(crate) fn build() -> Result<()> {
     run(cargo().args(["build", "--release", "--workspace", "--bin", "compose"]))?;
     for (name, guest) in [("edge-kv", &EDGE_KV), ("edge-http", &EDGE_HTTP)] {
@@ -95,13 +98,13 @@ pub(crate) fn build() -> Result<()> {
     Ok(())
 }
 
-/// Where each of them lies.
+/// Returns the paths of all edge components.
 pub(crate) fn components() -> [PathBuf; 4] {
     ["edge-http.composed.wasm", "edge-http.wasm", "edge-kv.composed.wasm", "edge-kv.wasm"]
         .map(|name| folder().join(name))
 }
 
-/// Where the components lie.
+/// Returns the directory of the edge components.
 fn folder() -> PathBuf {
     root().join("guest/edge/component")
 }

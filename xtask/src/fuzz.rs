@@ -1,8 +1,8 @@
-//! `cargo xtask fuzz`: libFuzzer on what must hold for any bytes from outside, with the address sanitizer where the
-//! compiler has it.
+//! `cargo xtask fuzz`: runs libFuzzer on all code that handles untrusted bytes, with AddressSanitizer if the compiler
+//! supports it.
 //!
-//! The targets are a workspace of their own in `tests/fuzz`, with the layout of cargo-fuzz, which is not needed: what it
-//! adds to the compiler's flags stands here. `RUSTC_BOOTSTRAP` lets a stable compiler take the one that is unstable.
+//! The targets in `tests/fuzz` are a separate workspace in cargo-fuzz's layout. We don't need cargo-fuzz itself: the
+//! compiler flags that it would add are below. `RUSTC_BOOTSTRAP` makes a stable compiler accept the unstable one.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,24 +11,24 @@ use std::process::{Command, Stdio};
 use crate::process::{Failure, Result, cargo, output, root, run, target_dir, words};
 use crate::{native, setup};
 
-/// What a fuzzer needs of the code: which edges were passed, and what was compared.
+/// The instrumentation that libFuzzer needs: executed edges and compared values.
 const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares";
 
-/// Seconds for each target, if none are asked for.
+/// Default number of seconds per target.
 const SECONDS: u32 = 60;
 
-/// Inputs up to this many bytes: what is wrong with long ones is mostly wrong with shorter ones.
+/// Maximum input length in bytes. Most bugs with long inputs also show with shorter ones.
 const LENGTH_MAX: u32 = 8192;
 
-/// A call that takes longer than this many seconds does not end.
+/// Calls that take longer than this many seconds count as hanging.
 const CALL_MAX: u32 = 25;
 
-/// What is no target of libFuzzer's: pages through the component's compiled code, beside the libraries.
+/// A pseudo-target that does not use libFuzzer: pages through the compiled component, compared to the libraries.
 const SANDBOX: &str = "sandbox";
 
-/// With arguments as typed: targets, and how long for each.
+/// Runs `cargo xtask fuzz` with these arguments: targets, and seconds for each.
 pub(crate) fn asked(args: &[String]) -> Result<()> {
     let (mut chosen, mut seconds) = (Vec::new(), SECONDS);
     let mut known = targets()?;
@@ -43,7 +43,7 @@ pub(crate) fn asked(args: &[String]) -> Result<()> {
         } else if known.contains(arg) {
             chosen.push(arg.clone());
         } else {
-            return Err(Failure::Usage(format!("no fuzz target: {arg}; there are {}", known.join(", "))));
+            return Err(Failure::Usage(format!("no such fuzz target: {arg}; choose from {}", known.join(", "))));
         }
     }
     let mut targets = if chosen.is_empty() { known } else { chosen };
@@ -55,7 +55,8 @@ pub(crate) fn asked(args: &[String]) -> Result<()> {
     if sandbox { in_sandbox(seconds) } else { Ok(()) }
 }
 
-/// The test that compares the component with the libraries, for some seconds, and with what the target `page` has found.
+/// Runs the test that compares the component to the libraries for some seconds, also on the corpus of the target
+/// `page`.
 fn in_sandbox(seconds: u32) -> Result<()> {
     native::prepare()?;
     let mut test = cargo();
@@ -64,7 +65,7 @@ fn in_sandbox(seconds: u32) -> Result<()> {
     run(test.env("KINESIS_FUZZ_CORPUS", target_dir()?.join("fuzz/corpus/page")))
 }
 
-/// All targets, some seconds each.
+/// Fuzzes every target for some seconds.
 pub(crate) fn all(seconds: u32) -> Result<()> {
     fuzz(&targets()?, seconds)
 }
@@ -75,7 +76,7 @@ fn fuzz(targets: &[String], seconds: u32) -> Result<()> {
     let folder = target_dir()?.join("fuzz");
     let sanitizer = if has_sanitizer(&host) { " -Zsanitizer=address" } else { "" };
     if sanitizer.is_empty() {
-        eprintln!("without the address sanitizer: this compiler has none");
+        eprintln!("fuzzing without AddressSanitizer: not supported by this compiler");
     }
     let mut build = cargo();
     build.args(["build", "--release", "--target", &host, "--manifest-path", "tests/fuzz/Cargo.toml"]);
@@ -84,7 +85,7 @@ fn fuzz(targets: &[String], seconds: u32) -> Result<()> {
     targets.iter().try_for_each(|target| one(target, &folder, &folder.join(&host).join("release"), seconds))
 }
 
-/// Runs one target; what it says is shown if it fails.
+/// Runs one target. Prints its output only if it fails.
 fn one(target: &str, folder: &Path, programs: &Path, seconds: u32) -> Result<()> {
     let [corpus, found] = ["corpus", "found"].map(|kind| folder.join(kind).join(target));
     let log = folder.join(format!("{target}.log"));
@@ -100,7 +101,7 @@ fn one(target: &str, folder: &Path, programs: &Path, seconds: u32) -> Result<()>
         let lines: Vec<&str> = said.lines().filter(|line| !line.contains("NEW_FUNC")).collect();
         eprintln!("{}", lines[lines.len().saturating_sub(60)..].join("\n"));
         eprintln!(
-            "{target}: failed; the input is in {}\nonce it is mended, keep it in tests/fuzz/regressions/{target}",
+            "{target}: failed; the input is in {}\nonce the bug is fixed, keep it in tests/fuzz/regressions/{target}",
             found.display()
         );
         return ended;
@@ -110,7 +111,7 @@ fn one(target: &str, folder: &Path, programs: &Path, seconds: u32) -> Result<()>
     Ok(())
 }
 
-/// The names of the targets.
+/// Returns the names of the targets.
 fn targets() -> Result<Vec<String>> {
     let folder: PathBuf = root().join("tests/fuzz/fuzz_targets");
     let Ok(files) = std::fs::read_dir(&folder) else {
@@ -126,16 +127,16 @@ fn rustc(argument: &[&str]) -> Option<String> {
     output(Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())).args(argument))
 }
 
-/// The machine's own target: named, so that the flags are not for build scripts too.
+/// Returns the host's target triple. Passing `--target` keeps the flags away from build scripts.
 fn host() -> Result<String> {
     let version = rustc(&["-vV"]).unwrap_or_default();
     match version.lines().find_map(|line| line.strip_prefix("host: ")) {
         Some(host) => Ok(host.to_owned()),
-        None => words("rustc does not tell its host\nhint: `rustc -vV` says why"),
+        None => words("cannot determine rustc's host triple\nhint: run `rustc -vV`"),
     }
 }
 
-/// Whether the compiler comes with the sanitizer's runtime, as rustup's does.
+/// Returns whether the compiler ships the sanitizer's runtime, as rustup's toolchains do.
 fn has_sanitizer(host: &str) -> bool {
     let Some(sysroot) = rustc(&["--print", "sysroot"]) else { return false };
     let folder = Path::new(&sysroot).join("lib/rustlib").join(host).join("lib");

@@ -1,11 +1,11 @@
-//! What is built for wasm, whichever compiler of this machine can: the reader's component of `guest/component`, and
-//! `guest/edge`, whose components `edge` makes.
+//! Builds for wasm: the reader's component in `guest/component`, and `guest/edge` for the `edge` module.
 //!
-//! Three ways, and what is there already goes before what must be installed:
-//! 1. the toolchain in use has the target, or rustup can add it;
-//! 2. Debian's rustc comes with the library's source, so the library is built along.
+//! We use whatever compiler is available, and prefer what is installed already:
 //!
-//! Either way the linker `wasm-component-ld` makes a component of the core module as it links.
+//! 1. The current toolchain, if it has the target or rustup can add it.
+//! 2. Debian's rustc, which ships the standard library's source, so that we can build the library too.
+//!
+//! Either way, the linker `wasm-component-ld` turns the core module into a component.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -17,39 +17,39 @@ use crate::setup;
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm"];
-/// The project's own promise: small enough to be fetched and started anywhere.
+/// The reader must be small enough to be fetched and started anywhere.
 const SIZE_MAX: u64 = 300_000;
 
-/// A crate that becomes a component.
+/// A crate that is built as a component.
 pub(crate) struct Guest {
     target: &'static str,
-    /// Chooses the crate, and its profile.
+    /// Selects the crate and its profile.
     choice: &'static [&'static str],
     flags: &'static str,
-    /// What of the library Debian's compiler builds first.
+    /// The parts of the standard library that Debian's compiler has to build first.
     library: &'static str,
-    /// The C library that is linked then, by its package and its folder.
+    /// The C library to link in that case: its package and its directory.
     libc: Option<(&'static str, &'static str)>,
 }
 
 const READER: Guest = Guest {
     target: "wasm32-unknown-unknown",
     choice: &["-p", "kinesis-reader-component", "--profile", "guest"],
-    // The bound on what is inlined is about half the usual one: the reader is to stay small.
+    // This inlining threshold is about half the default and keeps the reader small.
     flags: "-C linker=wasm-component-ld -C target-feature=+simd128 -C llvm-args=-inline-threshold=120",
     library: "core,alloc",
     libc: None,
 };
 
-/// Drains with lease and checkpoint in a key-value store.
+/// Keeps lease and checkpoint in a key-value store.
 pub(crate) const EDGE_KV: Guest = edge(&["--manifest-path", EDGE, "--release", "-p", "kinesis-reader-edge-kv"]);
 
-/// Drains with lease and checkpoint in DynamoDB.
+/// Keeps lease and checkpoint in DynamoDB.
 pub(crate) const EDGE_HTTP: Guest = edge(&["--manifest-path", EDGE, "--release", "-p", "kinesis-reader-edge-http"]);
 
 const EDGE: &str = "guest/edge/Cargo.toml";
 
-/// It needs the standard library, for the environment and for what signs requests.
+/// Needs the standard library for environment variables and for signing requests.
 const fn edge(choice: &'static [&'static str]) -> Guest {
     Guest {
         target: "wasm32-wasip2",
@@ -60,15 +60,15 @@ const fn edge(choice: &'static [&'static str]) -> Guest {
     }
 }
 
-/// A compiler that can make a component.
+/// A compiler that can build components.
 pub(crate) enum Way {
-    /// The toolchain in use, with the target installed.
+    /// The current toolchain, with the target installed.
     Target { sysroot: PathBuf },
-    /// Debian's, which builds the library first, and the sysroot whose linkers it uses.
+    /// Debian's compiler, which builds the library first, and the sysroot that provides the linkers.
     Debian { linkers: PathBuf },
 }
 
-/// Builds the reader's component and puts it where the host embeds it.
+/// Builds the reader's component and copies it to where the host embeds it.
 pub(crate) fn build() -> Result<()> {
     let way = Way::find(&READER)?;
     run(way.cargo(&READER, "rustc")?.args(["--lib", "--crate-type", "cdylib"]))?;
@@ -76,12 +76,12 @@ pub(crate) fn build() -> Result<()> {
     place(&made, &reader(), SIZE_MAX)
 }
 
-/// Where the reader's component lies.
+/// Returns the path of the reader's component.
 pub(crate) fn reader() -> PathBuf {
     root().join("host/component/kinesis_reader.wasm")
 }
 
-/// Puts a component where it is looked for, if it is not too large.
+/// Copies a component to its destination, unless it is too large.
 pub(crate) fn place(made: &Path, place: &Path, size_max: u64) -> Result<()> {
     let failed = |e| Failure::Words(format!("cannot read the component: {}: {e}", made.display()));
     let bytes = std::fs::read(made).map_err(failed)?;
@@ -89,7 +89,7 @@ pub(crate) fn place(made: &Path, place: &Path, size_max: u64) -> Result<()> {
     if size >= size_max {
         return words(format!("the component is too large: {size} bytes\nhint: it must stay below {size_max}"));
     }
-    // An equal file keeps its time, so what embeds it is not rebuilt for nothing.
+    // Keep an identical file's timestamp, so that whatever embeds it is not rebuilt.
     if std::fs::read(place).is_ok_and(|old| old == bytes) {
         return Ok(());
     }
@@ -101,12 +101,12 @@ pub(crate) fn place(made: &Path, place: &Path, size_max: u64) -> Result<()> {
     Ok(())
 }
 
-/// Lints of the code that only wasm sees.
+/// Lints code that is only compiled for wasm.
 pub(crate) fn lints() -> Result<()> {
     for guest in [&READER, &EDGE_KV, &EDGE_HTTP] {
         match Way::find(guest)?.clippy(guest) {
             Some(mut clippy) => run(&mut clippy)?,
-            None => eprintln!("not run for {}: no clippy for its compiler", guest.target),
+            None => eprintln!("skipping lints for {}: no clippy for its compiler", guest.target),
         }
     }
     Ok(())
@@ -146,7 +146,7 @@ impl Way {
         if !Path::new(DEBIAN_CARGO).is_file() || !source.is_file() || !has_libc {
             return None;
         }
-        // A toolchain of rustup's has both linkers; Debian's own may wait for one more package.
+        // A rustup toolchain has both linkers; Debian's own may need another package.
         let in_use = sysroot(&rustc());
         in_use.into_iter().chain([own]).find(|s| linkers(s).is_some()).map(|linkers| Way::Debian { linkers })
     }
@@ -156,18 +156,18 @@ impl Way {
             return None;
         }
         Way::debian(guest).or_else(|| {
-            // `rust-lld` is a link to the linker of one version of LLVM, whose package has the same name.
+            // `rust-lld` links to the linker of a particular LLVM version, whose package has the same name.
             let linker = std::fs::read_link("/usr/bin/rust-lld").ok()?;
             setup::apt_install(&[linker.file_name()?.to_str()?]).then(|| Way::debian(guest)).flatten()
         })
     }
 
-    /// A cargo command on the guest alone, in a target folder and with an environment of its own.
+    /// Returns a cargo command for this guest only, with its own target directory and environment.
     pub(crate) fn cargo(&self, guest: &Guest, command: &str) -> Result<Command> {
         self.cargo_in(guest, command, &root(), &target()?)
     }
 
-    /// The same on a copy of the sources.
+    /// Like `cargo`, for a copy of the sources.
     pub(crate) fn cargo_in(&self, guest: &Guest, command: &str, sources: &Path, target: &Path) -> Result<Command> {
         let (mut cargo, sysroot) = match self {
             Way::Target { sysroot } => (cargo(), sysroot),
@@ -186,7 +186,7 @@ impl Way {
             Way::Target { .. } => {}
             Way::Debian { .. } => {
                 path.insert(0, "/usr/bin".into());
-                // The outer toolchain's libraries and name are nothing to Debian's compiler.
+                // Hide the current toolchain's libraries and name from Debian's compiler.
                 cargo.env_remove("RUSTUP_TOOLCHAIN").env_remove("LD_LIBRARY_PATH");
                 cargo.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
                 cargo.arg(format!("-Zbuild-std={}", guest.library));
@@ -199,7 +199,7 @@ impl Way {
         Ok(cargo)
     }
 
-    /// Lints of the code that only wasm sees; `None` where this compiler has no clippy.
+    /// Returns a command that lints code only compiled for wasm, or `None` if this compiler has no clippy.
     fn clippy(&self, guest: &Guest) -> Option<Command> {
         let driver = match self {
             Way::Target { .. } => "clippy-driver",
@@ -212,7 +212,7 @@ impl Way {
 }
 
 impl Guest {
-    /// Where its build leaves it in a target folder, under the name of its library.
+    /// Returns the path of the built library in a target directory.
     pub(crate) fn made(&self, target: &Path, library: &str) -> PathBuf {
         target.join(self.target).join("release").join(library)
     }
@@ -222,7 +222,7 @@ impl Guest {
     }
 }
 
-/// The target folder of what is built for wasm.
+/// Returns the target directory of wasm builds.
 pub(crate) fn target() -> Result<PathBuf> {
     Ok(target_dir()?.join("guest"))
 }
@@ -235,7 +235,7 @@ fn sysroot(rustc: &OsStr) -> Option<PathBuf> {
     output(Command::new(rustc).args(["--print", "sysroot"])).map(PathBuf::from)
 }
 
-/// The folder of `wasm-component-ld`, and the linker it drives: `wasm-ld` or LLVM's linker under another name.
+/// Returns the directory of `wasm-component-ld`, and the linker that it runs: `wasm-ld`, or `lld` under another name.
 fn linkers(sysroot: &Path) -> Option<(PathBuf, PathBuf)> {
     let all = std::fs::read_dir(sysroot.join("lib/rustlib")).ok()?;
     let bin = all.flatten().map(|e| e.path().join("bin")).find(|b| b.join("wasm-component-ld").is_file())?;
@@ -243,7 +243,7 @@ fn linkers(sysroot: &Path) -> Option<(PathBuf, PathBuf)> {
     Some((bin.clone(), linker.into_iter().find(|l| l.is_file())?))
 }
 
-/// The folders in which the linkers are found under the names they are asked for.
+/// Returns the directories that contain the linkers under the names they are called by.
 fn linker_path(sysroot: &Path) -> Result<Vec<PathBuf>> {
     let Some((bin, linker)) = linkers(sysroot) else {
         return words(format!("no wasm-component-ld: {}", sysroot.display()));
@@ -251,7 +251,7 @@ fn linker_path(sysroot: &Path) -> Result<Vec<PathBuf>> {
     if let (true, Some(folder)) = (linker.ends_with("wasm-ld"), linker.parent()) {
         return Ok(vec![bin, folder.to_owned()]);
     }
-    // LLVM's linker goes by the name it is called with; Debian gives it only the name `rust-lld`.
+    // lld behaves according to the name it is called by; Debian only installs it as `rust-lld`.
     let folder = target()?.join("tools");
     let link = folder.join("wasm-ld");
     #[cfg(unix)]
@@ -263,7 +263,7 @@ fn linker_path(sysroot: &Path) -> Result<Vec<PathBuf>> {
     Ok(vec![bin, folder])
 }
 
-/// Whether a variable would change what is built or how; those for the network and the terminal may stay.
+/// Returns whether a variable affects the build. Variables for the network and the terminal do not.
 fn steers_a_build(name: &str) -> bool {
     let kept = [
         "CARGO_HOME",

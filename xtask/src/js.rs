@@ -1,4 +1,4 @@
-//! The JavaScript package, `bindings/js`: built and tested, in Node and in a browser without a head.
+//! Builds and tests the JavaScript package, `bindings/js`, in Node and a headless browser.
 
 use std::ffi::OsString;
 use std::fs;
@@ -8,22 +8,22 @@ use std::process::Command;
 use crate::process::{Failure, Result, output, root, run, step, target_dir, words};
 use crate::{native, setup};
 
-/// The oldest Node that has all that the package uses.
+/// The oldest Node version that the package supports.
 const NODE_MIN: (u32, u32) = (20, 3);
 
-/// Everything from the component on, then the tests; ARGs are files of tests, or options of `node --test`.
+/// Builds everything from the component on and runs the tests. Arguments are test files or options of `node --test`.
 pub(crate) fn js(args: &[String]) -> Result<()> {
     native::prepare_emulator()?;
     tests(args)
 }
 
-/// The tests, where component and emulator are built.
+/// Runs the tests, given the component and the emulator.
 pub(crate) fn tests(args: &[String]) -> Result<()> {
     let package = package()?;
     let chromium = setup::chromium()?;
     let shown = target_dir()?.join("js");
     fs::create_dir_all(&shown)
-        .map_err(|e| Failure::Words(format!("cannot make a folder: {}: {e}", shown.display())))?;
+        .map_err(|e| Failure::Words(format!("cannot create directory: {}: {e}", shown.display())))?;
     let mut node = Command::new("node");
     node.current_dir(&package).args(["--test", "--test-reporter=spec", "--test-timeout=120000"]);
     node.env("KINESIS_EMULATOR_BIN", native::built("emulator")?)
@@ -38,7 +38,7 @@ pub(crate) fn tests(args: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Makes the package, where the component is built, and tells where it lies.
+/// Builds the package, given the component, and returns its directory.
 pub(crate) fn package() -> Result<PathBuf> {
     let package = root().join("bindings/js");
     step("JavaScript packages", || install(&package))?;
@@ -46,8 +46,8 @@ pub(crate) fn package() -> Result<PathBuf> {
     Ok(package)
 }
 
-/// The packages that `package-lock.json` names, once for each state of it. Their install scripts are not run: none of
-/// them is needed, and a lock file says nothing of what they fetch.
+/// Installs the packages in `package-lock.json`, once per version of that file. Skips their install scripts: none is
+/// needed, and the lock file does not cover what they download.
 pub(crate) fn install(package: &Path) -> Result<()> {
     setup::node()?;
     new_enough()?;
@@ -69,7 +69,7 @@ fn new_enough() -> Result<()> {
     match (numbers.next(), numbers.next()) {
         (Some(major), Some(minor)) if (major, minor) >= NODE_MIN => Ok(()),
         _ => words(format!(
-            "node is too old for the JavaScript package: {version}\nhint: install Node {}.{} or later",
+            "Node is too old for the JavaScript package: {version}\nhint: install Node {}.{} or later",
             NODE_MIN.0, NODE_MIN.1
         )),
     }
@@ -82,7 +82,7 @@ fn test_files(package: &Path) -> Result<Vec<OsString>> {
     let mut files: Vec<PathBuf> = paths.filter(|path| path.to_string_lossy().ends_with(".test.js")).collect();
     files.sort();
     match files.is_empty() {
-        true => words("no tests of the JavaScript package"),
+        true => words("no tests found for the JavaScript package"),
         false => Ok(files.into_iter().map(PathBuf::into_os_string).collect()),
     }
 }

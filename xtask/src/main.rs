@@ -1,8 +1,8 @@
-//! `cargo xtask`: everything that is done to this project, by one name each.
+//! `cargo xtask`: the project's development tasks.
 //!
-//! Top down: `main` chooses a task, `guest` and `edge` make the components, `native` the programs, `js` the JavaScript
-//! package, `python` tests the Python package, `dist` makes a release of all, `check` and `fuzz` test all, `coverage`,
-//! `bench` and `packages` measure; `setup` finds or installs what they need, `process` starts other programs.
+//! `main` picks a task. `guest` and `edge` build components, `native` builds programs, `js` and `python` build and test
+//! the packages, `dist` assembles a release, `check` and `fuzz` test everything, `coverage`, `bench` and `packages`
+//! measure. `setup` finds or installs the tools they need, and `process` runs other programs.
 
 mod bench;
 mod check;
@@ -26,44 +26,45 @@ const HELP: &str = "\
 usage: cargo xtask TASK [ARGUMENT ...]
 
   guest            build the component: host/component/kinesis_reader.wasm
-  edge             guest, then the components that drain a stream from an HTTP
-                   request: guest/edge/component/*.wasm
-  edge wasmtime    the same, and a stream drained in `wasmtime serve`, if there
-                   is a program `wasmtime`, or WASMTIME names one
+  edge             guest, then build the components that drain a stream from an
+                   HTTP request: guest/edge/component/*.wasm
+  edge wasmtime    the same, then drain a stream in `wasmtime serve`; requires
+                   the program `wasmtime`, or WASMTIME set to its path
   edge --mutants [PART]
-                   faults planted in a copy of the drain, those with PART in
-                   their name, which its tests must catch
-  build            guest, then the program: target/release/kinesis-reader
-  dist             what a release is made of, in dist/: components, WIT package,
-                   program, wheel, tarball, bills of materials and SHA256SUMS
-  demo [ARG ...]   build all, then show a whole read of an emulated stream
-  test             everything: formatting, lints, documentation, all tests
-  test ARG ...     the tests alone, ARG ... handed to `cargo test`;
-                   e.g. `cargo xtask test -p tests --test cli`
-  sim [ARG ...]    the simulation; ARG is --seeds N, --seed S, --mutants
-  bench [ARG ...]  what the program costs, beside others on the same pages
+                   plant faults in a copy of the drain, all or those with PART
+                   in their names, and check that its tests catch them
+  build            guest, then build the program: target/release/kinesis-reader
+  dist             build a release in dist/: components, WIT package, program,
+                   wheel, tarball, bills of materials and SHA256SUMS
+  demo [ARG ...]   build everything, then read an emulated stream
+  test             run all checks: formatting, lints, documentation, all tests
+  test ARG ...     run tests only, with ARG ... passed to `cargo test`;
+                   e.g. `cargo xtask test -p tests --test program`
+  sim [ARG ...]    run the simulation; ARG is --seeds N, --seed S, --mutants
+  bench [ARG ...]  compare the program's cost to that of other readers
   soak [ARG ...]   kill the program at random amid faults; ARG is --minutes N,
                    --runs N, --seed S
   fuzz [TARGET ...] [--seconds N]
-                   the fuzz targets of tests/fuzz, a minute each unless told;
-                   `sandbox`: pages in the component, beside the libraries
-  coverage         the lines of the machine that no test reaches
-  emulator [PORT]  an emulated Kinesis to try things on, until its input ends
-  traces           record the golden traces anew, where the reader is meant to differ
-  js [ARG ...]     the JavaScript package: built and tested, also in a browser;
-                   ARG ... handed to `node --test`
-  python [ARG ...] the Python package: tested, also as a wheel and with dlt;
-                   ARG ... handed to pytest
+                   run the fuzz targets in tests/fuzz, for a minute each by
+                   default; `sandbox` compares the component to the libraries
+  coverage         list the lines of the machine that no test reaches
+  emulator [PORT]  run an emulated Kinesis until its standard input ends
+  traces           re-record the golden recordings, after an intended change
+  js [ARG ...]     build and test the JavaScript package, also in a browser;
+                   ARG ... is passed to `node --test`
+  python [ARG ...] test the Python package, also as a wheel and with dlt;
+                   ARG ... is passed to pytest
   python --dlt-source DIR [--dlt-tests FILE]
-                   the Python package beside dlt's own source, by a checkout of
-                   dlt's verified sources and the test file in it, or another
-  help             this text
+                   test the Python package against dlt's own source, given a
+                   checkout of dlt's verified sources; FILE replaces its test
+                   file
+  help             print this text
 
-What is missing is installed where that can be done without asking: a target or
-component by rustup (not with RUSTUP_AUTO_INSTALL=0), Debian's packages by apt-get
-as root, into the user's cache folder the emulator kinesis-local from npm, the Python
-packages of the tests from PyPI and cargo-cyclonedx from crates.io, and into its own
-folder what the JavaScript package is made of from npm.
+Missing tools are installed if that is possible without asking: targets and
+components with rustup (not if RUSTUP_AUTO_INSTALL=0), Debian packages with
+apt-get (as root only), the dependencies of the JavaScript package from npm into
+its own directory, and the emulator kinesis-local from npm, Python packages for
+tests from PyPI and cargo-cyclonedx from crates.io into the user's cache.
 ";
 
 fn main() -> ExitCode {
@@ -121,6 +122,6 @@ fn run(args: &[String]) -> Result<()> {
 fn none(task: &str, rest: &[String]) -> Result<()> {
     match rest.first() {
         None => Ok(()),
-        Some(extra) => Err(Failure::Usage(format!("`{task}` takes no argument: {extra}"))),
+        Some(extra) => Err(Failure::Usage(format!("`{task}` takes no arguments: {extra}"))),
     }
 }

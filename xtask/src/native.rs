@@ -1,4 +1,4 @@
-//! The programs of this machine: the reader's own, the demo and the simulation.
+//! Native programs: the reader, the demo, the simulation and the test tools.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,7 +8,7 @@ use crate::{guest, setup};
 
 const PROGRAM: &str = "kinesis-reader";
 
-/// Makes the component and the program, and puts the program where the README says.
+/// Builds the component and the program, and puts the program where the README says it is.
 pub(crate) fn build() -> Result<()> {
     prepare()?;
     step("program", || run(cargo().args(["build", "--release", "-p", PROGRAM])))?;
@@ -21,14 +21,14 @@ pub(crate) fn build() -> Result<()> {
     Ok(())
 }
 
-/// Makes all and runs the demo on it.
+/// Builds everything and runs the demo.
 pub(crate) fn demo(args: &[String]) -> Result<()> {
     prepare()?;
     step("demo and program", || compile(&["demo", PROGRAM]))?;
     run(Command::new(built("demo")?).args(args).env("KINESIS_READER_BIN", built(PROGRAM)?))
 }
 
-/// Runs the simulation, or shows that it catches the faults that are planted for it.
+/// Runs the simulation, or checks that it catches planted faults.
 pub(crate) fn sim(args: &[String]) -> Result<()> {
     prepare()?;
     let program = if args.iter().any(|arg| arg == "--mutants") { "mutants" } else { "sim" };
@@ -36,7 +36,7 @@ pub(crate) fn sim(args: &[String]) -> Result<()> {
     run(Command::new(built(program)?).args(args.iter().filter(|arg| *arg != "--mutants")))
 }
 
-/// Runs the kill loop.
+/// Runs the soak test.
 pub(crate) fn soak(args: &[String]) -> Result<()> {
     prepare()?;
     step("soak and program", || compile(&["soak", PROGRAM]))?;
@@ -49,13 +49,13 @@ pub(crate) fn emulator(args: &[String]) -> Result<()> {
     run(Command::new(built("emulator")?).args(args))
 }
 
-/// Makes the component and the emulator: what the tests in other languages need.
+/// Builds the component and the emulator, for tests in other languages.
 pub(crate) fn prepare_emulator() -> Result<()> {
     prepare()?;
     step("emulator", || compile(&["emulator"]))
 }
 
-/// Records the golden traces anew.
+/// Re-records the golden recordings.
 pub(crate) fn traces() -> Result<()> {
     prepare()?;
     let local = step("emulator", setup::emulator)?;
@@ -63,8 +63,8 @@ pub(crate) fn traces() -> Result<()> {
     run(Command::new(built("traces")?).env("KINESIS_READER_BIN", built(PROGRAM)?).env("KINESIS_LOCAL_DIR", local))
 }
 
-/// Builds programs with the features that the whole workspace asks for.
-/// Choosing packages one at a time would choose other features, and build the heavy dependencies anew.
+/// Builds programs with the features of the whole workspace. Selecting individual packages would select other features
+/// and rebuild heavy dependencies.
 pub(crate) fn compile(programs: &[&str]) -> Result<()> {
     let mut cargo = cargo();
     cargo.args(["build", "--release", "--workspace"]);
@@ -74,17 +74,17 @@ pub(crate) fn compile(programs: &[&str]) -> Result<()> {
     run(&mut cargo)
 }
 
-/// Where a program lies once it is built.
+/// Returns the path of a built program.
 pub(crate) fn built(program: &str) -> Result<PathBuf> {
     Ok(target_dir()?.join("release").join(file_name(program)))
 }
 
-/// The name under which the tests are told of the program.
+/// Returns the name of the reader's program.
 pub(crate) fn program() -> &'static str {
     PROGRAM
 }
 
-/// Makes the component, which all is built with.
+/// Builds the component, which everything else needs.
 pub(crate) fn prepare() -> Result<()> {
     setup::c_compiler()?;
     step("component", guest::build)
@@ -94,7 +94,7 @@ fn file_name(program: &str) -> String {
     format!("{program}{}", std::env::consts::EXE_SUFFIX)
 }
 
-/// Beside and renamed, so that a copy that runs is not written into.
+/// Writes a temporary file and renames it, so that a running copy is not overwritten.
 fn copy(from: &PathBuf, to: &PathBuf) -> Result<()> {
     let failed = |e| Failure::Words(format!("cannot write: {}: {e}", to.display()));
     let beside = to.with_extension("new");

@@ -1,4 +1,4 @@
-//! What the benchmark of the packages for Python and JavaScript needs: their environments, and the peers'.
+//! Sets up the environments for benchmarks of the Python and JavaScript packages and their peers.
 
 use std::process::Command;
 
@@ -8,24 +8,24 @@ use crate::{js, python};
 /// The parts of the benchmark that measure packages.
 const PARTS: [&str; 2] = ["python", "js"];
 
-/// Whether nothing but packages is measured, for which no peer in Rust is needed.
+/// Returns whether only packages are measured, which needs no peers in Rust.
 pub(crate) fn alone(args: &[String]) -> bool {
     let named = named(args);
     !named.is_empty() && named.iter().all(|name| PARTS.contains(&name.as_str()))
 }
 
-/// The parts that are named. An option's value is no part, but nor is it a word of letters.
+/// Returns the named parts: arguments of lower-case letters. Option values have other characters.
 fn named(args: &[String]) -> Vec<&String> {
     args.iter().filter(|arg| !arg.is_empty() && arg.chars().all(|letter| letter.is_ascii_lowercase())).collect()
 }
 
-/// Whether a part is measured: it is named, or none is.
+/// Returns whether a part is measured: it is named, or no part is.
 pub(crate) fn chosen(args: &[String], part: &str) -> bool {
     let named = named(args);
     named.is_empty() || named.iter().any(|name| *name == part)
 }
 
-/// Makes what the chosen parts need, and tells the benchmark of it. A part whose needs cannot be had is left out.
+/// Prepares the chosen parts and passes their paths to the benchmark. Skips parts that cannot be prepared.
 pub(crate) fn prepare(args: &[String], bench: &mut Command) {
     let [python, js] = PARTS;
     if chosen(args, python)

@@ -1,28 +1,28 @@
-//! Other programs: how they are started, with which environment, and what their failure is called.
+//! Runs other programs: sets up their environment and reports their failures.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
-/// Why a task ended early.
+/// Why a task failed.
 pub(crate) enum Failure {
-    /// Something is missing or wrong; the words say what, and what to do.
+    /// Something is missing or wrong. The text says what, and how to fix it.
     Words(String),
-    /// The task was asked for wrongly.
+    /// Usage error.
     Usage(String),
-    /// A program that was started said no, in its own words, and with this status.
+    /// A program that we ran failed. It has already printed its own error; `code` is its exit status.
     Status { what: String, code: u8 },
 }
 
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
-/// A failure from words.
+/// Returns a [`Failure::Words`].
 pub(crate) fn words<T>(text: impl Into<String>) -> Result<T> {
     Err(Failure::Words(text.into()))
 }
 
-/// Runs one step, announced before and timed after.
+/// Runs a step. Prints its name before and its duration after.
 pub(crate) fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     eprintln!("== {name}");
     let start = Instant::now();
@@ -32,7 +32,7 @@ pub(crate) fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T>
     done
 }
 
-/// Runs a program to its end; its status, where it is not 0, becomes ours.
+/// Runs a program to completion. A non-zero exit status becomes our own.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let what = shown(command);
     match command.status() {
@@ -42,19 +42,19 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     }
 }
 
-/// Whether a program starts and says yes; what it prints is not shown.
+/// Returns whether a program runs successfully. Discards its output.
 pub(crate) fn answers(command: &mut Command) -> bool {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
 }
 
-/// What a program prints, without the last line's end; `None` if it does not start or fails.
+/// Returns a program's output without the trailing newline, or `None` if it cannot be started or fails.
 pub(crate) fn output(command: &mut Command) -> Option<String> {
     let out = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8(out.stdout).ok()?;
     out.status.success().then(|| text.trim_end().to_owned())
 }
 
-/// The cargo that runs this task, at the root of the checkout, as if typed there by hand.
+/// Returns a command for the cargo that runs this task, in the root of the checkout and with a clean environment.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
@@ -66,13 +66,13 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// The root of the checkout.
+/// Returns the root of the checkout.
 pub(crate) fn root() -> PathBuf {
     let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     Path::new(&here).parent().map(Path::to_owned).unwrap_or_default()
 }
 
-/// Cargo's target folder, wherever the environment or a configuration puts it.
+/// Returns Cargo's target directory, as configured by the environment or a config file.
 pub(crate) fn target_dir() -> Result<PathBuf> {
     let metadata = output(cargo().args(["metadata", "--no-deps", "--offline", "--format-version", "1"]));
     let found = metadata.as_deref().and_then(|text| {
@@ -86,15 +86,15 @@ pub(crate) fn target_dir() -> Result<PathBuf> {
     }
 }
 
-/// `PATH` with these folders before it.
+/// Returns `PATH` with these directories prepended.
 pub(crate) fn path_with(first: &[PathBuf]) -> Result<OsString> {
     let old = std::env::var_os("PATH").unwrap_or_default();
     let all = first.iter().cloned().chain(std::env::split_paths(&old));
     std::env::join_paths(all).map_err(|e| Failure::Words(format!("cannot extend PATH: {e}")))
 }
 
-/// What an outer `cargo run` tells the program it runs about that program's own package.
-/// A nested cargo that inherits it would see another environment than one typed by hand, and rebuild.
+/// Matches the variables by which `cargo run` describes the running program's package. A nested cargo that inherited
+/// them would rebuild crates that a cargo run by hand would not.
 fn is_of_this_package(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     name.starts_with("CARGO_PKG_")
@@ -111,7 +111,7 @@ fn shown(command: &Command) -> String {
     text
 }
 
-/// As a shell counts: a signal is 128 and its number.
+/// Like a shell, reports a signal as 128 plus its number.
 fn code(status: ExitStatus) -> u8 {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {

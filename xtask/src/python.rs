@@ -1,5 +1,5 @@
-//! The Python package: its tests, in an environment of pinned packages that is made once. The server that stands in for
-//! DynamoDB is a Python program too, and has another.
+//! Tests the Python package in an environment of pinned packages, which is created once. Also sets up the DynamoDB
+//! emulator, a Python program with an environment of its own.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,10 +10,11 @@ use std::process::Command;
 use crate::process::{Failure, Result, output, root, run, step, words};
 use crate::{native, setup};
 
-/// The oldest Python that the package is for.
+/// The oldest Python version that the package supports.
 const PYTHON_MIN: (u32, u32) = (3, 10);
 
-/// Everything from the component on, then the tests; ARGs are for pytest, unless dlt's own source is given.
+/// Builds everything from the component on and runs the tests. Arguments go to pytest, unless they name dlt's own
+/// source.
 pub(crate) fn python(args: &[String]) -> Result<()> {
     let original = Original::asked(args)?;
     native::prepare_emulator()?;
@@ -22,21 +23,21 @@ pub(crate) fn python(args: &[String]) -> Result<()> {
         Some(original) => {
             let mut pytest = pytest()?;
             pytest.env("KINESIS_DLT_ORIGINAL", original.folder).env("KINESIS_DLT_ORIGINAL_TESTS", original.tests);
-            step("python tests beside dlt's own source", || run(pytest.args(["-v", "tests/dlt_original.py"])))
+            step("Python tests against dlt's own source", || run(pytest.args(["-v", "tests/dlt_original.py"])))
         }
     }
 }
 
-/// dlt's own Kinesis source, which is not in this repository.
+/// dlt's own Kinesis source, which is not part of this repository.
 struct Original {
-    /// Where the package `sources.kinesis` is.
+    /// The directory that contains the package `sources.kinesis`.
     folder: PathBuf,
-    /// The test file that belongs to it.
+    /// Its test file.
     tests: PathBuf,
 }
 
 impl Original {
-    /// What `--dlt-source DIR [--dlt-tests FILE]` names, if it is all there.
+    /// Parses `--dlt-source DIR [--dlt-tests FILE]` and checks that the files exist.
     fn asked(args: &[String]) -> Result<Option<Original>> {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let (folder, tests) = match args.as_slice() {
@@ -47,7 +48,7 @@ impl Original {
             }
             _ => return Ok(None),
         };
-        // pytest runs elsewhere.
+        // Absolute, because pytest runs in another directory.
         let folder = std::path::absolute(folder).map_err(|e| failed("find", Path::new(folder), &e))?;
         let tests = match tests {
             None => folder.join("tests/kinesis/test_kinesis.py"),
@@ -66,15 +67,15 @@ impl Original {
     }
 }
 
-/// The tests, where component and emulator are built.
+/// Runs the tests, given the component and the emulator.
 pub(crate) fn tests(args: &[String]) -> Result<()> {
     let mut pytest = pytest()?;
-    step("python tests", || run(pytest.args(args)))
+    step("Python tests", || run(pytest.args(args)))
 }
 
-/// pytest in the package's folder, told where component and emulator are.
+/// Returns a pytest command for the package that knows where the component and the emulator are.
 fn pytest() -> Result<Command> {
-    let python = step("python environment", environment)?;
+    let python = step("Python environment", environment)?;
     let package = root().join("bindings/python");
     let mut pytest = Command::new(python);
     pytest.current_dir(&package).args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]);
@@ -84,19 +85,19 @@ fn pytest() -> Result<Command> {
     Ok(pytest)
 }
 
-/// The interpreter that the package is tested with.
+/// Returns the interpreter for the package's tests.
 pub(crate) fn environment() -> Result<PathBuf> {
     made_of("bindings/python/tests/requirements.txt")
 }
 
-/// The program of moto's server, which the tests of the edge components take for DynamoDB.
+/// Returns the moto server, which stands in for DynamoDB in the tests of the edge components.
 pub(crate) fn moto() -> Result<PathBuf> {
     Ok(made_of("tests/requirements.txt")?.with_file_name(format!("moto_server{}", std::env::consts::EXE_SUFFIX)))
 }
 
-/// The interpreter of a virtual environment with the packages of a file of requirements.
+/// Creates a virtual environment for a requirements file and returns its interpreter.
 ///
-/// It is named after them and after the Python that it is of, so that a change of either makes a new one.
+/// Its name is a hash of the requirements and the Python version, so changing either creates a new one.
 fn made_of(requirements: &str) -> Result<PathBuf> {
     let requirements = root().join(requirements);
     let text = fs::read_to_string(&requirements).map_err(|e| failed("read", &requirements, &e))?;
@@ -107,9 +108,9 @@ fn made_of(requirements: &str) -> Result<PathBuf> {
     let python = home.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
     let whole = home.join("whole");
 
-    fs::create_dir_all(&home).map_err(|e| failed("make", &home, &e))?;
-    // One maker at a time. The lock goes with the process, so a maker that dies leaves nothing in the way.
-    let lock = fs::File::create(home.with_extension("lock")).map_err(|e| failed("make", &home, &e))?;
+    fs::create_dir_all(&home).map_err(|e| failed("create", &home, &e))?;
+    // One process at a time. The lock is released when a process dies, so nothing is left behind.
+    let lock = fs::File::create(home.with_extension("lock")).map_err(|e| failed("create", &home, &e))?;
     lock.lock().map_err(|e| failed("lock", &home, &e))?;
     if !whole.is_file() {
         run(Command::new(base).args(["-m", "venv", "--clear"]).arg(&home))?;
@@ -120,7 +121,7 @@ fn made_of(requirements: &str) -> Result<PathBuf> {
     Ok(python)
 }
 
-/// A Python that can make environments, and its version; installed where that needs no question.
+/// Finds a Python with venv, installing it if possible, and returns it with its version.
 fn interpreter() -> Result<(OsString, String)> {
     let found = || {
         let names = std::env::var_os("PYTHON").map_or_else(|| vec!["python3".into(), "python".into()], |p| vec![p]);
@@ -136,11 +137,11 @@ fn interpreter() -> Result<(OsString, String)> {
     }
     let (major, minor) = PYTHON_MIN;
     words(format!(
-        "no Python from {major}.{minor} on with venv\nhint: on Debian: apt-get install python3 python3-venv; or name one in PYTHON"
+        "no Python {major}.{minor} or later with venv\nhint: on Debian: apt-get install python3 python3-venv; elsewhere set PYTHON"
     ))
 }
 
-/// The version of a Python that is new enough and has what environments are made of.
+/// Returns the version of a Python that is recent enough and has venv and ensurepip.
 fn version(python: &OsString) -> Option<String> {
     let (major, minor) = PYTHON_MIN;
     let probe = format!(

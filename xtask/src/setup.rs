@@ -1,4 +1,4 @@
-//! What the tasks need from the machine: found, or installed where that needs no question, or named.
+//! Finds the tools that tasks need, installs them if that needs no questions asked, or explains how to.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,39 +11,38 @@ const EMULATOR_VERSION: &str = "0.6.2";
 const CYCLONEDX: &str = "cargo-cyclonedx";
 const CYCLONEDX_VERSION: &str = "0.5.9";
 
-/// What the benchmark's readers in Python need; the last one is only for dlt's source.
+/// Packages for the benchmark's readers in Python; the last is only for dlt's source.
 const PYTHON_PACKAGES: [&str; 3] = ["boto3==1.44.5", "orjson==3.13.0", "dlt==1.31.0"];
 
-/// Installs Debian packages; `false` where this is no Debian or we are not root.
-/// Nothing the user has is removed for them.
+/// Installs Debian packages without removing any. Returns `false` if this is not Debian or we are not root.
 pub(crate) fn apt_install(packages: &[&str]) -> bool {
     let root = output(Command::new("id").arg("-u")).as_deref() == Some("0");
     if !root || !answers(Command::new("apt-get").arg("--version")) {
         return false;
     }
     let install = || {
-        eprintln!("installing by apt-get: {}", packages.join(" "));
+        eprintln!("installing with apt-get: {}", packages.join(" "));
         let mut apt = Command::new("apt-get");
         apt.env("DEBIAN_FRONTEND", "noninteractive").args(["-qq", "-y", "--no-remove", "install"]).args(packages);
         run(&mut apt).is_ok()
     };
-    // The second try is for a machine without package lists, or with another apt at work beside us.
+    // Retry after an update: the package lists may be missing, or another apt may be running.
     install() || (run(Command::new("apt-get").args(["-qq", "update"])).is_ok() && install())
 }
 
-/// Runs `rustup ARGS` for the toolchain in use; `false` where rustup is not in charge or may not install.
+/// Runs `rustup ARGS` for the current toolchain. Returns `false` if rustup is not used or must not install anything.
 pub(crate) fn rustup(args: &[&str]) -> bool {
     let Some(toolchain) = std::env::var_os("RUSTUP_TOOLCHAIN") else {
         return false;
     };
     if std::env::var_os("RUSTUP_AUTO_INSTALL").is_some_and(|v| v == "0") {
-        eprintln!("not asking rustup: RUSTUP_AUTO_INSTALL is 0");
+        eprintln!("skipping rustup: RUSTUP_AUTO_INSTALL is 0");
         return false;
     }
     run(Command::new("rustup").args(args).arg("--toolchain").arg(toolchain)).is_ok()
 }
 
-/// A C compiler with its headers: the bundled SQLite and the cryptography are partly C.
+/// Requires a C compiler with headers, for the bundled SQLite and cryptography.
 pub(crate) fn c_compiler() -> Result<()> {
     let cc = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
     let probe = || {
@@ -58,7 +57,7 @@ pub(crate) fn c_compiler() -> Result<()> {
     ))
 }
 
-/// A C++ compiler with its headers: libFuzzer is C++.
+/// Requires a C++ compiler with headers, for libFuzzer.
 pub(crate) fn cpp_compiler() -> Result<()> {
     let cpp = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
     let probe = || {
@@ -73,7 +72,7 @@ pub(crate) fn cpp_compiler() -> Result<()> {
     ))
 }
 
-/// `cargo fmt` and `cargo clippy`.
+/// Requires `cargo fmt` and `cargo clippy`.
 pub(crate) fn linters() -> Result<()> {
     let there = || answers(cargo().args(["fmt", "--version"])) && answers(cargo().args(["clippy", "--version"]));
     let get = || rustup(&["component", "add", "rustfmt", "clippy"]) || apt_install(&["rustfmt-web", "rust-web-clippy"]);
@@ -85,7 +84,7 @@ pub(crate) fn linters() -> Result<()> {
     )
 }
 
-/// `cargo-cyclonedx`, which writes bills of materials.
+/// Installs `cargo-cyclonedx`, which writes bills of materials.
 pub(crate) fn cyclonedx() -> Result<PathBuf> {
     let home = cache_dir()?.join(format!("{CYCLONEDX}-{CYCLONEDX_VERSION}"));
     let program = home.join("bin").join(format!("{CYCLONEDX}{}", std::env::consts::EXE_SUFFIX));
@@ -93,7 +92,7 @@ pub(crate) fn cyclonedx() -> Result<PathBuf> {
     if there() {
         return Ok(program);
     }
-    // Unoptimized: it works for a second, and would be built for minutes.
+    // Not optimized: that would take minutes to build, and it only runs for a second.
     let mut install = cargo();
     install.args(["install", CYCLONEDX, "--version", CYCLONEDX_VERSION, "--locked", "--quiet", "--debug", "--root"]);
     install.arg(&home).env("CARGO_TARGET_DIR", home.join("build")).env("CARGO_PROFILE_DEV_DEBUG", "false");
@@ -105,7 +104,7 @@ pub(crate) fn cyclonedx() -> Result<PathBuf> {
     }
 }
 
-/// The folder of the npm package kinesis-local, which is also the folder to start it in.
+/// Installs the npm package kinesis-local. Returns its directory, which it must be started in.
 pub(crate) fn emulator() -> Result<PathBuf> {
     let cache = cache_dir()?;
     let home = cache.join(format!("{EMULATOR}-{EMULATOR_VERSION}"));
@@ -114,14 +113,15 @@ pub(crate) fn emulator() -> Result<PathBuf> {
     if package.join("main.js").is_file() {
         return Ok(package);
     }
-    // Made beside its place and moved there whole: an interrupted install is never taken for one that is done.
+    // Install to a temporary directory and rename it, so that an interrupted install is never mistaken for a complete
+    // one.
     let half = cache.join(format!("{EMULATOR}-{EMULATOR_VERSION}.{}", std::process::id()));
     let made = install_emulator(&half).and_then(|()| {
         std::fs::remove_dir_all(&home)
             .or_else(|e| if home.exists() { Err(e) } else { Ok(()) })
             .and_then(|()| std::fs::rename(&half, &home))
             .or_else(|e| {
-                // Another run may have been first with the same package.
+                // Another run may have installed it in the meantime.
                 if package.join("main.js").is_file() {
                     Ok(())
                 } else {
@@ -133,11 +133,11 @@ pub(crate) fn emulator() -> Result<PathBuf> {
     made?;
     match package.join("main.js").is_file() {
         true => Ok(package),
-        false => words(format!("npm package without a main.js: {}", package.display())),
+        false => words(format!("no main.js in the npm package: {}", package.display())),
     }
 }
 
-/// The Python of an environment with boto3 and orjson, and with dlt if that is asked for.
+/// Returns the interpreter of an environment with boto3, orjson and, on request, dlt.
 pub(crate) fn python_peers(dlt: bool) -> Result<PathBuf> {
     let cache = cache_dir()?;
     let (name, packages) = if dlt { ("bench-dlt", &PYTHON_PACKAGES[..]) } else { ("bench", &PYTHON_PACKAGES[..2]) };
@@ -156,16 +156,16 @@ pub(crate) fn python_peers(dlt: bool) -> Result<PathBuf> {
 
 fn install_emulator(to: &PathBuf) -> Result<()> {
     if let Err(e) = std::fs::create_dir_all(to) {
-        return words(format!("cannot make a folder: {}: {e}", to.display()));
+        return words(format!("cannot create directory: {}: {e}", to.display()));
     }
     let mut npm = Command::new("npm");
     npm.args(["install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"]).arg(to);
     run(npm.arg(format!("{EMULATOR}@{EMULATOR_VERSION}")))
 }
 
-/// A Chromium to test pages in, by its path.
+/// Returns the path of a Chromium for browser tests.
 pub(crate) fn chromium() -> Result<PathBuf> {
-    // Whoever starts it does not look in the path.
+    // Its callers do not search PATH.
     let found = || {
         let named = std::env::var_os("CHROMIUM_BIN").map(PathBuf::from);
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -176,12 +176,12 @@ pub(crate) fn chromium() -> Result<PathBuf> {
     match found().or_else(|| apt_install(&["chromium", "fonts-liberation"]).then(found).flatten()) {
         Some(program) => Ok(program),
         None => words(
-            "no Chromium, which the tests of the browser's page need\nhint: on Debian: apt-get install chromium; elsewhere set CHROMIUM_BIN",
+            "no Chromium, which the browser tests need\nhint: on Debian: apt-get install chromium; elsewhere set CHROMIUM_BIN",
         ),
     }
 }
 
-/// Node and npm.
+/// Requires Node and npm.
 pub(crate) fn node() -> Result<()> {
     let there = || answers(Command::new("node").arg("--version")) && answers(Command::new("npm").arg("--version"));
     if there() || (apt_install(&["nodejs", "npm"]) && there()) {
@@ -192,11 +192,11 @@ pub(crate) fn node() -> Result<()> {
     )
 }
 
-/// The project's own folder among the user's caches.
+/// Returns the project's directory in the user's cache.
 pub(crate) fn cache_dir() -> Result<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     match set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache"))) {
         Some(cache) => Ok(cache.join("kinesis-reader")),
-        None => words("no cache folder\nhint: set HOME or XDG_CACHE_HOME"),
+        None => words("no cache directory\nhint: set HOME or XDG_CACHE_HOME"),
     }
 }

@@ -1,4 +1,4 @@
-//! `compose SOCKET PLUG OUT`: fills the imports of one component with the exports of another, as `wac plug` does.
+//! `compose SOCKET PLUG OUT`: satisfies the imports of one component with the exports of another, like `wac plug`.
 
 use std::process::ExitCode;
 

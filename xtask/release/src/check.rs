@@ -1,5 +1,5 @@
-//! What must hold of a release: it is complete, its sums and versions agree, it says what it is made of, and whatever
-//! carries the component carries the very one that lies beside it.
+//! Checks a release: it is complete, checksums and versions match, the bills of materials are plausible, and every
+//! artifact that contains the component contains exactly this one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::{Result, SUMS, files, sum};
 
 const COMPONENT: &str = "kinesis_reader.wasm";
 
-/// Each that there is a bill of materials for, and a library that it is known to be made of.
+/// The artifacts with a bill of materials, and a library that each is known to contain.
 const BILLS: [(&str, &str); 4] = [
     ("kinesis-reader", "wasmtime"),
     (COMPONENT, "sha2"),
@@ -22,7 +22,7 @@ const BILLS: [(&str, &str); 4] = [
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// Looks at a release of this version. `unpacked` holds the wheel's files in `wheel`, and the tarball's in `npm`.
+/// Checks the release of `version`. `unpacked` contains the wheel's files in `wheel` and the tarball's in `npm`.
 pub(crate) fn all(dist: &Path, version: &str, unpacked: &Path) -> Result<()> {
     let files = files(dist)?;
     complete(&files, version)?;
@@ -52,7 +52,7 @@ fn complete(files: &Files, version: &str) -> Result<()> {
     if wanted != there {
         let missing: Vec<_> = wanted.difference(&there).collect();
         let foreign: Vec<_> = there.difference(&wanted).collect();
-        return Err(format!("not a whole release: missing {missing:?}, and too much {foreign:?}").into());
+        return Err(format!("incomplete release: missing {missing:?}, unexpected {foreign:?}").into());
     }
     match files.iter().find(|(_, bytes)| bytes.is_empty()) {
         Some((name, _)) => Err(format!("empty: {name}").into()),
@@ -65,21 +65,21 @@ fn sums(files: &Files, text: &str) -> Result<()> {
         text.lines().filter_map(|line| line.split_once("  ")).map(|(sum, name)| (name, sum)).collect();
     for (name, bytes) in files {
         if told.get(name.as_str()) != Some(&sum(bytes).as_str()) {
-            return Err(format!("{SUMS} does not have the sum of {name}").into());
+            return Err(format!("wrong or missing checksum in {SUMS}: {name}").into());
         }
     }
     match told.len() == files.len() {
         true => Ok(()),
-        false => Err(format!("{SUMS} names what is not there").into()),
+        false => Err(format!("{SUMS} lists files that do not exist").into()),
     }
 }
 
-/// The names of wheel and tarball have it too.
+/// The names of wheel and tarball contain the version too.
 fn versions(files: &Files, dist: &Path, version: &str) -> Result<()> {
     let told = Command::new(dist.join(program())).arg("--version").output()?;
     let told = String::from_utf8(told.stdout)?;
     if told.split_whitespace().last() != Some(version) {
-        return Err(format!("the program says that it is of version {told}").into());
+        return Err(format!("wrong version of the program: {told}").into());
     }
     let package = format!("kinesis:reader@{version}");
     if !std::str::from_utf8(&files["reader.wit"])?.contains(&format!("package {package};")) {
@@ -93,19 +93,19 @@ fn versions(files: &Files, dist: &Path, version: &str) -> Result<()> {
     }
 }
 
-/// A bill in the form of CycloneDX: <https://cyclonedx.org/docs/1.5/json/>.
+/// Checks a bill of materials in CycloneDX format: <https://cyclonedx.org/docs/1.5/json/>.
 fn bill(text: &[u8], part: &str, version: &str) -> Result<()> {
     let bill: Value = serde_json::from_slice(text)?;
     if bill["bomFormat"] != "CycloneDX" || bill["metadata"]["component"]["version"] != version {
-        return Err(format!("it is of {}", bill["metadata"]["component"]).into());
+        return Err(format!("wrong component: {}", bill["metadata"]["component"]).into());
     }
     let parts = bill["components"].as_array().map(Vec::as_slice).unwrap_or_default();
     if !parts.iter().any(|one| one["name"] == part && one["version"].is_string()) {
-        return Err(format!("{part} is not among its {} parts", parts.len()).into());
+        return Err(format!("{part} is not among the {} components", parts.len()).into());
     }
     match std::str::from_utf8(text)?.contains("file:///kinesis-reader") {
         true => Ok(()),
-        false => Err("it does not name the project's own parts by their places in it".into()),
+        false => Err("the paths of the project's own crates do not start with file:///kinesis-reader".into()),
     }
 }
 
@@ -113,25 +113,25 @@ fn carried(files: &Files, unpacked: &Path) -> Result<()> {
     let component = &files[COMPONENT];
     let wheel = std::fs::read(unpacked.join("wheel/kinesis_reader").join(COMPONENT))?;
     if wheel != *component {
-        return Err("the wheel carries another component".into());
+        return Err("the wheel contains a different component".into());
     }
-    // In JavaScript it is taken apart, and its core modules are there as they were.
+    // jco splits the component, but keeps its core modules as they are.
     let mut modules = 0;
     for entry in std::fs::read_dir(unpacked.join("npm/package/component"))? {
         let path = entry?.path();
         if path.extension().is_some_and(|kind| kind == "wasm") {
             modules += 1;
             if !holds(component, &std::fs::read(&path)?) {
-                return Err(format!("the tarball carries the module of another component: {}", path.display()).into());
+                return Err(format!("the tarball's module is of a different component: {}", path.display()).into());
             }
         }
     }
     if modules == 0 {
-        return Err("the tarball carries no module".into());
+        return Err("the tarball contains no modules".into());
     }
     for name in ["edge-http.composed.wasm", "edge-kv.composed.wasm", &program()] {
         if !holds(&files[name], component) {
-            return Err(format!("{name} carries another component").into());
+            return Err(format!("{name} contains a different component").into());
         }
     }
     Ok(())

@@ -1,8 +1,8 @@
-//! What `cargo xtask dist` cannot do by starting other programs:
+//! The parts of `cargo xtask dist` that need libraries:
 //!
-//! - `release wit FOLDER OUT`: the WIT package in a folder, as one binary file.
-//! - `release seal DIST`: the sums of all files, beside them.
-//! - `release check DIST VERSION UNPACKED`: whether they are what a release is made of.
+//! - `release wit FOLDER OUT`: encodes the WIT package in a directory as a binary file.
+//! - `release seal DIST`: writes the checksums of all files.
+//! - `release check DIST VERSION UNPACKED`: checks a complete release.
 
 mod check;
 
@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use sha2::{Digest, Sha256};
 use wit_parser::Resolve;
 
-/// The file of sums, in the form of `sha256sum`.
+/// The file of checksums, in the format of `sha256sum`.
 const SUMS: &str = "SHA256SUMS";
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -52,7 +52,7 @@ fn seal(dist: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The files of a release by name, without that of the sums.
+/// Reads all files of a release, except the checksums.
 fn files(dist: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(dist)? {
