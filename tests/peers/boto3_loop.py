@@ -1,4 +1,4 @@
-"""The reader that a Python user writes with care: boto3, orjson, a file of lines.
+"""The reader that a careful Python user would write: boto3, orjson, a file of lines.
 
 boto3_loop.py URL STREAM FILE
 """

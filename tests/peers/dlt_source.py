@@ -1,4 +1,4 @@
-"""dlt's Kinesis source, given by its folder, its messages written to a file of lines.
+"""Write the messages of dlt's Kinesis source, given its folder, to a file of lines.
 
 dlt_source.py FOLDER URL STREAM FILE
 """
@@ -8,7 +8,7 @@ import sys
 
 FOLDER, URL, STREAM, FILE = sys.argv[1:]
 sys.path.insert(0, FOLDER)
-# Its credentials know no endpoint; botocore takes one from here.
+# dlt's credentials have no endpoint, but botocore reads it from here.
 os.environ["AWS_ENDPOINT_URL_KINESIS"] = URL
 
 import dlt  # noqa: E402
@@ -22,7 +22,7 @@ credentials.aws_secret_access_key = "test"
 credentials.region_name = "us-east-1"
 
 with open(FILE, "wb", buffering=1 << 20) as out:
-    # A pipeline gives the resource its state, as in a run of dlt.
+    # An active pipeline provides the resource's state, as in a normal run of dlt.
     pipeline = dlt.pipeline("benchmark", pipelines_dir=FILE + ".pipelines", destination="dummy")
     pipeline.activate()
     for message in kinesis_stream(stream_name=STREAM, credentials=credentials, initial_at_timestamp=None):

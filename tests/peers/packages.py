@@ -1,8 +1,8 @@
-"""Ways of reading all that a server has, by the Python package and by others. Whoever starts it measures.
+"""Ways to read everything from a server, with the Python package and others. The calling process measures them.
 
 packages.py WAY URL MESSAGES [FOLDER]
 
-FOLDER is that of dlt's own source, for the way `dlt`.
+FOLDER contains dlt's own source; only needed for `dlt`.
 """
 
 import os
@@ -60,14 +60,14 @@ def source(kinesis_stream):
     import dlt
     from dlt.common.configuration.specs import AwsCredentials
 
-    # The original knows no endpoint; botocore takes one from here.
+    # dlt's source has no option for the endpoint, but botocore reads it from here.
     os.environ["AWS_ENDPOINT_URL_KINESIS"] = URL
     credentials = AwsCredentials()
     credentials.aws_access_key_id = "test"
     credentials.aws_secret_access_key = "test"
     credentials.region_name = "us-east-1"
     with tempfile.TemporaryDirectory() as folder:
-        # A pipeline gives the resource its state, as in a run of dlt.
+        # An active pipeline provides the resource's state, as in a normal run of dlt.
         dlt.pipeline("benchmark", pipelines_dir=folder, destination="dummy").activate()
         yield from kinesis_stream(stream_name=STREAM, credentials=credentials, initial_at_timestamp=None)
 

@@ -1,10 +1,10 @@
-//! Aggregated records as the Kinesis Producer Library writes them, made by hand.
+//! Hand-written encoder of aggregated records, as written by the Kinesis Producer Library.
 //!
 //! <https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>
 
 use md5::{Digest, Md5};
 
-/// A user record, as its producer has it.
+/// A user record, before aggregation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserRecord {
     pub partition_key: String,
@@ -17,13 +17,13 @@ impl UserRecord {
         UserRecord { partition_key: partition_key.to_owned(), explicit_hash_key: None, data: data.into() }
     }
 
-    /// What decides its shard.
+    /// The hash key that determines its shard.
     pub fn hash_key(&self) -> u128 {
         self.explicit_hash_key.unwrap_or_else(|| u128::from_be_bytes(Md5::digest(&self.partition_key).into()))
     }
 }
 
-/// The data of the record that holds these.
+/// Encodes user records as the data of one record.
 pub fn aggregate(users: &[UserRecord]) -> Vec<u8> {
     let (mut keys, mut hash_keys) = (Vec::new(), Vec::new());
     let mut records = Vec::new();
@@ -41,7 +41,7 @@ pub fn aggregate(users: &[UserRecord]) -> Vec<u8> {
     sealed(&body)
 }
 
-/// A body between the magic number and its checksum.
+/// Adds the magic number and the checksum to a body.
 pub fn sealed(body: &[u8]) -> Vec<u8> {
     let mut data = vec![0xF3, 0x89, 0x9A, 0xC2];
     data.extend_from_slice(body);
@@ -49,7 +49,7 @@ pub fn sealed(body: &[u8]) -> Vec<u8> {
     data
 }
 
-/// A protobuf field of bytes or text.
+/// Encodes a protobuf field of bytes or text.
 pub fn bytes(field: u64, value: &[u8]) -> Vec<u8> {
     let mut out = varint(field << 3 | 2);
     out.extend(varint(value.len() as u64));
@@ -57,7 +57,7 @@ pub fn bytes(field: u64, value: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A protobuf field of a number.
+/// Encodes a protobuf field of a number.
 pub fn number(field: u64, value: u64) -> Vec<u8> {
     let mut out = varint(field << 3);
     out.extend(varint(value));
@@ -74,7 +74,7 @@ fn varint(mut value: u64) -> Vec<u8> {
     out
 }
 
-/// The number of a text in a table, where it stands once.
+/// Returns the index of `text` in a table, adding it if necessary.
 fn index(table: &mut Vec<String>, text: &str) -> u64 {
     let at = table.iter().position(|entry| entry == text).unwrap_or_else(|| {
         table.push(text.to_owned());

@@ -1,31 +1,31 @@
-//! Chance, all of it from one seed.
+//! Random choices, all derived from one seed.
 
-/// A source of chance. Equal seeds give equal draws.
+/// A random number generator. Equal seeds give equal draws.
 #[derive(Clone, Debug)]
 pub struct Chance(fastrand::Rng);
 
 impl Chance {
-    /// The source that belongs to a seed and a purpose: what one purpose draws does not move what another draws.
+    /// Creates a generator for a seed and a purpose. Draws for one purpose don't affect those for another.
     pub fn new(seed: u64, purpose: u64) -> Chance {
         let mut rng = fastrand::Rng::with_seed(seed ^ purpose.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        // Neighbouring seeds start alike; a few draws part them.
+        // Neighboring seeds start out similar; discard a few draws.
         for _ in 0..4 {
             let _ = rng.u64(..);
         }
         Chance(rng)
     }
 
-    /// Any number.
+    /// Returns any number.
     pub fn any(&mut self) -> u64 {
         self.0.u64(..)
     }
 
-    /// A number from `least` to `most`, both included.
+    /// Returns a number from `least` to `most`, inclusive.
     pub fn within(&mut self, least: u64, most: u64) -> u64 {
         self.0.u64(least..=most)
     }
 
-    /// A number from `least` to `most`, where each order of magnitude is as likely as the others.
+    /// Returns a number from `least` to `most`, with every order of magnitude equally likely.
     pub fn magnitude(&mut self, least: u64, most: u64) -> u64 {
         let bits = |n: u64| 64 - n.leading_zeros();
         let size = self.0.u32(bits(least)..=bits(most));
@@ -33,17 +33,17 @@ impl Chance {
         self.within(low.max(least), high.min(most))
     }
 
-    /// True in `percent` of a hundred.
+    /// Returns true with a probability of `percent`.
     pub fn percent(&mut self, percent: u8) -> bool {
         percent > 0 && self.0.u8(0..100) < percent
     }
 
-    /// One of some.
+    /// Returns a random element.
     pub fn of<T: Clone>(&mut self, some: &[T]) -> T {
         some[self.0.usize(0..some.len())].clone()
     }
 
-    /// Puts some in any order.
+    /// Shuffles the elements.
     pub fn shuffle<T>(&mut self, some: &mut [T]) {
         self.0.shuffle(some);
     }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn draws_are_equal_for_equal_seeds_and_keep_their_bounds() {
+    fn draws_are_reproducible_and_within_bounds() {
         let (mut a, mut b) = (Chance::new(5, 1), Chance::new(5, 1));
         for _ in 0..1000 {
             let n = a.magnitude(3, 700);

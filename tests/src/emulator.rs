@@ -1,5 +1,5 @@
-//! Emulators of Kinesis that speak HTTP, and what fills their streams: ferrokinesis in this process, and any other
-//! at its URL.
+//! Kinesis emulators that speak HTTP, and helpers to fill their streams: ferrokinesis in this process, and any other by
+//! URL.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -13,23 +13,23 @@ use serde_json::{Value, json};
 
 use crate::aggregate::{UserRecord, aggregate};
 
-/// The region that emulators are in.
+/// The region of all emulators.
 pub const REGION: &str = "us-east-1";
 
-/// An emulator, and a client of it.
+/// An emulator and a client for it.
 pub struct Emulator {
-    /// Where it listens.
+    /// The URL it listens on.
     pub url: String,
     client: Kinesis,
 }
 
 impl Emulator {
-    /// Starts ferrokinesis on a free port. It ends with the runtime.
+    /// Starts ferrokinesis on a free port. It stops when the runtime is dropped.
     pub async fn ferrokinesis() -> Emulator {
-        Emulator::ferrokinesis_on(0).await.expect("a port is free")
+        Emulator::ferrokinesis_on(0).await.expect("a free port")
     }
 
-    /// Starts ferrokinesis on this port; 0 is any that is free.
+    /// Starts ferrokinesis on this port; 0 picks a free one.
     pub async fn ferrokinesis_on(port: u16) -> std::io::Result<Emulator> {
         let options = ferrokinesis::store::StoreOptions {
             create_stream_ms: 0,
@@ -45,32 +45,32 @@ impl Emulator {
         Ok(Emulator::at(url))
     }
 
-    /// The emulator that listens there.
+    /// Connects to the emulator at `url`.
     pub fn at(url: String) -> Emulator {
         let known = Known { region: Some(REGION.to_owned()), url: Some(url.clone()), ..Known::default() };
-        let endpoint = Endpoint::resolve(known).expect("it is a URL");
+        let endpoint = Endpoint::resolve(known).expect("a valid URL");
         let credentials = Credentials::new("test", "test", None, None, "emulator");
-        let client = Kinesis::with_credentials(endpoint, credentials, None).expect("plain http needs nothing");
+        let client = Kinesis::with_credentials(endpoint, credentials, None).expect("plain HTTP needs no setup");
         Emulator { url, client }
     }
 
-    /// Asks for an operation, and gives what it answers.
+    /// Calls an operation and returns its response.
     pub async fn ask(&self, operation: &str, query: Value) -> Value {
         let target = format!("Kinesis_20131202.{operation}");
         let request = Request { target, body: Body::Json(query.to_string()), timeout: Duration::from_secs(60) };
         let answer = self.client.send(request).await.expect("the emulator answers");
-        let Body::Json(text) = answer.body else { panic!("{operation}: no JSON") };
+        let Body::Json(text) = answer.body else { panic!("{operation}: not JSON") };
         assert_eq!(answer.status, 200, "{operation}: {text}");
         serde_json::from_str(&text).unwrap_or(Value::Null)
     }
 
-    /// Makes a stream, and waits until it can be used.
+    /// Creates a stream and waits until it is active.
     pub async fn create(&self, stream: &str, shards: u32) {
         self.ask("CreateStream", json!({"StreamName": stream, "ShardCount": shards})).await;
         self.settled(stream).await;
     }
 
-    /// Splits the shard in the middle of its hash keys.
+    /// Splits a shard in the middle of its hash key range.
     pub async fn split(&self, stream: &str, shard: &str) {
         let range = &self.shard(stream, shard).await["HashKeyRange"];
         let end = |name: &str| range[name].as_str().and_then(|key| key.parse::<u128>().ok()).expect("a hash key");
@@ -81,14 +81,14 @@ impl Emulator {
         self.settled(stream).await;
     }
 
-    /// Merges two neighbours.
+    /// Merges two adjacent shards.
     pub async fn merge(&self, stream: &str, shard: &str, next: &str) {
         let query = json!({"StreamName": stream, "ShardToMerge": shard, "AdjacentShardToMerge": next});
         self.ask("MergeShards", query).await;
         self.settled(stream).await;
     }
 
-    /// The open shards, in the order of their hash keys.
+    /// Returns the open shards in the order of their hash keys.
     pub async fn open_shards(&self, stream: &str) -> Vec<String> {
         let listing = self.ask("ListShards", json!({"StreamName": stream})).await;
         let mut open: Vec<(u128, String)> = listing["Shards"]
@@ -105,7 +105,7 @@ impl Emulator {
         open.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// Puts messages `{"n":…}` of these numbers, spread over the shards, each with a form of its own.
+    /// Puts messages `{"n":…}` with these numbers, one per record, spread across the shards.
     pub async fn put(&self, stream: &str, numbers: Range<u32>) {
         let mut numbers = numbers.peekable();
         while numbers.peek().is_some() {
@@ -121,8 +121,8 @@ impl Emulator {
         }
     }
 
-    /// Puts messages `{"n":…}` of these numbers as a producer that aggregates them does: those of a shard together, up to
-    /// `most` in a record.
+    /// Puts messages `{"n":…}` with these numbers like an aggregating producer: messages of a shard share records of up
+    /// to `most` messages.
     pub async fn put_aggregated(&self, stream: &str, numbers: Range<u32>, most: usize) {
         let mut shards: Vec<(u128, Vec<UserRecord>)> = Vec::new();
         for id in self.open_shards(stream).await {
@@ -141,7 +141,7 @@ impl Emulator {
         }
     }
 
-    /// Puts messages of these numbers that are no JSON: text, or bytes.
+    /// Puts messages with these numbers that are not JSON but text or arbitrary bytes.
     pub async fn put_bad(&self, stream: &str, numbers: Range<u32>) {
         for n in numbers {
             let data = match n % 2 {
@@ -152,7 +152,7 @@ impl Emulator {
         }
     }
 
-    /// Puts a record into the shard of a hash key.
+    /// Puts a record into the shard that contains this hash key.
     pub async fn put_data(&self, stream: &str, data: &[u8], hash_key: u128) {
         let data = BASE64_STANDARD.encode(data);
         let query = json!({
@@ -167,7 +167,7 @@ impl Emulator {
         shards.iter().find(|shard| shard["ShardId"] == id).expect("the shard is listed").clone()
     }
 
-    /// Waits until the stream can be written to.
+    /// Waits until the stream is active.
     async fn settled(&self, stream: &str) {
         loop {
             let summary = self.ask("DescribeStreamSummary", json!({"StreamName": stream})).await;
@@ -179,7 +179,7 @@ impl Emulator {
     }
 }
 
-/// The payload of message number `n`: an order, as a shop would write it.
+/// Returns the payload of message number `n`: an order as a shop might write it.
 pub fn payload(n: u32) -> String {
     let item = ["kettle", "żółta herbata", "cup \"XL\"", "茶壺"][n as usize % 4];
     json!({"n": n, "item": item, "price": f64::from(n % 500) / 4.0, "paid": n.is_multiple_of(3), "tags": ["a", n % 7]})

@@ -1,7 +1,7 @@
-//! A server that only replays: the pages of a stream are rendered before it starts, in JSON and in CBOR.
+//! A server that only replays pages, which are rendered in JSON and CBOR before it starts.
 //!
-//! Every shard holds the same records. An iterator names its shard and page in plain text, so that a request is
-//! understood without being parsed, and what a reader costs is all that is measured beside it.
+//! All shards hold the same records. Iterators contain their shard and page in plain text, so that requests can be
+//! answered without parsing them and the server costs next to nothing.
 
 mod pages;
 mod serve;

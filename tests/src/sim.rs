@@ -1,4 +1,4 @@
-//! Plays many seeds, on all processors, and gathers what was seen.
+//! Plays many seeds on all processors and summarizes what happened.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,17 +7,17 @@ use std::thread;
 
 use crate::world::{self, Failure};
 
-/// What many seeds saw.
+/// A summary of many seeds.
 #[derive(Default)]
 pub struct Summary {
     pub seeds: u64,
-    /// By what was seen, how many seeds saw it.
+    /// The number of seeds that saw each event.
     pub seen: BTreeMap<&'static str, u64>,
-    /// In the order of their seeds.
+    /// Sorted by seed.
     pub failures: Vec<Failure>,
 }
 
-/// Plays the seeds from `first` on, `count` of them, and stops early at `failures_max` failures.
+/// Plays `count` seeds starting at `first`. Stops early after `failures_max` failures.
 pub fn play(first: u64, count: u64, failures_max: usize) -> Summary {
     let next = AtomicU64::new(first);
     let summary = Mutex::new(Summary::default());

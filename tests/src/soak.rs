@@ -1,5 +1,5 @@
-//! The kill loop: the program is run again and again through a proxy that breaks answers, over a stream that is written
-//! to and resharded meanwhile, and is killed at any moment. In the end each message is there once.
+//! The kill loop: runs the program again and again and kills it at random moments, behind a proxy that breaks
+//! responses, while the stream is written to and resharded. In the end, every message must be there exactly once.
 
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
@@ -10,13 +10,13 @@ use crate::emulator::Emulator;
 use crate::program::{self, Flaws, STREAM};
 use crate::proxy::{Mood, PASSING, Proxy};
 
-/// Messages put during a run.
+/// Messages put per run.
 const MESSAGES: u32 = 300;
 
-/// More open shards than this are merged.
+/// If there are more open shards than this, some are merged.
 const SHARDS_MAX: usize = 6;
 
-/// What a loop came to.
+/// The result of a kill loop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub runs: u64,
@@ -28,7 +28,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Both together.
+    /// Adds two tallies.
     pub fn and(self, other: Tally) -> Tally {
         Tally {
             runs: self.runs + other.runs,
@@ -45,13 +45,13 @@ impl Tally {
     }
 }
 
-/// Runs the program `runs` times, the last time without faults and to its end, and compares.
+/// Runs the program `runs` times, the last time without faults and to completion, and checks the result.
 pub async fn kill_loop(seed: u64, to: &str, runs: u64) -> Result<Tally, String> {
     let mut chance = Chance::new(seed, 11);
     let emulator = Emulator::ferrokinesis().await;
     emulator.create(STREAM, 3).await;
     let proxy = Proxy::start(&emulator.url, seed, Mood::default()).await;
-    let folder = tempfile::tempdir().map_err(|error| format!("no folder: {error}"))?;
+    let folder = tempfile::tempdir().map_err(|error| format!("cannot create a directory: {error}"))?;
     let mut tally = Tally::default();
     let mut put = 0;
     for run in 1..=runs {
@@ -61,7 +61,7 @@ pub async fn kill_loop(seed: u64, to: &str, runs: u64) -> Result<Tally, String> 
         let page = chance.magnitude(5, 500).to_string();
         let mut command = program::read(folder.path(), &proxy.url, to);
         command.args(["--page-records", &page]).stderr(Stdio::piped());
-        let child = command.spawn().map_err(|error| format!("it does not start: {error}"))?;
+        let child = command.spawn().map_err(|error| format!("cannot start the program: {error}"))?;
         let life = (!last && chance.percent(80)).then(|| Duration::from_millis(chance.magnitude(5, 1500)));
         let mut writing = Chance::new(seed ^ run, 12);
         let (ended, reshards) = tokio::join!(end(child, life), write(&emulator, &mut writing, put, last));
@@ -75,7 +75,7 @@ pub async fn kill_loop(seed: u64, to: &str, runs: u64) -> Result<Tally, String> 
             Some(status) => return Err(format!("run {run} ended with {status}: {words}")),
         }
         if last {
-            // The writer was at work until the run before; this one saw the whole stream.
+            // The writer stopped before this run, so it saw the whole stream.
             tally.flaws = program::flaws(&program::messages(folder.path(), to), put);
         } else {
             look(folder.path(), to, run)?;
@@ -86,16 +86,16 @@ pub async fn kill_loop(seed: u64, to: &str, runs: u64) -> Result<Tally, String> 
     Ok(tally)
 }
 
-/// At any moment what is there is there once, in order.
+/// At any moment, the messages delivered so far must be in order and without duplicates.
 fn look(folder: &Path, to: &str, run: u64) -> Result<(), String> {
     let flaws = program::flaws(&program::messages(folder, to), 0);
     if flaws == Flaws::default() { Ok(()) } else { Err(format!("after run {run}: {flaws:?}")) }
 }
 
-/// Waits until it ends, or kills it when its life is over: then there is no status.
+/// Waits for the program to exit, or kills it at the end of its `life` and returns no status.
 async fn end(mut child: Child, life: Option<Duration>) -> Result<(Option<ExitStatus>, String), String> {
     let begun = Instant::now();
-    let failed = |error: std::io::Error| format!("it cannot be waited for: {error}");
+    let failed = |error: std::io::Error| format!("cannot wait for the program: {error}");
     while child.try_wait().map_err(failed)?.is_none() {
         if life.is_some_and(|life| begun.elapsed() >= life) {
             child.kill().map_err(failed)?;
@@ -108,7 +108,7 @@ async fn end(mut child: Child, life: Option<Duration>) -> Result<(Option<ExitSta
     Ok((Some(output.status), program::said(&output)))
 }
 
-/// Puts messages, and reshards now and then. Tells how often.
+/// Puts messages and occasionally reshards. Returns the number of reshards.
 async fn write(emulator: &Emulator, chance: &mut Chance, first: u32, rests: bool) -> u64 {
     if rests {
         return 0;

@@ -1,11 +1,11 @@
-//! Who puts records into the stream and reshards it, at times of its own.
+//! The writer: puts records into the stream and reshards it, on a random schedule.
 
 use crate::aggregate::UserRecord;
 use crate::chance::Chance;
 use crate::kinesis::Kinesis;
 use crate::scenario;
 
-/// The writer of a seed.
+/// The writer of one seed.
 pub struct Writer {
     plan: scenario::Writer,
     chance: Chance,
@@ -16,7 +16,7 @@ pub struct Writer {
     at_work: bool,
 }
 
-/// More shards than this would only make a seed slow.
+/// More shards would only slow a seed down.
 const SHARDS_MAX: usize = 40;
 
 impl Writer {
@@ -24,7 +24,7 @@ impl Writer {
         Writer { plan, chance, next: now, put: 0, splits: 0, merges: 0, at_work: true }
     }
 
-    /// When it acts next.
+    /// Returns the time of the next action.
     pub fn next(&self) -> Option<u64> {
         self.at_work.then_some(self.next)
     }
@@ -33,7 +33,7 @@ impl Writer {
         self.at_work = false;
     }
 
-    /// Does all that is due by this time.
+    /// Takes all actions that are due.
     pub fn work(&mut self, kinesis: &mut Kinesis, now: u64) {
         while self.at_work && self.next <= now {
             let at = self.next;
@@ -54,7 +54,7 @@ impl Writer {
         if self.put >= self.plan.records {
             return;
         }
-        // Low numbers are more likely: there are hot shards and idle ones.
+        // Low indexes are more likely, so there are hot shards and idle ones.
         let shard = open[(self.chance.magnitude(1, open.len() as u64) - 1) as usize];
         let arrived = now - self.chance.within(0, kinesis.habits.arrival_jitter_ms).min(now);
         for _ in 0..self.chance.within(1, self.plan.burst) {
@@ -70,7 +70,7 @@ impl Writer {
         }
     }
 
-    /// Messages of which one at least is of the shard with these hash keys.
+    /// Returns user records, at least one of which belongs to the shard with this hash key range.
     fn users(&mut self, (low, high): (u128, u128)) -> Vec<UserRecord> {
         let count = self.chance.magnitude(1, 40);
         let ours = self.chance.within(1, count);

@@ -1,4 +1,5 @@
-// Ways of reading all that a server has, by the JavaScript package and by the AWS SDK. Whoever starts it measures.
+// Ways to read everything from a server, with the JavaScript package and the AWS SDK. The calling process measures
+// them.
 //
 // node contestants.js WAY URL MESSAGES
 
@@ -11,7 +12,7 @@ const region = "us-east-1";
 const credentials = { accessKeyId: "test", secretAccessKey: "test" };
 const options = { stream, endpoint, region, credentials, limits: { pace: null } };
 
-/** Each gives the number of messages; those that give objects look into each. */
+/** Each returns the number of messages. Those that yield objects inspect each one. */
 const WAYS = {
   async sdk() {
     const decoder = new TextDecoder();
@@ -78,7 +79,7 @@ const WAYS = {
 async function* sdkRecords() {
   const { GetRecordsCommand, GetShardIteratorCommand, KinesisClient, ListShardsCommand } = await import("@aws-sdk/client-kinesis");
   const { NodeHttpHandler } = await import("@smithy/node-http-handler");
-  // It would speak HTTP/2, which the server does not.
+  // The default is HTTP/2, which the server does not support.
   const client = new KinesisClient({ endpoint, region, credentials, requestHandler: new NodeHttpHandler() });
   for (const { ShardId } of (await client.send(new ListShardsCommand({ StreamName: stream }))).Shards) {
     let { ShardIterator } = await client.send(new GetShardIteratorCommand({ StreamName: stream, ShardId, ShardIteratorType: "TRIM_HORIZON" }));

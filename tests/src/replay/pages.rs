@@ -1,4 +1,4 @@
-//! The pages, rendered.
+//! Renders the pages.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -7,20 +7,20 @@ use minicbor::data::IanaTag;
 
 use crate::aggregate::{UserRecord, aggregate};
 
-/// What the records of a stream hold.
+/// The shape of a stream's records.
 #[derive(Clone, Copy, Debug)]
 pub struct Form {
-    /// The bytes of a message's payload, nearly.
+    /// Approximate size of a message's payload in bytes.
     pub size: usize,
-    /// The messages of a shard.
+    /// Messages per shard.
     pub messages: usize,
-    /// The messages of a page.
+    /// Messages per page.
     pub page: usize,
-    /// The messages of a record; more than one are aggregated as the Kinesis Producer Library does it.
+    /// Messages per record. If more than one, they are aggregated like by the Kinesis Producer Library.
     pub record: usize,
 }
 
-/// An encoding.
+/// A wire encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
     /// `application/x-amz-json-1.1`.
@@ -29,19 +29,19 @@ pub enum Wire {
     Cbor,
 }
 
-/// The pages of a shard, without their ends, which name an iterator.
+/// The pages of a shard, without their ends, which contain an iterator.
 pub struct Pages {
     json: Vec<Vec<u8>>,
     cbor: Vec<Vec<u8>>,
 }
 
 impl Form {
-    /// Payloads of about `size` bytes, a thousand to a page or as many as the service would give.
+    /// Payloads of about `size` bytes, a thousand per page or as many as Kinesis would return.
     pub fn of(size: usize, messages: usize) -> Form {
         Form { size, messages, page: (PAGE_BYTES / size).min(1000), record: 1 }
     }
 
-    /// The same in records as large as a producer makes them unless told otherwise, 20 to a page.
+    /// The same in aggregated records of a producer's default size, 20 per page.
     pub fn aggregated(size: usize, messages: usize) -> Form {
         let record = (AGGREGATE_BYTES / size).max(1);
         Form { size, messages, page: record * 20, record }
@@ -49,7 +49,7 @@ impl Form {
 }
 
 /// "The maximum size of data that GetRecords can return is 10 MiB"
-/// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>); a page that is full stays below.
+/// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>); our full pages stay below that.
 const PAGE_BYTES: usize = 8 << 20;
 
 /// "AggregationMaxSize: Maximum number of bytes to pack into an aggregated Kinesis record. […] Default: 51200"
@@ -57,7 +57,7 @@ const PAGE_BYTES: usize = 8 << 20;
 const AGGREGATE_BYTES: usize = 50 << 10;
 
 impl Pages {
-    /// Renders them.
+    /// Renders all pages.
     pub fn render(form: Form) -> Pages {
         let mut chance = fastrand::Rng::with_seed(form.size as u64);
         let mut pages = Pages { json: Vec::new(), cbor: Vec::new() };
@@ -68,18 +68,18 @@ impl Pages {
             pages.json.push(json(&records));
             pages.cbor.push(cbor(&records));
         }
-        // The tip: a page without records.
+        // At the tip: an empty page.
         pages.json.push(json(&[]));
         pages.cbor.push(cbor(&[]));
         pages
     }
 
-    /// The number of pages, of which the last is empty.
+    /// Returns the number of pages, including the empty one at the end.
     pub fn count(&self) -> usize {
         self.json.len()
     }
 
-    /// A page up to its end.
+    /// Returns a page without its end.
     pub(super) fn head(&self, wire: Wire, page: usize) -> Option<&[u8]> {
         let pages = match wire {
             Wire::Json => &self.json,
@@ -88,7 +88,7 @@ impl Pages {
         pages.get(page).map(Vec::as_slice)
     }
 
-    /// The end of a page, with the iterator to go on with.
+    /// Returns the end of a page, which contains the next iterator.
     pub(super) fn end(&self, wire: Wire, shard: usize, page: usize) -> Vec<u8> {
         let left = self.count().saturating_sub(page + 1);
         let next = iterator(shard, (page + 1).min(self.count() - 1));
@@ -105,7 +105,7 @@ impl Pages {
         }
     }
 
-    /// A whole page of the first shard.
+    /// Returns a whole page of the first shard.
     pub fn body(&self, wire: Wire, page: usize) -> Vec<u8> {
         let mut body = self.head(wire, page).unwrap_or_default().to_vec();
         body.extend(self.end(wire, 0, page));
@@ -113,12 +113,12 @@ impl Pages {
     }
 }
 
-/// An iterator: as long as the service's, and plain.
+/// An iterator in plain text, as long as those of Kinesis.
 pub(super) fn iterator(shard: usize, page: usize) -> String {
     format!("{ITERATOR}{shard:06}-{page:06}-{:A<210}", "")
 }
 
-/// What an iterator begins with.
+/// The prefix of all iterators.
 pub(super) const ITERATOR: &str = "iterator-";
 
 struct Record {
@@ -129,7 +129,7 @@ struct Record {
 }
 
 impl Record {
-    /// The record of these messages.
+    /// Creates the record that holds these messages.
     fn new(numbers: &[usize], form: Form, chance: &mut fastrand::Rng) -> Record {
         let number = numbers.first().copied().unwrap_or(0);
         let key = |chance: &mut fastrand::Rng| format!("customer-{:06}", chance.u32(..1_000_000));
@@ -148,7 +148,7 @@ impl Record {
     }
 }
 
-/// An order, as a shop would write it: numbers, nested values, and texts of which some have escapes or accents.
+/// An order as a shop might write it: numbers, nested values, and texts, some with escapes or accents.
 fn payload(number: usize, size: usize, chance: &mut fastrand::Rng) -> Vec<u8> {
     let price = chance.u32(100..50_000);
     let mut text = format!(
@@ -216,5 +216,5 @@ fn cbor(records: &[Record]) -> Vec<u8> {
     bytes
 }
 
-/// Writing to a vector does not fail.
+/// For writes to a `Vec`, which cannot fail.
 fn sure<T, E>(_: Result<T, E>) {}

@@ -1,4 +1,4 @@
-//! HTTP, as little of it as clients of Kinesis need: a thread for each connection, which is kept.
+//! A minimal HTTP server for Kinesis clients: one thread per connection, with keep-alive.
 
 use std::io::{self, BufRead, BufReader, IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,16 +10,16 @@ use minicbor::data::IanaTag;
 
 use super::pages::{ITERATOR, Pages, Wire, iterator};
 
-/// The name of the one stream there is.
+/// The name of the only stream.
 pub const STREAM: &str = "orders";
 
-/// A stream that is replayed.
+/// A replayed stream.
 pub struct Server {
     pages: Pages,
     shards: usize,
 }
 
-/// A request, as far as it matters.
+/// The relevant parts of a request.
 struct Asked {
     operation: String,
     wire: Wire,
@@ -27,12 +27,12 @@ struct Asked {
 }
 
 impl Server {
-    /// A stream of so many shards, each with these pages.
+    /// Creates a stream with this many shards, all with the same pages.
     pub fn new(pages: Pages, shards: usize) -> Server {
         Server { pages, shards }
     }
 
-    /// Answers all who connect, for ever.
+    /// Serves all clients, forever.
     pub fn serve(self, listener: &TcpListener) -> io::Result<()> {
         let server = Arc::new(self);
         for socket in listener.incoming() {
@@ -42,7 +42,7 @@ impl Server {
         Ok(())
     }
 
-    /// Answers one client until it is gone.
+    /// Serves one client until it disconnects.
     fn converse(&self, mut socket: TcpStream) -> io::Result<()> {
         socket.set_nodelay(true)?;
         let mut from = BufReader::new(socket.try_clone()?);
@@ -64,7 +64,7 @@ impl Server {
         Ok(())
     }
 
-    /// The whole answer to an operation that was asked so; without a body, on the first shard and its first page.
+    /// Returns the complete response to an operation. Without a body, it is for the first page of the first shard.
     pub fn answer(&self, operation: &str, wire: Wire, body: &[u8]) -> Vec<u8> {
         let asked = Asked { operation: operation.to_owned(), wire, body: body.to_vec() };
         let (head, end) = self.parts(&asked);
@@ -132,7 +132,7 @@ impl Server {
 const ARN: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/orders";
 const FIRST: &str = "49664908238147816023850000000000000000000000000000000000";
 
-/// An object of texts.
+/// Encodes an object whose members are all text.
 fn object(wire: Wire, members: &[(&str, String)]) -> Vec<u8> {
     match wire {
         Wire::Json => {
@@ -151,7 +151,7 @@ fn object(wire: Wire, members: &[(&str, String)]) -> Vec<u8> {
     }
 }
 
-/// The next request. None: the client is gone.
+/// Reads the next request. Returns `None` if the client has disconnected.
 fn read(from: &mut BufReader<TcpStream>) -> io::Result<Option<Asked>> {
     let mut asked = Asked { operation: String::new(), wire: Wire::Json, body: Vec::new() };
     let mut length = 0;
@@ -179,7 +179,7 @@ fn read(from: &mut BufReader<TcpStream>) -> io::Result<Option<Asked>> {
     Ok(Some(asked))
 }
 
-/// What follows the first place of `mark`.
+/// Returns what follows the first occurrence of `mark`.
 fn behind<'a>(body: &'a [u8], mark: &str) -> &'a [u8] {
     let at = body.windows(mark.len()).position(|window| window == mark.as_bytes());
     at.and_then(|at| body.get(at + mark.len()..)).unwrap_or_default()

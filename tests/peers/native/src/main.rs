@@ -1,17 +1,17 @@
-//! The machine, natively: pages to lines, as the benchmark has the component do beside it.
+//! Runs the machine natively, rendering pages as lines, for comparison with the component.
 //!
-//! `native json|cbor FOLDER`: the folder holds an answer to each operation, and the pages in order. What a message
-//! costs is told in nanoseconds.
+//! `native json|cbor FOLDER`: the folder contains a response for each operation, and the pages in order. Prints the
+//! cost of a message in nanoseconds.
 
 use std::time::Duration;
 
 use kinesis_reader_machine::wire::{Body, Operation, Wire};
 use kinesis_reader_machine::{Action, Config, Instant, Reader, Response, Source, Timestamp, Until};
 
-/// The bytes of lines asked for at a time, as the program does.
+/// Bytes of lines requested at a time, as in the program.
 const PIECE: u32 = 1 << 20;
 
-/// How long pages are rendered at the least.
+/// Minimum duration of rendering.
 const MEASURED: Duration = Duration::from_millis(400);
 
 fn main() {
@@ -38,11 +38,11 @@ fn main() {
     println!("{}", spent.as_nanos() as f64 / messages as f64);
 }
 
-/// Reads all pages to lines, and gives the number of messages.
+/// Renders all pages as lines and returns the number of messages.
 fn read(wire: Wire, answers: &[Body; 3], pages: &[Body]) -> u64 {
     let mut config = Config::new(Source::Name("orders".to_owned()));
     (config.wire, config.limits.pace, config.until) = (wire, None, Until::Stopped);
-    let mut reader = Reader::open(config, None, 1, Instant(0), Timestamp(1_795_000_000_000)).expect("it opens");
+    let mut reader = Reader::open(config, None, 1, Instant(0), Timestamp(1_795_000_000_000)).expect("the config is valid");
     let mut pages = pages.iter();
     loop {
         match reader.poll_action() {
@@ -55,7 +55,7 @@ fn read(wire: Wire, answers: &[Body; 3], pages: &[Body]) -> u64 {
                 };
                 let Some(body) = body else { return reader.totals().messages };
                 let response = Response { status: 200, body: body.clone(), trace: None, date: None };
-                reader.handle_response(request.id, response, Instant(0)).expect("it was asked");
+                reader.handle_response(request.id, response, Instant(0)).expect("the request is pending");
             }
             Action::Deliver(batch) => {
                 let mut skip = 0;
@@ -63,15 +63,15 @@ fn read(wire: Wire, answers: &[Body; 3], pages: &[Body]) -> u64 {
                     let lines = std::hint::black_box(batch.lines(skip, PIECE));
                     skip += lines.count;
                 }
-                reader.handle_delivered(batch.id(), Instant(0)).expect("it was given out");
+                reader.handle_delivered(batch.id(), Instant(0)).expect("the batch is outstanding");
             }
             Action::Notice(_) => {}
-            other => panic!("not expected: {other:?}"),
+            other => panic!("unexpected action: {other:?}"),
         }
     }
 }
 
-/// The CPU time of this thread where the system tells it, else the time that passes.
+/// Returns the CPU time of this thread or, if the system does not report it, elapsed time.
 fn thread_time() -> Duration {
     thread_local!(static BEGUN: std::time::Instant = std::time::Instant::now());
     let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();

@@ -1,4 +1,4 @@
-//! What a process costs, and how often that was measured.
+//! Measures the cost of processes and aggregates measurements.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 
 use wait4::Wait4;
 
-/// What one run of a process cost.
+/// The cost of one run of a process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cost {
     /// User and system time.
     pub(crate) cpu: Duration,
     pub(crate) wall: Duration,
-    /// The most memory that was resident, in bytes.
+    /// Maximum resident memory in bytes.
     pub(crate) peak: u64,
 }
 
 impl Cost {
-    /// Runs a command to its end.
+    /// Runs a command to completion.
     pub(crate) fn of(command: &mut Command) -> Result<Cost, String> {
         let shown = format!("{command:?}");
         let begun = Instant::now();
@@ -38,7 +38,7 @@ impl Cost {
     }
 }
 
-/// The least, the middle and the greatest of some measurements.
+/// The minimum, median and maximum of some measurements.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spread {
     pub(crate) min: f64,
@@ -56,13 +56,14 @@ impl Spread {
         Spread { min: at(0), median, max: at(last) }
     }
 
-    /// The spread of a ratio.
+    /// Formats the spread of a ratio.
     pub(crate) fn ratio(self) -> String {
         format!("**{:.2}** ({:.2} to {:.2})", self.median, self.min, self.max)
     }
 }
 
-/// What each contestant cost, run by run. They run in turn; the first round fills caches and does not count.
+/// Returns the costs of each contestant, run by run. Contestants run in turn; the first round warms up caches and is
+/// not counted.
 pub(crate) fn in_turn<T>(
     rounds: usize,
     contestants: &mut [T],
@@ -80,7 +81,7 @@ pub(crate) fn in_turn<T>(
     Ok(costs)
 }
 
-/// The cells of a table that tell costs: messages per CPU-second, wall, and of the peaks the one that is asked for.
+/// Formats the costs as table cells: messages per CPU-second, wall time, and the chosen statistic of peak memory.
 pub(crate) fn cells(costs: &[Cost], messages: usize, peak: fn(Spread) -> f64) -> String {
     let rate = Spread::of(costs.iter().map(|cost| messages as f64 / cost.cpu.as_secs_f64()));
     let wall = Spread::of(costs.iter().map(|cost| cost.wall.as_secs_f64()));
@@ -89,24 +90,24 @@ pub(crate) fn cells(costs: &[Cost], messages: usize, peak: fn(Spread) -> f64) ->
     format!("{median} ({min} to {max}) | {:.2} | {:.0}", wall.median, peak(peaks) / f64::from(1 << 20))
 }
 
-/// How many times the CPU time of one is that of another, of runs beside each other.
+/// Formats the ratio of two contestants' CPU times, from consecutive runs.
 pub(crate) fn ratio(one: &[Cost], other: &[Cost]) -> String {
     Spread::of(one.iter().zip(other).map(|(a, b)| a.cpu.as_secs_f64() / b.cpu.as_secs_f64())).ratio()
 }
 
-/// The replay server, in a process of its own.
+/// The replay server in a process of its own.
 pub(crate) struct Replay {
     child: Child,
     pub(crate) url: String,
 }
 
 impl Replay {
-    /// Starts it for shards that each have so many messages of `size` bytes.
+    /// Starts a server whose shards have this many messages of `size` bytes each.
     pub(crate) fn start(size: usize, messages: usize, shards: usize) -> Result<Replay, String> {
         Replay::started(&[size, messages, shards].map(|number| number.to_string()))
     }
 
-    /// Starts it for a shard whose messages were aggregated by their producer.
+    /// Starts a server with one shard of messages aggregated by their producer.
     pub(crate) fn aggregated(size: usize, messages: usize) -> Result<Replay, String> {
         Replay::started(&[size.to_string(), messages.to_string(), "1".to_owned(), "aggregated".to_owned()])
     }
@@ -131,7 +132,7 @@ impl Drop for Replay {
     }
 }
 
-/// The number of lines in a file.
+/// Counts the lines in a file.
 pub(crate) fn lines(path: &Path) -> Result<usize, String> {
     let mut file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut buffer = vec![0; 1 << 20];
@@ -145,7 +146,7 @@ pub(crate) fn lines(path: &Path) -> Result<usize, String> {
     }
 }
 
-/// The CPU time of this thread where the system tells it, else the time that passes.
+/// Returns the CPU time of this thread or, if the system does not report it, elapsed time.
 pub(crate) fn thread_time() -> Duration {
     thread_local!(static BEGUN: Instant = Instant::now());
     let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
@@ -153,7 +154,7 @@ pub(crate) fn thread_time() -> Duration {
     told.unwrap_or_else(|| BEGUN.with(Instant::elapsed))
 }
 
-/// A number with a comma for each thousand.
+/// Formats a number with thousands separators.
 pub(crate) fn count(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();

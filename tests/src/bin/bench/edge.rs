@@ -1,4 +1,4 @@
-//! The edge component: its size, an instance of it, and a request to it, which is always a cold one.
+//! Measures the edge component: its size, instantiation, and a request, which is always a cold start.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,7 +17,7 @@ use super::cost::Spread;
 
 const ROUNDS: usize = 30;
 
-/// Messages of a page.
+/// Messages per page.
 const PAGE: u32 = 1000;
 
 const STREAM: &str = "orders";
@@ -45,10 +45,10 @@ async fn measure() -> Result<(), String> {
         let begun = Instant::now();
         let report = drain(&url, "").await.json();
         whole.push(begun.elapsed().as_secs_f64() * 1000.0);
-        let first = host.events.first_after(Event::KinesisAsked, begun).ok_or("Kinesis was not asked")?;
+        let first = host.events.first_after(Event::KinesisAsked, begun).ok_or("no request to Kinesis")?;
         firsts.push(first.as_secs_f64() * 1000.0);
         if report["messages"] != PAGE || report["outcome"] != "caught-up" {
-            return Err(format!("not drained: {report}"));
+            return Err(format!("drain failed: {report}"));
         }
     }
 
@@ -57,11 +57,11 @@ async fn measure() -> Result<(), String> {
     let compiling = begun.elapsed().as_secs_f64() * 1000.0;
 
     println!("#### At the edge\n\n| | |\n|---|---|");
-    println!("| compiling the drain with the reader within, once | {compiling:.0} ms |");
+    println!("| compile the drain, composed with the reader | {compiling:.0} ms |");
     for (what, spent) in [
-        ("making an instance of it", instances),
-        ("from a request to the first one to Kinesis", firsts),
-        ("a whole request: instance, lease, 1,000 messages into the sink, committed", whole),
+        ("instantiate it", instances),
+        ("time from a request to the first request to Kinesis", firsts),
+        ("a whole request: instance, lease, 1,000 messages to the sink, commit", whole),
     ] {
         // The first round warms up.
         let spent = Spread::of(spent.into_iter().skip(1));

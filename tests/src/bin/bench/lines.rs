@@ -1,4 +1,4 @@
-//! A stream of one shard to a file of lines: ours, and others.
+//! Reads a stream of one shard into a file of lines, with our program and with others.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,16 +6,16 @@ use std::process::Command;
 use super::Setting;
 use super::cost::{Cost, Replay, cells, count, in_turn, lines, ratio};
 
-/// Messages of a run by their size: enough that starting a process is little beside it.
+/// Messages per run by size, enough to make the time to start a process negligible.
 const MESSAGES: [(usize, usize); 4] = [(100, 600_000), (500, 400_000), (2000, 150_000), (20_000, 16_000)];
 
-/// The same of those that their producer aggregated.
+/// The same for messages that their producer aggregated.
 const AGGREGATED: [(usize, usize); 2] = [(100, 600_000), (500, 400_000)];
 
-/// The size at which the readers in Python are measured too, which take their time.
+/// The only size at which the readers in Python run, as they are slow.
 const PYTHON_SIZE: usize = 500;
 
-/// A reader, and what makes it read a URL into a file.
+/// A reader, and the command that reads a URL into a file.
 struct Reader<'a> {
     name: &'a str,
     is_python: bool,
@@ -39,14 +39,14 @@ pub(crate) fn bench(setting: &Setting) -> Result<(), String> {
 fn contest(setting: &Setting, size: usize, messages: usize, kind: &str, server: &Replay) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let mut readers = readers(setting, folder.path(), size);
-    // Those in Python take each record as one message.
+    // The Python readers treat each record as one message.
     readers.retain(|reader| kind.is_empty() || !reader.is_python);
     let file = folder.path().join("lines");
     let costs = in_turn(setting.rounds, &mut readers, |reader| {
         let cost = Cost::of(&mut (reader.command)(&server.url, &file))?;
         let found = lines(&file)?;
         if found != messages && reader.name != FLOOR {
-            return Err(format!("{}: {found} lines of {messages} messages", reader.name));
+            return Err(format!("{}: expected {messages} lines, found {found}", reader.name));
         }
         for path in [file.clone(), with_ending(&file, ".state")] {
             let _ = std::fs::remove_file(path);
@@ -55,7 +55,7 @@ fn contest(setting: &Setting, size: usize, messages: usize, kind: &str, server: 
     })?;
 
     println!("#### {} messages of {size} bytes{kind}\n", count(messages as f64));
-    println!("| reader | messages per CPU-second | wall, s | peak, MiB | JSON is × as fast | CBOR is × as fast |");
+    println!("| reader | messages per CPU-second | wall, s | peak, MiB | JSON speedup | CBOR speedup |");
     println!("|---|---|---|---|---|---|");
     for (reader, mine) in readers.iter().zip(&costs) {
         let ratios = costs.iter().take(2).map(|ours| ratio(mine, ours)).collect::<Vec<_>>().join(" | ");
@@ -65,7 +65,7 @@ fn contest(setting: &Setting, size: usize, messages: usize, kind: &str, server: 
     Ok(())
 }
 
-/// Ours come first.
+/// Our own readers come first.
 fn readers<'a>(setting: &'a Setting, folder: &'a Path, size: usize) -> Vec<Reader<'a>> {
     let ours = move |wire: &'static str| {
         move |url: &str, file: &Path| {
@@ -111,9 +111,9 @@ fn readers<'a>(setting: &'a Setting, folder: &'a Path, size: usize) -> Vec<Reade
     readers
 }
 
-const FLOOR: &str = "floor: receive and write as many bytes";
+const FLOOR: &str = "floor: receive and write the raw bytes";
 
-/// The program, told to read all from `url`.
+/// Returns a command that reads everything from `url` with our program.
 pub(crate) fn program(setting: &Setting, folder: &Path, url: &str) -> Command {
     let mut command = Command::new(&setting.program);
     command.current_dir(folder).env_clear().env("HOME", folder);

@@ -1,8 +1,8 @@
-//! The machine alone, natively, with one shard and with many: what a message, a tick, a listing and a checkpoint cost,
-//! and how much memory a shard takes that waits.
+//! Measures the machine alone, natively, with one shard and with many: the cost of a message, a tick, a listing and a
+//! checkpoint, and the memory used by a waiting shard.
 //!
-//! Each shard has been read once before anything is measured, so that all are in the reader's tables. Time is virtual:
-//! the pace is kept, and where the reader waits its clock is set forward.
+//! Every shard is read once before anything is measured, so that all are in the reader's tables. Time is virtual:
+//! pacing is on, and when the reader waits its clock is advanced.
 
 use std::hint::black_box;
 use std::process::{Command, ExitCode};
@@ -17,16 +17,16 @@ use super::cost::{Spread, count, thread_time};
 
 const SHARDS: [usize; 3] = [1, 100, 10_000];
 
-/// Messages of 100 bytes on a page: as a poll of a stream of many shards brings them, and not a full page.
+/// Pages of 100 messages of 100 bytes, as a poll of a stream with many shards might return, rather than full pages.
 const FORM: Form = Form { size: 100, messages: 1200 * 100, page: 100, record: 1 };
 
-/// Pages that are measured at a time.
+/// Pages per measurement.
 const MEASURED: u64 = 1000;
 
-/// How long a thing is measured at the least: the system counts in ticks of some milliseconds.
+/// Minimum duration of a measurement: the system's CPU clock ticks every few milliseconds.
 const LEAST: Duration = Duration::from_millis(300);
 
-/// The bytes of lines asked for at a time, as the program does.
+/// Bytes of lines requested at a time, as in the program.
 const PIECE: u32 = 1 << 20;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -44,7 +44,7 @@ pub(crate) fn bench(setting: &Setting) -> Result<(), String> {
             found.push(figures.map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned())?);
         }
     }
-    println!("#### The machine alone, natively: pages of 100 messages of 100 bytes\n");
+    println!("#### Machine only, natively: pages of 100 messages of 100 bytes\n");
     println!(
         "| shards | ns a message | × one shard | ns a tick | ns: what changed, after a page | µs: the whole checkpoint | \
          µs: to read it | ms: a listing | bytes a shard |"
@@ -63,7 +63,7 @@ pub(crate) fn bench(setting: &Setting) -> Result<(), String> {
             figure(3) / 1e3,
             figure(4) / 1e3,
             figure(5) / 1e6,
-            // What one shard takes is lost in what the system hands out at a time.
+            // The memory of a single shard is lost in the granularity of allocations.
             if *shards < 1000 { "".to_owned() } else { count(figure(6)) },
         );
     }
@@ -71,10 +71,10 @@ pub(crate) fn bench(setting: &Setting) -> Result<(), String> {
     Ok(())
 }
 
-/// Nanoseconds of each thing that is measured, and bytes a shard.
+/// Nanoseconds of each measured operation, and bytes per shard.
 const FIGURES: usize = 7;
 
-/// Measures so many shards, and tells the figures.
+/// Measures this number of shards and prints the figures.
 pub(crate) fn alone(shards: &str) -> ExitCode {
     let Ok(shards) = shards.parse() else { return ExitCode::from(2) };
     let server = Server::new(Pages::render(FORM), shards);
@@ -93,7 +93,7 @@ pub(crate) fn alone(shards: &str) -> ExitCode {
     }
     let message = spent.as_nanos() as f64 / messages as f64;
 
-    // Until all wait for their pace.
+    // Run until all shards wait for their pace.
     run.until(|run| run.waits);
     let tick = timed(|| {
         run.reader.handle_timeout(run.now);
@@ -109,13 +109,13 @@ pub(crate) fn alone(shards: &str) -> ExitCode {
         run.reader.handle_timeout(run.now);
         let (pages, listings) = (run.pages, run.listings);
         run.until(|run| run.listings > listings);
-        assert_eq!(pages, run.pages, "a listing comes first");
+        assert_eq!(pages, run.pages, "the listing comes before any page");
     });
     println!("{message} {tick} {changes} {whole} {open} {listing} {memory}");
     ExitCode::SUCCESS
 }
 
-/// What a thing costs in nanoseconds.
+/// Returns the cost of an operation in nanoseconds.
 fn timed(mut thing: impl FnMut()) -> f64 {
     let (begun, mut times, mut some) = (thread_time(), 0_u32, 1);
     loop {
@@ -127,7 +127,7 @@ fn timed(mut thing: impl FnMut()) -> f64 {
         if spent >= LEAST {
             return spent.as_nanos() as f64 / f64::from(times);
         }
-        // Few looks at the clock, which costs more than most things that are measured.
+        // Read the clock rarely: it costs more than most measured operations.
         some = times.min(100_000);
     }
 }
@@ -135,10 +135,10 @@ fn timed(mut thing: impl FnMut()) -> f64 {
 fn opened(checkpoint: Option<&str>) -> Reader {
     let mut config = Config::new(Source::Name(STREAM.to_owned()));
     (config.until, config.limits.list_interval) = (Until::Stopped, DAY);
-    Reader::open(config, checkpoint, 1, Instant(0), Timestamp(1_795_000_000_000)).expect("it opens")
+    Reader::open(config, checkpoint, 1, Instant(0), Timestamp(1_795_000_000_000)).expect("the config is valid")
 }
 
-/// A reader, and a service that answers at once.
+/// A reader, and a service that answers immediately.
 struct Run<'a> {
     reader: Reader,
     server: &'a Server,
@@ -146,12 +146,12 @@ struct Run<'a> {
     render: bool,
     pages: u64,
     listings: u64,
-    /// The last that the reader wanted was to wait.
+    /// The reader's last action was to wait.
     waits: bool,
 }
 
 impl Run<'_> {
-    /// A reader that has read a page of each shard.
+    /// Returns a reader that has read one page of each shard.
     fn read_once(server: &Server, shards: usize) -> Run<'_> {
         let (now, render) = (Instant(0), false);
         let mut run = Run { reader: opened(None), server, now, render, pages: 0, listings: 0, waits: false };
@@ -164,7 +164,7 @@ impl Run<'_> {
             self.waits = false;
             match self.reader.poll_action() {
                 Action::Send(request) => {
-                    let Body::Json(asked) = &request.body else { panic!("JSON is asked for") };
+                    let Body::Json(asked) = &request.body else { panic!("expected JSON") };
                     let answer = self.server.answer(request.operation.name(), Wire::Json, asked.as_bytes());
                     self.listings += u64::from(request.operation == Operation::ListShards);
                     self.answer(request.id, answer);
@@ -174,18 +174,18 @@ impl Run<'_> {
                     while skip < batch.count() {
                         skip += black_box(batch.lines(skip, PIECE)).count;
                     }
-                    self.reader.handle_delivered(batch.id(), self.now).expect("it was given out");
+                    self.reader.handle_delivered(batch.id(), self.now).expect("the batch is outstanding");
                     self.pages += 1;
                 }
                 Action::Notice(_) => {}
                 Action::Wait(wait) => {
                     self.waits = true;
                     if !enough(self) {
-                        self.now = wait.until.expect("a time");
+                        self.now = wait.until.expect("a deadline");
                         self.reader.handle_timeout(self.now);
                     }
                 }
-                Action::Finish(outcome) => panic!("not expected: {outcome:?}"),
+                Action::Finish(outcome) => panic!("unexpected outcome: {outcome:?}"),
             }
         }
     }
@@ -193,11 +193,11 @@ impl Run<'_> {
     fn answer(&mut self, id: RequestId, answer: Vec<u8>) {
         let body = Body::Json(String::from_utf8(answer).expect("JSON is UTF-8"));
         let response = Response { status: 200, body, trace: None, date: None, signed: None };
-        self.reader.handle_response(id, response, self.now).expect("it was asked");
+        self.reader.handle_response(id, response, self.now).expect("the request is pending");
     }
 }
 
-/// The bytes of memory that this process has, where the system tells.
+/// Returns the resident memory of this process in bytes, if the system reports it.
 fn resident() -> u64 {
     let told = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = told.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());

@@ -1,8 +1,8 @@
-//! `cargo xtask bench`: what the program costs, beside what others cost for the same pages.
+//! `cargo xtask bench`: compares the CPU cost of our program to that of other readers on the same pages.
 //!
-//! Everything is measured in one run, in turn, on the pages of one server, which is a process of its own and only
-//! replays. What counts is the CPU time of a whole process, user and system, as the operating system accounts for it;
-//! the ratios are of runs beside each other. Every reader's file is checked for the number of its lines.
+//! All readers run in turn, on pages replayed by a server in a process of its own. We measure the CPU time of each
+//! process, user and system, as accounted by the operating system. Ratios are of consecutive runs. Each reader's output
+//! must have the right number of lines.
 
 mod cost;
 mod edge;
@@ -20,19 +20,20 @@ use std::process::ExitCode;
 const HELP: &str = "\
 usage: cargo xtask bench [PART ...] [OPTION ...]
 
-parts: lines, parts, sqlite, machine, shards, start, edge, python, js; all if none is named
+parts: lines, parts, sqlite, machine, shards, start, edge, python, js (default: all)
 
-  --rounds N         runs of each, in turn (5)
-  --sizes A,B        payload sizes of `lines`, in bytes (100,500,2000,20000)
-  --dlt-source DIR   also run dlt's Kinesis source, the folder `sources` of which is in DIR
+  --rounds N         number of runs of each reader (default: 5)
+  --sizes A,B        payload sizes in bytes, for `lines` and `parts`
+                     (default: 100,500,2000,20000)
+  --dlt-source DIR   also run dlt's Kinesis source; DIR contains its `sources`
 ";
 
-/// What is there, and what was asked.
+/// The environment and the options.
 struct Setting {
     program: PathBuf,
-    /// The folder of the peers that are built.
+    /// The directory of compiled peers.
     peers: PathBuf,
-    /// The folder of the peers that are scripts.
+    /// The directory of peers that are scripts.
     scripts: PathBuf,
     python: Option<PathBuf>,
     rounds: usize,
@@ -43,7 +44,7 @@ struct Setting {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        // What is measured in a process of its own.
+        // Measurements that need a process of their own.
         ["--insert", from, to] => sqlite::insert(from, to),
         ["--pages", wire, size, folder] => parts::pages(wire, size, folder),
         ["--sandbox", wire, folder] => parts::in_sandbox(wire, folder),
@@ -76,14 +77,14 @@ fn bench(arguments: &[String]) -> Result<(), String> {
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value\n\n{HELP}"));
         match argument.as_str() {
-            "--rounds" => setting.rounds = value()?.parse().map_err(|_| format!("no number\n\n{HELP}"))?,
+            "--rounds" => setting.rounds = value()?.parse().map_err(|_| format!("not a number\n\n{HELP}"))?,
             "--sizes" => {
                 let sizes: Result<_, _> = value()?.split(',').map(str::parse).collect();
-                setting.sizes = sizes.map_err(|_| format!("no numbers\n\n{HELP}"))?;
+                setting.sizes = sizes.map_err(|_| format!("not a list of numbers\n\n{HELP}"))?;
             }
             "--dlt-source" => setting.dlt = Some(value()?.into()),
             part if PARTS.iter().any(|(name, _)| *name == part) => chosen.push(part.to_owned()),
-            _ => return Err(format!("not understood: {argument}\n\n{HELP}")),
+            _ => return Err(format!("unknown part or option: {argument}\n\n{HELP}")),
         }
     }
     println!("{}\n", machine());
@@ -109,11 +110,11 @@ const PARTS: [(&str, Part); 9] = [
     ("js", packages::js),
 ];
 
-/// The machine, for the record.
+/// Describes this machine.
 fn machine() -> String {
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, model)| model));
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{}, {cpus} CPUs, {} {}", model.unwrap_or("a machine"), std::env::consts::OS, kernel.trim())
+    format!("{}, {cpus} CPUs, {} {}", model.unwrap_or("unknown CPU"), std::env::consts::OS, kernel.trim())
 }

@@ -1,5 +1,5 @@
-//! The packages for Python and JavaScript, each beside the loop that its users would write otherwise: in turn, on the
-//! same pages, each message looked at.
+//! Compares the Python and JavaScript packages to the loops that their users would write otherwise, in turn and on the
+//! same pages. Every message is inspected.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,10 +9,10 @@ use super::cost::{Cost, Replay, cells, count, in_turn, ratio};
 
 const SIZE: usize = 500;
 
-/// Enough that starting a process is little beside it.
+/// Enough to make the time to start a process negligible.
 const MESSAGES: usize = 400_000;
 
-/// A way to read all messages, by its script's name for it, and the number of the way that it is compared with.
+/// A way to read all messages, and the index of the way that it is compared to.
 struct Way {
     name: &'static str,
     command: Command,
@@ -21,7 +21,7 @@ struct Way {
 
 pub(crate) fn python(setting: &Setting) -> Result<(), String> {
     let (Some(package), Some(peers)) = (set("KINESIS_READER_PYTHON_PACKAGE"), &setting.python) else {
-        eprintln!("the Python package is not measured: its environment is not there");
+        eprintln!("skipping the Python package: no environment");
         return Ok(());
     };
     let script = |python: &PathBuf, way: &str| {
@@ -46,7 +46,7 @@ pub(crate) fn python(setting: &Setting) -> Result<(), String> {
 
 pub(crate) fn js(setting: &Setting) -> Result<(), String> {
     if set("KINESIS_READER_JS_PACKAGE").is_none() {
-        eprintln!("the JavaScript package is not measured: it is not built");
+        eprintln!("skipping the JavaScript package: not built");
         return Ok(());
     }
     let script = |way: &str| {
@@ -76,7 +76,7 @@ fn contest(setting: &Setting, language: &str, mut ways: Vec<Way>) -> Result<(), 
     }
     let costs = in_turn(setting.rounds, &mut ways, |way| Cost::of(&mut way.command))?;
     println!("#### {language}: {} messages of {SIZE} bytes\n", count(MESSAGES as f64));
-    println!("| reader | messages per CPU-second | wall, s | peak, MiB | × as fast as the peer above |");
+    println!("| reader | messages per CPU-second | wall, s | peak, MiB | speedup over the peer above |");
     println!("|---|---|---|---|---|");
     for (way, mine) in ways.iter().zip(&costs) {
         let ratio = way.peer.and_then(|peer| costs.get(peer)).map_or(String::new(), |theirs| ratio(theirs, mine));

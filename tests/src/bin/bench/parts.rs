@@ -1,8 +1,8 @@
-//! Pages to lines alone: in the sandbox, and the same code natively, in turn on the same pages.
+//! Measures rendering pages as lines, in the sandbox and natively with the same code, in turn and on the same pages.
 //!
-//! Both are handed the body of an answer and give lines in pieces, and both are charged for all that this takes: the
-//! copy of the body, and in the sandbox the copy and the check of the lines on their way out. The native program is
-//! built for processors of 2013 and later (x86-64-v3), without SHA instructions, which wasm has not either.
+//! Either is given the body of a response and returns lines in pieces, and is charged for everything this takes:
+//! copying the body and, in the sandbox, copying and validating the lines on their way out. The native program is built
+//! for processors from 2013 on (x86-64-v3), but without SHA instructions, which wasm does not have either.
 
 use std::fs;
 use std::path::Path;
@@ -15,27 +15,27 @@ use tests::replay::{Form, Pages, STREAM, Server, Wire};
 use super::Setting;
 use super::cost::{Spread, thread_time};
 
-/// The bytes of lines asked for at a time, as the program does.
+/// Bytes of lines requested at a time, as in the program.
 const PIECE: u32 = 1 << 20;
 
-/// How long pages are rendered at the least.
+/// Minimum duration of rendering.
 const MEASURED: Duration = Duration::from_millis(400);
 
 const OPERATIONS: [&str; 3] = ["DescribeStreamSummary", "ListShards", "GetShardIterator"];
 
 pub(crate) fn bench(setting: &Setting) -> Result<(), String> {
-    println!("#### Page to lines\n");
+    println!("#### Pages to lines\n");
     println!("| payload, bytes | wire | wasm, ns a message | native, ns a message | wasm / native |");
     println!("|---|---|---|---|---|");
     for &size in &setting.sizes {
         for name in ["json", "cbor"] {
             let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
             let itself = std::env::current_exe().map_err(|error| error.to_string())?;
-            // Where this process were large, its children would count as large when they start.
+            // If this process were large, its children would start out large too.
             let size_told = size.to_string();
             let made = Command::new(&itself).args(["--pages", name, &size_told]).arg(folder.path()).status();
             if !made.is_ok_and(|status| status.success()) {
-                return Err("the pages cannot be written".to_owned());
+                return Err("cannot write the pages".to_owned());
             }
             let (mut boxed, mut native) = (Vec::new(), Vec::new());
             for _ in 0..setting.rounds {
@@ -53,14 +53,14 @@ pub(crate) fn bench(setting: &Setting) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs a command that tells a number.
+/// Runs a command that prints a number.
 fn told(command: &mut Command) -> Result<f64, String> {
     let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     text.trim().parse().map_err(|_| format!("{command:?}: {text}{}", String::from_utf8_lossy(&output.stderr)))
 }
 
-/// Puts the answers and a few pages into a folder.
+/// Writes the responses and a few pages to a directory.
 pub(crate) fn pages(wire: &str, size: &str, folder: &str) -> ExitCode {
     let wire = if wire == "cbor" { Wire::Cbor } else { Wire::Json };
     let Ok(size) = size.parse() else { return ExitCode::from(2) };
@@ -87,7 +87,7 @@ fn write(folder: &Path, size: usize, wire: Wire) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Renders the pages of a folder in the sandbox, and tells what a message costs in nanoseconds.
+/// Renders the pages of a directory in the sandbox and prints the cost of a message in nanoseconds.
 pub(crate) fn in_sandbox(wire: &str, folder: &str) -> ExitCode {
     let wire = if wire == "cbor" { wit::Wire::Cbor } else { wit::Wire::Json };
     let answer = |name: &str| {
@@ -100,12 +100,12 @@ pub(crate) fn in_sandbox(wire: &str, folder: &str) -> ExitCode {
     let pages: Vec<wit::Response> = (0..).map_while(|page| answer(&format!("page-{page}"))).map(response).collect();
     let answers = OPERATIONS.map(|name| response(answer(name).expect(name)));
     let sandbox = Sandbox::new(Bounds::default(), None).expect("a sandbox");
-    let load = || sandbox.load(COMPONENT).expect("it loads");
+    let load = || sandbox.load(COMPONENT).expect("a valid component");
 
     read(load(), wire, &answers, &pages);
     let (mut messages, mut spent) = (0, Duration::ZERO);
     while spent < MEASURED {
-        // Compiling is no part of it.
+        // Don't measure compilation.
         let loaded = load();
         let begun = thread_time();
         messages += read(loaded, wire, &answers, &pages);
@@ -119,11 +119,11 @@ fn response(body: wit::Body) -> wit::Response {
     wit::Response { status: 200, body, trace: None, date: None, signed: None }
 }
 
-/// Reads all pages to lines, and gives the number of messages.
+/// Renders all pages as lines and returns the number of messages.
 fn read(mut loaded: Loaded, wire: wit::Wire, answers: &[wit::Response; 3], pages: &[wit::Response]) -> u64 {
     let mut config = loaded.defaults(&wit::Source::Name(STREAM.to_owned())).expect("defaults");
     (config.wire, config.limits.pace, config.until) = (wire, None, wit::Until::Stopped);
-    let mut reader = loaded.open(&config, None, 1, 0, 1_795_000_000_000).expect("it opens");
+    let mut reader = loaded.open(&config, None, 1, 0, 1_795_000_000_000).expect("the config is valid");
     let mut pages = pages.iter();
     loop {
         match reader.poll().expect("an action") {
@@ -135,7 +135,7 @@ fn read(mut loaded: Loaded, wire: wit::Wire, answers: &[wit::Response; 3], pages
                     wit::Operation::GetRecords => pages.next(),
                 };
                 let Some(answer) = answer else { return reader.totals().expect("totals").messages };
-                reader.handle_response(request.id, answer, 0).expect("it was asked");
+                reader.handle_response(request.id, answer, 0).expect("the request is pending");
             }
             Action::Deliver(handle) => {
                 let mut batch = reader.batch(&handle).expect("a batch");
@@ -144,11 +144,11 @@ fn read(mut loaded: Loaded, wire: wit::Wire, answers: &[wit::Response; 3], pages
                     skip += std::hint::black_box(batch.lines(skip, PIECE).expect("lines")).count;
                 }
                 let id = batch.id;
-                reader.release(handle).expect("it was given out");
-                reader.handle_delivered(id, 0).expect("it was given out");
+                reader.release(handle).expect("the batch is outstanding");
+                reader.handle_delivered(id, 0).expect("the batch is outstanding");
             }
             Action::Notice(_) => {}
-            other => panic!("not expected: {other:?}"),
+            other => panic!("unexpected action: {other:?}"),
         }
     }
 }

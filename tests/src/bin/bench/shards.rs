@@ -1,4 +1,4 @@
-//! The same number of messages in 1 shard and in up to 10,000; and the memory that large pages of many shards take.
+//! Reads the same number of messages from 1 to 10,000 shards, and measures memory with large pages and many shards.
 
 use super::Setting;
 use super::cost::{Cost, Replay, cells, count, lines};
@@ -34,7 +34,7 @@ fn run(setting: &Setting, size: usize, messages: usize, shards: usize) -> Result
         costs.push(Cost::of(&mut command)?);
         let found = lines(&file)?;
         if found != messages * shards {
-            return Err(format!("{found} lines of {} messages", messages * shards));
+            return Err(format!("{found} lines for {} messages", messages * shards));
         }
     }
     let row = if size == 100 { shards } else { size };

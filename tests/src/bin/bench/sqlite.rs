@@ -1,7 +1,7 @@
-//! A stream of one shard into SQLite, beside a bare loop that inserts the same rows.
+//! Reads a stream of one shard into SQLite, compared to a bare loop that inserts the same rows.
 //!
-//! The loop has all rows in memory before it begins, and is charged for the inserts and commits alone: as many
-//! transactions, the same table, the same durability.
+//! The loop has all rows in memory before it starts and is charged for inserts and commits only. It uses the same
+//! table, transaction size and durability.
 
 use std::process::{Command, ExitCode};
 
@@ -12,16 +12,16 @@ use super::Setting;
 use super::cost::{Cost, Replay, Spread, count, thread_time};
 use super::lines::program;
 
-/// Messages of a run by their size.
+/// Messages per run by size.
 const MESSAGES: [(usize, usize); 2] = [(500, 200_000), (2000, 100_000)];
 
-/// Bytes of payload in a transaction, as the program has them.
+/// Bytes of payload per transaction, as in the program.
 const TRANSACTION: usize = 32 << 20;
 
 pub(crate) fn bench(setting: &Setting) -> Result<(), String> {
     println!("#### Into SQLite\n");
     println!(
-        "| payload, bytes | program, rows per CPU-second | inserts alone, rows per CPU-second | program / inserts |"
+        "| payload, bytes | program, rows per CPU-second | bare inserts, rows per CPU-second | program / inserts |"
     );
     println!("|---|---|---|---|");
     for (size, messages) in MESSAGES {
@@ -47,7 +47,7 @@ pub(crate) fn bench(setting: &Setting) -> Result<(), String> {
     Ok(())
 }
 
-/// Copies the rows of one database to another, and tells the CPU time of the inserts in seconds.
+/// Copies the rows of one database to another and prints the CPU time of the inserts in seconds.
 pub(crate) fn insert(from: &str, to: &str) -> ExitCode {
     match copy(from, to) {
         Ok(seconds) => {

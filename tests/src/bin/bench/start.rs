@@ -1,4 +1,5 @@
-//! From the start of the process to its first request, and what loading the component takes of it.
+//! Measures the time from starting the process to its first request, and how much of it is spent on loading the
+//! component.
 
 use std::io::Read;
 use std::net::TcpListener;
@@ -29,7 +30,7 @@ pub(crate) fn bench(setting: &Setting) -> Result<(), String> {
         starts.push(begun.elapsed().as_secs_f64() * 1000.0);
         child.kill().and_then(|()| child.wait()).map_err(words)?;
     }
-    // The first one compiles, unless an earlier run did.
+    // The first run compiles the component, unless an earlier run did.
     let starts = Spread::of(starts.into_iter().skip(1));
     let itself = std::env::current_exe().map_err(words)?;
     let told = Command::new(itself).arg("--instantiate").output().map_err(words)?;
@@ -37,19 +38,19 @@ pub(crate) fn bench(setting: &Setting) -> Result<(), String> {
     println!("| | |");
     println!("|---|---|");
     println!(
-        "| from the start of the process to its first request, code compiled before | {:.1} ms ({:.1} to {:.1}) |",
+        "| time from starting the process to its first request, already compiled | {:.1} ms ({:.1} to {:.1}) |",
         starts.median, starts.min, starts.max
     );
     print!("{}", String::from_utf8_lossy(&told.stdout));
-    println!("| the component | {} bytes |\n", COMPONENT.len());
+    println!("| size of the component | {} bytes |\n", COMPONENT.len());
     Ok(())
 }
 
-/// Tells how long it takes to compile the component and to make an instance of it.
+/// Prints how long it takes to compile and instantiate the component.
 pub(crate) fn instantiate() -> ExitCode {
     let sandbox = Sandbox::new(Bounds::default(), None).expect("a sandbox");
     let begun = Instant::now();
-    let compiled = sandbox.compile(COMPONENT).expect("it compiles");
+    let compiled = sandbox.compile(COMPONENT).expect("a valid component");
     let compiling = begun.elapsed().as_secs_f64() * 1000.0;
     let instantiating = Spread::of((0..STARTS).map(|_| {
         let begun = Instant::now();
@@ -58,9 +59,9 @@ pub(crate) fn instantiate() -> ExitCode {
         drop(loaded);
         spent
     }));
-    println!("| compiling the component, once | {compiling:.0} ms |");
+    println!("| compile the component | {compiling:.0} ms |");
     println!(
-        "| making an instance of it | {:.2} ms ({:.2} to {:.2}) |",
+        "| instantiate it | {:.2} ms ({:.2} to {:.2}) |",
         instantiating.median, instantiating.min, instantiating.max
     );
     ExitCode::SUCCESS

@@ -1,5 +1,5 @@
-//! The floor: what any reader must do at the least. It asks for the same pages on a bare socket, and writes as many
-//! bytes as they hold, without looking at them.
+//! The floor: the least that any reader has to do. Requests the same pages on a bare socket and writes their bytes to a
+//! file without looking at them.
 //!
 //! `floor URL STREAM FILE`
 
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         while let Some(iterator) = next {
             client.ask("GetRecords", &format!(r#"{{"ShardIterator":"{iterator}","Limit":10000}}"#))?;
             out.write_all(&client.body)?;
-            // The end of a page tells how it goes on; an empty one is the tip.
+            // The end of a page contains the next iterator. An empty page is the tip.
             let end = client.body.len().saturating_sub(1000);
             client.body.drain(..end);
             next = client.texts("NextShardIterator").into_iter().next().filter(|_| end > 0);
@@ -66,7 +66,7 @@ impl Client<'_> {
         Ok(())
     }
 
-    /// The texts of all members of this name.
+    /// Returns the values of all text members with this name.
     fn texts(&self, name: &str) -> Vec<String> {
         let text = String::from_utf8_lossy(&self.body);
         let mark = format!("\"{name}\":\"");

@@ -1,5 +1,5 @@
-//! The reader that a Rust user writes: a loop on aws-sdk-kinesis, with serde_json, that adds the envelope to each
-//! payload and appends lines to a file. What the Kinesis Producer Library aggregated is taken apart with prost.
+//! The reader that a Rust user would write: a loop on aws-sdk-kinesis and serde_json that adds the envelope to each
+//! payload and appends lines to a file. Aggregated records are decoded with prost.
 //!
 //! `sdk URL STREAM FILE`
 
@@ -125,7 +125,7 @@ fn write(shard: &str, stream: &str, record: &Record, out: &mut impl Write) -> Re
     Ok(())
 }
 
-/// The user records of a record that is an aggregate.
+/// Decodes an aggregated record, if it is one.
 fn aggregate(data: &[u8]) -> Option<AggregatedRecord> {
     let (body, digest) = data.strip_prefix(&MAGIC)?.split_last_chunk::<16>()?;
     if Md5::digest(body).as_slice() != digest {
