@@ -1,4 +1,4 @@
-//! The component: it imports nothing, and does to the letter what the machine does.
+//! The component imports nothing and behaves exactly like the machine.
 
 use kinesis_reader::component::{Action, Bounds, COMPONENT, Loaded, Reader, Sandbox, wit};
 use kinesis_reader_machine as machine;
@@ -11,26 +11,26 @@ use tests::kinesis::stream::Stream;
 const BEGIN: u64 = 1_763_900_000_000;
 
 #[test]
-fn it_imports_nothing_and_is_small() {
+fn the_component_imports_nothing_and_is_small() {
     assert!(COMPONENT.len() < 300_000, "{} bytes", COMPONENT.len());
     assert_eq!(sandbox().imports(COMPONENT).expect("a component"), Vec::<String>::new());
 }
 
 #[test]
-fn it_does_what_the_machine_does_for_equal_seeds_and_inputs() {
+fn the_component_behaves_like_the_machine_for_the_same_seed_and_inputs() {
     let sandbox = sandbox();
-    let component = sandbox.compile(COMPONENT).expect("it compiles");
+    let component = sandbox.compile(COMPONENT).expect("a valid component");
     let (mut deliveries, mut failures) = (0, 0);
     for seed in 0..60 {
-        let loaded = component.instantiate().expect("it loads");
+        let loaded = component.instantiate().expect("an instance");
         let (delivered, failed) = side_by_side(loaded, seed);
         deliveries += delivered;
         failures += failed;
     }
-    assert!(deliveries > 100 && failures > 10, "{deliveries} batches, {failures} failures: too little to tell");
+    assert!(deliveries > 100 && failures > 10, "too few events: {deliveries} batches, {failures} failures");
 }
 
-/// Plays one stream to machine and component, and gives the batches delivered and the requests that failed.
+/// Plays one stream to the machine and the component. Returns the number of delivered batches and failed requests.
 fn side_by_side(loaded: Loaded, seed: u64) -> (u32, u32) {
     let mut chance = Chance::new(seed, 1);
     let mut kinesis = service(seed, &mut chance);
@@ -65,11 +65,11 @@ fn side_by_side(loaded: Loaded, seed: u64) -> (u32, u32) {
                         machine::Failure::Transient(why.clone()),
                         machine::Instant(now),
                     );
-                    told.expect("it was asked");
-                    boxed.handle_failure(same.id, &wit::Failure::Transient(why), now).expect("it was asked");
+                    told.expect("the request is pending");
+                    boxed.handle_failure(same.id, &wit::Failure::Transient(why), now).expect("the request is pending");
                     continue;
                 }
-                let answer = kinesis.call(asked.operation.target(), &asked.body, BEGIN + now).expect("it may be asked");
+                let answer = kinesis.call(asked.operation.target(), &asked.body, BEGIN + now).expect("a valid request");
                 failures += u32::from(answer.status != 200);
                 let date = BEGIN + now / 1000 * 1000;
                 let response = machine::Response {
@@ -79,7 +79,7 @@ fn side_by_side(loaded: Loaded, seed: u64) -> (u32, u32) {
                     date: Some(machine::Timestamp(date)),
                     signed: Some(machine::Timestamp(BEGIN + now)),
                 };
-                native.handle_response(asked.id, response, machine::Instant(now)).expect("it was asked");
+                native.handle_response(asked.id, response, machine::Instant(now)).expect("the request is pending");
                 let body = match answer.body {
                     Body::Json(text) => wit::Body::Json(text),
                     Body::Cbor(bytes) => wit::Body::Cbor(bytes),
@@ -91,7 +91,7 @@ fn side_by_side(loaded: Loaded, seed: u64) -> (u32, u32) {
                     date: Some(date),
                     signed: Some(BEGIN + now),
                 };
-                boxed.handle_response(same.id, &response, now).expect("it was asked");
+                boxed.handle_response(same.id, &response, now).expect("the request is pending");
             }
             (machine::Action::Deliver(batch), Action::Deliver(handle)) => {
                 deliveries += 1;
@@ -112,18 +112,18 @@ fn side_by_side(loaded: Loaded, seed: u64) -> (u32, u32) {
                 let data: Vec<Vec<u8>> = batch.messages(0, u32::MAX).into_iter().map(|message| message.data).collect();
                 let messages = same.messages(0, u32::MAX).expect("messages");
                 assert_eq!(data, messages.into_iter().map(|message| message.data).collect::<Vec<_>>());
-                boxed.release(handle).expect("it is ours");
-                native.handle_delivered(batch.id(), machine::Instant(now)).expect("it is out");
-                boxed.handle_delivered(batch.id().0, now).expect("it is out");
+                boxed.release(handle).expect("the batch is outstanding");
+                native.handle_delivered(batch.id(), machine::Instant(now)).expect("the batch is outstanding");
+                boxed.handle_delivered(batch.id().0, now).expect("the batch is outstanding");
             }
             (machine::Action::Notice(notice), Action::Notice(same)) => {
                 assert_eq!(native_notice(notice), notice_of(same))
             }
             (machine::Action::Wait(wait), Action::Wait(same)) => {
                 assert_eq!(wait.until.map(|until| until.0), same.until, "seed {seed}");
-                now = same.until.expect("there is a time").max(now);
+                now = same.until.expect("a deadline").max(now);
                 native.handle_timeout(machine::Instant(now));
-                boxed.handle_timeout(now).expect("time passes");
+                boxed.handle_timeout(now).expect("timeouts never fail");
             }
             (machine::Action::Finish(outcome), Action::Finish(same)) => {
                 let ended = match (&outcome, &same) {
@@ -137,13 +137,13 @@ fn side_by_side(loaded: Loaded, seed: u64) -> (u32, u32) {
                 assert_eq!(native.totals().messages, boxed.totals().expect("totals").messages);
                 return (deliveries, failures);
             }
-            other => panic!("seed {seed}: not the same: {other:?}"),
+            other => panic!("seed {seed}: different actions: {other:?}"),
         }
     }
-    panic!("seed {seed}: it does not end");
+    panic!("seed {seed}: the run does not end");
 }
 
-/// A stream of a few shards and messages, some of them resharded.
+/// Creates a stream with a few shards and messages, sometimes resharded.
 fn service(seed: u64, chance: &mut Chance) -> Kinesis {
     let habits = Habits::draw(chance);
     let mut stream = Stream::new("orders", 0, 3, habits.sequences, habits.retention_ms, BEGIN - 100_000);

@@ -1,9 +1,9 @@
-//! The component's own compiled code beside the libraries that it stands in for: its ways through JSON, base64, CBOR and
-//! times are those of wasm's vector instructions, which no native build takes.
+//! Compares the compiled component to reference libraries. Its code for JSON, base64, CBOR and times uses wasm's vector
+//! instructions, which no native build does.
 //!
-//! Pages are drawn as the fuzz target `page` draws them. Where their lines are known they must be those, to the byte;
-//! and whatever the bytes, the component must make of them what the native reader makes of them.
-//! `cargo xtask fuzz sandbox --seconds N` goes on for longer, and with what the other fuzz targets found.
+//! Pages are generated as in the fuzz target `page`. If a page's lines are known in advance, the component's must be
+//! identical; in any case it must produce the same as the native reader. `cargo xtask fuzz sandbox --seconds N` runs
+//! longer and also uses what the other fuzz targets found.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,15 +13,15 @@ use kinesis_reader_machine::wire::{Body, Operation};
 use kinesis_reader_machine::{MessageId, Payload};
 
 #[path = "../fuzz/src/checks/mod.rs"]
-#[allow(unreachable_pub, dead_code, reason = "it is the fuzz targets' library too")]
+#[allow(unreachable_pub, dead_code, reason = "shared with the fuzz targets")]
 mod checks;
 
 use checks::page::{Asked, Came, agree, drawn, first_answer, native, seeds};
 
 #[test]
-fn the_component_gives_the_lines_that_the_libraries_give() {
+fn the_component_renders_the_same_lines_as_the_libraries() {
     let sandbox = Sandbox::new(Bounds::default(), None).expect("a sandbox");
-    let component = sandbox.compile(COMPONENT).expect("it compiles");
+    let component = sandbox.compile(COMPONENT).expect("a valid component");
     let mut known = 0;
     for input in seeds().iter().chain(&kept()) {
         known += u32::from(is_as_known(&component, input));
@@ -30,21 +30,21 @@ fn the_component_gives_the_lines_that_the_libraries_give() {
     let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let mut cases = 0;
     while until.map_or(cases < CASES, |until| Instant::now() < until) {
-        // Longer inputs are pages of more records.
+        // Longer inputs produce pages with more records.
         let mut chance = fastrand::Rng::with_seed(cases);
         let length = 1 << chance.u32(2..12);
         let input: Vec<u8> = (0..length).map(|_| chance.u8(..)).collect();
         known += u32::from(is_as_known(&component, &input));
         cases += 1;
     }
-    assert!(known > 500, "{known} of {cases} pages with lines that are known");
-    println!("{cases} pages, {known} with lines that are known");
+    assert!(known > 500, "only {known} of {cases} pages have known lines");
+    println!("{cases} pages, {known} with known lines");
 }
 
-/// Pages of a test.
+/// Pages per test.
 const CASES: u64 = 3000;
 
-/// Whether the lines of the page are known. Panics unless the component gives them, or what the native reader gives.
+/// Checks a page against its known lines, if any, and the native reader. Returns whether its lines are known.
 fn is_as_known(component: &Compiled, input: &[u8]) -> bool {
     let (asked, wanted) = drawn(input);
     let came = boxed(component, &asked);
@@ -55,17 +55,17 @@ fn is_as_known(component: &Compiled, input: &[u8]) -> bool {
     wanted.is_some()
 }
 
-/// What was found before, and the inputs of the fuzz target where it has run.
+/// Returns earlier failures, and the corpus of the fuzz target if it has run.
 fn kept() -> Vec<Vec<u8>> {
     let corpus = std::env::var_os("KINESIS_FUZZ_CORPUS").map(Into::into);
     let folders = [Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions/page")), corpus];
     let files = folders.into_iter().flatten().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
-    files.map(|file| std::fs::read(file.expect("it can be read").path()).expect("it can be read")).collect()
+    files.map(|file| std::fs::read(file.expect("a readable directory").path()).expect("a readable file")).collect()
 }
 
-/// What the component makes of a page.
+/// Feeds a page to the component.
 fn boxed(component: &Compiled, asked: &Asked) -> Came {
-    let mut loaded = component.instantiate().expect("it loads");
+    let mut loaded = component.instantiate().expect("an instance");
     let mut config = loaded.defaults(&wit::Source::Name("orders".to_owned())).expect("defaults");
     (config.until, config.limits.pace, config.deaggregate) = (wit::Until::Stopped, None, asked.deaggregate);
     config.payload = match asked.form {
@@ -78,7 +78,7 @@ fn boxed(component: &Compiled, asked: &Asked) -> Came {
         MessageId::Sha256 => wit::MessageId::Sha256,
         MessageId::Dlt => wit::MessageId::Dlt,
     };
-    let mut reader = loaded.open(&config, None, 1, 0, 0).expect("it opens");
+    let mut reader = loaded.open(&config, None, 1, 0, 0).expect("the config is valid");
     let mut handed = false;
     loop {
         match reader.poll().expect("an action") {
@@ -97,7 +97,7 @@ fn boxed(component: &Compiled, asked: &Asked) -> Came {
                     wit::Operation::GetShardIterator => first(Operation::GetShardIterator),
                 };
                 let response = wit::Response { status: 200, body, trace: None, date: None, signed: None };
-                reader.handle_response(request.id, &response, 0).expect("it was asked");
+                reader.handle_response(request.id, &response, 0).expect("the request is pending");
             }
             Action::Deliver(handle) => {
                 let mut batch = reader.batch(&handle).expect("a batch");

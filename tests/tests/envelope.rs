@@ -1,7 +1,7 @@
-//! Lines beside the rows that dlt's Kinesis source made of the same messages.
+//! Compares lines to the rows that dlt's Kinesis source made of the same messages.
 //!
-//! The rows are a reference for what that source does well. Where it fails on a message, or lets a payload damage the
-//! envelope, the line has to be sound all the same.
+//! The rows are a reference for what that source gets right. Where it fails on a message, or lets a payload damage the
+//! envelope, the line must be valid regardless.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use kinesis_reader_machine::envelope::{Envelope, Message, Rendered};
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 #[test]
-fn what_dlt_takes_as_an_object_has_the_same_members() {
+fn objects_have_the_same_members_as_in_dlt() {
     let mut taken = 0;
     for case in cases() {
         let Some(row) = case.parse_json_true.rows.as_ref().map(|rows| only(rows)) else { continue };
@@ -22,7 +22,7 @@ fn what_dlt_takes_as_an_object_has_the_same_members() {
         taken += 1;
         let (line, rendered) = case.line(Payload::Merged);
         assert_eq!(rendered, Rendered::AsAsked, "{}", case.case);
-        // To the letter: what stands between the payload's braces stands in the line.
+        // The payload is copied verbatim, except for its outer braces.
         let inside = case.text().trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).expect("an object");
         let comma = if inside.is_empty() { "" } else { "," };
         assert!(line.ends_with(&format!("\"{comma}{inside}}}\n")), "{}: {line}", case.case);
@@ -38,7 +38,7 @@ fn what_dlt_takes_as_an_object_has_the_same_members() {
 }
 
 #[test]
-fn what_dlt_fails_on_or_takes_apart_is_one_sound_line() {
+fn messages_that_dlt_rejects_or_splits_are_one_valid_line() {
     let mut json = Vec::new();
     let mut others = 0;
     for case in cases() {
@@ -90,7 +90,7 @@ fn what_dlt_fails_on_or_takes_apart_is_one_sound_line() {
 }
 
 #[test]
-fn a_payload_that_names_the_envelope_stands_under_data() {
+fn payloads_that_use_the_envelope_names_go_under_data() {
     let mut seen = 0;
     for case in cases().into_iter().filter(|case| case.case.starts_with("key ") && case.case != "key data") {
         seen += 1;
@@ -102,7 +102,7 @@ fn a_payload_that_names_the_envelope_stands_under_data() {
 }
 
 #[test]
-fn text_and_base64_hold_what_dlt_gives_as_bytes() {
+fn text_and_base64_hold_the_same_bytes_as_in_dlt() {
     for case in cases() {
         let row = only(case.parse_json_false.rows.as_ref().expect("dlt takes all bytes"));
         let bytes = BASE64_STANDARD.decode(row["data"].as_str().expect("base64")).expect("base64");
@@ -122,7 +122,7 @@ fn text_and_base64_hold_what_dlt_gives_as_bytes() {
 }
 
 #[test]
-fn base64_and_bytes_on_the_wire_give_the_same_line() {
+fn json_and_cbor_data_give_the_same_line() {
     for case in cases() {
         let bytes = BASE64_STANDARD.decode(&case.data_base64).expect("base64");
         for form in [Payload::Merged, Payload::Json, Payload::Text, Payload::Base64] {
@@ -132,7 +132,7 @@ fn base64_and_bytes_on_the_wire_give_the_same_line() {
 }
 
 #[test]
-fn identifiers_are_those_that_dlt_makes() {
+fn message_ids_are_the_same_as_in_dlt() {
     #[derive(Deserialize)]
     struct File {
         vectors: Vec<Vector>,
@@ -151,7 +151,7 @@ fn identifiers_are_those_that_dlt_makes() {
     }
 }
 
-/// A message and the rows that dlt made of it.
+/// A message, and the rows that dlt made of it.
 #[derive(Deserialize)]
 struct Case {
     case: String,
@@ -166,7 +166,7 @@ struct Case {
     text: Option<String>,
 }
 
-/// The rows, or none where it raised an exception.
+/// The rows, or `None` if dlt raised an exception.
 #[derive(Deserialize)]
 struct Outcome {
     rows: Option<Vec<Map<String, Value>>>,
@@ -202,14 +202,14 @@ impl Case {
         (String::from_utf8(out).expect("UTF-8"), rendered)
     }
 
-    /// The line's members, once its envelope is seen to be that of dlt's row.
+    /// Checks that the line has the same envelope as dlt's row, and returns the line's members.
     fn has_its_envelope(&self, line: &str) -> Map<String, Value> {
         let row = only(self.parse_json_false.rows.as_ref().expect("dlt takes all bytes"));
         let mut kinesis = row["_kinesis"].clone();
         kinesis["ts"] = Value::from(self.ts().replace("000+00:00", "Z"));
         let head = format!("{{\"_kinesis\":{},\"_kinesis_msg_id\":{}", ordered(&kinesis), row["_kinesis_msg_id"]);
         assert!(line.starts_with(&head), "{}: {line}", self.case);
-        // What serde_json cannot hold is valid by the grammar, which the machine's own tests show.
+        // serde_json cannot represent these values, but they match the grammar, as the machine's own tests show.
         let beyond = ["float 1e400", "lone surrogate escape", "deep nesting 2000"].contains(&&*self.case);
         match serde_json::from_str(line) {
             Ok(members) => members,
@@ -225,13 +225,13 @@ impl Case {
         row["_kinesis"]["ts"].as_str().expect("a time")
     }
 
-    /// All cases were recorded within one day.
+    /// Returns the arrival time. All cases were recorded on the same day.
     fn arrived(&self) -> u64 {
         const MIDNIGHT: u64 = 1_795_392_000_000;
         let time = self.ts().strip_prefix("2026-11-23T").and_then(|rest| rest.strip_suffix("000+00:00"));
-        let time = time.expect("that day, in whole milliseconds");
+        let time = time.expect("a time on that day, in whole milliseconds");
         let parts: Vec<u64> = time.split([':', '.']).map(|part| part.parse().expect("a number")).collect();
-        let [hours, minutes, seconds, ms] = parts[..] else { panic!("no time: {time}") };
+        let [hours, minutes, seconds, ms] = parts[..] else { panic!("not a time: {time}") };
         MIDNIGHT + ((hours * 60 + minutes) * 60 + seconds) * 1000 + ms
     }
 
@@ -239,7 +239,7 @@ impl Case {
         self.text.as_deref().expect("text")
     }
 
-    /// The payload's members, if it is an object that serde_json can hold.
+    /// The payload's members, if it is an object that serde_json can represent.
     fn members(&self) -> Option<Map<String, Value>> {
         serde_json::from_str(self.text.as_deref()?).ok()
     }
@@ -254,14 +254,14 @@ fn only<T>(rows: &[T]) -> &T {
     row
 }
 
-/// The members of `_kinesis` in the order of a line, which serde_json's own order is not.
+/// Writes `_kinesis` with its members in our order rather than serde_json's.
 fn ordered(kinesis: &Value) -> String {
     let members = ["shard_id", "seq_no", "ts", "partition", "stream_name"];
     let members: Vec<_> = members.iter().map(|name| format!("\"{name}\":{}", kinesis[name])).collect();
     format!("{{{}}}", members.join(","))
 }
 
-/// dlt holds a number beyond 64 bits as a double; the line has it to the letter, and means the same double.
+/// dlt stores numbers beyond 64 bits as doubles; our line has the original text, which must mean the same double.
 fn is_same(ours: &Value, theirs: &Value) -> bool {
     ours == theirs || (ours.is_number() && ours.as_f64() == theirs.as_f64())
 }

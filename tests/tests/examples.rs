@@ -1,4 +1,4 @@
-//! The examples of the crates, run as a reader of their documentation would run them.
+//! Runs the crates' examples as in their documentation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,35 +10,32 @@ use tests::emulator::{Emulator, payload};
 const STREAM: &str = "orders";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_machine_is_driven_natively() {
+async fn the_drive_example_reads_a_stream_natively() {
     let emulator = Emulator::ferrokinesis().await;
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a directory");
     let read = || run(example("drive", folder.path()).args([&emulator.url, STREAM, "orders.checkpoint"]));
     reads_what_is_new(&emulator, read).await;
 }
 
-/// The lines that the README and the crate's documentation show.
+/// The example is the same as in the README and the crate's documentation.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_library_reads_to_lines() {
+async fn the_lines_example_reads_a_stream() {
     let source = include_str!("../../host/examples/lines.rs");
     let readme = include_str!("../../README.md");
-    let shown = readme.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).expect("lines in Rust");
+    let shown = readme.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a Rust example");
     let shown: String = shown.lines().map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line))).collect();
-    assert!(
-        source.trim_end().ends_with(shown.trim_end()),
-        "the README shows other lines than the example has:\n{shown}"
-    );
+    assert!(source.trim_end().ends_with(shown.trim_end()), "the README differs from the example:\n{shown}");
 
     let emulator = Emulator::ferrokinesis().await;
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a directory");
     let read = || run(in_environment(&mut example("lines", folder.path()), &emulator));
     reads_what_is_new(&emulator, read).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_of_ones_own_sums_up_each_message_once() {
+async fn the_destination_example_counts_every_message_once() {
     let emulator = Emulator::ferrokinesis().await;
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a directory");
     emulator.create(STREAM, 2).await;
     for until in [1200, 1300] {
         emulator.put(STREAM, until - 100..until).await;
@@ -51,7 +48,7 @@ async fn a_destination_of_ones_own_sums_up_each_message_once() {
         let said = String::from_utf8(output.stderr).expect("text");
         assert!(output.status.success(), "{said}");
         assert_eq!(said.contains("is no order"), until == 1200, "{said}");
-        // Prices are quarters, which add up to the last digit.
+        // Prices are multiples of a quarter, so sums are exact.
         let mut sums = BTreeMap::new();
         for n in 0..until {
             let order: Value = serde_json::from_str(&payload(n)).expect("JSON");
@@ -63,13 +60,13 @@ async fn a_destination_of_ones_own_sums_up_each_message_once() {
     }
 }
 
-/// Where the emulator is, as every AWS tool is told it.
+/// Sets the endpoint in the way all AWS tools understand.
 fn in_environment<'a>(command: &'a mut Command, emulator: &Emulator) -> &'a mut Command {
     command.env_clear().env("AWS_ENDPOINT_URL_KINESIS", &emulator.url).env("AWS_REGION", "us-east-1");
     command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test")
 }
 
-/// Over a split and a merge: all, then nothing, then what is new.
+/// Reads everything across a split and a merge, then nothing, then what is new.
 async fn reads_what_is_new(emulator: &Emulator, read: impl Fn() -> Output) {
     emulator.create(STREAM, 3).await;
     emulator.put(STREAM, 0..600).await;
@@ -83,10 +80,10 @@ async fn reads_what_is_new(emulator: &Emulator, read: impl Fn() -> Output) {
         }
         let output = read();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let text = String::from_utf8(output.stdout).expect("lines are text");
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
         let numbers = text.lines().map(|line| {
-            let message: Value = serde_json::from_str(line).expect("a line is JSON");
-            message["n"].as_u64().expect("a message has its number") as u32
+            let message: Value = serde_json::from_str(line).expect("JSON");
+            message["n"].as_u64().expect("a number") as u32
         });
         let numbers: Vec<u32> = numbers.collect();
         assert_eq!(numbers.len(), new.len());
@@ -96,12 +93,12 @@ async fn reads_what_is_new(emulator: &Emulator, read: impl Fn() -> Output) {
 
 fn example(name: &str, folder: &Path) -> Command {
     let program = PathBuf::from(std::env::var_os("KINESIS_READER_BIN").expect("run by `cargo xtask test`"));
-    let examples = program.parent().expect("it is in a folder").join("examples");
+    let examples = program.parent().expect("a directory").join("examples");
     let mut command = Command::new(examples.join(name));
     command.current_dir(folder);
     command
 }
 
 fn run(command: &mut Command) -> Output {
-    command.output().expect("it starts")
+    command.output().expect("the example starts")
 }

@@ -1,7 +1,7 @@
-//! The wire against recorded exchanges, against other people's readers, and against nonsense.
+//! Tests the wire formats against recordings, independent parsers, and garbage.
 //!
-//! `golden/exchanges` holds what real servers sent and took (see `golden/README.md`). What they say is read here by
-//! serde_json, or stands decoded beside the bytes; the machine must read the same from the raw bodies.
+//! `golden/exchanges` holds the requests and responses of real servers (see `golden/README.md`). Their meaning is
+//! either parsed by serde_json or recorded in decoded form; the machine must read the same from the raw bodies.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,7 +25,7 @@ use serde_json::{Map, Value, json};
 // ------------------------------------------------------------------------------------------------ recorded exchanges
 
 #[test]
-fn every_recorded_answer_is_read_as_it_says() {
+fn recorded_responses_are_decoded_correctly() {
     let mut read = [0; 4];
     for exchange in exchanges().iter().filter(|exchange| exchange.status == 200) {
         let (body, says) = (exchange.response.clone(), &exchange.says);
@@ -110,7 +110,7 @@ fn check_page(page: &Page, exchange: &Exchange) {
 }
 
 #[test]
-fn every_recorded_request_of_ours_is_written_the_same() {
+fn recorded_requests_are_encoded_identically() {
     let mut written = 0;
     for exchange in exchanges() {
         let Some(query) = exchange.query() else { continue };
@@ -120,7 +120,7 @@ fn every_recorded_request_of_ours_is_written_the_same() {
         match (encode(&query, wire), &exchange.request) {
             (Body::Json(ours), Body::Json(theirs)) => assert_eq!(parse(&ours), parse(theirs), "{name}"),
             (Body::Cbor(ours), Body::Cbor(theirs)) => {
-                // Theirs has the time without the tag that the service's own clients put.
+                // The recorded time lacks the tag that AWS's own clients add.
                 let tag = ours.windows(10).position(|window| window == b"\xc1\x1b\x00\x00\x01\xa2\x08\xf2\x28\xcf");
                 let untagged: Vec<u8> = match tag {
                     Some(at) => [&ours[..at], &ours[at + 1..]].concat(),
@@ -132,7 +132,7 @@ fn every_recorded_request_of_ours_is_written_the_same() {
                 );
                 assert_eq!(&untagged, theirs, "{name}");
             }
-            _ => unreachable!("encoded as asked"),
+            _ => unreachable!("encoded in the requested format"),
         }
         written += 1;
     }
@@ -140,7 +140,7 @@ fn every_recorded_request_of_ours_is_written_the_same() {
 }
 
 #[test]
-fn queries_say_no_more_than_they_must() {
+fn requests_contain_only_what_is_needed() {
     let check = |query, text: &str| assert_eq!(encode(&query, Wire::Json), Body::Json(text.to_string()));
     let arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/s";
     let stream = StreamRef::Arn(arn);
@@ -163,7 +163,7 @@ fn queries_say_no_more_than_they_must() {
 }
 
 #[test]
-fn every_recorded_rejection_has_its_class() {
+fn recorded_rejections_are_classified() {
     use Class::*;
     let classes: Vec<(&str, &str, Class)> = vec![
         ("AFTER_SEQUENCE_NUMBER without a sequence number", "InvalidArgumentException", Fatal),
@@ -190,7 +190,7 @@ fn every_recorded_rejection_has_its_class() {
     ];
     let mut met = BTreeSet::new();
     for exchange in exchanges() {
-        // Some were asked of an operation that there is not.
+        // Some recordings are of operations that do not exist.
         let Some(operation) = exchange.operation.filter(|_| exchange.status != 200) else { continue };
         let rejection = decode_rejection(exchange.status, &exchange.response);
         let expected = classes.iter().find(|(name, code, _)| exchange.name == *name && rejection.code == *code);
@@ -205,7 +205,7 @@ fn every_recorded_rejection_has_its_class() {
 }
 
 #[test]
-fn every_error_name_of_the_service_has_a_class() {
+fn every_error_name_of_the_service_is_in_the_table() {
     let data = fs::read_to_string(golden("error_names.tsv")).unwrap();
     let names: BTreeSet<&str> = data
         .lines()
@@ -214,17 +214,17 @@ fn every_error_name_of_the_service_has_a_class() {
         .collect();
     let table: BTreeSet<&str> = ERRORS.iter().flat_map(|row| row.names).copied().collect();
     assert_eq!(names, table);
-    // Where nothing but a person helps, the person is told how; a dry run is never asked for.
+    // Errors that only a person can fix have a hint. We never request a dry run.
     for row in ERRORS.iter().filter(|row| row.class == Class::Fatal && row.names != ["DryRunOperationException"]) {
         assert!(row.names.iter().all(|name| hint(name).is_some()), "{:?}", row.names);
     }
     assert_eq!(hint("NoSuchName"), None);
 }
 
-// ------------------------------------------------------------------------------------------------------- odd answers
+// ------------------------------------------------------------------------------------------------- unusual responses
 
 #[test]
-fn odd_json_is_read() {
+fn unusual_json_is_decoded() {
     let page = page(
         r#" { "Unknown" : [ { "a" : [ -1.5e-3 , true , null , "\ud800" ] } ] , "Records" : [ ] , "Records" :
             [ { "SequenceNumber" : "1" , "Sequence\u004eumber" : "2" , "PartitionKey" : null , "Data" : "YW\/\/" ,
@@ -243,7 +243,7 @@ fn odd_json_is_read() {
 }
 
 #[test]
-fn what_is_null_or_left_out_is_absent() {
+fn null_and_missing_members_are_absent() {
     for text in [
         r#"{"Records":[]}"#,
         r#"{"Records":[],"NextShardIterator":null,"MillisBehindLatest":null,"ChildShards":null}"#,
@@ -272,7 +272,7 @@ fn what_is_null_or_left_out_is_absent() {
 }
 
 #[test]
-fn what_is_no_answer_is_refused_with_its_place() {
+fn invalid_responses_are_rejected_with_their_location() {
     for (text, words) in [
         ("", "expected an object at byte 0"),
         ("null", "missing"),
@@ -312,7 +312,7 @@ fn what_is_no_answer_is_refused_with_its_place() {
 }
 
 #[test]
-fn a_page_is_bounded() {
+fn pages_are_limited_in_size() {
     let records =
         |count| format!(r#"{{"Records":[{}]}}"#, vec![r#"{"SequenceNumber":"1","Data":"YWI="}"#; count].join(","));
     let mut full = page(&records(10_000)).unwrap();
@@ -327,8 +327,8 @@ fn a_page_is_bounded() {
 }
 
 #[test]
-fn bytes_of_cbor_are_read_in_every_form() {
-    // Of indefinite length throughout, the data in chunks, the time under its tag; then raw bytes of definite length.
+fn all_forms_of_cbor_are_decoded() {
+    // Indefinite lengths, chunked data and a tagged time; then definite lengths.
     let body = b"\xbf\x67Records\x9f\
         \xbf\x64Data\x5f\x41a\x42\xff\x00\xff\x6eSequenceNumber\x7f\x612\x611\xff\
         \x78\x1bApproximateArrivalTimestamp\xc1\x1b\x00\x00\x01\xa2\x08\xf3\x0c\xdb\xff\
@@ -341,19 +341,19 @@ fn bytes_of_cbor_are_read_in_every_form() {
     assert_eq!((second.sequence, second.data, second.arrived), ("22", Data::Raw(b"\x00\x01"), 0));
     assert_eq!((first.partition_key, second.partition_key), (None, None));
 
-    // A text that is not UTF-8.
+    // Text that is not UTF-8.
     let body = b"\xa1\x67Records\x81\xa2\x6eSequenceNumber\x611\x6cPartitionKey\x61\xff";
     let error = decode_page(Body::Cbor(body.to_vec())).unwrap_err();
     assert!(error.0.starts_with("Records[0].PartitionKey: "), "{error}");
 }
 
-// ---------------------------------------------------------------------------------------------- properties, nonsense
+// ----------------------------------------------------------------------------------------------- properties, garbage
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn sequences_are_ordered_as_numbers(a in "0|[1-9][0-9]{0,128}", b in "0|[1-9][0-9]{0,128}", same in 0..2) {
+    fn sequence_numbers_compare_like_big_integers(a in "0|[1-9][0-9]{0,128}", b in "0|[1-9][0-9]{0,128}", same in 0..2) {
         let b = if same == 0 { a.clone() } else { b };
         let (x, y) = (Sequence::parse(&a).unwrap(), Sequence::parse(&b).unwrap());
         let (m, n) = (a.parse::<BigUint>().unwrap(), b.parse::<BigUint>().unwrap());
@@ -363,12 +363,12 @@ proptest! {
     }
 
     #[test]
-    fn times_are_rounded_as_the_number_is(whole in 0u64..200_000_000_000, fraction in "[0-9]{0,20}", exponent in -15i32..5) {
+    fn times_are_rounded_exactly(whole in 0u64..200_000_000_000, fraction in "[0-9]{0,20}", exponent in -15i32..5) {
         let dot = if fraction.is_empty() { "" } else { "." };
         let text = format!(
             r#"{{"Records":[{{"SequenceNumber":"1","ApproximateArrivalTimestamp":{whole}{dot}{fraction}e{exponent}}}]}}"#
         );
-        // whole.fraction × 10^exponent seconds, in milliseconds, plus a half, cut off.
+        // whole.fraction × 10^exponent seconds, in milliseconds, rounded half up.
         let digits: BigUint = format!("{whole}{fraction}").parse().unwrap();
         let up = 10u8.into();
         let power = |n: i32| BigUint::pow(&up, n.max(0) as u32);
@@ -381,7 +381,7 @@ proptest! {
     }
 
     #[test]
-    fn pages_are_read_as_serde_json_reads_them(records in vec(record(), 0..8), pad in "[ \n\t]{0,3}", tail in any::<bool>()) {
+    fn pages_are_decoded_like_serde_json(records in vec(record(), 0..8), pad in "[ \n\t]{0,3}", tail in any::<bool>()) {
         let mut text = format!("{{{pad}\"Records\":[{}]{pad}", records.join(&format!("{pad},{pad}")));
         if tail {
             text.push_str(",\"NextShardIterator\":\"A\\/B\",\"MillisBehindLatest\":5,\"ChildShards\":[]");
@@ -391,7 +391,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_passed_over_is_held_to_the_grammar(fragment in fragment()) {
+    fn skipped_values_must_be_valid_json(fragment in fragment()) {
         let text = format!(r#"{{"Unknown":{fragment},"Records":[]}}"#);
         prop_assert_eq!(page(&text).is_ok(), is_json(&text), "{}", text);
     }
@@ -420,7 +420,7 @@ proptest! {
     }
 }
 
-/// Reads a body as everything there is, and all that comes of it.
+/// Decodes a body as every kind of response, and uses the results.
 fn read_all(body: &Body) {
     let _ = decode_summary(body);
     let _ = decode_listing(body);
@@ -441,7 +441,7 @@ fn read_all(body: &Body) {
     }
 }
 
-/// Whether the machine and serde_json take the text for the same page, or both for none.
+/// Returns whether the machine and serde_json decode the same page, or both reject the text.
 fn agrees(text: &str) -> bool {
     match (page(text), oracle(text)) {
         (Ok(page), Some(oracle)) => {
@@ -458,10 +458,10 @@ fn agrees(text: &str) -> bool {
             (records, page.next_iterator().map(str::to_string)) == oracle
         }
         (Err(_), None) => true,
-        // Half of a surrogate pair is no text to serde_json, except where it passes over it; nor is a number beyond f64.
+        // serde_json rejects lone surrogates, except in values it skips, and numbers beyond f64.
         (Ok(_), None) => is_json(text) && serde_json::from_str::<Value>(text).is_err(),
         (Err(words), Some(_)) => {
-            // Members that the oracle does not look at.
+            // The oracle does not check these members.
             ["ChildShards", "MillisBehindLatest", "ApproximateArrivalTimestamp"].iter().any(|name| words.contains(name))
         }
     }
@@ -489,7 +489,7 @@ fn is_json(text: &str) -> bool {
     serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
-/// A record as text, mostly one that can be read.
+/// A record as JSON, mostly valid.
 fn record() -> impl Strategy<Value = String> {
     let sequence = prop_oneof![8 => "\"[1-9][0-9]{0,60}\"", 1 => string(), 1 => Just("null".to_string())];
     let data = prop_oneof![4 => "\"[A-Za-z0-9+/]{0,300}={0,2}\"", 2 => string(), 1 => fragment()];
@@ -508,7 +508,7 @@ fn record() -> impl Strategy<Value = String> {
     )
 }
 
-/// A string with quotes, often with escapes, sometimes wrong.
+/// A string with quotes, often with escapes, sometimes invalid.
 fn string() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         4 => "[ -!#-\\[\\]-~]{0,20}",
@@ -521,7 +521,7 @@ fn string() -> impl Strategy<Value = String> {
     vec(piece, 0..5).prop_map(|pieces| format!("\"{}\"", pieces.concat()))
 }
 
-/// A JSON value, sometimes slightly wrong.
+/// A JSON value, sometimes slightly invalid.
 fn fragment() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         4 => string(),
@@ -585,7 +585,7 @@ impl Damage {
 const OPERATIONS: [Operation; 4] =
     [Operation::DescribeStreamSummary, Operation::ListShards, Operation::GetShardIterator, Operation::GetRecords];
 
-/// The page, or the words why it is none.
+/// Decodes a page, or returns the error text.
 fn page(text: &str) -> Result<Page, String> {
     decode_page(Body::Json(text.to_string())).map_err(|error| error.to_string())
 }
@@ -594,20 +594,20 @@ fn page(text: &str) -> Result<Page, String> {
 struct Exchange {
     name: String,
     wire: Wire,
-    /// None: one that the reader does not use.
+    /// `None` if the reader does not use the operation.
     operation: Option<Operation>,
     target: String,
     request: Body,
-    /// What the request holds, read by another.
+    /// The decoded request, for comparison.
     asks: Value,
     status: u16,
     response: Body,
-    /// What the response holds, read by another.
+    /// The decoded response, for comparison.
     says: Value,
 }
 
 impl Exchange {
-    /// Milliseconds, from this encoding's form of a time.
+    /// Converts a time in this encoding to milliseconds.
     fn time(&self, value: &Value) -> u64 {
         match self.wire {
             Wire::Json => (value.as_f64().unwrap() * 1000.0).round() as u64,
@@ -615,7 +615,7 @@ impl Exchange {
         }
     }
 
-    /// The request as one of ours, if it is.
+    /// Returns the request as a query of ours, if it could be one.
     fn query(&self) -> Option<Query<'_>> {
         let asks = self.asks.as_object()?;
         let text = |key: &str| asks.get(key).and_then(Value::as_str);
@@ -635,7 +635,7 @@ impl Exchange {
                     "LATEST" => Position::Latest,
                     "AT_SEQUENCE_NUMBER" => Position::AtSequence(sequence?),
                     "AFTER_SEQUENCE_NUMBER" => Position::AfterSequence(sequence?),
-                    // A time of more than milliseconds is not one of ours.
+                    // We never send times with more precision than milliseconds.
                     "AT_TIMESTAMP" if asks["Timestamp"].to_string().len() > 14 => return None,
                     "AT_TIMESTAMP" => Position::AtTimestamp(self.time(&asks["Timestamp"])),
                     _ => return None,
@@ -683,7 +683,7 @@ fn exchanges() -> Vec<Exchange> {
         .collect()
 }
 
-/// A recorded body, raw and read.
+/// Returns a recorded body, raw and decoded.
 fn recorded(wire: Wire, message: &Value) -> (Body, Value) {
     match wire {
         Wire::Json => {
@@ -697,7 +697,7 @@ fn recorded(wire: Wire, message: &Value) -> (Body, Value) {
     }
 }
 
-/// The answers recorded, read from disk once.
+/// Returns all recorded responses, read from disk once.
 fn bodies() -> &'static [Body] {
     static BODIES: std::sync::OnceLock<Vec<Body>> = std::sync::OnceLock::new();
     BODIES.get_or_init(|| exchanges().into_iter().map(|exchange| exchange.response).collect())

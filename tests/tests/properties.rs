@@ -1,5 +1,5 @@
-//! Laws that hold for all values: the join of checkpoints, the order of sequence numbers, texts that come back, and the
-//! lines of the envelope.
+//! Properties that hold for all values: the join of checkpoints, the order of sequence numbers, text round trips, and
+//! the lines of the envelope.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 #[path = "../fuzz/src/checks/mod.rs"]
-#[allow(unreachable_pub, dead_code, reason = "it is the fuzz targets' library too, and has more than is used here")]
+#[allow(unreachable_pub, dead_code, reason = "shared with the fuzz targets, which use more of it")]
 mod checks;
 
 proptest! {
@@ -22,11 +22,11 @@ proptest! {
 
     #[test]
     fn the_join_is_idempotent_commutative_and_associative(a in checkpoint(), b in checkpoint(), c in checkpoint()) {
-        let join = |a: &Checkpoint, b: &Checkpoint| a.clone().join(b.clone()).expect("they are of one stream");
+        let join = |a: &Checkpoint, b: &Checkpoint| a.clone().join(b.clone()).expect("checkpoints of the same stream");
         prop_assert_eq!(&join(&a, &a), &a);
         prop_assert_eq!(join(&a, &b), join(&b, &a));
         prop_assert_eq!(join(&join(&a, &b), &c), join(&a, &join(&b, &c)));
-        // It is the least that is no less than either.
+        // The join is the least upper bound.
         let joined = join(&a, &b);
         for of in [&a, &b] {
             prop_assert_eq!(&join(&joined, of), &joined);
@@ -34,13 +34,13 @@ proptest! {
         }
         let either = |shard: &String, place: &Place| [&a, &b].iter().any(|of| of.shards.get(shard) == Some(place));
         prop_assert!(joined.shards.iter().all(|(shard, place)| either(shard, place)));
-        // The same of texts.
-        let texts = merge_checkpoints(&a.to_text(), &b.to_text()).expect("they are of one stream");
+        // Joining texts gives the same.
+        let texts = merge_checkpoints(&a.to_text(), &b.to_text()).expect("checkpoints of the same stream");
         prop_assert_eq!(texts, joined.to_text());
     }
 
     #[test]
-    fn another_stream_is_refused_from_either_side(a in checkpoint(), b in checkpoint(), other in 1u64..9) {
+    fn checkpoints_of_different_streams_are_not_joined(a in checkpoint(), b in checkpoint(), other in 1u64..9) {
         let known = |of: Checkpoint, created| {
             Checkpoint { stream: Identity { created: Some(Timestamp(created)), ..of.stream }, ..of }
         };
@@ -50,24 +50,24 @@ proptest! {
     }
 
     #[test]
-    fn a_checkpoint_comes_back_from_its_text(checkpoint in checkpoint()) {
+    fn checkpoints_survive_a_round_trip_through_text(checkpoint in checkpoint()) {
         let text = checkpoint.to_text();
-        let read = Checkpoint::parse(&text).expect("it is one");
+        let read = Checkpoint::parse(&text).expect("a valid checkpoint");
         prop_assert_eq!(&read, &checkpoint);
         prop_assert_eq!(read.to_text(), text.clone());
-        // Any JSON library reads it, and writes what is read again.
-        let value: Value = serde_json::from_str(&text).expect("it is JSON");
+        // They also survive a round trip through a JSON library.
+        let value: Value = serde_json::from_str(&text).expect("valid JSON");
         prop_assert_eq!(Checkpoint::parse(&serde_json::to_string_pretty(&value).expect("a value")), Ok(checkpoint));
     }
 
     #[test]
-    fn places_are_ordered_as_their_numbers(a in place(), b in place()) {
-        // As one number: the kind, then the sequence number, then the part of it, of which the whole is the furthest.
+    fn positions_are_ordered_like_their_numbers(a in place(), b in place()) {
+        // Kind, sequence number, and subsequence number; a whole record comes after all its parts.
         let rank = |place: &Place| match place {
             Place::TrimHorizon => (0, BigUint::ZERO, 0),
             Place::At(time) => (1, BigUint::from(time.0), 0),
             Place::After(LastMessage { sequence, subsequence }) => {
-                let number = sequence.as_str().parse().expect("it is a number");
+                let number = sequence.as_str().parse().expect("a number");
                 (2, number, subsequence.map_or(u64::MAX, u64::from))
             }
             Place::End => (3, BigUint::ZERO, 0),
@@ -77,16 +77,16 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_one_line_with_exactly_them(payload in vec(any::<u8>(), 0..200), key in option::of(any::<String>())) {
+    fn any_bytes_are_rendered_verbatim_in_one_line(payload in vec(any::<u8>(), 0..200), key in option::of(any::<String>())) {
         lines(key.as_deref(), &payload);
     }
 
     #[test]
-    fn any_json_is_one_line_with_exactly_it(value in json(), pretty: bool, key in option::of("[ -~]{0,20}")) {
+    fn any_json_is_rendered_verbatim_in_one_line(value in json(), pretty: bool, key in option::of("[ -~]{0,20}")) {
         let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
         let text = text.expect("a value");
         lines(key.as_deref(), text.as_bytes());
-        // And what is nearly JSON.
+        // Almost valid JSON.
         lines(key.as_deref(), &text.as_bytes()[1..]);
         lines(key.as_deref(), format!("{text}\n{text}").as_bytes());
     }
@@ -100,21 +100,21 @@ fn lines(key: Option<&str>, payload: &[u8]) {
     }
 }
 
-/// A checkpoint of the one stream, by whoever knows more or less of it.
+/// A checkpoint of a fixed stream, whose ARN and creation time may be unknown.
 fn checkpoint() -> impl Strategy<Value = Checkpoint> {
     let arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders".to_owned();
     let stream = (option::of(Just(arn)), option::of(Just(Timestamp(1_763_900_000_000))))
         .prop_map(|(arn, created)| Identity { name: "orders".to_owned(), arn, created });
-    // Few shards, so that two checkpoints have some in common.
+    // Few shards, so that checkpoints overlap.
     let shard = prop_oneof!["[a-d]", any::<String>()];
     (stream, btree_map(shard, place(), 0..6))
         .prop_map(|(stream, shards): (_, BTreeMap<_, _>)| Checkpoint { stream, shards })
 }
 
 fn place() -> impl Strategy<Value = Place> {
-    // Short numbers that meet, and long ones.
+    // Short numbers, which collide, and long ones.
     let sequence = prop_oneof!["0|[1-9][0-9]{0,2}", "[1-9][0-9]{0,128}"];
-    let sequence = sequence.prop_map(|text| text.parse::<Sequence>().expect("it is a number"));
+    let sequence = sequence.prop_map(|text| text.parse::<Sequence>().expect("a number"));
     let part = option::of(prop_oneof![0..4u32, any::<u32>()]);
     prop_oneof![
         Just(Place::TrimHorizon),

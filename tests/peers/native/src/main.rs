@@ -42,7 +42,8 @@ fn main() {
 fn read(wire: Wire, answers: &[Body; 3], pages: &[Body]) -> u64 {
     let mut config = Config::new(Source::Name("orders".to_owned()));
     (config.wire, config.limits.pace, config.until) = (wire, None, Until::Stopped);
-    let mut reader = Reader::open(config, None, 1, Instant(0), Timestamp(1_795_000_000_000)).expect("the config is valid");
+    let mut reader =
+        Reader::open(config, None, 1, Instant(0), Timestamp(1_795_000_000_000)).expect("the config is valid");
     let mut pages = pages.iter();
     loop {
         match reader.poll_action() {
