@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from ._printable import CHARACTERS_MAX, printable
+
 
 class Error(Exception):
-    """Something went wrong; `hint`, where there is one, says what to do about it."""
+    """Something went wrong; `hint`, where there is one, says what to do about it.
+
+    Both can be printed: what they hold from outside is escaped, and cut where it is long.
+    """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint
+        # What is put into a message was cut before, each part by itself.
+        super().__init__(printable(message, 8 * CHARACTERS_MAX))
+        self.hint = None if hint is None else printable(hint, 8 * CHARACTERS_MAX)
 
     def __str__(self) -> str:
         message = super().__str__()
@@ -35,4 +41,4 @@ class ReadError(Error):
 
     def __init__(self, message: str, hint: str | None = None, code: str | None = None) -> None:
         super().__init__(message, hint)
-        self.code = code
+        self.code = None if code is None else printable(code)

@@ -1,0 +1,37 @@
+"""Text from outside made fit for a terminal, a log or an exception.
+
+What a service, a proxy, a certificate or a credential process says can hold anything. Printed as it is, it could move
+the cursor, forge a line of a log, or show something else than it says. The reader's component does the same to what it
+tells; `tests/golden/printable.json` holds both to it.
+"""
+
+from __future__ import annotations
+
+import re
+
+CHARACTERS_MAX = 1000
+"""The most characters of a text that are shown."""
+
+_HIDDEN = re.compile(
+    "["
+    "\0-\x1f\x7f-\x9f"  # Control characters: C0, DEL, C1.
+    "\u2028\u2029"  # Ends of lines and paragraphs.
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # Directions of text.
+    "\u200b-\u200d\u2060-\u2064\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"  # Without a width, or invisible.
+    "\ud800-\udfff"  # Halves of characters.
+    "]"
+)
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def printable(text: object, characters_max: int = CHARACTERS_MAX) -> str:
+    """The text with escapes for what does not show as itself, and cut if it is long. A backslash stays as it is."""
+    text = str(text)
+    left = len(text) - characters_max
+    shown = _HIDDEN.sub(_escaped, text[:characters_max])
+    return shown if left <= 0 else f"{shown}… ({left} characters more)"
+
+
+def _escaped(hidden: re.Match[str]) -> str:
+    character = hidden[0]
+    return _SHORT.get(character) or f"\\u{{{ord(character):x}}}"
