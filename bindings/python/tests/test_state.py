@@ -64,7 +64,7 @@ def test_a_file_that_is_something_else_is_refused_and_left_alone(tmp_path: Path,
 def test_a_place_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="its directory does not exist"):
         FileState(tmp_path / "none" / "state.json")
-    with pytest.raises(StateError, match="it is not a file"):
+    with pytest.raises(StateError, match="it is a directory"):
         FileState(tmp_path)
 
 
