@@ -11,20 +11,24 @@ pages, to be acknowledged one by one. `kinesis_reader.dlt` is a source for dlt.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal, overload
 
+from . import _files
 from ._async import AsyncBatch, AsyncBatches, AsyncMessages, aread_batches, aread_messages
 from ._bad_records import BadRecords, taker
 from ._component import Component, Lost, merge_checkpoints
 from ._errors import AwsError, Error, OptionError, ReadError, StateError
 from ._messages import Loads, Message
 from ._options import MessageId, OnGap, Options, Pace, Payload, Recreated, Start, Until, check_stream
+from ._printable import printable
 from ._run import Run
-from ._state import FileState, State
+from ._state import FileState, State, names
 from ._sync import Batch, Batches, Messages, read_batches, read_messages
 from ._transport import Transport
 
@@ -182,7 +186,7 @@ def read(
         session=session,
         loads=loads,
     )
-    kept = _kept(state)
+    kept = _kept(state, bad_records)
     return read_batches(run, kept) if batches else read_messages(run, kept)
 
 
@@ -284,18 +288,33 @@ def aread(
         session=session,
         loads=loads,
     )
-    kept = _kept(state)
+    kept = _kept(state, bad_records)
     return aread_batches(run, kept) if batches else aread_messages(run, kept)
 
 
-def _kept(state: str | os.PathLike[str] | State | None) -> State | None:
+def _kept(
+    state: str | os.PathLike[str] | State | None, bad_records: str | os.PathLike[str] | BadRecords | None
+) -> State | None:
+    path = state.path if isinstance(state, FileState) else state
+    if isinstance(path, (str, os.PathLike)) and isinstance(bad_records, (str, os.PathLike)):
+        _check_apart(Path(path), Path(bad_records))
     if state is None or isinstance(state, State):
         return state
     if isinstance(state, (str, os.PathLike)):
         return FileState(state)
     raise OptionError(
-        f"not a state: {state!r}", "give the path of a file, or an object with load() and save(checkpoint)"
+        f"not a state: {printable(repr(state))}",
+        "give the path of a file, or an object with load() and save(checkpoint)",
     )
+
+
+def _check_apart(state: Path, bad_records: Path) -> None:
+    """One file never has two purposes. A path that cannot be resolved is told where it is opened."""
+    with contextlib.suppress(OSError):
+        if any(_files.is_same(name, bad_records) for name in names(state)):
+            raise OptionError(
+                f"one file for state and bad_records: {printable(bad_records)}", "give each one of its own"
+            )
 
 
 def _run(options: Options, loads: Loads, bad_records: str | os.PathLike[str] | BadRecords | None, **aws: Any) -> Run:
