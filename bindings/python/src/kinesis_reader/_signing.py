@@ -1,0 +1,73 @@
+"""What a request is signed with: the time, and credentials."""
+
+from __future__ import annotations
+
+import re
+import time
+from calendar import timegm
+from datetime import datetime, timezone
+from email.utils import parsedate_tz
+from typing import Any
+
+from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth
+
+SKEW_MIN = 240.0
+"""Seconds. AWS takes a signature that is up to five minutes old or early."""
+
+ERA = (1_420_070_400.0, 4_102_444_800.0)
+"""2015 to 2100, in Unix seconds: a `Date` outside of it is of a broken clock, and no time to sign by."""
+
+SIGNABLE_MAX = 253_402_300_799.0
+"""The last second of the year 9999, which is the last that has a form in `X-Amz-Date`."""
+
+
+class Clock:
+    """The time to sign by: the system's, moved by what the service has told."""
+
+    def __init__(self) -> None:
+        self._offset = 0.0
+
+    def now(self) -> float:
+        """Unix seconds, always of a time that can be signed."""
+        return min(max(0.0, time.time() + self._offset), SIGNABLE_MAX)
+
+    def correct(self, signed_at: float, date: float) -> bool:
+        """Takes the service's time where it is far from the time that was signed, in place of what it took before.
+
+        `False`: it is not far, so the signature is wrong for another reason; or it is no time that a service can be of.
+        """
+        if not ERA[0] <= date < ERA[1] or abs(date - signed_at) < SKEW_MIN:
+            return False
+        self._offset = date - time.time()
+        return True
+
+
+def http_date(header: str | None) -> float | None:
+    """The time in a `Date` header, in Unix seconds; `None` where there is none."""
+    if header is None or len(header) > 64:
+        return None
+    try:
+        parsed = parsedate_tz(header)
+        return None if parsed is None else float(timegm((*parsed[:6], 0, 0, 0)) - (parsed[9] or 0))
+    except (TypeError, ValueError, OverflowError, IndexError):
+        return None
+
+
+def can_sign(credentials: Any) -> bool:
+    """Whether the credentials can stand in a header. With others, an exception of whoever tries would show them."""
+    given = (credentials.access_key, credentials.secret_key, credentials.token or "-")
+    return all(isinstance(text, str) and re.fullmatch(r"[!-~]+", text) for text in given)
+
+
+class Signer(SigV4Auth):
+    """botocore's Signature Version 4, at a given time, and without a line of its log: that holds session tokens."""
+
+    def __init__(self, credentials: Any, service: str, region: str, at: float) -> None:
+        super().__init__(credentials, service, region)
+        self._at = datetime.fromtimestamp(at, timezone.utc)
+
+    def add_auth(self, request: Any) -> None:
+        request.context["timestamp"] = self._at.strftime(SIGV4_TIMESTAMP)
+        self._modify_request_before_signing(request)
+        text = self.string_to_sign(request, self.canonical_request(request))
+        self._inject_signature_to_request(request, self.signature(text, request))
