@@ -15,9 +15,10 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from ._component import Finished, Lost, Wait
+from ._crew import Answer
 from ._errors import Error
 from ._messages import Message
-from ._run import Answer, Page, Run
+from ._run import Page, Run
 from ._state import FileState, State
 
 T = TypeVar("T")
@@ -144,6 +145,10 @@ class AsyncKeeper:
         if self._done:
             return
         self._done = True
+        if not self._run.is_of_this_process():
+            # A copy of a reader that goes on elsewhere: what it would save is out of date.
+            self._release()
+            return
         try:
             if self.opened:
                 await self.save()

@@ -25,6 +25,7 @@ import wasmtime._ffi as ffi
 import wasmtime.component as wc
 
 from ._errors import Error, OptionError, ReadError, StateError
+from ._printable import printable
 
 INTERFACE = "kinesis:reader/reading@0.1.0"
 
@@ -52,12 +53,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """An HTTP response of any status. `date` is in milliseconds since the Unix epoch."""
+    """An HTTP response of any status.
+
+    `date`, which it has, and `signed`, which its request was signed with, are in milliseconds since the Unix epoch.
+    """
 
     status: int
     body: str
     trace: str | None
     date: int | None
+    signed: int | None
 
 
 @dataclass(frozen=True)
@@ -203,7 +208,7 @@ class Reader:
 
     def handle_response(self, request: int, response: Response, now: int) -> None:
         """Tells of the response to a request."""
-        record = _record(status=response.status, body=response.body, trace=response.trace, date=response.date, signed=None)
+        record = _record(**vars(response))
         self._told("[method]reader.handle-response", request, record, now)
 
     def handle_failure(self, request: int, failure: Failure, now: int) -> None:
@@ -300,7 +305,8 @@ class _Calls:
             # What the component holds is lost with it, and nothing else: the next run goes on from the checkpoint.
             if "wasm trap: interrupt" in str(error):
                 raise Error(f"the component did not end a call in time: {CALL_TIME_MAX * TICK:g} s") from error
-            raise Error(f"the component failed: {error}") from error
+            # The cause stands last, behind where it came from.
+            raise Error(f"the component failed: {str(error).strip().splitlines()[-1].strip()}") from error
 
     def drop(self, resource: Any) -> None:
         resource.drop(self._store)
@@ -462,11 +468,11 @@ def _merge(calls: _Calls, left: str, right: str) -> str:
 def _checkpoint_error(error: Any) -> StateError:
     if error.tag == "foreign":
         return StateError(
-            f"the checkpoint belongs to another stream: {error.payload}",
+            f"the checkpoint belongs to another stream: {printable(error.payload)}",
             "name the stream that it belongs to, or give this stream another state",
         )
     return StateError(
-        f"the checkpoint is damaged: {error.payload}",
+        f"the checkpoint is damaged: {printable(error.payload)}",
         "bring it back from a copy, or move it away to begin anew",
     )
 
@@ -485,33 +491,34 @@ def _notice(notice: Any) -> Notice:
 
 def gap_in_words(lost: Any) -> str:
     """Records that were not read are skipped."""
+    shard = printable(lost.shard)
     if lost.ahead is not None:
         return (
-            f"the checkpoint of {lost.shard} is ahead of the present, at {lost.ahead} ms since 1970: "
+            f"the checkpoint of {shard} is ahead of the present, at {lost.ahead} ms since 1970: "
             "records that arrived since may be unread"
         )
-    words = f"records of {lost.shard} have left the stream and may be unread"
-    return words if lost.after is None else f"{words}: those that follow {lost.after}"
+    words = f"records of {shard} have left the stream and may be unread"
+    return words if lost.after is None else f"{words}: those that follow {printable(lost.after)}"
 
 
 def _in_words(error: Any) -> str:
     cause = error.cause
     operation = "".join(word.capitalize() for word in error.operation.split("-"))
-    about = operation if error.shard is None else f"{operation} of {error.shard}"
+    about = operation if error.shard is None else f"{operation} of {printable(error.shard)}"
     match cause.tag:
         case "rejected":
             rejection = cause.payload
-            words = f"{about} was refused: {rejection.code}"
-            words += f": {rejection.message}" if rejection.message else ""
-            words += f" (request {rejection.trace})" if rejection.trace else ""
+            words = f"{about} was refused: {printable(rejection.code)}"
+            words += f": {printable(rejection.message)}" if rejection.message else ""
+            words += f" (request {printable(rejection.trace)})" if rejection.trace else ""
         case "unintelligible":
-            words = f"{about} has an answer that cannot be understood: {cause.payload}"
+            words = f"{about} has an answer that cannot be understood: {printable(cause.payload)}"
         case "failure":
-            words = f"{about} has no answer: {cause.payload.payload}"
+            words = f"{about} has no answer: {printable(cause.payload.payload)}"
         case "timeout":
             words = f"{about} has no answer in time"
         case "recreated":
-            return f"the checkpoint is of another stream of this name: {cause.payload}"
+            return f"the checkpoint is of another stream of this name: {printable(cause.payload)}"
         case "lost":
             return gap_in_words(cause.payload)
         case _:

@@ -11,18 +11,17 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import random
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import chain
-from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from . import _component
-from ._bad_records import BadRecords
+from ._bad_records import BadRecords, BadRecordsFile
 from ._component import (
     Component,
     Failure,
@@ -30,14 +29,15 @@ from ._component import (
     Lost,
     Reader,
     Request,
-    Response,
     Retry,
     Seen,
     Wait,
     gap_in_words,
 )
+from ._crew import Answer, Crew
 from ._errors import Error, StateError
 from ._messages import Loads, Message, parse, split
+from ._printable import printable
 from ._transport import Transport
 
 log = logging.getLogger("kinesis_reader")
@@ -47,6 +47,18 @@ PIECE_SIZE = 1 << 20
 
 SAVE_INTERVAL = 1.0
 """Seconds that an acknowledged message may wait for its checkpoint to be saved: what a crash may cost to read again."""
+
+WAIT_MIN = 0.001
+"""Seconds. A component that asks to be called again at once is asked a thousand times a second at most."""
+
+TURNS_MAX = 10_000
+"""How often the component may want nothing and wait for a time that has passed, one after the other."""
+
+ACTIONS_MAX = 10_000_000
+"""Things that the component may want without a wait. A notice for each shard of a large stream is 10,000 of them."""
+
+LOST_MAX = 10_000
+"""Gaps that are kept for `lost`. All are told by the log."""
 
 
 P = TypeVar("P", bound="Page")
@@ -59,8 +71,7 @@ class Page:
         self._run = run
         self._pieces = taken.pieces(PIECE_SIZE)
         self._count = taken.count
-        self._shard_checkpoint = taken.checkpoint
-        self._acknowledged = False
+        self._out = Out(taken.checkpoint)
         self.shard = taken.shard
         """The shard that all the messages are from."""
         self.behind = taken.behind / 1000
@@ -86,7 +97,18 @@ class Page:
         return self._count
 
     def __repr__(self) -> str:
-        return f"<{self._count} messages of {self.shard}>"
+        return f"<{self._count} messages of {printable(self.shard)}>"
+
+
+class Out:
+    """What the ledger knows of a page that was given out: not its messages, which are the caller's alone."""
+
+    __slots__ = ("acknowledged", "checkpoint")
+
+    def __init__(self, checkpoint: str) -> None:
+        self.checkpoint = checkpoint
+        """That of its shard alone."""
+        self.acknowledged = False
 
 
 class Ledger:
@@ -94,7 +116,7 @@ class Ledger:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._out: dict[str, deque[Page]] = {}
+        self._out: dict[str, deque[Out]] = {}
         self._revision = reader.revision()
         self.checkpoint = reader.checkpoint()
 
@@ -115,27 +137,27 @@ class Ledger:
     def give(self, page: Page) -> None:
         """A page goes out. To be called before the reader is told that it was delivered."""
         self.refresh()
-        self._out.setdefault(page.shard, deque()).append(page)
+        self._out.setdefault(page.shard, deque()).append(page._out)
 
     def acknowledge(self, page: Page) -> None:
         """A page counts once those of its shard before it are acknowledged too."""
-        page._acknowledged = True
+        page._out.acknowledged = True
         out = self._out.get(page.shard, deque())
         last = None
-        while out and out[0]._acknowledged:
+        while out and out[0].acknowledged:
             last = out.popleft()
         if not out:
             self._out.pop(page.shard, None)
         if not self._out:
             self.refresh()
         elif last is not None:
-            self.checkpoint = self._reader.merge(self.checkpoint, last._shard_checkpoint)
+            self.checkpoint = self._reader.merge(self.checkpoint, last.checkpoint)
 
     def within(self, page: Page, count: int) -> str:
         """The checkpoint of what is acknowledged and of the first `count` messages of a page that is out."""
         if count == 0:
             return self.checkpoint
-        document = json.loads(page._shard_checkpoint)
+        document = json.loads(page._out.checkpoint)
         document["shards"] = {page.shard: _place(page, count)}
         return self._reader.merge(self.checkpoint, json.dumps(document))
 
@@ -152,15 +174,6 @@ def _place(page: Page, count: int) -> dict[str, Any]:
             return place
         count -= len(lines)
     raise Error("more messages were acknowledged than there are")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came of a request, and when."""
-
-    request: int
-    result: Response | Failure
-    at: int
 
 
 class Run:
@@ -187,6 +200,8 @@ class Run:
         """The time, by `time.monotonic`, from which what is acknowledged should be saved."""
         self._dirty = False
         self._closed = False
+        self._process = os.getpid()
+        self._turns = 0
         self.index = 0
         """The message of the page in part that was given out last. Those before it are acknowledged."""
         self.acknowledged = -1
@@ -198,15 +213,19 @@ class Run:
     def open(self, checkpoint: str | None, landed: Callable[[Answer], None]) -> None:
         """Opens the reader where the checkpoint says. `landed` is called with each answer, by other threads."""
         seed = random.SystemRandom().getrandbits(64)
-        now, present = self.now(), int(time.time() * 1000)
+        if not isinstance(checkpoint, str | None):
+            kind = type(checkpoint).__name__
+            raise StateError(f"the state's load() gave no text: {kind}", "give what save() was given, or None")
+        now, present = self.now(), int(max(0.0, time.time()) * 1000)
         self._reader = self._component.open(self._config, checkpoint, seed, now, present)
         self._ledger = Ledger(self._reader)
         self.save_due = time.monotonic() + SAVE_INTERVAL
-        transport, now_of = self._transport, _clock(self._origin)
-        self._crew = Crew(
-            self._config.limits.requests,
-            lambda request: landed(Answer(request.id, transport.send(request), now_of())),
-        )
+        transport, origin, now_of = self._transport, self._origin, _clock(self._origin)
+
+        def work(request: Request) -> Answer:
+            return Answer(request.id, transport.send(request, origin + request.deadline / 1000), now_of())
+
+        self._crew = Crew(self._config.limits.requests, work, landed, now_of)
 
     def now(self) -> int:
         """Milliseconds on the reader's clock."""
@@ -215,6 +234,7 @@ class Run:
     def step(self, kind: Callable[[Run, _component.Batch], P]) -> P | Wait | Finished:
         """The next page, of the kind that the caller gives out, or else why there is none."""
         with self.lock:
+            self._check_process()
             waiting = self._pump()
             if self._ready:
                 taken = self._ready.popleft()
@@ -234,7 +254,9 @@ class Run:
             return waiting
 
     def _pump(self) -> Wait | Finished:
-        while True:
+        for count in range(ACTIONS_MAX):
+            if count == 1:
+                self._turns = 0
             match self._reader.poll():
                 case Request() as request:
                     self._crew.put(request)
@@ -243,16 +265,22 @@ class Run:
                 case (Wait() | Finished()) as waiting:
                     return waiting
                 case Lost() as lost:
-                    self.lost.append(lost)
-                    log.warning(gap_in_words(lost))
+                    if len(self.lost) < LOST_MAX:
+                        self.lost.append(lost)
+                    log.warning("%s", gap_in_words(lost))
                 case Retry(why):
                     log.info("trying again: %s", why)
                 case Seen(shard, state):
-                    log.debug("%s is %s", shard, state)
+                    log.debug("%s is %s", printable(shard), state)
+        raise Error(f"the component does not come to an end: {ACTIONS_MAX} actions without a wait")
 
     def told(self, answer: Answer) -> None:
         """Tells the reader of an answer, with the time at which it came: the caller may have been at work since."""
+        if isinstance(answer.result, BaseException):
+            kind = type(answer.result).__name__
+            raise Error(f"a thread of the reader died: {kind}: {printable(answer.result)}") from answer.result
         with self.lock:
+            self._turns = 0
             if isinstance(answer.result, Failure):
                 self._reader.handle_failure(answer.request, answer.result, answer.at)
             else:
@@ -265,7 +293,16 @@ class Run:
 
     def seconds_until(self, wait: Wait) -> float | None:
         """How long to wait for an answer."""
-        return None if wait.until is None else max(0.0, (wait.until - self.now()) / 1000)
+        if wait.until is None:
+            if self._crew.is_idle():
+                raise Error(f"the component waits for an answer, and asks for nothing: {wait.reason}")
+            return None
+        seconds = (wait.until - self.now()) / 1000
+        if seconds <= 0:
+            self._turns += 1
+            if self._turns > TURNS_MAX:
+                raise Error(f"the component waits for a time that has passed: {wait.reason}")
+        return max(WAIT_MIN, seconds)
 
     def give_out(self, page: Page) -> None:
         """The page is given out message by message."""
@@ -276,9 +313,10 @@ class Run:
         with self.lock:
             if self._closed:
                 raise StateError("the reader is closed: its batches come again in the next run", "call ack before")
+            self._check_process()
             if self._part is page:
                 self._part = None
-            if not page._acknowledged:
+            if not page._out.acknowledged:
                 self._ledger.acknowledge(page)
                 self._dirty = True
 
@@ -288,9 +326,10 @@ class Run:
         with self.lock:
             self._dirty |= self._ledger.refresh()
             checkpoint = self.checkpoint() if self._dirty or self._given() > 0 else None
-            self._dirty = False
             self.save_due = time.monotonic() + SAVE_INTERVAL
         try:
+            # What is acknowledged meanwhile is to be saved by the next one.
+            self._dirty = False
             yield checkpoint
         except BaseException:
             self._dirty = True
@@ -310,6 +349,14 @@ class Run:
         """How many messages of the page in part are acknowledged."""
         return 0 if self._part is None else self.index + (self.acknowledged == self.index)
 
+    def is_of_this_process(self) -> bool:
+        """Whether it was opened here. A process that was forked has a copy, which knows nothing of what follows."""
+        return self._process == os.getpid()
+
+    def _check_process(self) -> None:
+        if not self.is_of_this_process():
+            raise Error("the reader was opened by another process", "open it in the one that reads, after the fork")
+
     def is_settled(self) -> bool:
         """Whether all that was given out is acknowledged, so that nothing is left to save."""
         return self._ledger.is_clear()
@@ -318,46 +365,14 @@ class Run:
         """Sends nothing any more."""
         self._crew.stop()
         self._transport.close()
+        if isinstance(self._take_bad, BadRecordsFile):
+            self._take_bad.close()
 
     def close(self) -> None:
         """Sends nothing any more, and takes no acknowledgement any more."""
         with self.lock:
             self._closed = True
             self.rest()
-
-
-class Crew:
-    """Threads that work on requests: as many as there are requests at a time, within a bound."""
-
-    def __init__(self, size: int, work: Callable[[Request], None]) -> None:
-        self._size = size
-        self._work = work
-        self._queue: SimpleQueue[Request | None] = SimpleQueue()
-        self._threads = 0
-        self._busy = 0
-        self._lock = threading.Lock()
-
-    def put(self, request: Request) -> None:
-        with self._lock:
-            self._busy += 1
-            start = self._busy > self._threads and self._threads < self._size
-            self._threads += start
-        self._queue.put(request)
-        if start:
-            threading.Thread(target=self._serve, name="kinesis-reader", daemon=True).start()
-
-    def stop(self) -> None:
-        """Ends the threads, each once its request is answered. Answers that come later are of no use to anybody."""
-        with self._lock:
-            count, self._threads, self._size = self._threads, 0, 0
-        for _ in range(count):
-            self._queue.put(None)
-
-    def _serve(self) -> None:
-        while (request := self._queue.get()) is not None:
-            self._work(request)
-            with self._lock:
-                self._busy -= 1
 
 
 def _clock(origin: float) -> Callable[[], int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import threading
 import weakref
 from collections.abc import Callable, Generator
@@ -13,10 +14,14 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from ._component import Finished, Lost, Wait
+from ._crew import Answer
 from ._errors import Error
 from ._messages import Message
-from ._run import Answer, Page, Run
+from ._printable import printable
+from ._run import Page, Run
 from ._state import FileState, State
+
+log = logging.getLogger("kinesis_reader")
 
 T = TypeVar("T")
 P = TypeVar("P", bound=Page)
@@ -108,8 +113,10 @@ _open: weakref.WeakSet[Reading[Any]] = weakref.WeakSet()
 def _close_all() -> None:
     """An exception that ends the program holds the loop's iterator until it is too late to save."""
     for reading in list(_open):
-        with contextlib.suppress(Error, RuntimeError, ValueError):
+        try:
             reading.close()
+        except Exception as error:
+            log.warning("what was acknowledged last is not saved, and comes again: %s", printable(error))
 
 
 class Keeper:
@@ -148,6 +155,10 @@ class Keeper:
         if self._done:
             return
         self._done = True
+        if not self._run.is_of_this_process():
+            # A copy of a reader that goes on elsewhere: what it would save is out of date.
+            self._release()
+            return
         try:
             self.save()
         finally:
