@@ -61,8 +61,10 @@ def read_messages() -> None:
     with Container().injectable_context(StateInjectableContext(state=state)) as managed:
         for message in messages:
             print(message)
-            with open(state_file, "wb") as file:
+            # Replaced whole, so that what is there can be read at every moment.
+            with open(f"{state_file}.new", "wb") as file:
                 json.typed_dump(managed.state, file)
+            os.replace(f"{state_file}.new", state_file)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -29,14 +30,17 @@ from dlt.common.typing import TAnyDateTime
 from .._component import Component, change
 from .._errors import OptionError
 from .._options import Options, check_stream
+from .._printable import printable
 from .._run import Run
 from .._sync import read_batches
 from .._transport import Transport
 from . import _rows
 from ._collector import held_back
 from ._incremental import SequenceIncremental
-from ._state import CHECKPOINT, beginning
+from ._state import CHECKPOINT, LAST_RUN, beginning
 from .helpers import get_shard_iterator, max_sequence_by_shard
+
+log = logging.getLogger("kinesis_reader")
 
 __all__ = ["get_shard_iterator", "kinesis_stream", "max_sequence_by_shard"]
 
@@ -89,11 +93,10 @@ def kinesis_stream(
     """
     if not 1 <= chunk_size <= 10_000:
         raise OptionError(f"chunk_size is {chunk_size}", "give a whole number from 1 to 10000")
-    now = time.time()
+    now, begun = time.time(), time.monotonic()
     state = dlt.current.resource_state()
-    first = None if initial_at_timestamp is None else ensure_pendulum_datetime(initial_at_timestamp)
-    first = state.get("initial_at_timestamp", first)
-    state["initial_at_timestamp"] = pendulum.now("UTC").subtract(seconds=1)
+    first = _first(state, initial_at_timestamp, now)
+    state[LAST_RUN] = pendulum.now("UTC").subtract(seconds=1)
 
     component = Component()
     config = Options(
@@ -129,6 +132,9 @@ def kinesis_stream(
     def keep() -> None:
         if keeps:
             state[CHECKPOINT] = json.loads(reading.checkpoint)
+        # The service may have told by now that the clock is ahead.
+        by_service = transport.clock.now() - (time.monotonic() - begun) - 1
+        state[LAST_RUN] = min(state[LAST_RUN], pendulum.from_timestamp(by_service))
 
     row = _rows.merged if parse_json else _rows.raw
     left = max_number_of_messages
@@ -144,6 +150,21 @@ def kinesis_stream(
                         return
             batch.ack()
         keep()
+
+
+def _first(state: dict[str, Any], initial_at_timestamp: TAnyDateTime | None, now: float) -> datetime | None:
+    """Where shards begin that have no place yet: at the time of the last run, or at the one that was given."""
+    is_kept = LAST_RUN in state
+    given = state[LAST_RUN] if is_kept else initial_at_timestamp
+    try:
+        first = None if given is None else ensure_pendulum_datetime(given)
+    except (TypeError, ValueError, OverflowError) as error:
+        where = "the state" if is_kept else "initial_at_timestamp"
+        raise OptionError(f"not a time in {where}: {printable(repr(given))}", "give a time, None, or 0") from error
+    if is_kept and CHECKPOINT not in state and first is not None and first.timestamp() > now:
+        # As the reader tells of a place in its checkpoint that is later than the present.
+        log.warning("the last run is dated in the future: %s: records may be unread of shards that had none", first)
+    return first
 
 
 def _start(first: datetime | None, now: float) -> str | float:

@@ -13,13 +13,20 @@ import json
 import random
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._component import Component, Failure, Finished, Reader, Request, Wait, merge_checkpoints
+from .._errors import Error, StateError
+from .._printable import printable
+from .._run import WAIT_MIN
 from .._transport import Transport
 
 CHECKPOINT = "kinesis_reader"
+LAST_RUN = "initial_at_timestamp"
+
+ACTIONS_MAX = 100_000
+"""What the component may want before it reads a shard: a notice for each of 10,000 shards, and requests."""
 
 _SEQUENCE = re.compile(r"0|[1-9][0-9]{0,128}")
 
@@ -40,10 +47,14 @@ def beginning(
     }
     if checkpoint is None and not after:
         return None
-    kept = json.dumps(checkpoint) if checkpoint is not None else survey(component, config, transport)
-    if not after:
-        return kept
-    name = json.loads(kept)["stream"]["name"]
+    try:
+        kept = json.dumps(checkpoint) if checkpoint is not None else survey(component, config, transport)
+        if not after:
+            return kept
+        name = json.loads(kept)["stream"]["name"]
+    except (KeyError, TypeError, ValueError) as error:
+        hint = "bring the pipeline's state back from a copy, or begin anew with another pipeline"
+        raise StateError(f"the checkpoint in the state is damaged: {printable(repr(error))}", hint) from error
     return merge_checkpoints(kept, json.dumps({"version": 1, "stream": {"name": name}, "shards": after}))
 
 
@@ -57,24 +68,26 @@ def survey(component: Component, config: Any, transport: Transport) -> str:
     def now() -> int:
         return int((time.monotonic() - origin) * 1000)
 
-    reader = component.open(config, None, random.SystemRandom().getrandbits(64), 0, int(time.time() * 1000))
-    while True:
+    present = int(max(0.0, time.time()) * 1000)
+    reader = component.open(config, None, random.SystemRandom().getrandbits(64), 0, present)
+    for _ in range(ACTIONS_MAX):
         match reader.poll():
             case Request(operation="get-shard-iterator" | "get-records"):
                 return reader.checkpoint()
             case Request() as request:
-                _ask(reader, transport, request, now)
+                _ask(reader, transport, request, origin, now)
             case Finished(error=error):
                 if error is not None:
                     raise error
                 return reader.checkpoint()
             case Wait(until=until):
-                time.sleep(max(0.0, ((until or 0) - now()) / 1000))
+                time.sleep(max(WAIT_MIN, ((until or 0) - now()) / 1000))
                 reader.handle_timeout(now())
+    raise Error("the component does not come to an end before it reads a shard")
 
 
-def _ask(reader: Reader, transport: Transport, request: Request, now: Any) -> None:
-    result = transport.send(request)
+def _ask(reader: Reader, transport: Transport, request: Request, origin: float, now: Callable[[], int]) -> None:
+    result = transport.send(request, origin + request.deadline / 1000)
     if isinstance(result, Failure):
         reader.handle_failure(request.id, result, now())
     else:
