@@ -77,25 +77,30 @@ class BadRecordsFile:
     def _opened(self) -> int:
         """The file, which stays open: lines that were taken are in it, so it must not be another one now."""
         if self._descriptor is None:
-            is_new = _files.look(self._file) is None
-            descriptor = _files.open_regular(self._file, os.O_RDWR | os.O_APPEND | os.O_CREAT)
-            self._descriptor = descriptor
-            with self._locked(descriptor):
-                if not _cut_torn(descriptor):
-                    self.close()
-                    why = "it ends in a line that is not a message"
-                    raise Error(
-                        f"bad records cannot be written: {printable(self.path)} ({why})",
-                        "give them a file of their own",
-                    )
-            if is_new:
-                _files.sync_directory(self._file.parent)
+            self._descriptor = self._open()
         elif _files.identity(os.fstat(self._descriptor)) != _files.identity_at(self._file):
             raise Error(
                 f"the file of bad records was removed or replaced during the run: {printable(self.path)}",
                 "put it back, or give another one, and run again: it goes on from the last checkpoint",
             )
         return self._descriptor
+
+    def _open(self) -> int:
+        is_new = _files.look(self._file) is None
+        descriptor = _files.open_regular(self._file, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        try:
+            with self._locked(descriptor):
+                if not _cut_torn(descriptor):
+                    raise Error(
+                        f"the last line of the file is not a bad record: {printable(self.path)}",
+                        "give bad records a file of their own",
+                    )
+            if is_new:
+                _files.sync_directory(self._file.parent)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
 
     @contextlib.contextmanager
     def _locked(self, descriptor: int) -> Iterator[None]:
