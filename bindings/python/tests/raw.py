@@ -30,10 +30,13 @@ class Raw:
         self._closed.set()
         self._socket.close()
 
-    def trickle(self, piece: bytes) -> Iterator[bytes]:
+    def trickle(self, piece: bytes, begin: bytes = b"") -> Iterator[bytes]:
         """The piece again and again, without an end, and slowly."""
+        if begin:
+            yield begin
         while not self._closed.wait(0.01):
-            yield piece
+            if piece:
+                yield piece
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
