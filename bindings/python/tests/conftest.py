@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from emulator import REGION, Emulator
 from model import Model
+from raw import Raw, Script
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[2]
@@ -34,6 +35,20 @@ def model() -> Iterator[Callable[..., Model]]:
     yield make
     for model in models:
         model.close()
+
+
+@pytest.fixture
+def raw() -> Iterator[Callable[[Script], Raw]]:
+    """Makes servers that speak raw bytes, which end with the test."""
+    made: list[Raw] = []
+
+    def make(script: Script) -> Raw:
+        made.append(Raw(script))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.close()
 
 
 @pytest.fixture(autouse=True)

@@ -19,20 +19,6 @@ from kinesis_reader._transport import Transport
 KIB, MIB = 1 << 10, 1 << 20
 
 
-@pytest.fixture
-def raw() -> Iterator[Callable[[Script], Raw]]:
-    """Makes servers that speak raw bytes, which end with the test."""
-    made: list[Raw] = []
-
-    def make(script: Script) -> Raw:
-        made.append(Raw(script))
-        return made[-1]
-
-    yield make
-    for server in made:
-        server.close()
-
-
 def connect(url: str, read_timeout: float = 30.0) -> Transport:
     return Transport.connect("orders", None, None, url, None, 4, read_timeout)
 

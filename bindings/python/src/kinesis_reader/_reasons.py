@@ -67,7 +67,7 @@ def check_endpoint(url: str) -> None:
         is_whole = False
     if not is_whole or re.search(r"[\0-\x20\x7f]", url):
         raise AwsError(f"not an endpoint: {shown_url(url)}", ENDPOINT_HINT)
-    if parts.username is not None or parts.password is not None or "?" in url or "#" in url:
+    if any(mark in url for mark in "@?#"):
         raise AwsError(
             f"an endpoint has a user's name, a password or a query: {shown_url(url)}",
             "leave that out: requests are signed with AWS credentials, which have places of their own",
@@ -83,6 +83,7 @@ def check_proxy(proxy: str) -> str:
         parts = urlsplit(url)
         user = f"{parts.username or ''}{parts.password or ''}"
         is_whole = parsed.scheme in ("http", "https") and bool(parsed.host) and (parts.port or 1) > 0
+        is_whole = is_whole and not re.search(r"[\0-\x20\x7f?#]", url) and not re.search(r"@|//", parts.path)
     except (LocationParseError, ValueError):
         is_whole = False
     if not is_whole:
