@@ -164,7 +164,7 @@ def read(
         AwsError: There is no region, or there are no credentials.
         ReadError: From the iterator: Kinesis, or the way to it, ended the reading.
     """
-    run = _run(
+    run = _prepared(
         Options(
             stream,
             start,
@@ -266,7 +266,7 @@ def aread(
     `load` and `save` of a state may be coroutine functions. The state is loaded, and what is wrong with it told, when
     the first item is asked for. A loop that is left early is to be in `async with`, or followed by `aclose()`.
     """
-    run = _run(
+    run = _prepared(
         Options(
             stream,
             start,
@@ -317,7 +317,9 @@ def _check_apart(state: Path, bad_records: Path) -> None:
             )
 
 
-def _run(options: Options, loads: Loads, bad_records: str | os.PathLike[str] | BadRecords | None, **aws: Any) -> Run:
+def _prepared(
+    options: Options, loads: Loads, bad_records: str | os.PathLike[str] | BadRecords | None, **aws: Any
+) -> Run:
     take_bad = taker(bad_records)
     component = Component()
     check_stream(options.stream)

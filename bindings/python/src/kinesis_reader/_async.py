@@ -210,6 +210,7 @@ async def _messages(run: Run, keeper: AsyncKeeper) -> AsyncGenerator[Message, No
                         run.index += 1
                         await keeper.save()
                 run.acknowledge(page)
+                del page
     except GeneratorExit:
         await keeper.close()
         raise
@@ -249,6 +250,8 @@ async def _pages(run: Run, keeper: AsyncKeeper, kind: Callable[[Run, Any], P]) -
             return
         if not isinstance(step, Wait):
             yield step
+            # It is the caller's alone now, and let go before the next one is made.
+            del step
             continue
         if monotonic() >= run.save_due:
             await keeper.save()

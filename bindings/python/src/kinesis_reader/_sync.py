@@ -192,6 +192,7 @@ def _messages(run: Run, keeper: Keeper, answers: SimpleQueue[Answer]) -> Generat
                     run.index += 1
                     keeper.save()
             run.acknowledge(page)
+            del page
     except GeneratorExit:
         keeper.close()
         raise
@@ -231,6 +232,8 @@ def _pages(
             return
         if not isinstance(step, Wait):
             yield step
+            # It is the caller's alone now, and let go before the next one is made.
+            del step
             continue
         if monotonic() >= run.save_due:
             keeper.save()
