@@ -120,7 +120,7 @@ def test_an_answer_that_trickles_ends_by_the_time_of_its_request(
     result = transport.send(request())
     assert isinstance(result, Failure) and result.transient and result.why.startswith("no answer in time")
     result = transport.send(request())
-    assert isinstance(result, Response) and result.body == "{}"
+    assert isinstance(result, Response) and result.body == b"{}"
 
 
 def test_what_is_under_way_ends_when_the_transport_is_closed(raw: Callable[[Script], Raw]) -> None:

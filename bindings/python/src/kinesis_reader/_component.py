@@ -55,11 +55,12 @@ class Request:
 class Response:
     """An HTTP response of any status.
 
-    `date`, which it has, and `signed`, which its request was signed with, are in milliseconds since the Unix epoch.
+    `body` is UTF-8, as it came: a text of Python's can take four times as much memory. `date`, which the response has,
+    and `signed`, which its request was signed with, are in milliseconds since the Unix epoch.
     """
 
     status: int
-    body: str
+    body: bytearray
     trace: str | None
     date: int | None
     signed: int | None
@@ -208,7 +209,7 @@ class Reader:
 
     def handle_response(self, request: int, response: Response, now: int) -> None:
         """Tells of the response to a request."""
-        record = _record(**vars(response))
+        record = _record(**vars(response) | {"body": _Utf8(response.body)})
         self._told("[method]reader.handle-response", request, record, now)
 
     def handle_failure(self, request: int, failure: Failure, now: int) -> None:
@@ -333,15 +334,33 @@ def _known(kind: Any) -> Any:
     return kind
 
 
+@dataclass(frozen=True)
+class _Utf8:
+    """A string as it is in memory."""
+
+    data: bytearray
+
+
+def _bytes(text: Any) -> tuple[Any, Any]:
+    """A string's bytes, and what ctypes can copy them from."""
+    if type(text) is _Utf8:
+        return text.data, (ctypes.c_char * len(text.data)).from_buffer(text.data)
+    data = text if type(text) is bytes else text.encode()
+    return data, data
+
+
 class _String(wc.String):
     """A string that is copied once on its way, of which wasmtime's own makes several copies."""
 
+    def add_classes(self, classes: set[type]) -> None:
+        classes.update((str, _Utf8))
+
     def convert_to_c(self, store: Any, val: Any, ptr: Any) -> None:
-        data = val if type(val) is bytes else val.encode()
+        data, source = _bytes(val)
         space = ptr.contents
         space.kind = ffi.WASMTIME_COMPONENT_STRING
         ffi.wasm_byte_vec_new_uninitialized(ctypes.byref(space.of.string), len(data))
-        ctypes.memmove(space.of.string.data, data, len(data))
+        ctypes.memmove(space.of.string.data, source, len(data))
 
     def convert_from_c(self, c: Any) -> str:
         string = c.of.string

@@ -54,7 +54,7 @@ class Http(URLLib3Session):
         self._pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
         self._manager.pool_classes_by_scheme = self._pool_classes_by_scheme
 
-    def exchange(self, request: Any, due: float, most: int, error_most: int) -> tuple[int, Any, bytes]:
+    def exchange(self, request: Any, due: float, most: int, error_most: int) -> tuple[int, Any, bytearray]:
         """Sends a request, and takes in status, headers and body of the answer.
 
         `due` is the time, by `time.monotonic`, at which it is given up. An answer larger than `most` bytes is an error;
@@ -80,7 +80,7 @@ class Http(URLLib3Session):
         super().close()
 
 
-def _body(answer: Any, most: int, is_error: bool) -> bytes:
+def _body(answer: Any, most: int, is_error: bool) -> bytearray:
     raw = answer.raw
     length = answer.headers.get("content-length")
     announced = int(length) if length is not None and length.isascii() and length.isdigit() and len(length) < 19 else 0
@@ -106,7 +106,8 @@ def _body(answer: Any, most: int, is_error: bool) -> bytes:
             raw.release_conn()
         else:
             raw.close()
-    return bytes(body[:most]) if len(body) > most else bytes(body)
+    del body[most:]
+    return body
 
 
 class Watch:

@@ -9,6 +9,7 @@ Region, endpoint, proxies, certificates and credentials are found by botocore, a
 
 from __future__ import annotations
 
+import codecs
 import logging
 import os
 import socket
@@ -212,7 +213,7 @@ class Transport:
 class Answer:
     """An answer taken in."""
 
-    def __init__(self, status: int, headers: Any, body: bytes) -> None:
+    def __init__(self, status: int, headers: Any, body: bytearray) -> None:
         self._status = status
         self._headers = headers
         self._body = body
@@ -232,11 +233,23 @@ class Answer:
         trace = self._headers.get("x-amzn-requestid")
         return Response(
             self._status,
-            self._body.decode("utf-8", "replace"),
+            _utf8(self._body),
             None if trace is None else printable(trace),
             date,
             int(signed_at * 1000),
         )
+
+
+def _utf8(data: bytearray) -> bytearray:
+    """The text with what is not UTF-8 replaced. It is never a text of Python's as a whole, which could be large."""
+    if data.isascii():
+        return data
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    whole = bytearray()
+    for start in range(0, len(data), 1 << 20):
+        whole += decoder.decode(data[start : start + (1 << 20)]).encode()
+    whole += decoder.decode(b"", final=True).encode()
+    return whole
 
 
 def _session(session: Any, profile: str | None) -> Any:
