@@ -26,7 +26,7 @@ from ._component import Component, Lost, merge_checkpoints
 from ._errors import AwsError, Error, OptionError, ReadError, StateError
 from ._messages import Loads, Message
 from ._options import MessageId, OnGap, Options, Pace, Payload, Recreated, Start, Until, check_stream
-from ._printable import printable
+from ._printable import printable, shown
 from ._run import Run
 from ._state import FileState, State, names
 from ._sync import Batch, Batches, Messages, read_batches, read_messages
@@ -303,7 +303,7 @@ def _kept(
     if isinstance(state, (str, os.PathLike)):
         return FileState(state)
     raise OptionError(
-        f"not a state: {printable(repr(state))}",
+        f"not a state: {shown(state)}",
         "give the path of a file, or an object with load() and save(checkpoint)",
     )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import _files
 from ._errors import Error, OptionError
-from ._printable import printable
+from ._printable import printable, shown
 
 BadRecords = Callable[[str], object]
 """Takes lines of JSON, whole ones, each with the reason under `_kinesis_reason`."""
@@ -35,7 +35,7 @@ def taker(given: str | os.PathLike[str] | BadRecords | None) -> BadRecords | Non
     if isinstance(given, (str, os.PathLike)):
         return BadRecordsFile(given)
     raise OptionError(
-        f"bad_records can be no {type(given).__name__}: {printable(repr(given))}",
+        f"bad_records can be no {type(given).__name__}: {shown(given)}",
         "give the path of a file, or a callable for lines",
     )
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from ._component import Component, change, variant
 from ._errors import OptionError
+from ._printable import printable, shown
 
 Start = str | int | float | datetime | timedelta
 """Where the first run begins: `"trim-horizon"`, `"latest"`, a time, or a length of time ago.
@@ -83,7 +84,9 @@ class Options:
         ends = until.payload if until.tag == "time" else None
         begins = {"trim-horizon": 0, "latest": int(now * 1000)}.get(start.tag, start.payload)
         if ends is not None and ends <= begins:
-            raise OptionError(f"until is not after start: {self.until}", "give an end that is later than the start")
+            raise OptionError(
+                f"until is not after start: {printable(self.until)}", "give an end that is later than the start"
+            )
         change(
             config,
             {
@@ -116,15 +119,15 @@ class Options:
 def check_stream(stream: object) -> str:
     """The name or ARN of a stream. What is wrong with the text itself, the component tells."""
     if not isinstance(stream, str) or not stream:
-        raise OptionError(f"not the name or the ARN of a stream: {stream!r}", _STREAM)
+        raise OptionError(f"not the name or the ARN of a stream: {shown(stream)}", _STREAM)
     if stream.startswith("arn:"):
         if not _ARN.fullmatch(stream):
             raise OptionError(
-                f"not the ARN of a stream: {stream}",
+                f"not the ARN of a stream: {printable(stream)}",
                 "it looks like arn:aws:kinesis:us-east-1:123456789012:stream/orders",
             )
     elif not _NAME.fullmatch(stream):
-        raise OptionError(f"not the name of a stream: {stream}", _STREAM)
+        raise OptionError(f"not the name of a stream: {printable(stream)}", _STREAM)
     return stream
 
 
@@ -142,7 +145,7 @@ def _start(start: Start, now: float) -> Any:
     else:
         time = _time("start", start, now, bare_length=True)
     if time > round(now * 1000):
-        raise OptionError(f"start is in the future: {start}", 'use "latest" for what arrives from now on')
+        raise OptionError(f"start is in the future: {printable(start)}", 'use "latest" for what arrives from now on')
     return variant("at-timestamp", time)
 
 
@@ -153,7 +156,7 @@ def _until(until: Until, behind: str | timedelta | None, now: float) -> Any:
         return variant("caught-up", int(lag.total_seconds() * 1000))
     if behind is not None:
         hint = 'it says what counts as caught up; leave it out, or use until="caught-up"'
-        raise OptionError(f"behind has no meaning with this end: {until}", hint)
+        raise OptionError(f"behind has no meaning with this end: {printable(until)}", hint)
     if word == "forever":
         return variant("stopped")
     # A plain length of time could mean that long ago as well as for that long.
@@ -167,7 +170,9 @@ def _word(value: object) -> str | None:
 def _behind(behind: str | timedelta) -> timedelta:
     length = behind if isinstance(behind, timedelta) else _length(behind)
     if length is None or length < timedelta():
-        raise OptionError(f"not a length of time for behind: {behind}", "write 90s, 15m, 1h30m or PT1H, or a timedelta")
+        raise OptionError(
+            f"not a length of time for behind: {printable(behind)}", "write 90s, 15m, 1h30m or PT1H, or a timedelta"
+        )
     return length
 
 
@@ -188,17 +193,17 @@ def _time(name: str, value: Until, now: float, bare_length: bool) -> int:
             else:
                 value = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text))
         except ValueError:
-            raise OptionError(f"not a time for {name}: {text!r}", _times(name)) from None
+            raise OptionError(f"not a time for {name}: {shown(text)}", _times(name)) from None
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise OptionError(
-                f"a time without a time zone for {name}: {value}",
+                f"a time without a time zone for {name}: {printable(value)}",
                 "end it with Z, or give datetime(…, tzinfo=timezone.utc)",
             )
         return _unix(name, value.timestamp())
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return _unix(name, value)
-    raise OptionError(f"not a time for {name}: {value!r}", _times(name))
+    raise OptionError(f"not a time for {name}: {shown(value)}", _times(name))
 
 
 def _times(name: str) -> str:
@@ -208,16 +213,16 @@ def _times(name: str) -> str:
 
 def _unix(name: str, seconds: float) -> int:
     if seconds > SECONDS_MAX:
-        raise OptionError(f"too large for seconds: {name}={seconds}", "divide milliseconds by 1000")
+        raise OptionError(f"too large for seconds: {name}={printable(seconds)}", "divide milliseconds by 1000")
     if not seconds >= 0:
-        raise OptionError(f"before 1970: {name}={seconds}", _times(name))
+        raise OptionError(f"before 1970: {name}={printable(seconds)}", _times(name))
     return round(seconds * 1000)
 
 
 def _ago(length: timedelta, now: float, name: str, value: object) -> int:
     seconds = now - length.total_seconds()
     if length < timedelta() or seconds < 0:
-        raise OptionError(f"not a length of time ago for {name}: {value}", _times(name))
+        raise OptionError(f"not a length of time ago for {name}: {printable(value)}", _times(name))
     return round(seconds * 1000)
 
 
@@ -231,7 +236,13 @@ def _length(text: object) -> timedelta | None:
     """A length of time: `90s`, `1h30m`, `2d`, `1 hour`, `PT1H`. `None`: it is nothing like it."""
     if not isinstance(text, str):
         return None
-    text = text.strip()
+    try:
+        return _length_of(text.strip())
+    except OverflowError:
+        return None
+
+
+def _length_of(text: str) -> timedelta | None:
     iso = _ISO.fullmatch(text)
     if iso and any(iso.groups()):
         weeks, days, hours, minutes, seconds = (float(part or 0) for part in iso.groups())
@@ -244,11 +255,11 @@ def _length(text: object) -> timedelta | None:
 
 def _whole(name: str, value: object, least: int, most: int, other: str = "") -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise OptionError(f"{name} is {value!r}", f"give a whole number from {least} to {most}{other}")
+        raise OptionError(f"{name} is {shown(value)}", f"give a whole number from {least} to {most}{other}")
     return value
 
 
 def _one_of(name: str, value: str, words: tuple[str, ...]) -> str:
     if value not in words:
-        raise OptionError(f"{name} is {value!r}", f"give one of {', '.join(words)}")
+        raise OptionError(f"{name} is {shown(value)}", f"give one of {', '.join(words)}")
     return value

@@ -26,10 +26,22 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 def printable(text: object, characters_max: int = CHARACTERS_MAX) -> str:
     """The text with escapes for what does not show as itself, and cut if it is long. A backslash stays as it is."""
-    text = str(text)
+    try:
+        text = str(text)
+    except ValueError:
+        return shown(text)
     left = len(text) - characters_max
-    shown = _HIDDEN.sub(_escaped, text[:characters_max])
-    return shown if left <= 0 else f"{shown}… ({left} characters more)"
+    escaped = _HIDDEN.sub(_escaped, text[:characters_max])
+    return escaped if left <= 0 else f"{escaped}… ({left} characters more)"
+
+
+def shown(value: object) -> str:
+    """A value as Python writes it."""
+    try:
+        return printable(repr(value))
+    except ValueError:
+        # Python writes no number of more than 4,300 digits.
+        return f"{type(value).__name__} that is too long to be shown"
 
 
 def _escaped(hidden: re.Match[str]) -> str:

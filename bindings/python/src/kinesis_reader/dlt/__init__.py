@@ -30,7 +30,7 @@ from dlt.common.typing import TAnyDateTime
 from .._component import Component, change
 from .._errors import OptionError
 from .._options import Options, check_stream
-from .._printable import printable
+from .._printable import shown
 from .._run import Run
 from .._sync import read_batches
 from .._transport import Transport
@@ -160,7 +160,7 @@ def _first(state: dict[str, Any], initial_at_timestamp: TAnyDateTime | None, now
         first = None if given is None else ensure_pendulum_datetime(given)
     except (TypeError, ValueError, OverflowError) as error:
         where = "the state" if is_kept else "initial_at_timestamp"
-        raise OptionError(f"not a time in {where}: {printable(repr(given))}", "give a time, None, or 0") from error
+        raise OptionError(f"not a time in {where}: {shown(given)}", "give a time, None, or 0") from error
     if is_kept and CHECKPOINT not in state and first is not None and first.timestamp() > now:
         # As the reader tells of a place in its checkpoint that is later than the present.
         log.warning("the last run is dated in the future: %s: records may be unread of shards that had none", first)

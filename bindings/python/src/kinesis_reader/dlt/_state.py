@@ -18,7 +18,7 @@ from typing import Any
 
 from .._component import Component, Failure, Finished, Reader, Request, Wait, merge_checkpoints
 from .._errors import Error, StateError
-from .._printable import printable
+from .._printable import shown
 from .._run import WAIT_MIN
 from .._transport import Transport
 
@@ -54,7 +54,7 @@ def beginning(
         name = json.loads(kept)["stream"]["name"]
     except (KeyError, TypeError, ValueError) as error:
         hint = "bring the pipeline's state back from a copy, or begin anew with another pipeline"
-        raise StateError(f"the checkpoint in the state is damaged: {printable(repr(error))}", hint) from error
+        raise StateError(f"the checkpoint in the state is damaged: {shown(error)}", hint) from error
     return merge_checkpoints(kept, json.dumps({"version": 1, "stream": {"name": name}, "shards": after}))
 
 
