@@ -8,13 +8,17 @@ cross fast and lists of bytes a byte at a time, so everything large crosses as a
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
+import platform
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +28,7 @@ import wasmtime
 import wasmtime._ffi as ffi
 import wasmtime.component as wc
 
+from . import _cache
 from ._errors import Error, OptionError, ReadError, StateError
 from ._printable import printable
 
@@ -442,29 +447,30 @@ def component_path() -> Path:
     return Path(named) if named else Path(str(files(__package__).joinpath("kinesis_reader.wasm")))
 
 
-def _bounded_in_time() -> wasmtime.Config:
-    config = wasmtime.Config()
-    config.epoch_interruption = True
-    return config
-
-
 @functools.cache
 def _compiled() -> tuple[wasmtime.Engine, wc.Component]:
-    config = _bounded_in_time()
-    try:
-        # Compiled code is kept where wasmtime keeps it; without it, loading takes some 0.2 s of computing.
-        config.cache = True
-    except wasmtime.WasmtimeError:
-        config = _bounded_in_time()
+    config = wasmtime.Config()
+    config.epoch_interruption = True
     engine = wasmtime.Engine(config)
     path = component_path()
     try:
-        return engine, wc.Component.from_file(engine, path)
+        data = path.read_bytes()
     except OSError as error:
         hint = "install the package as a wheel; in a checkout, build the component with `cargo xtask guest`"
-        raise Error(f"the component cannot be read: {path} ({error.strerror})", hint) from error
+        raise Error(f"the component cannot be read: {printable(path)} ({error.strerror})", hint) from error
+    # wasmtime has a cache of its own, which runs whatever it finds there. Without any, loading takes some 0.2 s.
+    key = _cache.key(data, version("wasmtime"), sys.platform, platform.machine())
+    code = _cache.get(key)
+    if code is not None:
+        # Of another processor, perhaps: then it is made anew.
+        with contextlib.suppress(wasmtime.WasmtimeError):
+            return engine, wc.Component.deserialize(engine, code)
+    try:
+        component = wc.Component(engine, data)
     except wasmtime.WasmtimeError as error:
-        raise Error(f"the component cannot be loaded: {path} ({error})") from error
+        raise Error(f"the component cannot be loaded: {printable(path)} ({printable(error)})") from error
+    _cache.put(key, bytes(component.serialize()))
+    return engine, component
 
 
 def _record(**fields: Any) -> Any:
