@@ -1,11 +1,14 @@
 //! The flags as typed. What they mean together is decided in [`plan`](crate::plan).
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{ArgAction, Args as ArgGroup, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
-use crate::trace;
+use crate::error::Exit;
+use crate::{terminal, trace};
 
 /// Reads Amazon Kinesis streams into SQLite or files, each message exactly once
 ///
@@ -38,6 +41,21 @@ Exit codes:
   130  interrupted, after what was under way had been made safe";
 
 impl Args {
+    /// Reads the command line, its first word the program's name. Where it says to do nothing more, or cannot be read,
+    /// that is said, and how the program ends.
+    pub fn from_command_line(line: impl IntoIterator<Item = OsString>) -> Result<Args, Exit> {
+        let line: Vec<OsString> = line.into_iter().collect();
+        Args::try_parse_from(&line).map_err(|error| {
+            if !error.use_stderr() {
+                // Help and version. Who asks for them and does not read them needs no error.
+                let _ = error.print();
+                return Exit::Reached;
+            }
+            complaint(error, &line).lines().for_each(terminal::say);
+            Exit::Asked
+        })
+    }
+
     /// What to log. Only this program's own events may be shown: those of libraries could hold what is
     /// nobody else's business.
     pub fn log_level(&self) -> LevelFilter {
@@ -47,6 +65,28 @@ impl Args {
             2 => LevelFilter::DEBUG,
             _ => LevelFilter::TRACE,
         }
+    }
+}
+
+/// What clap says of a command line that it does not understand. It repeats words of it, also where they are a URL with a
+/// password or act on a terminal, so it is asked about the words as they may be shown.
+fn complaint(error: clap::Error, line: &[OsString]) -> String {
+    // This one repeats nothing.
+    if error.kind() == ErrorKind::InvalidUtf8 {
+        return error.render().to_string();
+    }
+    let shown = line.iter().map(|word| {
+        let word = word.to_string_lossy();
+        match word.split_once('=') {
+            Some((flag, value)) if flag.starts_with('-') => {
+                format!("{}={}", terminal::Given(flag), terminal::Given(value))
+            }
+            _ => terminal::Given(&word).to_string(),
+        }
+    });
+    match Args::try_parse_from(shown) {
+        Err(same) if same.kind() == error.kind() => same.render().to_string(),
+        _ => "error: the command line has a word that cannot be shown".to_owned(),
     }
 }
 
@@ -295,7 +335,6 @@ pub enum Wire {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
-    use clap::error::ErrorKind;
 
     use super::*;
 
@@ -381,6 +420,34 @@ mod tests {
             "--trace-payload",
         ] {
             assert!(read.contains(flag), "{flag}");
+        }
+    }
+
+    #[test]
+    fn a_complaint_repeats_nothing_that_should_not_be_shown() {
+        for words in [
+            &["read", "orders", "http://user:SECRET@host"][..],
+            &["read", "orders", "--wire", "http://user:SECRET@host"],
+            &["read", "orders", "--wire=user:SECRET@host"],
+            &["read", "orders", "--wire=http://user:SE CRET@host"],
+            &["read", "orders", "--endpont-url=http://user:SECRET@host"],
+            &["read", "orders", "--page-records", "user:SECRET@host"],
+            &["user:SECRET@host"],
+            &["read", "orders", "-x=user:SECRET@host"],
+            &["read", "orders", "--wire", "\u{1b}[2J\nerror: SECRET"],
+            &["read", "orders", "--\u{202e}=x"],
+            &["\u{9b}31m\r\n"],
+        ] {
+            let line: Vec<OsString> =
+                std::iter::once("kinesis-reader").chain(words.iter().copied()).map(Into::into).collect();
+            let error = Args::try_parse_from(&line).expect_err("it is no command line");
+            let text = complaint(error, &line);
+            assert!(!text.contains("SECRET@") && !text.contains("CRET@"), "{text}");
+            assert!(
+                text.lines().all(|line| terminal::clean(line) == line && !line.starts_with("error: SECRET")),
+                "{text}"
+            );
+            assert!(text.starts_with("error: ") && text.contains("--help"), "{text}");
         }
     }
 

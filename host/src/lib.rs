@@ -4,6 +4,9 @@
 //! and tells what happens. The rooms know nothing of each other: [`drive`] alone brings them together, and
 //! [`run`] chooses which.
 
+// What is said goes through `terminal`, which cleans it and does not fail.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 pub mod args;
 pub mod plan;
 pub mod run;
@@ -21,3 +24,4 @@ pub mod replay;
 pub mod report;
 pub mod shards;
 pub mod show;
+pub mod terminal;

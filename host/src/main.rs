@@ -2,12 +2,15 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use kinesis_reader::args::Args;
-use kinesis_reader::run;
+use kinesis_reader::{run, terminal};
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    terminal::say_panics();
+    let args = match Args::from_command_line(std::env::args_os()) {
+        Ok(args) => args,
+        Err(exit) => return exit.into(),
+    };
     run::log(args.log_level());
     match run::run(args) {
         Ok(exit) => exit.into(),

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::component::wit;
 use crate::drive::{Log, Observer, Progress, Summary};
 use crate::error::{Error, Exit, Gap, InWords};
+use crate::terminal::{self, clean};
 
 /// Tells on stderr what happens, and keeps what the report needs.
 pub struct Console {
@@ -30,7 +31,7 @@ impl Console {
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style.progress_chars("=> "));
             }
-            bar.set_prefix(stream.to_owned());
+            bar.set_prefix(clean(stream));
             bar
         });
         Console { bar, started: Instant::now(), gaps: Vec::new() }
@@ -69,14 +70,14 @@ impl Console {
             1 => ", with a gap".to_owned(),
             gaps => format!(", with {gaps} gaps"),
         };
-        eprintln!(
+        terminal::say(format_args!(
             "read {} messages ({}) of {stream} from {} {} into {to} in {:.1} s: {why}{gaps}",
             HumanCount(totals.messages),
             HumanBytes(totals.bytes),
             shards.len(),
             if shards.len() == 1 { "shard" } else { "shards" },
             self.started.elapsed().as_secs_f64(),
-        );
+        ));
         if totals.dropped > 0 {
             self.warn(format_args!(
                 "{} messages in aggregated records were passed over, for their keys are of other shards",
@@ -94,7 +95,11 @@ impl Console {
 
     /// The outcome, as `--report` writes it.
     pub fn outcome(&self, stream: &str, result: &Result<Summary, Error>) -> Value {
-        let gaps: Vec<Value> = self.gaps.iter().map(|gap| json!({"shard": gap.shard, "after": gap.after})).collect();
+        let gaps: Vec<Value> = self
+            .gaps
+            .iter()
+            .map(|gap| json!({"shard": clean(&gap.shard), "after": gap.after.as_ref().map(clean)}))
+            .collect();
         let duration_ms = self.started.elapsed().as_millis() as u64;
         match result {
             Ok(summary) => {
@@ -150,8 +155,8 @@ impl Console {
 
     fn say(&self, words: fmt::Arguments<'_>) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{words}")),
-            None => eprintln!("{words}"),
+            Some(bar) => bar.suspend(|| terminal::say(words)),
+            None => terminal::say(words),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::state::{FileState, State};
 use crate::trace::Recorder;
 use crate::transport::endpoint::Endpoint;
 use crate::transport::{Kinesis, Settings};
-use crate::{replay, shards, show};
+use crate::{replay, shards, show, terminal};
 
 /// Does what the flags ask.
 pub fn run(args: Args) -> Result<Exit, Error> {
@@ -37,7 +37,7 @@ pub fn run(args: Args) -> Result<Exit, Error> {
 /// Logs this program's own events to stderr. Those of libraries could hold what is nobody else's business.
 pub fn log(level: LevelFilter) {
     let own = Targets::new().with_target("kinesis_reader", level);
-    let words = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let words = tracing_subscriber::fmt::layer().with_writer(|| terminal::Log).with_ansi(false);
     tracing_subscriber::registry().with(words).with(own).init();
 }
 
@@ -46,9 +46,9 @@ pub fn tell(error: &Error) {
     if let Error::Destination(destination::Error::ClosedPipe) = error {
         return;
     }
-    eprintln!("error: {error}");
+    terminal::say(format_args!("error: {error}"));
     if let Some(hint) = error.hint() {
-        eprintln!("hint: {hint}");
+        terminal::say(format_args!("hint: {hint}"));
     }
 }
 

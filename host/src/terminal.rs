@@ -1,0 +1,203 @@
+//! What is said to people: every line on stderr, and the text that `shards`, `show` and `replay` print.
+//!
+//! Identifiers, messages of services and proxies, names of files and payloads come from outside. Printed as they are,
+//! they could move the cursor, forge a line of the log, or show something else than they say, so all of them pass
+//! [`printable`] here. So that no place has to remember it, nothing else in this crate writes to stderr: lines go through
+//! [`say`], events through [`Log`], and errors put themselves into words through [`Clean`].
+//!
+//! Passwords in URLs are left out. A stderr that cannot be written, such as a closed pipe or a full disk, is ignored: it is
+//! no reason to stop reading.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
+
+use kinesis_reader_machine::printable;
+
+/// The longest line on stderr, in bytes. A value in it is cut after 1,000 characters, so only many values reach this.
+const LINE_MAX: usize = 32 << 10;
+
+/// Writes one line to stderr.
+pub fn say(line: impl fmt::Display) {
+    write_line(clean(line));
+}
+
+/// Words in which nothing acts on a terminal and no value is longer than 1,000 characters.
+pub fn clean(words: impl fmt::Display) -> String {
+    let mut text = String::new();
+    // A string takes everything, and an error of the words' own leaves what they were so far.
+    let _ = write!(Clean(&mut text), "{words}");
+    text
+}
+
+/// Cleans each piece that is written to it: where words are formatted, each of the values in them. What is clean stays as
+/// it is.
+#[derive(Debug)]
+pub struct Clean<W>(pub W);
+
+impl<W: fmt::Write> fmt::Write for Clean<W> {
+    fn write_str(&mut self, piece: &str) -> fmt::Result {
+        let piece = without_passwords(piece);
+        self.0.write_str(&if was_cut(&piece) { escape(&piece) } else { printable(&piece) })
+    }
+}
+
+/// A value of the command line or the environment, which may have a password anywhere in it, as it may be shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a>(pub &'a str);
+
+impl fmt::Display for Given<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&printable(&without_password(self.0)))
+    }
+}
+
+/// Prints text of whole lines. Cells of tables were cleaned before they were aligned; this is for what was not.
+pub fn print(text: &str, out: &mut dyn io::Write) -> io::Result<()> {
+    for line in text.split_inclusive('\n') {
+        match line.strip_suffix('\n') {
+            Some(line) => writeln!(out, "{}", escape(line))?,
+            None => out.write_all(escape(line).as_bytes())?,
+        }
+    }
+    out.flush()
+}
+
+/// Takes the events of `tracing`, each of which is one line, to stderr.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Log;
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        write_line(escape(&without_passwords(line)).into_owned());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Says in one line that this program failed by a fault of its own, where Rust would print the panic raw.
+pub fn say_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let what = panic.payload_as_str().unwrap_or("unknown");
+        match panic.location() {
+            Some(location) => say(format_args!("error: this program failed: {what} (at {location})")),
+            None => say(format_args!("error: this program failed: {what}")),
+        }
+    }));
+}
+
+fn write_line(mut line: String) {
+    if line.len() > LINE_MAX {
+        line.truncate(line.floor_char_boundary(LINE_MAX));
+        line.push('…');
+    }
+    line.push('\n');
+    let _ = io::stderr().write_all(line.as_bytes());
+}
+
+/// Whether [`printable`] has cut a text before, so that it is not cut once more where words are within words.
+fn was_cut(text: &str) -> bool {
+    /// The 1,000 characters, each as an escape, and words about them.
+    const CUT_MAX: usize = 12 << 10;
+    text.len() <= CUT_MAX && text.ends_with(" characters more)") && text.contains("… (")
+}
+
+/// As [`printable`], with nothing cut.
+fn escape(text: &str) -> Cow<'_, str> {
+    /// [`printable`] cuts longer text.
+    const PIECE: usize = 1000;
+    if text.is_ascii() && !text.contains(|c: char| c.is_ascii_control()) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.char_indices().nth(PIECE).map_or(rest.len(), |(end, _)| end);
+        let (piece, left) = rest.split_at(end);
+        escaped.push_str(&printable(piece));
+        rest = left;
+    }
+    Cow::Owned(escaped)
+}
+
+/// A text without the passwords of the URLs in it.
+fn without_passwords(text: &str) -> Cow<'_, str> {
+    if !text.contains('@') {
+        return Cow::Borrowed(text);
+    }
+    text.split_inclusive(char::is_whitespace).map(without_password).collect::<Vec<_>>().concat().into()
+}
+
+/// A URL, with or without its scheme, without user name and password: `http://user:secret@host` becomes `http://***@host`.
+///
+/// Names of users and sessions in ARNs, which are often addresses of mail, stay.
+fn without_password(url: &str) -> Cow<'_, str> {
+    let Some((user, host)) = url.rsplit_once('@') else { return Cow::Borrowed(url) };
+    let scheme = user.find("://").map(|end| end + "://".len());
+    if !user.contains(':') || (scheme.is_none() && url.contains("arn:aws")) {
+        return Cow::Borrowed(url);
+    }
+    // What stands before it may be a quote or a bracket.
+    let start = scheme.or_else(|| user.find(char::is_alphanumeric)).unwrap_or(0);
+    let before = user.get(..start).unwrap_or_default();
+    Cow::Owned(format!("{before}***@{host}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_value_is_cleaned_and_cut_by_itself() {
+        let long = "x".repeat(1001);
+        assert_eq!(
+            clean(format_args!("a {} of {long}: {}", "\u{1b}[2J\n", "\u{202e}end")),
+            format!("a \\u{{1b}}[2J\\n of {}… (1 characters more): \\u{{202e}}end", "x".repeat(1000))
+        );
+    }
+
+    #[test]
+    fn words_within_words_are_cleaned_once() {
+        let hostile = "\u{1b}".repeat(1500);
+        let once = clean(&hostile);
+        assert!(once.ends_with("… (500 characters more)"));
+        assert_eq!(clean(&once), once);
+        assert_eq!(clean(format!("it said: {once}")), format!("it said: {once}"));
+    }
+
+    #[test]
+    fn passwords_in_urls_are_left_out() {
+        for (text, shown) in [
+            ("http://user:SECRET@host:80/", "http://***@host:80/"),
+            ("user:SECRET@host", "***@host"),
+            ("http:/user:SECRET@host", "***@host"),
+            ("(http://user:SE@CRET@host)", "(http://***@host)"),
+            ("'user:SECRET@host'", "'***@host'"),
+            ("a proxy: http://user:SECRET@host is down", "a proxy: http://***@host is down"),
+            ("https://u:SECRET@a,https://u:SECRET@b", "https://***@b"),
+            ("http://***@host", "http://***@host"),
+            ("someone@example.com", "someone@example.com"),
+            (
+                "User: arn:aws:sts::123456789012:assumed-role/r/a@example.com",
+                "User: arn:aws:sts::123456789012:assumed-role/r/a@example.com",
+            ),
+            ("http://user:SECRET@host/arn:aws:x", "http://***@host/arn:aws:x"),
+        ] {
+            assert_eq!(clean(text), shown);
+        }
+        assert_eq!(Given("http://user:SE CRET@host").to_string(), "http://***@host");
+    }
+
+    #[test]
+    fn printed_text_keeps_its_lines_and_its_length() {
+        let long = "é".repeat(2500);
+        let mut out = Vec::new();
+        print(&format!("a\tb\n{long}\r\nend"), &mut out).expect("a vector takes everything");
+        assert_eq!(String::from_utf8(out).expect("UTF-8"), format!("a\\tb\n{long}\\r\nend"));
+    }
+}
