@@ -1,10 +1,11 @@
 //! Everything that ends the program before its time, in words, and the exit codes.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::component::wit;
+use crate::terminal::Clean;
 use crate::{component, destination, drive, plan, replay, state, transport};
 
 /// How the program ends.
@@ -163,13 +164,14 @@ pub struct InWords<'a>(pub &'a wit::ServiceError);
 
 impl fmt::Display for InWords<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = Clean(f);
         let wit::ServiceError { operation, shard, cause, attempts } = self.0;
         let operation = operation_name(*operation);
         if let wit::Cause::Recreated(stream) = cause {
             return write!(f, "the stream was deleted and made again; the checkpoint is of the earlier one: {stream}");
         }
         if let wit::Cause::Lost(lost) = cause {
-            return Gap(lost).fmt(f);
+            return write!(f, "{}", Gap(lost));
         }
         f.write_str(operation)?;
         if let Some(shard) = shard {
@@ -216,6 +218,7 @@ pub struct Gap<'a>(pub &'a wit::Lost);
 
 impl fmt::Display for Gap<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = Clean(f);
         let wit::Lost { shard, after, ahead } = self.0;
         if let Some(ahead) = ahead {
             return write!(
@@ -234,12 +237,13 @@ impl fmt::Display for Gap<'_> {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = Clean(f);
         match self {
-            Error::Plan(error) => error.fmt(f),
-            Error::Transport(error) => error.fmt(f),
-            Error::Destination(error) => error.fmt(f),
-            Error::Component(error) => error.fmt(f),
-            Error::Service(error) => InWords(error).fmt(f),
+            Error::Plan(error) => write!(f, "{error}"),
+            Error::Transport(error) => write!(f, "{error}"),
+            Error::Destination(error) => write!(f, "{error}"),
+            Error::Component(error) => write!(f, "{error}"),
+            Error::Service(error) => write!(f, "{}", InWords(error)),
             Error::Unreached { url, region: _, why, attempts } => {
                 write!(f, "could not reach {url}: {why}, after {attempts} tries")
             }

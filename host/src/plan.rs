@@ -7,11 +7,12 @@ mod stream;
 mod time;
 
 use std::ffi::OsString;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::args::{self, Args, Command};
+use crate::terminal::{Clean, Given};
 use crate::trace;
 use crate::transport::Settings;
 
@@ -456,9 +457,10 @@ impl Error {
             Self::BehindWhat(_) => "--behind says what counts as caught up; leave it out, or use --until caught-up",
             Self::BadPace(_) => "write a percentage from 1% to 100%, or off",
             Self::BadDestination(text) => {
+                let is_path = !text.contains([':', '@']);
                 return Some(match text.rsplit_once('.').map(|(_, ending)| ending) {
-                    Some("db" | "sqlite" | "sqlite3") if !text.contains(':') => format!("write sqlite:{text}"),
-                    Some("ndjson" | "jsonl" | "json") if !text.contains(':') => format!("write ndjson:{text}"),
+                    Some("db" | "sqlite" | "sqlite3") if is_path => format!("write sqlite:{text}"),
+                    Some("ndjson" | "jsonl" | "json") if is_path => format!("write ndjson:{text}"),
                     _ => "write sqlite:PATH, ndjson:PATH, or ndjson:- for stdout".to_owned(),
                 });
             }
@@ -474,27 +476,30 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = Clean(f);
         match self {
-            Self::BadStream(text) => write!(f, "not the name of a stream: {text}"),
-            Self::BadArn { arn, why } => write!(f, "not the ARN of a stream: {arn} ({why})"),
-            Self::BadTime { flag: "--behind", text, why } => write!(f, "not a duration for --behind: {text} ({why})"),
-            Self::BadTime { flag, text, why } => write!(f, "not a time for {flag}: {text} ({why})"),
-            Self::FromTheFuture(text) => write!(f, "--from is in the future: {text}"),
-            Self::EndsBeforeItBegins { from, until } => {
-                write!(f, "--until is not after --from: {until} (--from is {from})")
+            Self::BadStream(text) => write!(f, "not the name of a stream: {}", Given(text)),
+            Self::BadArn { arn, why } => write!(f, "not the ARN of a stream: {} ({why})", Given(arn)),
+            Self::BadTime { flag: "--behind", text, why } => {
+                write!(f, "not a duration for --behind: {} ({why})", Given(text))
             }
-            Self::BehindWhat(until) => write!(f, "--behind has no meaning with this end: {until}"),
-            Self::BadPace(text) => write!(f, "not a pace: {text}"),
-            Self::BadDestination(text) => write!(f, "not a destination for --to: {text}"),
-            Self::BadState(text) => write!(f, "not a place for --state: {text}"),
+            Self::BadTime { flag, text, why } => write!(f, "not a time for {flag}: {} ({why})", Given(text)),
+            Self::FromTheFuture(text) => write!(f, "--from is in the future: {}", Given(text)),
+            Self::EndsBeforeItBegins { from, until } => {
+                write!(f, "--until is not after --from: {} (--from is {})", Given(until), Given(from))
+            }
+            Self::BehindWhat(until) => write!(f, "--behind has no meaning with this end: {}", Given(until)),
+            Self::BadPace(text) => write!(f, "not a pace: {}", Given(text)),
+            Self::BadDestination(text) => write!(f, "not a destination for --to: {}", Given(text)),
+            Self::BadState(text) => write!(f, "not a place for --state: {}", Given(text)),
             Self::BadRecordsThere(path) => {
                 write!(f, "--bad-records is the file of --to or --state: {}", path.display())
             }
             Self::SameFile(path) => write!(f, "--to and --state are one file: {}", path.display()),
             Self::OtherRegion { region, in_arn } => {
-                write!(f, "--region is not that of the ARN: {region} (the ARN's is {in_arn})")
+                write!(f, "--region is not that of the ARN: {} (the ARN's is {in_arn})", Given(region))
             }
-            Self::BadRole(text) => write!(f, "not the ARN of a role: {text}"),
+            Self::BadRole(text) => write!(f, "not the ARN of a role: {}", Given(text)),
         }
     }
 }
