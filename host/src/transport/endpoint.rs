@@ -41,7 +41,7 @@ impl Endpoint {
             Some(url) => url,
             None => service_url(&region, known.fips, known.dual_stack),
         };
-        let uri = parse(&url).map_err(|why| Error::BadEndpoint { url: without_password(&url), why })?;
+        let uri = parse(&url).map_err(|why| Error::BadEndpoint { url: shown(&url), why })?;
         Ok(Self { uri, region })
     }
 
@@ -138,14 +138,33 @@ fn parse(url: &str) -> Result<Uri, String> {
     Ok(uri)
 }
 
-/// The URL as it may be shown.
-fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    match rest[..end].rfind('@') {
-        Some(at) => format!("{scheme}://***{}", &rest[at..]),
-        None => url.to_owned(),
+/// A URL that was refused, as it may be shown: without what is a password in it, or may be meant as one.
+fn shown(url: &str) -> String {
+    let (scheme, rest) = match url.find("://") {
+        Some(end) => url.split_at(end + "://".len()),
+        None => ("", url),
+    };
+    let query = rest.find(['?', '#']);
+    if rest.rfind('@') > query && query.is_some() {
+        return format!("{scheme}***");
     }
+    let (rest, query) = match query {
+        Some(start) => (&rest[..start], format!("{}***", &rest[start..=start])),
+        None => (rest, String::new()),
+    };
+    let rest = match rest.rsplit_once('@') {
+        Some((_, host)) => format!("***@{host}"),
+        None => rest.to_owned(),
+    };
+    // A user name and a password whose host was forgotten look as host and port do.
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let authority = match authority.rsplit_once(':') {
+        Some((host, port)) if !authority.starts_with('[') && !port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("{host}:***")
+        }
+        _ => authority.to_owned(),
+    };
+    format!("{scheme}{authority}{path}{query}")
 }
 
 impl fmt::Display for Endpoint {
@@ -298,6 +317,32 @@ mod tests {
             "not an endpoint: http://***@host:80/ (it holds a user name: credentials come from the AWS settings)"
         );
         assert!(!format!("{error:?}").contains("marked"));
+    }
+
+    #[test]
+    fn what_may_be_a_password_is_not_shown_wherever_it_stands() {
+        for (url, shown) in [
+            ("user:marked@host:80", "***@host:80"),
+            ("http:/user:marked@host/", "***@host/"),
+            ("http://user:mar/ked@host/", "http://***@host/"),
+            ("http://user:mar@ked@host/", "http://***@host/"),
+            ("http://user:mar ked@host/", "http://***@host/"),
+            ("https://host/?X-Amz-Signature=marked", "https://host/?***"),
+            ("https://host/?a=user:b@marked", "https://***"),
+            ("http://user:mar?ked@host", "http://***"),
+            ("http://a b/#marked", "http://a b/#***"),
+            ("http://user:marked", "http://user:***"),
+            ("http://user:marked/path", "http://user:***/path"),
+            ("user:marked", "user:***"),
+            ("localhost:4567", "localhost:4567"),
+            ("http://[::1]:99999", "http://[::1]:99999"),
+            ("http://[::1]x", "http://[::1]x"),
+        ] {
+            let error = at(url).unwrap_err();
+            let Error::BadEndpoint { url: told, .. } = &error else { panic!("{error:?}") };
+            assert_eq!(told, shown);
+            assert!(error.to_string().contains(shown), "{error}");
+        }
     }
 
     #[test]
