@@ -9,6 +9,7 @@
 //! transport, a destination, somebody who is told, and what interrupts it. The crate's first page has it in full.
 
 use std::collections::hash_map::RandomState;
+use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -20,6 +21,7 @@ use crate::component::{self, Action, BatchHandle, Reader, wit};
 use crate::destination::{self, Destination, Written};
 use crate::error::{Gap, InWords};
 use crate::report::state_word;
+use crate::terminal::{Clean, clean};
 use crate::transport::{self, Transport};
 
 /// How long what was taken may wait for its commit: what a crash may cost to read again.
@@ -63,7 +65,8 @@ impl Observer for Log {
             wit::Notice::Lost(lost) => tracing::warn!("{}", Gap(lost)),
             wit::Notice::Retry(error) => tracing::info!("trying again: {}", InWords(error)),
             wit::Notice::Shard(shard) => {
-                tracing::info!(shard = %shard.shard, parents = ?shard.parents, "{}", state_word(shard.state));
+                let (id, parents) = (clean(&shard.shard), shard.parents.iter().map(clean).collect::<Vec<_>>());
+                tracing::info!(shard = %id, ?parents, "{}", state_word(shard.state));
             }
         }
     }
@@ -333,6 +336,33 @@ struct Answer {
     result: Result<wit::Response, wit::Failure>,
 }
 
+/// The end of a request, which comes whatever becomes of its task.
+struct Landing {
+    id: u64,
+    /// None: it has come.
+    answers: Option<mpsc::UnboundedSender<Answer>>,
+}
+
+impl Landing {
+    fn land(mut self, result: Result<wit::Response, wit::Failure>) {
+        self.send(result);
+    }
+
+    fn send(&mut self, result: Result<wit::Response, wit::Failure>) {
+        if let Some(answers) = self.answers.take() {
+            // Nobody listens any more once the run has ended.
+            let _ = answers.send(Answer { id: self.id, result });
+        }
+    }
+}
+
+impl Drop for Landing {
+    /// A task that panics is a fault of the transport's, and would fail again: waiting for its answer is of no use.
+    fn drop(&mut self) {
+        self.send(Err(wit::Failure::Permanent("the transport failed, by a fault of this program's".to_owned())));
+    }
+}
+
 impl<T: Transport> Flight<T> {
     pub(crate) fn new(transport: Arc<T>, clock: Clock) -> Flight<T> {
         // The reader bounds the requests that are out, and with them what may wait here.
@@ -341,7 +371,8 @@ impl<T: Transport> Flight<T> {
     }
 
     pub(crate) fn launch(&self, request: wit::Request) {
-        let (transport, landing) = (self.transport.clone(), self.landing.clone());
+        let transport = self.transport.clone();
+        let landing = Landing { id: request.id, answers: Some(self.landing.clone()) };
         let timeout = Duration::from_millis(request.deadline.saturating_sub(self.clock.now()));
         tracing::trace!(id = request.id, target = %request.target, shard = request.shard, "sending");
         tokio::spawn(async move {
@@ -355,8 +386,7 @@ impl<T: Transport> Flight<T> {
                 Err(transport::Failure::Transient(why)) => Err(wit::Failure::Transient(why)),
                 Err(transport::Failure::Permanent(why)) => Err(wit::Failure::Permanent(why)),
             };
-            // Nobody listens any more once the run has ended.
-            let _ = landing.send(Answer { id: request.id, result });
+            landing.land(result);
         });
     }
 
@@ -460,8 +490,8 @@ impl From<component::Error> for Error {
 impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Error::Component(error) => error.fmt(f),
-            Error::Destination(error) => error.fmt(f),
+            Error::Component(error) => write!(Clean(f), "{error}"),
+            Error::Destination(error) => write!(Clean(f), "{error}"),
         }
     }
 }
