@@ -327,6 +327,8 @@ impl Ledger {
 pub(crate) struct Flight<T> {
     transport: Arc<T>,
     clock: Clock,
+    launched: u64,
+    answered: u64,
     landing: mpsc::UnboundedSender<Answer>,
     answers: UnboundedReceiver<Answer>,
 }
@@ -367,10 +369,21 @@ impl<T: Transport> Flight<T> {
     pub(crate) fn new(transport: Arc<T>, clock: Clock) -> Flight<T> {
         // The reader bounds the requests that are out, and with them what may wait here.
         let (landing, answers) = mpsc::unbounded_channel();
-        Flight { transport, clock, landing, answers }
+        Flight { transport, clock, launched: 0, answered: 0, landing, answers }
     }
 
-    pub(crate) fn launch(&self, request: wit::Request) {
+    /// The requests that are on their way.
+    pub(crate) fn out(&self) -> usize {
+        (self.launched - self.answered) as usize
+    }
+
+    /// The requests that have come to an end.
+    pub(crate) fn answered(&self) -> u64 {
+        self.answered
+    }
+
+    pub(crate) fn launch(&mut self, request: wit::Request) {
+        self.launched += 1;
         let transport = self.transport.clone();
         let landing = Landing { id: request.id, answers: Some(self.landing.clone()) };
         let timeout = Duration::from_millis(request.deadline.saturating_sub(self.clock.now()));
@@ -406,6 +419,7 @@ impl<T: Transport> Flight<T> {
             }
         };
         while let Some(Answer { id, result }) = landed {
+            self.answered += 1;
             let mut size = 0;
             match result {
                 Ok(response) => {

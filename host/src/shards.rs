@@ -3,18 +3,17 @@
 //! A reader is opened at the saved checkpoint and driven until each shard that may be read has told its lag. What it
 //! brings is not taken, and nothing is kept: to look changes nothing.
 
-use std::io::Write;
 use std::time::Duration;
 
 use indicatif::HumanDuration;
 
-use crate::component::{Action, Reader, wit};
+use crate::component::{Action, wit};
 use crate::destination::{self, Sqlite, stream_error};
 use crate::drive::{self, Clock, Flight};
 use crate::error::{Error, Exit, InTime};
 use crate::plan::{Destination, ShardsPlan, StateAt};
-use crate::run;
 use crate::state::FileState;
+use crate::{run, terminal};
 
 /// Lists the shards on stdout.
 pub fn list(plan: &ShardsPlan) -> Result<Exit, Error> {
@@ -24,8 +23,7 @@ pub fn list(plan: &ShardsPlan) -> Result<Exit, Error> {
         (StateAt::Destination | StateAt::Nowhere, _) => None,
     };
     let shards = run::runtime()?.block_on(look(plan, saved.as_deref()))?;
-    let text = table(&shards);
-    match std::io::stdout().write_all(text.as_bytes()).map_err(stream_error) {
+    match terminal::print(&table(&shards), &mut std::io::stdout()).map_err(stream_error) {
         Ok(()) | Err(destination::Error::ClosedPipe) => Ok(Exit::Reached),
         Err(error) => Err(error.into()),
     }
@@ -40,6 +38,7 @@ async fn look(plan: &ShardsPlan, saved: Option<&str>) -> Result<Vec<wit::ShardSt
     let mut reader = loaded.open(&config, saved, drive::seed(), clock.now(), drive::present())?;
     let kinesis = run::connect(&plan.aws).await?;
     let mut flight = Flight::new(kinesis.clone(), clock);
+    let mut looks = Looks::default();
     loop {
         match reader.poll()? {
             Action::Send(request) => flight.launch(request),
@@ -50,8 +49,13 @@ async fn look(plan: &ShardsPlan, saved: Option<&str>) -> Result<Vec<wit::ShardSt
             }
             Action::Finish(_) => return Ok(reader.shards()?),
             Action::Wait(wait) => {
-                if all_told(&mut reader)? {
-                    return Ok(reader.shards()?);
+                if looks.are_due(flight.answered(), flight.out()) {
+                    let shards = reader.shards()?;
+                    let untold = shards.iter().filter(|shard| !has_told(shard)).count();
+                    if untold == 0 && !shards.is_empty() {
+                        return Ok(shards);
+                    }
+                    looks.looked(flight.answered(), untold, shards.len());
                 }
                 flight.wait(&mut reader, wait.until).await?;
             }
@@ -59,14 +63,34 @@ async fn look(plan: &ShardsPlan, saved: Option<&str>) -> Result<Vec<wit::ShardSt
     }
 }
 
-/// Whether every shard that may be read has told its lag.
-fn all_told(reader: &mut Reader) -> Result<bool, Error> {
-    let shards = reader.shards()?;
-    let told = |shard: &wit::ShardStatus| {
-        shard.behind.is_some()
-            || matches!(shard.state, wit::ShardState::Blocked | wit::ShardState::CaughtUp | wit::ShardState::Drained)
-    };
-    Ok(!shards.is_empty() && shards.iter().all(told))
+/// Whether a shard has told its lag, or may not be read.
+fn has_told(shard: &wit::ShardStatus) -> bool {
+    shard.behind.is_some()
+        || matches!(shard.state, wit::ShardState::Blocked | wit::ShardState::CaughtUp | wit::ShardState::Drained)
+}
+
+/// When to look at the shards. A look costs as much as there are shards, so there are few of them, however many answers
+/// come.
+#[derive(Debug, Default)]
+struct Looks {
+    /// The answers there were at the last look.
+    last: u64,
+    /// The answers after it that make a look worth while.
+    worth: u64,
+}
+
+impl Looks {
+    /// `answered` and `out` count the requests that have come back, and those that are on their way.
+    fn are_due(&self, answered: u64, out: usize) -> bool {
+        let new = answered - self.last;
+        new >= self.worth || (out == 0 && new > 0)
+    }
+
+    /// No more than one of the `untold` shards tells its lag in each answer, and where only few are left, others may go on
+    /// answering meanwhile.
+    fn looked(&mut self, answered: u64, untold: usize, known: usize) {
+        (self.last, self.worth) = (answered, untold.max(known / 8).max(1) as u64);
+    }
 }
 
 fn table(shards: &[wit::ShardStatus]) -> String {
@@ -89,18 +113,73 @@ fn table(shards: &[wit::ShardStatus]) -> String {
             (None, wit::ShardState::Blocked) => "waits for its parents".to_owned(),
             (None, _) => "-".to_owned(),
         };
-        [shard.shard.clone(), parents, state.to_owned(), place, behind]
+        [shard.shard.clone(), parents, state.to_owned(), place, behind].map(terminal::clean)
     });
     let rows: Vec<[String; 5]> = std::iter::once(heads).chain(rows).collect();
+    let mut widths = [0; 5];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
     let mut text = String::new();
     for row in &rows {
-        let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let width = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-            line.push_str(&format!("{cell:width$}  "));
-        }
-        text.push_str(line.trim_end());
+        let cells: String = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}  ")).collect();
+        text.push_str(cells.trim_end());
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each of `shards` answers twice, with its iterator and its lag, while `most` requests are out.
+    fn looks_at(shards: usize, most: usize) -> usize {
+        let mut looks = Looks::default();
+        let mut count = 0;
+        for answered in 0..=2 * shards {
+            let untold = shards - answered.saturating_sub(shards);
+            let out = (2 * shards - answered).min(most);
+            if looks.are_due(answered as u64, out) {
+                count += 1;
+                if untold == 0 {
+                    return count;
+                }
+                looks.looked(answered as u64, untold, shards);
+            }
+        }
+        panic!("it does not see that all have told");
+    }
+
+    #[test]
+    fn many_shards_are_looked_at_as_rarely_as_few() {
+        for shards in [1, 10, 1000, 40_000, 1_000_000] {
+            let count = looks_at(shards, 32);
+            assert!(count <= 16, "{count} looks at {shards} shards");
+        }
+    }
+
+    #[test]
+    fn the_columns_are_as_wide_as_their_cells() {
+        let shard = |id: &str, parents: &[&str]| wit::ShardStatus {
+            shard: id.to_owned(),
+            parents: parents.iter().map(|parent| (*parent).to_owned()).collect(),
+            state: wit::ShardState::Blocked,
+            closed: false,
+            place: wit::Place::TrimHorizon,
+            behind: None,
+        };
+        let told = table(&[shard("a", &[]), shard("longer", &["a", "\u{1b}[2J"])]);
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "shard   parents      state  place     behind",
+                "a       -            open   not read  waits for its parents",
+                "longer  a \\u{1b}[2J  open   not read  waits for its parents",
+            ]
+        );
+    }
 }
