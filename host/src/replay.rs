@@ -14,7 +14,8 @@ use crate::error::{self, Exit, InWords};
 use crate::plan::ReplayPlan;
 use crate::report::state_word;
 use crate::run;
-use crate::trace::{Call, Gave, Header, Line, Told, VERSION};
+use crate::terminal::clean;
+use crate::trace::{Call, Delivery, Gave, Header, Line, Told, VERSION};
 
 /// Who is told what a trace says. Failures are words.
 pub trait Player {
@@ -243,8 +244,8 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Read(error) => error.fmt(f),
-            Error::NoTrace { line, why } => write!(f, "no trace: line {line}: {why}"),
+            Error::Read(error) => write!(f, "{error}"),
+            Error::NoTrace { line, why } => write!(f, "no trace: line {line}: {}", clean(why)),
             Error::Version(version) => write!(f, "a trace of version {version}, and this program knows {VERSION}"),
         }
     }
@@ -279,70 +280,97 @@ fn at(path: &Path, error: Error) -> error::Error {
 fn sum_up(played: &Played, out: &mut impl Write) -> std::io::Result<()> {
     let Played { told, gave, finished, torn, difference } = played;
     match difference {
-        None => write!(out, "the same: {gave} actions of {told} inputs")?,
-        Some(Difference { line, recorded, replayed }) => writeln!(
-            out,
-            "not the same after {gave} actions of {told} inputs: line {line}\n  recorded: {recorded}\n  replayed: {replayed}"
-        )?,
+        None => {
+            let torn = if *torn { "; its last line is torn" } else { "" };
+            let open = if *finished { "" } else { "; the trace ends before the reader does" };
+            writeln!(out, "the same: {gave} actions of {told} inputs{torn}{open}")
+        }
+        Some(Difference { line, recorded, replayed }) => {
+            writeln!(out, "not the same after {gave} actions of {told} inputs: line {line}")?;
+            let from = first_difference(recorded, replayed);
+            writeln!(out, "  recorded: {}", excerpt(recorded, from))?;
+            writeln!(out, "  replayed: {}", excerpt(replayed, from))
+        }
     }
-    if difference.is_none() {
-        let torn = if *torn { "; its last line is torn" } else { "" };
-        let open = if *finished { "" } else { "; the trace ends before the reader does" };
-        writeln!(out, "{torn}{open}")?;
+}
+
+/// The byte at which two texts differ first.
+fn first_difference(a: &str, b: &str) -> usize {
+    a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count()
+}
+
+/// A text about a byte in it, as long as what is shown of any text.
+fn excerpt(text: &str, about: usize) -> String {
+    const BEFORE: usize = 200;
+    const WHOLE: usize = 1000;
+    if text.len() <= WHOLE {
+        return clean(text);
     }
-    Ok(())
+    let start = text.floor_char_boundary(about.saturating_sub(BEFORE));
+    format!("{}{}", if start > 0 { "…" } else { "" }, clean(&text[start..]))
 }
 
 /// One line for a person: the time on the reader's clock, and what happened.
 fn show(line: &Line<'_>, out: &mut impl Write) -> std::io::Result<()> {
-    let told = |out: &mut dyn Write, now: &u64| write!(out, "{now:>9} ms  ");
-    if let Line::Gave(_) = line {
-        write!(out, "{:>16}", "-> ")?;
-    }
-    match line {
-        Line::Told(Told::Open { config, checkpoint, seed, now, .. }) => {
-            told(out, now)?;
+    let words = match line {
+        Line::Told(told) => in_words(told),
+        Line::Gave(gave) => format!("{:>16}{}", "-> ", action_in_words(gave)),
+    };
+    writeln!(out, "{words}")
+}
+
+/// What was told, with each value cleaned.
+fn in_words(told: &Told<'_>) -> String {
+    let (now, words) = match told {
+        Told::Open { config, checkpoint, seed, now, .. } => {
             let saved = if checkpoint.is_some() { "a checkpoint" } else { "no checkpoint" };
-            writeln!(out, "open with seed {seed} and {saved}: {config}")
+            // One value, and not one for each of its members.
+            let config = config.to_string();
+            (now, clean(format_args!("open with seed {seed} and {saved}: {config}")))
         }
-        Line::Told(Told::Response { id, response, now }) => {
-            told(out, now)?;
+        Told::Response { id, response, now } => {
             let bytes = match &response.body {
                 wit::Body::Json(text) => text.len(),
                 wit::Body::Cbor(bytes) => bytes.len(),
             };
-            writeln!(out, "response {id}: {}, {bytes} bytes", response.status)
+            (now, format!("response {id}: {}, {bytes} bytes", response.status))
         }
-        Line::Told(Told::Failure { id, failure, now }) => {
-            told(out, now)?;
-            match failure.as_ref() {
-                wit::Failure::Transient(why) | wit::Failure::Permanent(why) => writeln!(out, "no response {id}: {why}"),
+        Told::Failure { id, failure, now } => match failure.as_ref() {
+            wit::Failure::Transient(why) | wit::Failure::Permanent(why) => {
+                (now, clean(format_args!("no response {id}: {why}")))
             }
-        }
-        Line::Told(Told::Delivered { id, now }) => told(out, now).and_then(|()| writeln!(out, "delivered {id}")),
-        Line::Told(Told::Timeout { now }) => told(out, now).and_then(|()| writeln!(out, "time passed")),
-        Line::Told(Told::Stop { now }) => told(out, now).and_then(|()| writeln!(out, "stop")),
-        Line::Gave(Gave::Send(request)) => {
+        },
+        Told::Delivered { id, now } => (now, format!("delivered {id}")),
+        Told::Timeout { now } => (now, "time passed".to_owned()),
+        Told::Stop { now } => (now, "stop".to_owned()),
+    };
+    format!("{now:>9} ms  {words}")
+}
+
+/// What was given, with each value cleaned.
+fn action_in_words(gave: &Gave<'_>) -> String {
+    match gave {
+        Gave::Send(request) => {
             let operation = error::operation_name(request.operation);
-            let shard = request.shard.as_ref().map(|shard| format!(" of {shard}")).unwrap_or_default();
+            let shard = request.shard.as_ref().map(|shard| format!(" of {}", clean(shard))).unwrap_or_default();
             let body = match &request.body {
-                wit::Body::Json(text) => text.clone(),
+                wit::Body::Json(text) => clean(text),
                 wit::Body::Cbor(bytes) => format!("{} bytes", bytes.len()),
             };
-            writeln!(out, "send {}, until {} ms: {operation}{shard} {body}", request.id, request.deadline)
+            format!("send {}, until {} ms: {operation}{shard} {body}", request.id, request.deadline)
         }
-        Line::Gave(Gave::Deliver(batch)) => {
-            writeln!(out, "deliver {}: {} messages of {}, {} bytes", batch.id, batch.count, batch.shard, batch.size)
+        Gave::Deliver(Delivery { id, shard, count, size, .. }) => {
+            clean(format_args!("deliver {id}: {count} messages of {shard}, {size} bytes"))
         }
-        Line::Gave(Gave::Notice(notice)) => match notice.as_ref() {
+        Gave::Notice(notice) => match notice.as_ref() {
             wit::Notice::Lost(lost) => {
                 let after = lost.after.as_deref().unwrap_or("the beginning");
-                writeln!(out, "notice: records of {} may be lost after {after}", lost.shard)
+                clean(format_args!("notice: records of {} may be lost after {after}", lost.shard))
             }
-            wit::Notice::Retry(error) => writeln!(out, "notice: trying again: {}", InWords(error)),
-            wit::Notice::Shard(shard) => writeln!(out, "notice: {} is {}", shard.shard, state_word(shard.state)),
+            wit::Notice::Retry(error) => format!("notice: trying again: {}", InWords(error)),
+            wit::Notice::Shard(shard) => clean(format_args!("notice: {} is {}", shard.shard, state_word(shard.state))),
         },
-        Line::Gave(Gave::Wait(wait)) => {
+        Gave::Wait(wait) => {
             let reason = match wait.reason {
                 wit::WaitReason::Response => "a response",
                 wit::WaitReason::Delivery => "a delivery",
@@ -351,18 +379,35 @@ fn show(line: &Line<'_>, out: &mut impl Write) -> std::io::Result<()> {
                 wit::WaitReason::Listing => "the next listing",
             };
             match wait.until {
-                Some(until) => writeln!(out, "wait for {reason}, until {until} ms"),
-                None => writeln!(out, "wait for {reason}"),
+                Some(until) => format!("wait for {reason}, until {until} ms"),
+                None => format!("wait for {reason}"),
             }
         }
-        Line::Gave(Gave::Finish(outcome)) => match outcome.as_ref() {
-            wit::Outcome::Reached => writeln!(out, "finish: reached"),
-            wit::Outcome::Exhausted => writeln!(out, "finish: exhausted"),
-            wit::Outcome::Limited => writeln!(out, "finish: limited"),
-            wit::Outcome::Stopped => writeln!(out, "finish: stopped"),
-            wit::Outcome::Failed(error) => writeln!(out, "finish: {}", InWords(error)),
+        Gave::Finish(outcome) => match outcome.as_ref() {
+            wit::Outcome::Reached => "finish: reached".to_owned(),
+            wit::Outcome::Exhausted => "finish: exhausted".to_owned(),
+            wit::Outcome::Limited => "finish: limited".to_owned(),
+            wit::Outcome::Stopped => "finish: stopped".to_owned(),
+            wit::Outcome::Failed(error) => format!("finish: {}", InWords(error)),
         },
-        Line::Gave(Gave::Checkpoint(text)) => writeln!(out, "checkpoint: {text}"),
-        Line::Gave(Gave::Failed { why, .. }) => writeln!(out, "failed: {why}"),
+        Gave::Checkpoint(text) => clean(format_args!("checkpoint: {text}")),
+        Gave::Failed { why, .. } => clean(format_args!("failed: {why}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_deep_in_long_texts_is_shown() {
+        let (a, b) = (format!("{}a\u{1b}", "é".repeat(5000)), format!("{}b", "é".repeat(5000)));
+        let from = first_difference(&a, &b);
+        assert_eq!(excerpt(&a, from), format!("…{}a\\u{{1b}}", "é".repeat(100)));
+        assert_eq!(excerpt(&b, from), format!("…{}b", "é".repeat(100)));
+        assert_eq!(excerpt("short", 3), "short");
+        // Within a character both begin before it.
+        assert_eq!(first_difference("é", "è"), 1);
+        assert!(excerpt(&"é".repeat(600), 1).starts_with('é'));
     }
 }

@@ -1,13 +1,14 @@
 //! What a database holds, in words for a terminal: its tables, the newest messages of each stream,
 //! the columns of its view, and how far each of its shards was read.
 //!
-//! Messages are bytes from outside: what could move a terminal's cursor is written as an escape.
+//! All of it is from outside, messages above all: what could move a terminal's cursor is written as an escape.
 
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::Path;
 
 use jiff::Timestamp;
+use kinesis_reader_machine::printable;
 use rusqlite::{Connection, Error as SqliteError, OptionalExtension};
 use serde_json::Value;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -15,11 +16,12 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use crate::destination::{
     Error, MEMBERS_MAX, columns, database_error, open_read_only, quote, read_checkpoint, stream_error,
 };
+use crate::terminal;
 
 /// The newest messages shown of each stream.
 const NEWEST: usize = 5;
 
-/// The shards shown of each checkpoint.
+/// The shards shown of each checkpoint, and other things that it may say.
 const SHARDS_MAX: usize = 100;
 
 /// The columns named of each view.
@@ -32,7 +34,7 @@ const DATA_WIDTH_MIN: usize = 20;
 pub fn show(path: &Path, width: usize, out: &mut dyn Write) -> Result<(), Error> {
     let db = open_read_only(path)?;
     let text = describe(&db, path, width).map_err(|error| database_error(path, "read", error))?;
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(stream_error)
+    terminal::print(&text, out).map_err(stream_error)
 }
 
 fn describe(db: &Connection, path: &Path, width: usize) -> Result<String, SqliteError> {
@@ -189,7 +191,7 @@ fn places(text: &mut String, checkpoint: &Checkpoint) {
         Some(other) => [("shards".to_owned(), other)].into_iter().collect(),
         None => serde_json::Map::new(),
     };
-    for (name, value) in &members {
+    for (name, value) in members.iter().take(SHARDS_MAX) {
         let _ = writeln!(text, "    {}: {}", clean(name), place(value));
     }
     let wide = shards.keys().map(|shard| clean(shard).width()).max();
@@ -207,11 +209,8 @@ fn place(value: &Value) -> String {
     let Value::Object(members) = value else {
         return scalar("", value);
     };
-    members
-        .iter()
-        .map(|(name, value)| format!("{} {}", clean(name), scalar(name, value)))
-        .collect::<Vec<_>>()
-        .join(", ")
+    let members = members.iter().map(|(name, value)| format!("{} {}", clean(name), scalar(name, value)));
+    clean(&members.collect::<Vec<_>>().join(", "))
 }
 
 fn scalar(name: &str, value: &Value) -> String {
@@ -247,20 +246,9 @@ fn wrap(text: &mut String, names: &[String], width: usize) {
     let _ = writeln!(text, "{}", line.trim_end());
 }
 
-/// Text that leaves a terminal as it is: control characters, and those that turn the direction of
-/// writing, as escapes.
+/// Text that leaves a terminal as it is. It is other people's data, so nothing is taken out of it.
 fn clean(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                clean.extend(c.escape_unicode());
-            }
-            c if c.is_control() => clean.extend(c.escape_default()),
-            c => clean.push(c),
-        }
-    }
-    clean
+    printable(text).into_owned()
 }
 
 fn pad(text: &str, width: usize) -> String {
