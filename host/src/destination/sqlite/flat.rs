@@ -10,6 +10,8 @@
 //!
 //! - A column has the member's name. SQLite takes `Id` and `id` for one, so the second to appear is
 //!   `id_2`; so is a member named as a column of the envelope. The empty name becomes `_`.
+//! - A view of SQLite's can have no column named `true` or `false`, so these members are `true_2` and
+//!   `false_2`.
 //! - No more than [`MEMBERS_MAX`] members become columns: SQLite ends at 2,000 columns, and people
 //!   well before. A name longer than [`NAME_MAX`] bytes, or with a NUL in it, is left out.
 //! - Of a member that a payload has twice, the first counts: that is how SQLite reads JSON.
@@ -30,6 +32,10 @@ pub const MEMBERS_MAX: usize = 500;
 /// The longest name of a member that becomes a column, in bytes.
 const NAME_MAX: usize = 200;
 
+/// What no column of a view can be named, quoted or not: SQLite gives such a column a number for a name
+/// (`sqlite3ColumnsFromExprList`), and takes the name, where it is queried, for the number 1 or 0.
+const RESERVED: [&str; 2] = ["true", "false"];
+
 /// Tells the view from one that someone else has made.
 const MARK: &str = "/* kept up by kinesis-reader: it is replaced when members appear */";
 
@@ -42,7 +48,7 @@ pub(super) struct Flat {
     taken: HashSet<String>,
     /// Members and their columns.
     columns: Vec<(String, String)>,
-    /// How many of `columns` are in the table of members.
+    /// How many of `columns` are in the table of members as they are here.
     saved: usize,
     /// The view as it is in the database. None: it is not there.
     text: Option<String>,
@@ -71,7 +77,7 @@ impl Flat {
             stream: stream.to_owned(),
             view,
             members: HashSet::new(),
-            taken: COLUMNS.map(|(name, _)| name.to_owned()).into(),
+            taken: COLUMNS.iter().map(|(name, _)| *name).chain(RESERVED).map(str::to_owned).collect(),
             columns: Vec::new(),
             saved: 0,
             text,
@@ -82,13 +88,18 @@ impl Flat {
         let mut select =
             db.prepare("SELECT member, column_name FROM _kinesis_members WHERE stream = ?1 ORDER BY rowid")?;
         let rows = select.query_map([stream], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        for row in rows {
-            let (member, column): (String, String) = row?;
-            flat.taken.insert(column.to_ascii_lowercase());
+        let rows = rows.collect::<rusqlite::Result<Vec<(String, String)>>>()?;
+        flat.taken.extend(rows.iter().map(|(_, column)| column.to_ascii_lowercase()));
+        for (member, mut column) in rows {
+            if RESERVED.contains(&&*column.to_ascii_lowercase()) {
+                // An earlier version named it so.
+                column = flat.free_name(&member);
+            } else if flat.saved == flat.columns.len() {
+                flat.saved += 1;
+            }
             flat.members.insert(member.clone());
             flat.columns.push((member, column));
         }
-        flat.saved = flat.columns.len();
         Ok(flat)
     }
 
@@ -114,7 +125,10 @@ impl Flat {
             return Ok(());
         }
         if self.saved < self.columns.len() || self.text.is_none() {
-            let mut insert = db.prepare("INSERT INTO _kinesis_members VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?;
+            let mut insert = db.prepare(
+                "INSERT INTO _kinesis_members VALUES (?1, ?2, ?3) \
+                 ON CONFLICT (stream, member) DO UPDATE SET column_name = excluded.column_name",
+            )?;
             for (member, column) in self.columns.iter().skip(self.saved) {
                 insert.execute([&self.stream, member, column])?;
             }
@@ -135,14 +149,20 @@ impl Flat {
         {
             return;
         }
-        let name = if member.is_empty() { "_" } else { &member };
+        let column = self.free_name(&member);
+        self.columns.push((member, column));
+    }
+
+    /// A name for the column of a member, which is taken from here on.
+    fn free_name(&mut self, member: &str) -> String {
+        let name = if member.is_empty() { "_" } else { member };
         let mut column = name.to_owned();
         let mut number = 2;
         while !self.taken.insert(column.to_ascii_lowercase()) {
             column = format!("{name}_{number}");
             number += 1;
         }
-        self.columns.push((member, column));
+        column
     }
 
     fn text(&self) -> String {
@@ -242,12 +262,45 @@ mod tests {
         let db = database();
         let mut flat = Flat::load(&db, "s").unwrap();
         flat.note(br#"{"id":1,"Id":2,"ID":3,"_KINESIS__TS":4,"data":5,"":6,"_":7,"id":8,"id_2":9}"#);
+        flat.note(br#"{"true":1,"False":2,"true_2":3,"null":4}"#);
         let columns: Vec<&str> = flat.columns.iter().map(|(_, column)| &**column).collect();
-        assert_eq!(columns, ["id", "Id_2", "ID_3", "_KINESIS__TS_2", "data", "_", "__2", "id_2_2"]);
+        assert_eq!(
+            columns,
+            [
+                "id",
+                "Id_2",
+                "ID_3",
+                "_KINESIS__TS_2",
+                "data",
+                "_",
+                "__2",
+                "id_2_2",
+                "true_2",
+                "False_2",
+                "true_2_2",
+                "null"
+            ]
+        );
         flat.save(&db).unwrap();
         let again = Flat::load(&db, "s").unwrap();
         assert_eq!(again.columns, flat.columns);
         assert_eq!(again.text, flat.text);
+    }
+
+    #[test]
+    fn a_column_that_an_earlier_version_named_as_none_can_be_is_named_anew() {
+        let db = database();
+        db.execute_batch(
+            "INSERT INTO _kinesis_members VALUES ('s', 'a', 'a'), ('s', 'true', 'true'), ('s', 'true_2', 'true_2')",
+        )
+        .unwrap();
+        let mut flat = Flat::load(&db, "s").unwrap();
+        flat.save(&db).unwrap();
+        let columns = |flat: &Flat| flat.columns.iter().map(|(_, column)| column.clone()).collect::<Vec<_>>();
+        assert_eq!(columns(&flat), ["a", "true_3", "true_2"]);
+        assert_eq!(super::super::schema::columns(&db, "s_flat").unwrap()[7..], ["a", "true_3", "true_2"]);
+        let again = Flat::load(&db, "s").unwrap();
+        assert_eq!((columns(&again), again.saved), (columns(&flat), 3));
     }
 
     #[test]
