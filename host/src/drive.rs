@@ -441,7 +441,7 @@ impl<T: Transport> Flight<T> {
 }
 
 fn lift(response: transport::Response) -> wit::Response {
-    let transport::Response { status, body, trace, date } = response;
+    let transport::Response { status, body, trace, date, signed: _ } = response;
     let body = match body {
         transport::Body::Json(text) => wit::Body::Json(text),
         transport::Body::Cbor(bytes) => wit::Body::Cbor(bytes),
@@ -511,3 +511,34 @@ impl std::fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Panics;
+
+    impl Transport for Panics {
+        async fn send(&self, _: transport::Request) -> Result<transport::Response, transport::Failure> {
+            panic!("this transport does")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_task_dies_is_an_error_at_once() {
+        let mut flight = Flight::new(Arc::new(Panics), Clock::start());
+        flight.launch(wit::Request {
+            id: 7,
+            operation: wit::Operation::GetRecords,
+            shard: None,
+            target: "Kinesis_20131202.GetRecords".to_owned(),
+            body: wit::Body::Json("{}".to_owned()),
+            deadline: 30_000,
+        });
+        let Answer { id, result } = flight.answers.recv().await.expect("the flight holds a sender");
+        assert_eq!(id, 7);
+        let Err(wit::Failure::Permanent(why)) = result else { panic!("{result:?}") };
+        assert!(why.contains("a fault of this program's"), "{why}");
+        assert_eq!((flight.out(), flight.answered()), (1, 0), "it is counted where it is told");
+    }
+}

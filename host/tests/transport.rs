@@ -25,7 +25,10 @@ async fn one_connection_serves_many_requests() {
     let server = Server::start(|_| ok("{}")).await;
     let kinesis = server.kinesis();
     for _ in 0..5 {
+        let before = now_ms();
         let response = send(&kinesis).await.unwrap();
+        let signed = response.signed.unwrap();
+        assert!((before..=now_ms()).contains(&signed), "{signed}");
         assert_eq!((response.status, response.body), (200, Body::Json("{}".to_owned())));
         assert_eq!(response.trace.as_deref(), Some("request-1"));
         assert_eq!(response.date, Some(1_763_901_296_000));
@@ -138,16 +141,76 @@ async fn https_to_a_server_without_tls_is_permanent() {
 }
 
 #[tokio::test]
-async fn an_answer_without_bounds_is_cut_off() {
-    let announced = Server::start(|_| b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n{".to_vec()).await;
-    let chunk = [b"100000\r\n".to_vec(), vec![b' '; 1 << 20], b"\r\n".to_vec()].concat();
-    let endless = Server::start(move |_| {
-        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec(), chunk.repeat(70)].concat()
-    })
-    .await;
-    for server in [announced, endless] {
+async fn half_an_answer_and_one_that_trickles_are_none_in_time() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{";
+    let forms: [&'static [u8]; 3] =
+        [head[..20].as_bytes(), head.as_bytes(), b"HTTP/1.1 200 OK\r\nContent-Length: 60000000\r\n\r\n\0trickle"];
+    for bytes in forms {
+        let server = Server::start(move |_| bytes.to_vec()).await;
+        let request = Request { timeout: Duration::from_millis(100), ..request() };
+        let failure = server.kinesis().send(request).await.unwrap_err();
+        assert_eq!(failure, Failure::Transient("no answer within: 100ms".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn each_operation_has_a_bound_on_its_answer() {
+    for (operation, most, told) in [
+        ("DescribeStreamSummary", 64 << 10, "64 KiB"),
+        ("GetShardIterator", 64 << 10, "64 KiB"),
+        ("ListShards", 16 << 20, "16 MiB"),
+        ("GetRecords", 64 << 20, "64 MiB"),
+        ("SomethingElse", 64 << 10, "64 KiB"),
+    ] {
+        let large = |length: usize| {
+            // In pieces, so that no length is announced.
+            let piece = [format!("{:x}\r\n", length / 16).as_bytes(), &vec![b' '; length / 16], b"\r\n"].concat();
+            [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", &*piece.repeat(16), b"0\r\n\r\n"].concat()
+        };
+        let announced =
+            move |length: usize| format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{{").into_bytes();
+        let server = Server::start(move |seen| match seen.number {
+            0 => large(most),
+            1 => [&*large(most + 16), CLOSE].concat(),
+            2 => [&*announced(most + 1), CLOSE].concat(),
+            _ => [&*announced(99_999_999_999), CLOSE].concat(),
+        })
+        .await;
+        let kinesis = server.kinesis();
+        let ask = || kinesis.send(Request { target: format!("Kinesis_20131202.{operation}"), ..request() });
+        assert_eq!(ask().await.unwrap().body, Body::Json(" ".repeat(most)), "{operation}");
+        for _ in 0..3 {
+            let failure = ask().await.unwrap_err();
+            let words = format!("an answer larger than {told} came from: {}", server.address);
+            // A page is as large when it is asked for again; what is no page may come from a box on the way.
+            let wanted = if told.ends_with("MiB") { Failure::Permanent(words) } else { Failure::Transient(words) };
+            assert_eq!(failure, wanted, "{operation}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_an_error_without_bounds_the_beginning_is_taken() {
+    for length in [1 << 20, 99_999_999_999_u64] {
+        let server = Server::start(move |_| {
+            let head = format!("HTTP/1.1 503 Service Unavailable\r\nContent-Length: {length}\r\n\r\n");
+            [head.as_bytes(), &[b'x'; 1 << 20]].concat()
+        })
+        .await;
+        let response = send(&server.kinesis()).await.unwrap();
+        assert!(response.status == 503 && response.body == Body::Json("x".repeat(64 << 10)), "{response:?}");
+    }
+}
+
+#[tokio::test]
+async fn headers_have_bounds() {
+    for headers in ["X-A: b\r\n".repeat(1000), format!("X-A: {}\r\n", "b".repeat(1 << 20))] {
+        let server = Server::start(move |_| {
+            [b"HTTP/1.1 200 OK\r\n", headers.as_bytes(), b"Content-Length: 2\r\n\r\n{}", CLOSE].concat()
+        })
+        .await;
         let failure = send(&server.kinesis()).await.unwrap_err();
-        assert_eq!(failure, Failure::Permanent(format!("an answer larger than 64 MiB came from: {}", server.address)));
+        assert!(matches!(&failure, Failure::Transient(why) if why.contains("the answer is no HTTP")), "{failure:?}");
     }
 }
 
@@ -184,6 +247,74 @@ async fn a_clock_is_not_blamed_twice_nor_for_a_small_difference() {
         let response = send(&server.kinesis()).await.unwrap();
         assert_eq!((response.status, server.requests()), (400, requests), "{ahead}");
     }
+}
+
+#[tokio::test]
+async fn a_date_of_another_era_is_not_signed_by() {
+    for date in [
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        "Fri, 01 Jan 2100 00:00:00 GMT",
+        "Wed, 31 Dec 2014 23:59:59 GMT",
+        "Thu, 01 Jan 1970 00:00:00 GMT",
+        "Wed, 31 Dec 1969 23:59:59 GMT",
+        "Mon, 01 Jan 1900 00:00:00 GMT",
+        "Sat, 01 Jan 0000 00:00:00 GMT",
+        "Sat, 01 Jan -999 00:00:00 GMT",
+        "Sat, 31 Feb 2026 00:00:00 GMT",
+        "Sat, 01 Jan 2026 24:61:61 GMT",
+        "yesterday",
+    ] {
+        let server = Server::start(move |seen| match seen.number {
+            0 => refusal("RequestTimeTooSkewed", date),
+            _ => is_signed_at(seen, SystemTime::now()),
+        })
+        .await;
+        let kinesis = server.kinesis();
+        let (first, second) = (send(&kinesis).await.unwrap(), send(&kinesis).await.unwrap());
+        assert_eq!((first.status, second.status, server.requests()), (400, 200, 2), "{date}");
+    }
+}
+
+#[tokio::test]
+async fn a_false_correction_is_put_right_by_the_next_refusal() {
+    for date in ["Tue, 19 Jan 2038 03:14:08 GMT", "Thu, 31 Dec 2099 23:59:59 GMT", "Thu, 01 Jan 2015 00:00:00 GMT"] {
+        // A box on the way refuses first, and what is behind it has the right time.
+        let server = Server::start(move |seen| match seen.number {
+            0 => refusal("RequestTimeTooSkewed", date),
+            _ => is_signed_at(seen, SystemTime::now()),
+        })
+        .await;
+        let kinesis = server.kinesis();
+        let response = send(&kinesis).await.unwrap();
+        assert_eq!((response.status, server.requests()), (200, 3), "{date}");
+        assert!(response.signed.unwrap().abs_diff(now_ms()) < 60_000, "{response:?}");
+        assert_eq!((send(&kinesis).await.unwrap().status, server.requests()), (200, 4), "{date}");
+    }
+}
+
+#[tokio::test]
+async fn a_clock_decades_off_is_put_right() {
+    for year in ["2015", "2038", "2099"] {
+        let date = format!("Fri, 02 Jan {year} 03:04:05 GMT");
+        let server = Server::start(move |seen| match seen.header("x-amz-date") {
+            Some(signed) if signed.starts_with(&format!("{year}0102T0304")) => ok("{}"),
+            _ => refusal("InvalidSignatureException", &date),
+        })
+        .await;
+        let response = send(&server.kinesis()).await.unwrap();
+        assert_eq!((response.status, server.requests()), (200, 2), "{year}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_blames_the_clock_for_ever_is_asked_three_times() {
+    let server = Server::start(|seen| {
+        let ahead = Duration::from_secs(3600 * (seen.number as u64 + 1));
+        rejection("RequestTimeTooSkewed", SystemTime::now() + ahead)
+    })
+    .await;
+    let response = send(&server.kinesis()).await.unwrap();
+    assert_eq!((response.status, server.requests()), (400, 3));
 }
 
 #[tokio::test]
@@ -325,8 +456,17 @@ impl ProvideCredentials for Rotating {
     }
 }
 
+/// Takes a request that is signed at this time to a minute, and refuses another as one who lives then.
+fn is_signed_at(seen: &Seen, time: SystemTime) -> Vec<u8> {
+    let near = [0, 60].map(|seconds| amz_date(time - Duration::from_secs(seconds)));
+    let date = seen.header("x-amz-date").unwrap();
+    if near.iter().any(|near| near[..13] == date[..13]) { ok("{}") } else { rejection("RequestTimeTooSkewed", time) }
+}
+
 /// At the end of an answer: close the connection.
 const CLOSE: &[u8] = b"\0close";
+/// At the end of an answer: go on with a byte at a time for as long as they are taken.
+const TRICKLE: &[u8] = b"\0trickle";
 /// In place of an answer: reset the connection.
 const RESET: &[u8] = b"\0reset";
 
@@ -424,6 +564,14 @@ async fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, script: &(impl 
             stream.set_zero_linger().unwrap();
             return;
         }
+        if let Some(head) = answer.strip_suffix(TRICKLE) {
+            let mut result = stream.write_all(head).await;
+            while result.is_ok() {
+                result = stream.write_all(b" ").await;
+                tokio::task::yield_now().await;
+            }
+            return;
+        }
         let (bytes, closes) = match answer.strip_suffix(CLOSE) {
             Some(bytes) => (bytes, true),
             None => (&answer[..], false),
@@ -454,13 +602,20 @@ fn ok(body: &str) -> Vec<u8> {
 }
 
 fn rejection(name: &str, date: SystemTime) -> Vec<u8> {
-    let date = aws_smithy_types::DateTime::from(date).fmt(aws_smithy_types::date_time::Format::HttpDate).unwrap();
+    refusal(name, &aws_smithy_types::DateTime::from(date).fmt(aws_smithy_types::date_time::Format::HttpDate).unwrap())
+}
+
+fn refusal(name: &str, date: &str) -> Vec<u8> {
     let headers = format!("Content-Type: application/x-amz-json-1.1\r\nDate: {date}\r\n");
     answer("400 Bad Request", &headers, format!(r#"{{"__type":"{name}","message":"no"}}"#).as_bytes())
 }
 
 fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     [format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
 /// As in `X-Amz-Date`.

@@ -6,7 +6,7 @@
 //! line. The instance is asked for credentials, never for the region: that would delay every machine that is
 //! no instance.
 
-use std::error::Error as _;
+use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -41,7 +41,7 @@ use tokio::sync::Mutex;
 
 use super::endpoint::{Endpoint, Known};
 use super::http::{Http, causes, words};
-use super::{Error, Failure, Settings};
+use super::{Error, Failure, SMALL_ANSWER_MAX, Settings};
 
 /// Credentials, kept until they near their end. One fetch at a time: who comes meanwhile waits for it.
 pub(super) struct Credentials {
@@ -102,7 +102,7 @@ impl Credentials {
     async fn fetch(&self, kept: &mut Option<Kept>) -> Result<aws_credential_types::Credentials, Error> {
         let credentials = self.provider.provide_credentials().await.map_err(|error| {
             // Its own words say only that there is an error.
-            let why = words(error.source().unwrap_or(&error));
+            let why = told(error.source().unwrap_or(&error));
             match error {
                 CredentialsError::CredentialsNotLoaded(_) => Error::NoCredentials,
                 _ if is_no_instance(&error) => Error::NoCredentials,
@@ -115,9 +115,62 @@ impl Credentials {
     }
 }
 
+/// Why there are no credentials, in words that hold none. A process, an instance or a service that was asked for
+/// credentials may have them in what it says, whether it failed or not.
+fn told(error: &(dyn StdError + 'static)) -> String {
+    for cause in causes(error) {
+        if let Some(ImdsError::ErrorResponse(context)) = cause.downcast_ref() {
+            return format!(
+                "the instance's metadata service has none: status {}",
+                context.response().status().as_u16()
+            );
+        }
+    }
+    let text = words(error);
+    let (what, said) = match text.split_once("external process exited with code ") {
+        Some((_, rest)) => {
+            let (status, said) = rest.split_once(". Stderr:").unwrap_or((rest, ""));
+            (format!("the credential process failed: {status}"), said.trim_start())
+        }
+        None => (String::new(), text.as_str()),
+    };
+    let said = if names_a_secret(said) {
+        "what it said is not shown, as it may hold credentials".to_owned()
+    } else {
+        without_keys(said)
+    };
+    [what, said].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
+}
+
+/// Whether a text may be credentials with their names, as in JSON, in a profile or in an environment.
+fn names_a_secret(text: &str) -> bool {
+    let letters: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
+    let letters = letters.to_ascii_lowercase();
+    ["secretaccesskey", "secretkey", "sessiontoken", "securitytoken", "privatekey", "password"]
+        .iter()
+        .any(|name| letters.contains(name))
+}
+
+/// A text without what looks like a key: a secret access key is 40 letters and digits of base64, a token is longer.
+fn without_keys(text: &str) -> String {
+    const KEY_LENGTH: usize = 40;
+    let is_of_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
+    let is_key = |run: &str| {
+        run.len() >= KEY_LENGTH
+            && run.bytes().any(|byte| byte.is_ascii_digit())
+            && run.bytes().any(|byte| byte.is_ascii_uppercase())
+            && run.bytes().any(|byte| byte.is_ascii_lowercase())
+    };
+    let runs = text.split_inclusive(|c| !is_of_key(c)).map(|piece| {
+        let run = piece.trim_end_matches(|c| !is_of_key(c));
+        if is_key(run) { format!("***{}", &piece[run.len()..]) } else { piece.to_owned() }
+    });
+    runs.collect()
+}
+
 /// Whether the last place to ask, the instance, does not give out even a token: there is no instance, or it
 /// keeps us out.
-fn is_no_instance(error: &(dyn std::error::Error + 'static)) -> bool {
+fn is_no_instance(error: &(dyn StdError + 'static)) -> bool {
     causes(error).any(|cause| matches!(cause.downcast_ref(), Some(ImdsError::FailedToLoadToken(_))))
 }
 
@@ -252,7 +305,7 @@ impl HttpConnector for LentFor {
         let (http, timeout) = (self.http.clone(), self.timeout);
         HttpConnectorFuture::new(async move {
             let request = to_http(request)?;
-            match tokio::time::timeout(timeout, http.send(request)).await {
+            match tokio::time::timeout(timeout, http.send(request, SMALL_ANSWER_MAX)).await {
                 Err(elapsed) => Err(ConnectorError::timeout(elapsed.into())),
                 Ok(Err(Failure::Transient(why))) => Err(ConnectorError::io(why.into())),
                 Ok(Err(Failure::Permanent(why))) => Err(ConnectorError::other(why.into(), None)),
@@ -289,6 +342,53 @@ fn to_http(request: HttpRequest) -> Result<http::Request<Full<Bytes>>, Connector
     builder.body(Full::new(Bytes::copy_from_slice(body))).map_err(user)
 }
 
-fn user(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ConnectorError {
+fn user(error: impl Into<Box<dyn StdError + Send + Sync>>) -> ConnectorError {
     ConnectorError::user(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str) -> String {
+        told(&std::io::Error::other(text))
+    }
+
+    #[test]
+    fn what_a_process_says_is_told_without_credentials() {
+        let failed = |stderr: &str| {
+            said(&format!(
+                "Error retrieving credentials: external process exited with code exit status: 3. Stderr: {stderr}"
+            ))
+        };
+        assert_eq!(
+            failed("the token is expired:\nrun `sso login`\n"),
+            "the credential process failed: exit status: 3: the token is expired: run `sso login`"
+        );
+        assert_eq!(failed(""), "the credential process failed: exit status: 3");
+        for secret in [
+            r#"{"SecretAccessKey":"marked"}"#,
+            r#"{"secret-access-key" : "marked"}"#,
+            "aws_secret_access_key = marked",
+            "export AWS_SESSION_TOKEN=marked",
+            "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+            "key 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY' refused",
+            "password: marked",
+        ] {
+            let told = failed(secret);
+            assert!(!told.contains("marked") && !told.contains("wJalr"), "{told}");
+            assert!(told.starts_with("the credential process failed: exit status: 3: "), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_credential_is_told_whole() {
+        for text in [
+            "User: arn:aws:sts::123456789012:assumed-role/Developer/someone@example.com is not authorized",
+            "no such file: /home/someone/.aws/sso/cache/2ed7a1b9c3d4e5f60718293a4b5c6d7e8f901234.json",
+            "request 2f4b1c9e-8d7a-4c3b-9e2f-1a0b9c8d7e6f was refused",
+        ] {
+            assert_eq!(said(text), text);
+        }
+    }
 }

@@ -29,11 +29,11 @@ use tower_service::Service;
 
 use super::{Error, Failure};
 
-/// A page holds 10 MiB of data, which is 13.4 MiB as base64 and less than twice that in any encoding.
-pub(super) const ANSWER_SIZE_MAX: usize = 64 << 20;
-
 /// A page's answer is read into one buffer; a length that is announced is believed up to here.
 const ANSWER_SIZE_FIRST: usize = 16 << 20;
+
+/// What is taken in of an answer that is an error. What it says stands at its beginning, and the status says the most.
+const ERROR_SIZE_MAX: usize = 64 << 10;
 
 /// The time in which a connection must stand.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -62,29 +62,36 @@ impl Http {
         self.secure().map(drop)
     }
 
-    /// Sends a request and takes in the whole answer, of any status.
-    pub(super) async fn send(&self, request: http::Request<Full<Bytes>>) -> Result<Answer, Failure> {
-        let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+    /// Sends a request and takes in the whole answer of up to `most` bytes, or the beginning of one that is an error.
+    pub(super) async fn send(&self, request: http::Request<Full<Bytes>>, most: usize) -> Result<Answer, Failure> {
+        let host = host(request.uri());
         let response = match request.uri().scheme_str() {
             Some("https") => self.secure()?.request(request).await,
             _ => self.plain.request(request).await,
         };
         let (head, mut body) = response.map_err(|error| failure(&error, &host))?.into_parts();
 
+        let is_error = !head.status.is_success();
+        let most = if is_error { most.min(ERROR_SIZE_MAX) } else { most };
         let announced = head
             .headers
             .get(http::header::CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse::<u64>().ok())
             .unwrap_or(0);
-        if announced > ANSWER_SIZE_MAX as u64 {
-            return Err(too_large(&host));
+        if announced > most as u64 && !is_error {
+            return Err(too_large(&host, most));
         }
-        let mut bytes = Vec::with_capacity((announced as usize).min(ANSWER_SIZE_FIRST));
+        let mut bytes = Vec::with_capacity((announced as usize).min(most).min(ANSWER_SIZE_FIRST));
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| failure(&error, &host))?;
             let Some(data) = frame.data_ref() else { continue };
-            if bytes.len() + data.len() > ANSWER_SIZE_MAX {
-                return Err(too_large(&host));
+            let room = most - bytes.len();
+            if data.len() > room {
+                if is_error {
+                    bytes.extend_from_slice(&data[..room]);
+                    break;
+                }
+                return Err(too_large(&host, most));
             }
             bytes.extend_from_slice(data);
         }
@@ -192,8 +199,19 @@ where
         .build(connector)
 }
 
-fn too_large(host: &str) -> Failure {
-    Failure::Permanent(format!("an answer larger than {} MiB came from: {host}", ANSWER_SIZE_MAX >> 20))
+/// Host and port as they may be shown: AWS's other services may be named by URLs with passwords.
+fn host(uri: &Uri) -> String {
+    let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+    authority.rsplit('@').next().unwrap_or_default().to_owned()
+}
+
+fn too_large(host: &str, most: usize) -> Failure {
+    match most >> 20 {
+        // What is no page is no answer of Kinesis's either.
+        0 => Failure::Transient(format!("an answer larger than {} KiB came from: {host}", most >> 10)),
+        // A page will be as large when it is asked for again.
+        mib => Failure::Permanent(format!("an answer larger than {mib} MiB came from: {host}")),
+    }
 }
 
 /// Says in plain words why there is no answer, by the innermost cause, which is what went wrong.

@@ -1,7 +1,7 @@
 //! The way to Kinesis: one signed `POST` after another to one endpoint.
 //!
 //! The machine says what to ask and judges every answer. This room only carries: it signs, sends, bounds
-//! the time and the size, and puts two things right that the machine cannot see, once for each request:
+//! the time and the size, and puts two things right that the machine cannot see, for each request anew:
 //! a clock that is off, and credentials that have been replaced. It never follows a redirect, and it never
 //! logs a header or a body.
 //!
@@ -12,7 +12,8 @@ pub mod endpoint;
 mod http;
 mod sign;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -24,6 +25,7 @@ use bytes::Bytes;
 use self::credentials::Credentials;
 use self::endpoint::Endpoint;
 use self::http::{Answer, Http};
+use crate::terminal::Clean;
 
 /// Something that answers requests as Kinesis does.
 pub trait Transport: Send + Sync + 'static {
@@ -53,6 +55,8 @@ pub struct Response {
     pub trace: Option<String>,
     /// The `Date` header, in milliseconds since the Unix epoch.
     pub date: Option<u64>,
+    /// The calendar time that the request was signed with, in milliseconds since the Unix epoch.
+    pub signed: Option<u64>,
 }
 
 /// The body of a request or an answer, and by its case the content type.
@@ -137,32 +141,66 @@ impl Kinesis {
         self.answered.load(Ordering::Relaxed)
     }
 
-    async fn exchange(&self, target: &str, kind: &'static str, body: Bytes) -> Result<Answer, Failure> {
-        let credentials = self.credentials.current().await?;
-        let signed_at = self.clock.now();
-        let post = |credentials, at| sign::sign(&self.endpoint, target, kind, body.clone(), credentials, at);
-        let answer = self.http.send(post(&credentials, signed_at)?).await?;
-
-        match remedy(&answer) {
-            Remedy::None => Ok(answer),
-            Remedy::Clock => {
-                let Some(date) = answer.date() else { return Ok(answer) };
-                if !self.clock.correct(signed_at, date) {
-                    return Ok(answer);
+    /// Sends a request until there is nothing left to put right. Gives the answer, and the time that was signed.
+    async fn exchange(&self, target: &str, kind: &'static str, body: Bytes) -> Result<(Answer, SystemTime), Failure> {
+        let answer_max = answer_max(operation(target));
+        let mut credentials = self.credentials.current().await?;
+        let (mut corrections, mut renewed) = (0, false);
+        loop {
+            let signed_at = self.clock.now();
+            let request = sign::sign(&self.endpoint, target, kind, body.clone(), &credentials, signed_at)?;
+            let answer = self.http.send(request, answer_max).await?;
+            match remedy(&answer) {
+                Remedy::Clock if corrections < CORRECTIONS_MAX => {
+                    let corrected = answer.date().is_some_and(|date| self.clock.correct(signed_at, date));
+                    if !corrected {
+                        return Ok((answer, signed_at));
+                    }
+                    corrections += 1;
+                    tracing::debug!("the clock is off: signing by the service's");
                 }
-                tracing::debug!("the clock is off: signing by the service's");
-                self.http.send(post(&credentials, self.clock.now())?).await
-            }
-            Remedy::Credentials => {
-                let Some(credentials) = self.credentials.replace(&credentials).await? else {
-                    return Ok(answer);
-                };
-                tracing::debug!("the credentials are no longer taken: signing with new ones");
-                self.http.send(post(&credentials, self.clock.now())?).await
+                Remedy::Credentials if !renewed => {
+                    let Some(others) = self.credentials.replace(&credentials).await? else {
+                        return Ok((answer, signed_at));
+                    };
+                    credentials = others;
+                    renewed = true;
+                    tracing::debug!("the credentials are no longer taken: signing with new ones");
+                }
+                Remedy::None | Remedy::Clock | Remedy::Credentials => return Ok((answer, signed_at)),
             }
         }
     }
 }
+
+/// How often a request is signed anew for the clock: once by a time that was not the service's, such as that of a box on
+/// the way, and once by the service's.
+const CORRECTIONS_MAX: u32 = 2;
+
+fn operation(target: &str) -> &str {
+    target.rsplit('.').next().unwrap_or_default()
+}
+
+/// How much of an answer to an operation is taken in.
+fn answer_max(operation: &str) -> usize {
+    match operation {
+        "GetRecords" => PAGE_MAX,
+        "ListShards" => LISTING_MAX,
+        _ => SMALL_ANSWER_MAX,
+    }
+}
+
+/// A page holds 10 MiB of data, which is 13.4 MiB as base64 and less than twice that in any encoding.
+const PAGE_MAX: usize = 64 << 20;
+
+/// A page of a listing has 10,000 shards at most, each with names of 128 characters for itself and its parents and four
+/// numbers of up to 39 and 129 digits: less than 900 bytes in JSON.
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>
+const LISTING_MAX: usize = 16 << 20;
+
+/// An iterator has 512 characters at most, and a summary of a stream is some hundred bytes. Credentials have a few
+/// thousand.
+const SMALL_ANSWER_MAX: usize = 64 << 10;
 
 impl Transport for Kinesis {
     async fn send(&self, request: Request) -> Result<Response, Failure> {
@@ -176,30 +214,31 @@ impl Transport for Kinesis {
             .await
             .unwrap_or_else(|_| Err(Failure::Transient(format!("no answer within: {timeout:?}"))));
 
-        let operation = target.rsplit('.').next().unwrap_or_default();
+        let operation = operation(&target);
         let elapsed_ms = started.elapsed().as_millis() as u64;
         match &result {
-            Ok(answer) => {
+            Ok((answer, _)) => {
                 self.answered.store(true, Ordering::Relaxed);
                 tracing::debug!(operation, status = answer.status, size = answer.body.len(), elapsed_ms);
             }
             Err(failure) => tracing::debug!(operation, %failure, elapsed_ms),
         }
-        result.map(Response::from)
+        result.map(|(answer, signed_at)| Response::new(answer, signed_at))
     }
 }
 
 const JSON: &str = "application/x-amz-json-1.1";
 const CBOR: &str = "application/x-amz-cbor-1.1";
 
-impl From<Answer> for Response {
-    fn from(answer: Answer) -> Self {
+impl Response {
+    fn new(answer: Answer, signed_at: SystemTime) -> Self {
         let kind = answer.header("content-type").unwrap_or_default();
         let cbor = kind.split(';').next().unwrap_or_default().trim() == CBOR;
         Self {
             status: answer.status,
             trace: answer.header("x-amzn-requestid").map(str::to_owned),
             date: answer.date().and_then(millis),
+            signed: millis(signed_at),
             body: if cbor {
                 Body::Cbor(answer.body)
             } else {
@@ -248,31 +287,45 @@ struct Clock {
 }
 
 impl Clock {
+    /// Always a time that can be signed, also where the system's clock has none of this era.
     fn now(&self) -> SystemTime {
-        let offset_ms = self.offset_ms.load(Ordering::Relaxed);
-        let offset = Duration::from_millis(offset_ms.unsigned_abs());
-        let now = SystemTime::now();
-        let moved = if offset_ms < 0 { now.checked_sub(offset) } else { now.checked_add(offset) };
-        moved.unwrap_or(now)
+        moved(SystemTime::now(), self.offset_ms.load(Ordering::Relaxed)).clamp(UNIX_EPOCH, UNIX_EPOCH + SIGNABLE_MAX)
     }
 
-    /// Takes the service's time where it is far from the time that was signed. False: it is not far, so the
-    /// signature is wrong for another reason.
+    /// Takes the service's time where it is far from the time that was signed, in place of what it took before. False: it
+    /// is not far, so the signature is wrong for another reason; or it is no time that a service can be of.
     fn correct(&self, signed_at: SystemTime, date: SystemTime) -> bool {
-        let apart = |a: SystemTime, b: SystemTime| match a.duration_since(b) {
-            Ok(ahead) => i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX),
-            Err(behind) => i64::try_from(behind.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
-        };
-        if apart(date, signed_at).unsigned_abs() < SKEW_MIN.as_millis() as u64 {
+        let is_of_this_era = (UNIX_EPOCH + ERA.start..UNIX_EPOCH + ERA.end).contains(&date);
+        if !is_of_this_era || ms_ahead(date, signed_at).unsigned_abs() < SKEW_MIN.as_millis() as u64 {
             return false;
         }
-        self.offset_ms.store(apart(date, SystemTime::now()), Ordering::Relaxed);
+        self.offset_ms.store(ms_ahead(date, SystemTime::now()), Ordering::Relaxed);
         true
+    }
+}
+
+fn moved(time: SystemTime, by_ms: i64) -> SystemTime {
+    let offset = Duration::from_millis(by_ms.unsigned_abs());
+    let moved = if by_ms < 0 { time.checked_sub(offset) } else { time.checked_add(offset) };
+    moved.unwrap_or(time)
+}
+
+/// How far `a` is ahead of `b`.
+fn ms_ahead(a: SystemTime, b: SystemTime) -> i64 {
+    match a.duration_since(b) {
+        Ok(ahead) => i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX),
+        Err(behind) => i64::try_from(behind.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
     }
 }
 
 /// AWS takes a signature that is up to five minutes old or early.
 const SKEW_MIN: Duration = Duration::from_secs(4 * 60);
+
+/// 2015 to 2100, after the epoch: a `Date` outside of it is of a broken clock, and no time to sign by.
+const ERA: Range<Duration> = Duration::from_secs(1_420_070_400)..Duration::from_secs(4_102_444_800);
+
+/// The last second of the year 9999, which is the last that has a form in `X-Amz-Date`.
+const SIGNABLE_MAX: Duration = Duration::from_secs(253_402_300_799);
 
 fn millis(time: SystemTime) -> Option<u64> {
     u64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
@@ -352,6 +405,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = Clean(f);
         match self {
             Self::NoRegion => write!(f, "no region is set"),
             Self::BadRegion(region) => write!(f, "not a region: {region}"),
@@ -381,7 +435,7 @@ impl From<Error> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Transient(why) | Self::Permanent(why) => f.write_str(why),
+            Self::Transient(why) | Self::Permanent(why) => Clean(f).write_str(why),
         }
     }
 }
@@ -399,5 +453,29 @@ impl fmt::Debug for Body {
 impl fmt::Debug for Kinesis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kinesis").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_to_sign_by_is_one_that_can_be_signed_whatever_the_offset() {
+        for offset_ms in [i64::MIN, i64::MIN + 1, -1 << 60, -1 << 50, 0, 1 << 50, 1 << 60, i64::MAX] {
+            let now = Clock { offset_ms: AtomicI64::new(offset_ms) }.now();
+            assert!((UNIX_EPOCH..=UNIX_EPOCH + SIGNABLE_MAX).contains(&now), "{offset_ms}: {now:?}");
+        }
+    }
+
+    #[test]
+    fn a_listing_of_the_most_shards_is_within_its_bound() {
+        let name = "x".repeat(128);
+        let (key, sequence) = ("9".repeat(39), "9".repeat(129));
+        let shard = format!(
+            r#"{{"ShardId":"{name}","ParentShardId":"{name}","AdjacentParentShardId":"{name}","HashKeyRange":{{"StartingHashKey":"{key}","EndingHashKey":"{key}"}},"SequenceNumberRange":{{"StartingSequenceNumber":"{sequence}","EndingSequenceNumber":"{sequence}"}}}},"#
+        );
+        // And a token of 1 MiB.
+        assert!(10_000 * shard.len() + (1 << 20) < LISTING_MAX, "{}", shard.len());
     }
 }

@@ -110,7 +110,19 @@ mod tests {
         assert!(matches!(&failure, Failure::Permanent(why) if !why.contains("MARKED")), "{failure:?}");
     }
 
+    #[test]
+    fn the_first_and_the_last_time_that_the_clock_may_have_can_be_signed() {
+        for (at, date) in [(Duration::ZERO, "19700101T000000Z"), (super::super::SIGNABLE_MAX, "99991231T235959Z")] {
+            let request = signed_at("http://127.0.0.1:4567", None, at).unwrap();
+            assert_eq!(header(&request, "x-amz-date"), date);
+        }
+    }
+
     fn signed(url: &str, token: Option<&str>) -> Result<http::Request<Full<Bytes>>, Failure> {
+        signed_at(url, token, Duration::from_secs(AT))
+    }
+
+    fn signed_at(url: &str, token: Option<&str>, at: Duration) -> Result<http::Request<Full<Bytes>>, Failure> {
         let endpoint = Endpoint::resolve(Known {
             region: Some("eu-central-1".to_owned()),
             url: Some(url.to_owned()),
@@ -125,8 +137,7 @@ mod tests {
             "test",
         );
         let body = Bytes::from_static(br#"{"StreamName":"orders"}"#);
-        let at = UNIX_EPOCH + Duration::from_secs(AT);
-        sign(&endpoint, "Kinesis_20131202.ListShards", super::super::JSON, body, &credentials, at)
+        sign(&endpoint, "Kinesis_20131202.ListShards", super::super::JSON, body, &credentials, UNIX_EPOCH + at)
     }
 
     fn header<'a>(request: &'a http::Request<Full<Bytes>>, name: &str) -> &'a str {
