@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use std::time::Duration;
 use clap::Parser;
 use kinesis_reader::args::Args;
 use kinesis_reader::plan::{Environment, Job};
+use kinesis_reader::terminal::clean;
 use kinesis_reader::transport::{Body, Kinesis, Request, Transport};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -125,7 +126,7 @@ fn credentials(fixture: &Fixture) {
 
 fn errors(fixture: &Fixture) {
     let no_keys = &[("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
-    let bad = fixture.folder.join("bad").display().to_string();
+    let bad = fixture.file("bad");
     let instance = ("AWS_EC2_METADATA_DISABLED", "false");
     for (flags, env, told, wrongly) in [
         ("--profile nobody", &[][..], "no such profile: nobody", true),
@@ -154,7 +155,45 @@ fn errors(fixture: &Fixture) {
             "the certificates cannot be read: /nowhere.pem",
             true,
         ),
-        ("--profile broken-process", &[], "the AWS credentials cannot be had: ", false),
+        (
+            "--profile broken-process",
+            &[],
+            "the AWS credentials cannot be had: the credential process failed: exit status: 1",
+            false,
+        ),
+        // What a process and a service say is told without what may be credentials and what acts on a terminal.
+        (
+            "--profile loud-process",
+            &[],
+            "process failed: exit status: 3: \\u{1b}[31mthe token\\u{202e} is expired",
+            false,
+        ),
+        (
+            "--profile leaking-process",
+            &[],
+            "exit status: 3: what it said is not shown, as it may hold credentials",
+            false,
+        ),
+        ("--profile torn-process", &[], "could not parse response: invalid JSON", false),
+        ("--profile endless-process", &[], "xxx… (", false),
+        ("", &[("AWS_CONFIG_FILE", &*fixture.file("no-section"))], "the profiles cannot be read: ", true),
+        ("", &[("AWS_CONFIG_FILE", &*fixture.file("no-equals"))], "the profiles cannot be read: ", true),
+        ("--profile url-with-password", &[("AWS_ENDPOINT_URL", "")], "not an endpoint: http://***@127.0.0.1/ ", true),
+        ("--endpoint-url user:MARKED@127.0.0.1:1", &[], "not an endpoint: ***@127.0.0.1:1 (it has no scheme", true),
+        ("", &[("AWS_ENDPOINT_URL", "http:/user:MARKED@127.0.0.1:1")], "not an endpoint: ***@127.0.0.1:1 (", true),
+        ("", &[("AWS_ENDPOINT_URL", "http://user:MARKED")], "not an endpoint: http://user:*** (its port", true),
+        (
+            "--role-arn arn:aws:iam::123456789012:role/hostile",
+            &[("AWS_ENDPOINT_URL_STS", &*format!("http://user:MARKED@{}/hostile", fixture.server))],
+            "no \\u{202e}of\\u{200b}\\r\\nMARK",
+            false,
+        ),
+        (
+            "--profile bare",
+            &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*format!("http://{}/endless", fixture.server))],
+            "an answer larger than 64 KiB came from: 127.0.0.1",
+            false,
+        ),
         (
             "--role-arn arn:aws:iam::123456789012:role/denied",
             &[("AWS_ENDPOINT_URL_STS", &*format!("http://{}/denied", fixture.server))],
@@ -166,6 +205,8 @@ fn errors(fixture: &Fixture) {
         assert!(said.first().contains(told), "{flags} {env:?}: {said:?}");
         assert!(said.text.lines().nth(1).is_some_and(|hint| hint.starts_with("hint: ")), "{said:?}");
         assert_eq!(said.code, if wrongly { 2 } else { 1 }, "{said:?}");
+        let cleaned = said.text.lines().map(|line| format!("{}\n", clean(line))).collect::<String>();
+        assert_eq!(said.text, cleaned);
         assert!(said.seconds < 8.0, "{flags}: {said:?}");
     }
 }
@@ -231,6 +272,21 @@ credential_process = printf '{\"Version\":1,\"AccessKeyId\":\"KEYPROCESS\",\"Sec
 [profile broken-process]
 region = eu-central-1
 credential_process = false
+[profile loud-process]
+region = eu-central-1
+credential_process = printf '\\033[31mthe token\\342\\200\\256 is\\n expired' >&2; exit 3
+[profile leaking-process]
+region = eu-central-1
+credential_process = echo '{\"Version\":1,\"SecretAccessKey\":\"MARKED\"}' >&2; exit 3
+[profile torn-process]
+region = eu-central-1
+credential_process = echo '{\"Version\":1,\"SecretAccessKey\":\"MARKED'
+[profile endless-process]
+region = eu-central-1
+credential_process = head -c 1000000 /dev/zero | tr '\\0' x >&2; exit 3
+[profile url-with-password]
+region = eu-central-1
+endpoint_url = http://user:MARKED@127.0.0.1/
 [profile role]
 region = eu-central-1
 role_arn = arn:aws:iam::123456789012:role/r
@@ -263,9 +319,14 @@ impl Fixture {
     fn new() -> Self {
         let folder = std::env::temp_dir().join(format!("kinesis-reader-connect-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        for (name, text) in
-            [("config", CONFIG), ("credentials", CREDENTIALS), ("token", "MARKED-TOKEN"), ("bad", "[profile x")]
-        {
+        for (name, text) in [
+            ("config", CONFIG),
+            ("credentials", CREDENTIALS),
+            ("token", "MARKED-TOKEN"),
+            ("bad", "[profile x"),
+            ("no-section", "aws_secret_access_key = MARKED\n[default]\n"),
+            ("no-equals", "[default]\naws_access_key_id = KEY\naws_secret_access_key MARKED\n"),
+        ] {
             std::fs::write(folder.join(name), text).unwrap();
         }
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -278,8 +339,12 @@ impl Fixture {
         Self { folder, server, seen }
     }
 
+    fn file(&self, name: &str) -> String {
+        self.folder.join(name).display().to_string()
+    }
+
     fn run(&self, line: &str, env: &[(&str, &str)]) -> Said {
-        let file = |name: &str| Path::display(&self.folder.join(name)).to_string();
+        let file = |name: &str| self.file(name);
         let mut all = BTreeMap::from([
             (CHILD, "1".to_owned()),
             ("PATH", std::env::var("PATH").unwrap()),
@@ -341,6 +406,10 @@ fn serve(listener: &TcpListener, seen: &Mutex<Vec<String>>) {
         };
         let (status, body) = if request.starts_with("GET /container ") {
             ("200 OK", r#"{"AccessKeyId":"KEYCONTAINER","SecretAccessKey":"MARKED-CONTAINER","Token":"MARKED-CONTAINER-TOKEN","Expiration":"2099-01-01T00:00:00Z"}"#.to_owned())
+        } else if request.starts_with("GET /endless ") {
+            ("200 OK", " ".repeat(1 << 20))
+        } else if request.contains(" /hostile") {
+            ("403 Forbidden", "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>no \u{202e}of\u{200b}\r\nMARK</Message></Error></ErrorResponse>".to_owned())
         } else if request.contains(" /denied") {
             ("403 Forbidden", "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>User: u is not authorized to perform: sts:AssumeRole</Message></Error></ErrorResponse>".to_owned())
         } else if request.contains("Action=AssumeRoleWithWebIdentity") {
