@@ -441,12 +441,12 @@ impl<T: Transport> Flight<T> {
 }
 
 fn lift(response: transport::Response) -> wit::Response {
-    let transport::Response { status, body, trace, date, signed: _ } = response;
+    let transport::Response { status, body, trace, date, signed } = response;
     let body = match body {
         transport::Body::Json(text) => wit::Body::Json(text),
         transport::Body::Cbor(bytes) => wit::Body::Cbor(bytes),
     };
-    wit::Response { status, body, trace, date, signed: None }
+    wit::Response { status, body, trace, date, signed }
 }
 
 impl destination::Batch for component::Batch<'_> {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::component::{Action, Loaded, Reader, wit};
 use crate::destination::{self, stream_error};
-use crate::error::{self, Exit, InWords};
+use crate::error::{self, Exit, Gap, InWords};
 use crate::plan::ReplayPlan;
 use crate::report::state_word;
 use crate::run;
@@ -363,10 +363,7 @@ fn action_in_words(gave: &Gave<'_>) -> String {
             clean(format_args!("deliver {id}: {count} messages of {shard}, {size} bytes"))
         }
         Gave::Notice(notice) => match notice.as_ref() {
-            wit::Notice::Lost(lost) => {
-                let after = lost.after.as_deref().unwrap_or("the beginning");
-                clean(format_args!("notice: records of {} may be lost after {after}", lost.shard))
-            }
+            wit::Notice::Lost(lost) => format!("notice: {}", Gap(lost)),
             wit::Notice::Retry(error) => format!("notice: trying again: {}", InWords(error)),
             wit::Notice::Shard(shard) => clean(format_args!("notice: {} is {}", shard.shard, state_word(shard.state))),
         },

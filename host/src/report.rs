@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::component::wit;
 use crate::drive::{Log, Observer, Progress, Summary};
-use crate::error::{Error, Exit, Gap, InWords};
+use crate::error::{Error, Exit, Gap, InTime, InWords};
 use crate::terminal::{self, clean};
 
 /// Tells on stderr what happens, and keeps what the report needs.
@@ -95,11 +95,7 @@ impl Console {
 
     /// The outcome, as `--report` writes it.
     pub fn outcome(&self, stream: &str, result: &Result<Summary, Error>) -> Value {
-        let gaps: Vec<Value> = self
-            .gaps
-            .iter()
-            .map(|gap| json!({"shard": clean(&gap.shard), "after": gap.after.as_ref().map(clean)}))
-            .collect();
+        let gaps: Vec<Value> = self.gaps.iter().map(gap).collect();
         let duration_ms = self.started.elapsed().as_millis() as u64;
         match result {
             Ok(summary) => {
@@ -159,6 +155,14 @@ impl Console {
             None => terminal::say(words),
         }
     }
+}
+
+fn gap(lost: &wit::Lost) -> Value {
+    let mut gap = json!({"shard": clean(&lost.shard), "after": lost.after.as_ref().map(clean)});
+    if let Some(ahead) = lost.ahead {
+        gap["ahead"] = InTime(ahead).to_string().into();
+    }
+    gap
 }
 
 /// Writes the outcome to a file.

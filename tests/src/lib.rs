@@ -8,6 +8,7 @@ pub mod aggregate;
 pub mod chance;
 pub mod edge;
 pub mod emulator;
+pub mod hostile;
 pub mod kinesis;
 pub mod mutants;
 pub mod oracle;

@@ -1,0 +1,157 @@
+//! A server in Kinesis's place that answers as a test wants it, byte by byte: what no emulator would say.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+/// A request as the server got it.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The operation, or the first line where it is for another service.
+    pub operation: String,
+    pub body: Value,
+    /// Counts the requests from 0.
+    pub number: usize,
+}
+
+/// The server, which lives as long as the process.
+pub struct Hostile {
+    pub url: String,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Hostile {
+    /// Starts to answer each request with the bytes that `script` gives for it. None: as a stream would that has one shard
+    /// with [`RECORDS`] records.
+    pub fn start(script: impl Fn(&Asked) -> Option<Vec<u8>> + Send + Sync + 'static) -> Hostile {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let requests = Arc::new(AtomicUsize::new(0));
+        let (script, count) = (Arc::new(script), requests.clone());
+        thread::spawn(move || {
+            for socket in listener.incoming().map_while(Result::ok) {
+                let (script, count) = (script.clone(), count.clone());
+                thread::spawn(move || serve(socket, &*script, &count));
+            }
+        });
+        Hostile { url, requests }
+    }
+
+    /// The requests so far.
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
+fn serve(mut socket: TcpStream, script: &dyn Fn(&Asked) -> Option<Vec<u8>>, count: &AtomicUsize) -> Option<()> {
+    let _ = socket.set_nodelay(true);
+    let mut input = BufReader::new(socket.try_clone().ok()?);
+    loop {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            if input.read_until(b'\n', &mut head).ok()? == 0 {
+                return None;
+            }
+        }
+        let head = String::from_utf8_lossy(&head).into_owned();
+        let length = header(&head, "content-length");
+        let mut body = vec![0; length.and_then(|length| length.parse().ok()).unwrap_or(0)];
+        input.read_exact(&mut body).ok()?;
+        let operation = match header(&head, "x-amz-target") {
+            Some(target) => target.rsplit('.').next().unwrap_or_default(),
+            None => head.lines().next().unwrap_or_default(),
+        };
+        let asked = Asked {
+            operation: operation.to_owned(),
+            body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+            number: count.fetch_add(1, Ordering::Relaxed),
+        };
+        let answer = script(&asked).unwrap_or_else(|| usual(&asked));
+        socket.write_all(&answer).ok()?;
+    }
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let mut headers = head.lines().filter_map(|line| line.split_once(':'));
+    headers.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+}
+
+/// An answer of Kinesis's kind.
+pub fn answer(status: u16, headers: &str, body: &Value) -> Vec<u8> {
+    let body = body.to_string();
+    format!(
+        "HTTP/1.1 {status} X\r\nContent-Type: application/x-amz-json-1.1\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// An error of Kinesis's kind.
+pub fn refusal(status: u16, name: &str, message: &str) -> Vec<u8> {
+    answer(status, "", &json!({"__type": name, "message": message}))
+}
+
+/// The records of the usual stream.
+pub const RECORDS: u64 = 10;
+
+/// The sequence number of the first record.
+const FIRST: u64 = 4_960_000_000_000_000_000;
+
+/// A record with this number.
+pub fn record(number: u64, key: &str, data: &[u8]) -> Value {
+    json!({
+        "SequenceNumber": (FIRST + number).to_string(),
+        "ApproximateArrivalTimestamp": 1_763_900_000.0 + number as f64,
+        "PartitionKey": key,
+        "Data": BASE64_STANDARD.encode(data),
+    })
+}
+
+/// A shard that is open and has no parents.
+pub fn shard(id: &str) -> Value {
+    json!({
+        "ShardId": id,
+        "HashKeyRange": {"StartingHashKey": "0", "EndingHashKey": u128::MAX.to_string()},
+        "SequenceNumberRange": {"StartingSequenceNumber": FIRST.to_string()},
+    })
+}
+
+fn usual(asked: &Asked) -> Vec<u8> {
+    let body = match asked.operation.as_str() {
+        "DescribeStreamSummary" => json!({"StreamDescriptionSummary": {
+            "StreamName": "orders",
+            "StreamARN": "arn:aws:kinesis:us-east-1:000000000000:stream/orders",
+            "StreamStatus": "ACTIVE",
+            "RetentionPeriodHours": 24,
+            "StreamCreationTimestamp": 1_700_000_000,
+            "EnhancedMonitoring": [],
+            "OpenShardCount": 1,
+        }}),
+        "ListShards" => json!({"Shards": [shard("shardId-000000000000")]}),
+        "GetShardIterator" => {
+            let after = |sequence: &str| sequence.parse().map_or(0, |sequence: u64| sequence + 1 - FIRST);
+            let from = asked.body["StartingSequenceNumber"].as_str().map_or(0, after);
+            json!({"ShardIterator": from.to_string()})
+        }
+        "GetRecords" => {
+            let from = asked.body["ShardIterator"].as_str().and_then(|from| from.parse().ok()).unwrap_or(RECORDS);
+            let limit = asked.body["Limit"].as_u64().unwrap_or(RECORDS);
+            let end = RECORDS.min(from + limit);
+            let records: Vec<Value> =
+                (from..end).map(|number| record(number, "key", format!("{{\"n\":{number}}}").as_bytes())).collect();
+            json!({
+                "Records": records,
+                "NextShardIterator": end.to_string(),
+                "MillisBehindLatest": if end == RECORDS { 0 } else { 1000 },
+            })
+        }
+        other => return refusal(400, "UnknownOperationException", other),
+    };
+    answer(200, "", &body)
+}
