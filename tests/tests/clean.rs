@@ -71,6 +71,20 @@ fn gaps_and_answers_that_make_no_sense_act_on_no_terminal() {
     for _ in 0..2 {
         assert_clean(&run(at(&folder, &gap).args(["read", STREAM, "-v"])), "a gap");
     }
+    // A checkpoint with a shard that anybody may have written into it.
+    let usual = Hostile::start(|_| None);
+    let read = || run(at(&folder, &usual).args(["read", STREAM, "-v", "--to", "ndjson:lines", "--report", "report"]));
+    assert!(read().status.success());
+    let state = folder.path().join("lines.state");
+    let mut saved: Value = serde_json::from_slice(&fs::read(&state).expect("the state")).expect("it is JSON");
+    let checkpoint = saved["checkpoint"].as_str().expect("a checkpoint");
+    let gone = format!(r#""shards":{{{}:{{"at":"trim-horizon"}},"#, json!(HOSTILE));
+    saved["checkpoint"] = checkpoint.replace(r#""shards":{"#, &gone).into();
+    fs::write(&state, saved.to_string()).expect("it can be written");
+    assert_clean(&read(), "a gap of anybody's");
+    let report = fs::read_to_string(folder.path().join("report")).expect("the report");
+    assert!(report.lines().all(|line| clean(line) == line), "{report}");
+
     let strange = [
         json!({"Records": [{"SequenceNumber": HOSTILE}]}),
         json!({"Records": [{HOSTILE: HOSTILE}], HOSTILE: HOSTILE}),
