@@ -3,7 +3,7 @@
 import { bind } from "./bind.js";
 import { compiledOnce } from "./compiled.js";
 import { KinesisReaderError } from "./errors.js";
-import { connect, noState, post } from "./given.js";
+import { connect, noState, post } from "./explicit.js";
 
 /** Named one by one, so that bundlers find them. */
 const CORE_MODULES = {

@@ -6,7 +6,7 @@ import core2 from "../component/reader.core2.wasm";
 import core3 from "../component/reader.core3.wasm";
 
 import { bind } from "./bind.js";
-import { connect, noState, post } from "./given.js";
+import { connect, noState, post } from "./explicit.js";
 
 const MODULES = { "reader.core.wasm": core, "reader.core2.wasm": core2, "reader.core3.wasm": core3 };
 

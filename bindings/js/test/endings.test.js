@@ -6,7 +6,7 @@ import { test } from "node:test";
 
 import { withMemory } from "../memory.js";
 import { bind } from "../src/bind.js";
-import { connect, noState } from "../src/given.js";
+import { connect, noState } from "../src/explicit.js";
 import { post } from "../src/node/http.js";
 import { read, readBatches } from "../src/node.js";
 import { MemoryState, numbers, range } from "./emulator.js";
