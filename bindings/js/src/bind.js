@@ -1,7 +1,8 @@
 // What every entry of the package exports, made for the platform that it is for.
 
+import { Batches } from "./batches.js";
 import { Component } from "./component.js";
-import { Batches, Messages } from "./reader.js";
+import { Messages } from "./messages.js";
 
 /**
  * @param {object} platform

@@ -2,7 +2,7 @@
 
 import { resolveEndpoint } from "./endpoint.js";
 import { KinesisReaderError, badOption } from "./errors.js";
-import { posting } from "./transport.js";
+import { posting } from "./fetch.js";
 
 /** Requests go by the global `fetch`, as it is when they go. */
 export const post = posting((...request) => globalThis.fetch(...request));

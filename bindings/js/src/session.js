@@ -6,8 +6,9 @@
 import { Component, drop, plain } from "./component.js";
 import { Driver } from "./driver.js";
 import { KinesisReaderError } from "./errors.js";
+import { posting } from "./fetch.js";
 import { configure, optionsOf, sourceOf } from "./options.js";
-import { Transport, posting } from "./transport.js";
+import { Transport } from "./transport.js";
 
 /** What a crash may cost to read again. */
 const UNSAFE_TIME_MAX_MS = 1000;

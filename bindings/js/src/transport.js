@@ -7,19 +7,12 @@
 import { Sha256 } from "@aws-crypto/sha256-js";
 import { SignatureV4 } from "@smithy/signature-v4";
 
+import { boundOf, inWords, isSuccess } from "./body.js";
+import { dateOf } from "./clock.js";
+import { Credentials } from "./credentials.js";
 import { KinesisReaderError, words } from "./errors.js";
 import { printable } from "./printable.js";
 import { text } from "./text.js";
-
-/**
- * How large an answer to an operation may be. A page holds 10 MiB of data, which is 13.4 MiB as base64 and less than
- * twice that in any encoding; a listing names up to 10,000 shards; all others are a few hundred bytes.
- */
-const ANSWER_SIZES_MAX = { GetRecords: 64 << 20, ListShards: 16 << 20 };
-const ANSWER_SIZE_MAX = 64 << 10;
-
-/** How much of an error is read. Longer ones are pages of proxies, and their status says enough. */
-const REFUSAL_SIZE_MAX = 1 << 20;
 
 /** How far into a body an error's name is looked for. */
 const SEARCH_SIZE_MAX = 64 << 10;
@@ -36,12 +29,6 @@ const SIGNABLE_MAX = Date.UTC(10_000) - 1;
 
 /** Corrections of the clock for one request. The second repairs what a false date in the first did. */
 const CLOCK_CORRECTIONS_MAX = 2;
-
-/** Instances and containers have new credentials this long before the old ones end. */
-const RENEW_BEFORE_MS = 5 * 60_000;
-
-/** Credentials that are near their end when they come are not asked for again before this has passed. */
-const RENEW_PAUSE_MS = 30_000;
 
 const CREDENTIALS_REFUSED = ["ExpiredTokenException", "UnrecognizedClientException", "InvalidClientTokenId"];
 const CLOCK_REFUSED = ["InvalidSignatureException", "SignatureDoesNotMatch", "RequestExpired", "RequestTimeTooSkewed"];
@@ -156,20 +143,6 @@ export class Transport {
   }
 }
 
-/** Returns how many bytes of an answer to this operation may be read, by its status. */
-function boundOf(target) {
-  const operation = target.slice(target.lastIndexOf(".") + 1);
-  return (status) => (isSuccess(status) ? ANSWER_SIZES_MAX[operation] ?? ANSWER_SIZE_MAX : REFUSAL_SIZE_MAX);
-}
-
-function inWords(size) {
-  return size >= 1 << 20 ? `${size >> 20} MiB` : `${size >> 10} KiB`;
-}
-
-function isSuccess(status) {
-  return status >= 200 && status < 300;
-}
-
 /** Awaits a promise, unless the signal aborts first. */
 async function unlessAborted(promise, signal) {
   let abort;
@@ -183,158 +156,6 @@ async function unlessAborted(promise, signal) {
   } finally {
     signal.removeEventListener("abort", abort);
   }
-}
-
-/** A way to post by `fetch`. */
-export function posting(fetch) {
-  return async (url, { headers, body, signal, bound }) => {
-    // Not "error", which not every runtime knows.
-    const response = await fetch(url, { method: "POST", headers, body, signal, redirect: "manual" });
-    const { status } = response;
-    const taken = response.body === null ? new Taken(0) : await takenOf(response, bound(status), signal);
-    return { status, header: (name) => response.headers.get(name) ?? undefined, ...taken.whole() };
-  };
-}
-
-/** Collects the body of an answer up to a bound. */
-export class Taken {
-  #most;
-  #parts = [];
-  #size = 0;
-
-  constructor(most) {
-    this.#most = most;
-  }
-
-  /** Adds a part; false if it exceeds the bound. */
-  take(part) {
-    const room = Math.max(this.#most - this.#size, 0);
-    this.#parts.push(part.length > room ? part.subarray(0, room) : part);
-    this.#size += part.length;
-    return part.length <= room;
-  }
-
-  /** The bytes up to the bound, and whether there were more. */
-  whole() {
-    const isCut = this.#size > this.#most;
-    const bytes = text.bytes(Math.min(this.#size, this.#most));
-    this.#parts.reduce((at, part) => (bytes.set(part, at), at + part.length), 0);
-    return { bytes, isCut };
-  }
-}
-
-/** Credentials, kept until they near their end. One fetch at a time: who comes meanwhile waits for it. */
-class Credentials {
-  #provider;
-  #kept;
-  #fetchedAt = 0;
-  #fetching;
-
-  constructor(credentials) {
-    this.#provider = typeof credentials === "function" ? credentials : async () => credentials;
-  }
-
-  /** Credentials to sign with at this time. */
-  async current(now) {
-    const kept = this.#kept;
-    if (!kept) return this.#fetch();
-    const left = endOf(kept) - now;
-    if (left > RENEW_BEFORE_MS || (left > 0 && Date.now() - this.#fetchedAt < RENEW_PAUSE_MS)) return kept;
-    this.#fetchedAt = Date.now();
-    try {
-      return await this.#fetch();
-    } catch (thrown) {
-      if (left > 0) return kept;
-      throw thrown;
-    }
-  }
-
-  /** Other credentials than the given ones, which the service does not take. Undefined: there are no others. */
-  async replace(refused) {
-    if (this.#kept && !same(this.#kept, refused)) return this.#kept;
-    const fresh = await this.#fetch();
-    return same(fresh, refused) ? undefined : fresh;
-  }
-
-  #fetch() {
-    this.#fetching ??= this.#load().finally(() => (this.#fetching = undefined));
-    return this.#fetching;
-  }
-
-  async #load() {
-    let credentials;
-    try {
-      // Providers that keep what they have found are asked to look anew, for it is kept here.
-      credentials = await this.#provider({ forceRefresh: this.#kept !== undefined });
-    } catch (thrown) {
-      throw new KinesisReaderError("credentials", `the AWS credentials cannot be had: ${words(thrown)}`, {
-        hint: "run `aws configure` or `aws sso login`, give credentials, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (an emulator takes any values)",
-        cause: thrown,
-      });
-    }
-    const { accessKeyId, secretAccessKey } = credentials ?? {};
-    if (!isText(accessKeyId) || !isText(secretAccessKey)) {
-      throw new KinesisReaderError("credentials", "the credentials lack accessKeyId or secretAccessKey", {
-        hint: "give credentials: { accessKeyId, secretAccessKey, sessionToken }, or a function that gives them",
-      });
-    }
-    if ([accessKeyId, secretAccessKey, credentials.sessionToken ?? ""].some((value) => !/^[\x20-\x7e]*$/.test(value))) {
-      throw new KinesisReaderError("credentials", "the AWS credentials hold a character that no header can hold");
-    }
-    this.#fetchedAt = Date.now();
-    return (this.#kept = credentials);
-  }
-}
-
-function same(a, b) {
-  return a.accessKeyId === b.accessKeyId && a.secretAccessKey === b.secretAccessKey && a.sessionToken === b.sessionToken;
-}
-
-function isText(value) {
-  return typeof value === "string" && value !== "";
-}
-
-/** When credentials expire, in milliseconds since 1970. An invalid time means never. */
-function endOf({ expiration }) {
-  const at = expiration === undefined || expiration === null ? NaN : new Date(expiration).getTime();
-  return Number.isNaN(at) ? Infinity : at;
-}
-
-/** Reads a body up to a bound, and no further. */
-async function takenOf(response, most, signal) {
-  const taken = new Taken(most);
-  // Not every `fetch` has streams.
-  if (response.body === undefined) {
-    taken.take(new Uint8Array(await response.arrayBuffer()));
-    return taken;
-  }
-  const reader = response.body.getReader();
-  const leave = () => reader.cancel().catch(() => {});
-  signal.addEventListener("abort", leave);
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return taken;
-      if (!taken.take(value)) {
-        leave();
-        return taken;
-      }
-    }
-  } finally {
-    signal.removeEventListener("abort", leave);
-  }
-}
-
-const MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ");
-
-/** The time in a `Date` header in the form that servers must send; undefined if it is invalid or before 1970. */
-export function dateOf(header) {
-  const [, day, month, year, hour, minute, second] = /^[A-Z][a-z]{2}, (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT$/.exec(header ?? "") ?? [];
-  // `Date.UTC` takes years below 100 as 19xx.
-  if (!(year >= 1970)) return undefined;
-  const at = Date.UTC(year, MONTHS.indexOf(month), day, hour, minute, second);
-  // `Date.UTC` turns a 30th of February into a day in March.
-  return new Date(at).toUTCString().slice(5) === header.slice(5) ? at : undefined;
 }
 
 /** What a rejection asks of the one who signs; its name stands in a header or in the body, in CBOR too as plain text. */

@@ -4,9 +4,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { inspect } from "node:util";
 
+import { posting } from "../src/fetch.js";
 import { post } from "../src/node/http.js";
 import { read } from "../src/node.js";
-import { Transport, posting } from "../src/transport.js";
+import { Transport } from "../src/transport.js";
 import { credentials, numbers, range } from "./emulator.js";
 import { modelFor, shard, thrown } from "./model.js";
 

@@ -3,8 +3,10 @@
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 
+import { dateOf } from "../src/clock.js";
+import { posting } from "../src/fetch.js";
 import { read } from "../src/node.js";
-import { Transport, dateOf, posting } from "../src/transport.js";
+import { Transport } from "../src/transport.js";
 import { MemoryState, credentials, numbers } from "./emulator.js";
 import { aheadState, modelFor, record, thrown } from "./model.js";
 

@@ -3,9 +3,10 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import { after, before, mock, test } from "node:test";
 
+import { posting } from "../src/fetch.js";
 import { post } from "../src/node/http.js";
 import { read } from "../src/node.js";
-import { Transport, posting } from "../src/transport.js";
+import { Transport } from "../src/transport.js";
 import { credentials, numbers, range, startEmulator } from "./emulator.js";
 
 let emulator;

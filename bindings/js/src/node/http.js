@@ -3,7 +3,7 @@
 import http from "node:http";
 import https from "node:https";
 
-import { Taken } from "../transport.js";
+import { Taken } from "../body.js";
 
 const agents = { "http:": new http.Agent({ keepAlive: true }), "https:": new https.Agent({ keepAlive: true }) };
 
