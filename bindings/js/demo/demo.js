@@ -42,16 +42,16 @@ at("forget").addEventListener("click", () => {
 /** What the address says goes into the form; with `go` in it, the page connects by itself. */
 function fill() {
   const query = new URLSearchParams(location.search);
-  form.elements.endpoint.value = new URL("/kinesis", location.href).href;
+  form.elements.endpointUrl.value = new URL("/kinesis", location.href).href;
   for (const [name, value] of query) if (form.elements[name]) form.elements[name].value = value;
   if (query.has("go")) queueMicrotask(() => form.requestSubmit());
 }
 
-async function run({ endpoint, stream, region, start, accessKeyId, secretAccessKey }) {
-  const key = keyOf({ endpoint, stream });
+async function run({ endpointUrl, stream, region, start, accessKeyId, secretAccessKey }) {
+  const key = keyOf({ endpointUrl, stream });
   const resumed = localStorage.getItem(key) !== null;
   reading = read({
-    stream, endpoint, region, start, until: "forever",
+    stream, endpointUrl, region, start, until: "forever",
     credentials: { accessKeyId, secretAccessKey },
     state: storageState(key),
     onNotice: ({ kind, message }) => kind === "lost" && tell("reading", message),
@@ -79,8 +79,8 @@ async function run({ endpoint, stream, region, start, accessKeyId, secretAccessK
   at("connect").textContent = "Connect";
 }
 
-function keyOf({ endpoint, stream }) {
-  return `kinesis-reader ${endpoint} ${stream}`;
+function keyOf({ endpointUrl, stream }) {
+  return `kinesis-reader ${endpointUrl} ${stream}`;
 }
 
 function tell(state, words) {

@@ -1,7 +1,7 @@
 // Serves the demo, and stands before Kinesis: AWS answers no browser, so `/kinesis` takes the page's requests, signs them
 // with the credentials of this machine, and sends them on to one endpoint.
 //
-// usage: node demo/server.js [--port 8080] [--region REGION] [--endpoint URL] [--profile PROFILE]
+// usage: node demo/server.js [--port 8080] [--region REGION] [--endpoint-url URL] [--profile PROFILE]
 //
 // It listens on this machine alone, lets nothing through but the four operations that reading takes, and answers no page
 // but its own. When a request fails, the page learns only that it did; the reason is printed in the terminal.
@@ -107,7 +107,8 @@ function send(response, status, type, body, headers = {}) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const text = { type: "string" };
-  const { values } = parseArgs({ options: { port: { type: "string", default: "8080" }, region: text, endpoint: text, profile: text } });
-  const { url, region, kinesis } = await serve({ ...values, port: Number(values.port) });
+  const { values } = parseArgs({ options: { port: { type: "string", default: "8080" }, region: text, "endpoint-url": text, profile: text } });
+  const { port, profile, "endpoint-url": endpointUrl } = values;
+  const { url, region, kinesis } = await serve({ port: Number(port), region: values.region, endpointUrl, profile });
   console.log(`${url}?region=${region}\nforwards reads to ${kinesis}`);
 }

@@ -16,7 +16,7 @@ const PARTITIONS = [
 ];
 
 /** Settles on an endpoint. */
-export function resolveEndpoint({ stream, endpoint, region, fips = false, dualStack = false }) {
+export function resolveEndpoint({ stream, endpointUrl, region, fips = false, dualStack = false }) {
   const named = stream.startsWith("arn:") ? stream.split(":")[3] : undefined;
   const signed = region ?? named;
   if (!signed) {
@@ -30,7 +30,7 @@ export function resolveEndpoint({ stream, endpoint, region, fips = false, dualSt
   if (typeof signed !== "string" || !/^(?!-)[a-zA-Z0-9-]{1,63}(?<!-)$/.test(signed)) {
     throw badOption("region", `not a region: ${shown(signed)}`, "regions look like us-east-1");
   }
-  return { region: signed, url: parse(endpoint ?? serviceUrl(signed, fips, dualStack)) };
+  return { region: signed, url: parse(endpointUrl ?? serviceUrl(signed, fips, dualStack)) };
 }
 
 function serviceUrl(region, fips, dualStack) {
@@ -42,7 +42,7 @@ function serviceUrl(region, fips, dualStack) {
 }
 
 function parse(text) {
-  const bad = (why) => badOption("endpoint", `not an endpoint: ${shown(withoutSecrets(String(text)))} (${why})`,
+  const bad = (why) => badOption("endpointUrl", `not an endpoint: ${shown(withoutSecrets(String(text)))} (${why})`,
     "endpoints look like https://kinesis.us-east-1.amazonaws.com or http://localhost:4567");
   if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) throw bad("it has no scheme: put http:// or https:// before it");
   let url;

@@ -119,10 +119,17 @@ const OPERATIONS = {
   "get-records": "GetRecords",
 };
 
+const OPTIONS_BY_FIELD = {
+  source: "stream",
+  "limits.messages": "maxMessages",
+  "limits.pageRecords": "pageRecords",
+  "limits.pace": "pace",
+};
+
 /** The fields of the configuration are options by another name. */
 function optionOf(field) {
   const name = field.replace(/-([a-z])/g, (_, letter) => letter.toUpperCase());
-  return name === "source" ? "stream" : name;
+  return OPTIONS_BY_FIELD[name] ?? name;
 }
 
 /** The message of a thrown value, printable. */

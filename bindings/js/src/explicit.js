@@ -12,8 +12,8 @@ export async function connect(options) {
   for (const option of ["profile", "roleArn"]) {
     if (options[option] !== undefined) throw badOption(option, "there are no AWS profiles here", "give credentials");
   }
-  const { stream, endpoint, region, credentials } = options;
-  const resolved = resolveEndpoint({ stream, endpoint, region });
+  const { stream, endpointUrl, region, credentials } = options;
+  const resolved = resolveEndpoint({ stream, endpointUrl, region });
   if (credentials === undefined) {
     throw new KinesisReaderError("credentials", "no AWS credentials were given", {
       hint: "give credentials: { accessKeyId, secretAccessKey, sessionToken }, or a function that gives them (an emulator takes any values)",

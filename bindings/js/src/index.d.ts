@@ -30,19 +30,10 @@ export type Duration = number | string;
 
 /** Bounds on the work. What is left out has the component's own value; `null` lifts a bound that may be lifted. */
 export interface Limits {
-  /** End once exactly this many messages are delivered. Default: none. */
-  messages?: number | null;
-  /** Records asked for in a page: 1 to 10,000, which is the default. */
-  pageRecords?: number;
   /** Requests out at a time. Default: 32. */
   requests?: number;
   /** Pages asked for or not yet acknowledged at a time, over all shards. A page holds up to 10 MiB. Default: 12. */
   batches?: number;
-  /**
-   * The share of the service's limits on reading a shard that may be used, in percent: 1 to 100, which is the default.
-   * `null`: no pace is kept, which suits emulators.
-   */
-  pace?: number | null;
   /** Time between two listings of the shards. Default: a minute. */
   listInterval?: Duration;
   /** Time after which a request counts as failed. Default: 30 seconds. */
@@ -64,6 +55,15 @@ export interface Options {
   until?: "caught-up" | "forever" | Time;
   /** How far behind the tip counts as caught up. Default: 0. */
   behind?: Duration;
+  /** End once exactly this many messages are delivered. Default: none. */
+  maxMessages?: number;
+  /** Records asked for in a page: 1 to 10,000, which is the default. */
+  pageRecords?: number;
+  /**
+   * The share of the service's limits on reading a shard that may be used, in percent: 1 to 100, which is the default.
+   * `off`: no pace is kept, which suits emulators.
+   */
+  pace?: number | "off";
   /** How the data of a message appears: its members beside the envelope, whole under `data`, as text, or as base64. */
   payload?: "merged" | "json" | "text" | "base64";
   /** How `_kinesis_msg_id` is made. */
@@ -102,7 +102,7 @@ export interface Options {
    */
   onNotice?: (notice: Notice) => void;
   /** The URL of the endpoint, where it is not AWS's own. */
-  endpoint?: string | URL;
+  endpointUrl?: string | URL;
   /** The region; in Node otherwise that of the ARN, the environment or the profile. */
   region?: string;
   /** In Node otherwise found as the AWS command line finds them. */
@@ -227,7 +227,7 @@ export interface Batch<Payload = Record<string, any>> {
 
 /**
  * The messages of a stream, one by one. A message is acknowledged when the next one is asked for. The one in hand when
- * the loop is left, by `break` or by an error, is not, and comes again in the next run: end by `limits.messages` to stop
+ * the loop is left, by `break` or by an error, is not, and comes again in the next run: end by `maxMessages` to stop
  * after an exact number.
  */
 export function read<Payload = Record<string, any>>(options: Options): Reading<Message<Payload>>;

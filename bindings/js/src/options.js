@@ -9,8 +9,14 @@ const UNTIL_HINT = "write caught-up, forever, a Date, 2025-11-23T12:00:00Z, 2025
 /** Options that say how the stream is reached and where its checkpoint is kept; all others go to the component. */
 const OURS = new Set([
   "stream", "start", "until", "behind", "limits", "state", "signal", "onNotice", "onBadRecords",
-  "endpoint", "region", "profile", "roleArn", "credentials", "fetch",
+  "endpointUrl", "region", "profile", "roleArn", "credentials", "fetch", "maxMessages", "pageRecords", "pace",
 ]);
+
+/** Options that are limits of the configuration. */
+const LIMIT_OPTIONS = { maxMessages: "messages", pageRecords: "pageRecords", pace: "pace" };
+
+/** Values that lift a limit. */
+const UNLIMITED = { pace: "off", failures: null };
 
 /** Limits that are lengths of time, in milliseconds. */
 const DURATIONS = new Set(["listInterval", "requestTimeout", "backoffFirst", "backoffMax"]);
@@ -40,7 +46,7 @@ export function sourceOf({ stream }) {
  * know is handed on as it is, so that a newer component needs no newer code here.
  */
 export function configure(defaults, options, now) {
-  const config = { ...defaults, limits: limits(defaults.limits, options.limits) };
+  const config = { ...defaults, limits: limits(defaults.limits, options) };
   for (const option of ["onNotice", "onBadRecords"]) {
     const given = options[option];
     if (given !== undefined && typeof given !== "function") throw badOption(option, `it is no function: ${shown(given)}`);
@@ -87,25 +93,27 @@ function until({ until: value, behind }, now) {
   return { tag: "time", val: BigInt(checked("until", value, UNTIL_HINT, () => time(value, now))) };
 }
 
-function limits(defaults, given = {}) {
+function limits(defaults, options) {
+  const { limits: given = {} } = options;
+  if (typeof given !== "object" || given === null) throw badOption("limits", "it is no object", "write limits: { requests: 10 }");
   const limits = { ...defaults };
-  if (typeof given !== "object" || given === null) throw badOption("limits", "it is no object", "write limits: { messages: 1000 }");
-  for (const [limit, value] of Object.entries(given)) {
-    const path = `limits.${limit}`;
+  for (const [option, name] of Object.entries(LIMIT_OPTIONS)) {
+    if (options[option] !== undefined) limits[name] = limit(name, options[option], option);
+  }
+  const known = Object.keys(defaults).filter((name) => !Object.values(LIMIT_OPTIONS).includes(name));
+  for (const [name, value] of Object.entries(given)) {
     if (value === undefined) continue;
-    if (!Object.hasOwn(limits, limit)) throw unknown(path, Object.keys(limits).map((name) => `limits.${name}`));
-    if (DURATIONS.has(limit)) {
-      limits[limit] = BigInt(checked(path, value, "write milliseconds, 90s, 15m or 1h30m", () => duration(value)));
-    } else if (value === null) {
-      // What may be left out is without a bound.
-      limits[limit] = undefined;
-    } else if (Number.isSafeInteger(value) && value >= 0 && value <= (WIDTHS[limit] ?? 0xffff_ffff)) {
-      limits[limit] = limit === "messages" ? BigInt(value) : value;
-    } else {
-      throw badOption(path, `it is no whole number that can be: ${shown(value)}`);
-    }
+    if (!known.includes(name)) throw unknown(`limits.${name}`, known.map((other) => `limits.${other}`));
+    limits[name] = limit(name, value, `limits.${name}`);
   }
   return limits;
+}
+
+function limit(name, value, path) {
+  if (DURATIONS.has(name)) return BigInt(checked(path, value, "write milliseconds, 90s, 15m or 1h30m", () => duration(value)));
+  if (Object.hasOwn(UNLIMITED, name) && value === UNLIMITED[name]) return undefined;
+  if (Number.isSafeInteger(value) && value >= 0 && value <= (WIDTHS[name] ?? 0xffff_ffff)) return name === "messages" ? BigInt(value) : value;
+  throw badOption(path, `it is no whole number that can be: ${shown(value)}`);
 }
 
 function checked(option, value, hint, parse) {

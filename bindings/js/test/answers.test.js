@@ -110,13 +110,13 @@ test("broken connections and invalid HTTP are retried", async (t) => {
 });
 
 test("errors never contain a password or a signature from the endpoint", async () => {
-  for (const endpoint of [
+  for (const endpointUrl of [
     "http://user:MARKED@127.0.0.1:1/", "http:/user:MARKED@127.0.0.1:1/", "user:MARKED@127.0.0.1:1", "http://user:MAR/MARKED@h", "http://user:a?MARKED@h",
     "http://user:a#MARKED@h", "http://user:MARKED%40h", "http://user:MARKED\uff20h", "http:\\\\user:MARKED@h", "//user:MARKED@h", "http://h/?X-Amz-Signature=MARKED",
     "http://h/#MARKED", "ftp://user:MARKED@h", "http://user:MARKED\n@h", "https://MARKED@h:99999", "h?MARKED",
   ]) {
-    const error = await thrown(read({ stream: "orders", region: "us-east-1", credentials, endpoint }).next());
+    const error = await thrown(read({ stream: "orders", region: "us-east-1", credentials, endpointUrl }).next());
     assert.equal(error.code, "option");
-    assert.doesNotMatch(inspect(error), /MARKED/, endpoint);
+    assert.doesNotMatch(inspect(error), /MARKED/, endpointUrl);
   }
 });

@@ -33,7 +33,7 @@ test("what was not acknowledged comes again, and nothing else, in whatever order
   await emulator.create("acked", 4);
   await emulator.put("acked", 0, 2000);
   const state = new MemoryState();
-  const options = emulator.options("acked", { state, limits: { pageRecords: 100 } });
+  const options = emulator.options("acked", { state, pageRecords: 100 });
   const had = [];
   let held = [];
   for await (const batch of readBatches(options)) {

@@ -5,7 +5,7 @@ import { writeSync } from "node:fs";
 import { fileState, read } from "../src/node.js";
 import { credentials, region } from "./emulator.js";
 
-const [endpoint, stream, path] = process.argv.slice(2);
+const [endpointUrl, stream, path] = process.argv.slice(2);
 const file = fileState(path);
 let had = 0;
 const state = {
@@ -17,7 +17,7 @@ const state = {
   },
 };
 
-for await (const { n } of read({ stream, endpoint, region, credentials, state, limits: { pace: null } })) {
+for await (const { n } of read({ stream, endpointUrl, region, credentials, state, pace: "off" })) {
   await new Promise((resolve) => setTimeout(resolve, 2));
   writeSync(1, `${n}\n`);
   had += 1;

@@ -22,7 +22,7 @@ const errors = [];
 
 before(async () => {
   emulator = await startEmulator();
-  demo = await serve({ port: 0, endpoint: emulator.url, region: "us-east-1", credentials });
+  demo = await serve({ port: 0, endpointUrl: emulator.url, region: "us-east-1", credentials });
   profile = await mkdtemp(join(tmpdir(), "kinesis-reader-"));
   browser = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.CHROMIUM_BIN ?? "/usr/bin/chromium",
@@ -55,7 +55,7 @@ test("10,000 messages across a reshard in a page, gone on after a reload", async
   await emulator.put("orders", 2000, 8000, order);
   // The page asks another origin, which lets it by CORS.
   service = await serviceLike(emulator.url, 8000);
-  const page = await open({ endpoint: service.url, stream: "orders" });
+  const page = await open({ endpointUrl: service.url, stream: "orders" });
   await page.waitForFunction(() => window.had.length > 3500);
   await page.screenshot({ path: join(SCREENSHOTS, "demo-behind.png") });
   await emulator.split("orders", 2);

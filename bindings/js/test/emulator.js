@@ -38,7 +38,7 @@ export class Emulator {
 
   /** What reading a stream here takes: no pace is kept, for there is nobody to share with. */
   options(stream, more = {}) {
-    return { stream, endpoint: this.url, region, credentials, ...more, limits: { pace: null, ...more.limits } };
+    return { stream, endpointUrl: this.url, region, credentials, pace: "off", ...more };
   }
 
   async ask(operation, query) {

@@ -30,7 +30,7 @@ test("a trap ends the reading with an error and keeps the last checkpoint", asyn
   for (const record of model.records.slice(5)) record.Data = data;
   const { read, readBatches } = bind({ coreModule: compiled((name, bytes) => (name === "reader.core.wasm" ? withMemory(bytes, 5 << 20) : bytes)), connect, post, state: noState });
   const state = new MemoryState();
-  const options = model.options({ state, limits: { pageRecords: 5 } });
+  const options = model.options({ state, pageRecords: 5 });
   const reading = read(options);
   const had = [];
   const error = await thrown((async () => {

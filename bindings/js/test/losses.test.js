@@ -79,7 +79,7 @@ test("a loop that is left inside an aggregate goes on there", async () => {
 
   assert.deepEqual(await numbers(read(options()), 4), range(0, 4));
   assert.equal(places()[0].sub, 1);
-  assert.deepEqual(await numbers(read(options({ limits: { messages: 2 } }))), [4, 5]);
+  assert.deepEqual(await numbers(read(options({ maxMessages: 2 }))), [4, 5]);
   assert.equal(places()[0].sub, 3);
   const rest = [];
   for await (const { n, _kinesis } of read(options())) rest.push([n, _kinesis.sub_seq]);

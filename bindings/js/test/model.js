@@ -76,7 +76,7 @@ export async function startModel({ records = 10, page = 10_000, err = () => unde
     url,
     records: held,
     requests,
-    options: (more = {}) => ({ stream: "orders", endpoint: url, region, credentials, ...more, limits: { pace: null, ...more.limits } }),
+    options: (more = {}) => ({ stream: "orders", endpointUrl: url, region, credentials, pace: "off", ...more }),
     close() {
       server.closeAllConnections();
       server.close();

@@ -53,7 +53,7 @@ test("the component's defaults are changed where an option says so, and nowhere 
   assert.deepEqual(configure(defaults, { stream: "orders" }, NOW), defaults);
   const options = {
     stream: "orders", start: "LATEST", until: "forever", payload: "text", later: true,
-    limits: { messages: 5, pageRecords: 7, pace: null, backoffMax: "2s" },
+    maxMessages: 5, pageRecords: 7, pace: "off", limits: { backoffMax: "2s" },
   };
   assert.deepEqual(configure(defaults, options, NOW), {
     ...defaults, start: { tag: "latest" }, until: { tag: "stopped" }, payload: "text", later: true,
@@ -79,21 +79,21 @@ test("what cannot be meant is told with a hint, before anything is sent", async 
     [{ behind: "1" }, /^behind: not understood: 1 \(it has no unit\)/],
     [{ payload: "xml" }, /^payload: not known: xml\nhint: write merged, json, text, base64/],
     [{ deaggregate: "yes" }, /^deaggregate: it is no boolean: yes/],
-    [{ limits: { pace: 101 } }, /^limits.pace: not from 1 to 100: 101/],
-    [{ limits: { pace: 300 } }, /^limits.pace: it is no whole number that can be: 300/],
-    [{ limits: { pageRecords: 0 } }, /^limits.pageRecords: not from 1 to 10000: 0/],
-    [{ limits: { messages: 1.5 } }, /^limits.messages: it is no whole number/],
+    [{ pace: 101 }, /^pace: not from 1 to 100: 101/],
+    [{ pace: 300 }, /^pace: it is no whole number that can be: 300/],
+    [{ pageRecords: 0 }, /^pageRecords: not from 1 to 10000: 0/],
+    [{ maxMessages: 1.5 }, /^maxMessages: it is no whole number/],
     [{ limits: { records: 1 } }, /^limits.records: there is no such option\nhint: those there are: limits.backoffFirst/],
     [{ limits: { requestTimeout: "1" } }, /^limits.requestTimeout: not understood/],
     [{ state: 7 }, /^state: it is no state: number/],
     [{ region: "us east" }, /^region: not a region/],
     [{ stream: "arn:aws:kinesis:eu-west-1:000000000000:stream/x" }, /^region: it is not that of the ARN/],
-    [{ endpoint: "localhost:4567" }, /^endpoint: not an endpoint: localhost:4567 \(it has no scheme/],
-    [{ endpoint: "ftp://host" }, /neither http nor https/],
-    [{ endpoint: "http://user:marked@host" }, /^endpoint: not an endpoint: http:\/\/\*\*\*@host \(it holds a user name/],
+    [{ endpointUrl: "localhost:4567" }, /^endpointUrl: not an endpoint: localhost:4567 \(it has no scheme/],
+    [{ endpointUrl: "ftp://host" }, /neither http nor https/],
+    [{ endpointUrl: "http://user:marked@host" }, /^endpointUrl: not an endpoint: http:\/\/\*\*\*@host \(it holds a user name/],
     [{ roleArn: "reader" }, /^roleArn: not the ARN of a role/],
   ]) {
-    const given = options && { stream: "orders", region: "us-east-1", endpoint: "http://localhost:1", credentials, fetch: sent, ...options };
+    const given = options && { stream: "orders", region: "us-east-1", endpointUrl: "http://localhost:1", credentials, fetch: sent, ...options };
     if (options && Object.keys(options).length === 0) delete given.stream;
     await assert.rejects(async () => read(given).next(), (error) => {
       assert.ok(error instanceof KinesisReaderError, String(error));

@@ -59,8 +59,8 @@ test("errors about options, paths and credentials are printable", async (t) => {
   const model = await startModel();
   t.after(() => model.close());
   for (const more of [
-    { stream: HOSTILE }, { start: HOSTILE }, { payload: HOSTILE }, { [HOSTILE]: 1 }, { region: HOSTILE }, { endpoint: HOSTILE }, { roleArn: HOSTILE },
-    { limits: { [HOSTILE]: 1 } }, { limits: { pace: HOSTILE } }, { state: `/nowhere/${HOSTILE}` }, { state: "/nowhere/\0" }, { payload: Object.create(null) },
+    { stream: HOSTILE }, { start: HOSTILE }, { payload: HOSTILE }, { [HOSTILE]: 1 }, { region: HOSTILE }, { endpointUrl: HOSTILE }, { roleArn: HOSTILE },
+    { limits: { [HOSTILE]: 1 } }, { pace: HOSTILE }, { state: `/nowhere/${HOSTILE}` }, { state: "/nowhere/\0" }, { payload: Object.create(null) },
     { credentials: () => Promise.reject(new Error(HOSTILE)) },
   ]) {
     const error = await numbers(read(model.options(more))).then(() => assert.fail("it ends well"), (thrown) => thrown);

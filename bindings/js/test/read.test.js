@@ -18,7 +18,7 @@ test("10,000 messages come across splits and merges, stopped in the middle and g
   await emulator.split("resharded", 0);
   await emulator.put("resharded", 3000, 6000);
   const state = new MemoryState();
-  const options = emulator.options("resharded", { state, limits: { pageRecords: 700 } });
+  const options = emulator.options("resharded", { state, pageRecords: 700 });
 
   // Left in the middle of a page, and once more in another.
   const first = await numbers(read(options), 1234);
@@ -44,7 +44,7 @@ test("in a shard messages come in order, and no child before its parents", async
   await emulator.put("ordered", 500, 1000);
   const last = new Map();
   let parents = 0;
-  for await (const { n, _kinesis } of read(emulator.options("ordered", { limits: { pageRecords: 50 } }))) {
+  for await (const { n, _kinesis } of read(emulator.options("ordered", { pageRecords: 50 }))) {
     if (n < 500) parents += 1;
     else assert.equal(parents, 500);
     assert.ok(n > (last.get(_kinesis.shard_id) ?? -1));
@@ -117,7 +117,7 @@ test("a slow consumer is waited for, and requests go on meanwhile", async () => 
       out -= 1;
     }
   };
-  const reading = read(emulator.options("slow", { fetch: counted, limits: { pageRecords: 100 } }));
+  const reading = read(emulator.options("slow", { fetch: counted, pageRecords: 100 }));
   const had = [];
   for await (const { n } of reading) {
     if (had.length % 100 === 0) await new Promise((resolve) => setTimeout(resolve, 10));
@@ -187,7 +187,7 @@ test("whoever waits for more is told of the end when the reading is left", async
 test("calls of next that do not wait for each other get messages in order", async () => {
   await emulator.create("hasty", 1);
   await emulator.put("hasty", 0, 20);
-  const reading = read(emulator.options("hasty", { limits: { pageRecords: 3 } }));
+  const reading = read(emulator.options("hasty", { pageRecords: 3 }));
   const results = await Promise.all(range(0, 22).map(() => reading.next()));
   assert.deepEqual(results.map(({ value }) => value?.n), [...range(0, 20), undefined, undefined]);
 });
@@ -196,7 +196,7 @@ test("an exact number of messages comes, and the rest in the next run", async ()
   await emulator.create("limited", 2);
   await emulator.put("limited", 0, 500);
   const options = emulator.options("limited", { state: new MemoryState() });
-  const first = read({ ...options, limits: { ...options.limits, messages: 123 } });
+  const first = read({ ...options, maxMessages: 123 });
   const had = await numbers(first);
   assert.deepEqual([had.length, first.outcome, first.totals().messages], [123, "limited", 123]);
   assert.deepEqual(sorted([...had, ...(await numbers(read(options)))]), range(0, 500));
@@ -217,8 +217,8 @@ test("checkpoints of several writers are joined", async () => {
   await emulator.create("joined", 1);
   await emulator.put("joined", 0, 10);
   const [early, late] = [new MemoryState(), new MemoryState()];
-  await numbers(read(emulator.options("joined", { state: early, limits: { messages: 3 } })));
-  await numbers(read(emulator.options("joined", { state: late, limits: { messages: 7 } })));
+  await numbers(read(emulator.options("joined", { state: early, maxMessages: 3 })));
+  await numbers(read(emulator.options("joined", { state: late, maxMessages: 7 })));
   assert.equal(await mergeCheckpoints(early.saved, late.saved), late.saved);
   await assert.rejects(mergeCheckpoints(early.saved, "{"), (error) => error instanceof KinesisReaderError && error.code === "checkpoint");
 });

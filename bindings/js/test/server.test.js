@@ -15,7 +15,7 @@ let demo;
 let answer;
 before(async () => {
   model = await startModel({ err: () => answer });
-  demo = await serve({ port: 0, endpoint: model.url, region, credentials });
+  demo = await serve({ port: 0, endpointUrl: model.url, region, credentials });
 });
 after(() => {
   demo.server.closeAllConnections();

@@ -179,7 +179,7 @@ test("a stream that is not there is told with its name", async () => {
 
 test("no connection is tried again as often as it may, and then told", async () => {
   const notices = [];
-  const options = { stream: "orders", endpoint: "http://127.0.0.1:9", region: "us-east-1", credentials, onNotice: (notice) => notices.push(notice) };
+  const options = { stream: "orders", endpointUrl: "http://127.0.0.1:9", region: "us-east-1", credentials, onNotice: (notice) => notices.push(notice) };
   await assert.rejects(
     numbers(read({ ...options, limits: { failures: 3, backoffFirst: 1, backoffMax: 2 } })),
     { code: "service", message: /has no answer: no answer from: 127\.0\.0\.1:9 \(.+\), after 3 tries/, hint: /the network/ },

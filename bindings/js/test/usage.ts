@@ -16,7 +16,7 @@ export async function messages(signal: AbortSignal): Promise<number> {
   const options: Options = {
     stream: "orders", start: new Date(), until: "forever", behind: "10s", state, signal,
     onGap: "fail", recreated: "follow", onBadRecords: async (lines) => console.warn(lines.length),
-    limits: { messages: 10, pace: null, requestTimeout: "30s" },
+    maxMessages: 10, pace: "off", limits: { requestTimeout: "30s" },
     credentials: async () => ({ accessKeyId: "a", secretAccessKey: "b" }),
     onNotice: (notice: Notice) => {
       if (notice.kind === "lost") console.warn(notice.shard, notice.after);

@@ -6,11 +6,11 @@
 import { createHash } from "node:crypto";
 import { closeSync, openSync, writeSync } from "node:fs";
 
-const [way, endpoint, expected] = process.argv.slice(2);
+const [way, endpointUrl, expected] = process.argv.slice(2);
 const stream = "orders";
 const region = "us-east-1";
 const credentials = { accessKeyId: "test", secretAccessKey: "test" };
-const options = { stream, endpoint, region, credentials, limits: { pace: null } };
+const options = { stream, endpointUrl, region, credentials, pace: "off" };
 
 /** Each returns the number of messages. Those that yield objects inspect each one. */
 const WAYS = {
@@ -80,7 +80,7 @@ async function* sdkRecords() {
   const { GetRecordsCommand, GetShardIteratorCommand, KinesisClient, ListShardsCommand } = await import("@aws-sdk/client-kinesis");
   const { NodeHttpHandler } = await import("@smithy/node-http-handler");
   // The default is HTTP/2, which the server does not support.
-  const client = new KinesisClient({ endpoint, region, credentials, requestHandler: new NodeHttpHandler() });
+  const client = new KinesisClient({ endpoint: endpointUrl, region, credentials, requestHandler: new NodeHttpHandler() });
   for (const { ShardId } of (await client.send(new ListShardsCommand({ StreamName: stream }))).Shards) {
     let { ShardIterator } = await client.send(new GetShardIteratorCommand({ StreamName: stream, ShardId, ShardIteratorType: "TRIM_HORIZON" }));
     for (;;) {

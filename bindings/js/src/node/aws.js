@@ -19,7 +19,7 @@ export async function connect(options) {
   const endpoint = resolveEndpoint({
     stream,
     region,
-    endpoint: options.endpoint ?? (await setting(ENDPOINT_URL, profile)),
+    endpointUrl: options.endpointUrl ?? (await setting(ENDPOINT_URL, profile)),
     fips: await setting(NODE_USE_FIPS_ENDPOINT_CONFIG_OPTIONS, profile),
     dualStack: await setting(NODE_USE_DUALSTACK_ENDPOINT_CONFIG_OPTIONS, profile),
   });
