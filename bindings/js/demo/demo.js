@@ -54,7 +54,7 @@ async function run({ endpointUrl, stream, region, start, accessKeyId, secretAcce
     stream, endpointUrl, region, start, until: "forever",
     credentials: { accessKeyId, secretAccessKey },
     state: storageState(key),
-    onNotice: ({ kind, message }) => kind === "lost" && tell("reading", message),
+    onNotice: ({ kind, message }) => kind === "gap" && tell("reading", message),
   });
   at("connect").textContent = "Stop";
   count = 0;

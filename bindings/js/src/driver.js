@@ -3,7 +3,7 @@
 // consumer says so.
 
 import { plain } from "./component.js";
-import { KinesisReaderError, inWords, lostInWords, serviceError } from "./errors.js";
+import { KinesisReaderError, inWords, gapInWords, serviceError } from "./errors.js";
 import { escaped } from "./printable.js";
 
 /** What a timer can hold. */
@@ -148,9 +148,11 @@ export class Driver {
   }
 
   #notify({ tag, val }) {
+    // The component calls a gap `lost`.
+    const kind = tag === "lost" ? "gap" : tag;
     const about = plain(val);
     try {
-      const told = this.#onNotice({ kind: tag, message: escaped(noticeInWords(tag, about)), ...about });
+      const told = this.#onNotice({ kind, message: escaped(noticeInWords(kind, about)), ...about });
       // An unhandled rejection would end the process.
       if (typeof told?.then === "function") told.then(undefined, (thrown) => this.#fail(thrown));
     } catch (thrown) {
@@ -162,8 +164,8 @@ export class Driver {
 
 function noticeInWords(kind, about) {
   switch (kind) {
-    case "lost":
-      return lostInWords(about);
+    case "gap":
+      return gapInWords(about);
     case "retry":
       return inWords(about);
     case "shard":

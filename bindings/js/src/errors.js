@@ -59,7 +59,7 @@ export function serviceError(error) {
 /** A request that did not succeed, in words. */
 export function inWords({ operation, shard, cause, attempts }) {
   if (cause.tag === "recreated") return `the checkpoint is of another stream of this name: ${cause.val}`;
-  if (cause.tag === "lost") return lostInWords(cause.val);
+  if (cause.tag === "lost") return gapInWords(cause.val);
   const asked = OPERATIONS[operation] ?? operation;
   const about = shard === undefined ? asked : `${asked} of ${shard}`;
   const tries = attempts > 1 ? `, after ${attempts} tries` : "";
@@ -67,7 +67,7 @@ export function inWords({ operation, shard, cause, attempts }) {
 }
 
 /** A gap, in words. */
-export function lostInWords({ shard, after, ahead }) {
+export function gapInWords({ shard, after, ahead }) {
   if (ahead !== undefined) {
     // Later times do not fit into a `Date`.
     const at = new Date(Math.min(ahead, 8.64e15)).toISOString();

@@ -90,7 +90,7 @@ export interface Options {
    * `_kinesis_reason`; for each page that has any, before it is given out. They come among the others too. What it
    * returns is awaited, and what it throws ends the reading, so that the page comes again in the next run.
    */
-  onBadRecords?: (lines: string) => void | Promise<void>;
+  onInvalidRecords?: (lines: string) => void | Promise<void>;
   limits?: Limits;
   /** Where the checkpoint is kept: an object with `load` and `save`, and in Node the path of a file too. */
   state?: State | string | URL;
@@ -118,7 +118,7 @@ export interface Options {
 /** Something that an operator should know and that is not an error. */
 export type Notice =
   /** Records left the stream unread, by age. */
-  | { kind: "lost"; message: string; shard: string; after?: string; ahead?: number }
+  | { kind: "gap"; message: string; shard: string; after?: string; ahead?: number }
   /** A request failed and will be tried again. */
   | ({ kind: "retry"; message: string } & ServiceError)
   /** A shard was found, or reached a state that is final for this run. */

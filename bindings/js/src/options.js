@@ -8,7 +8,7 @@ const UNTIL_HINT = "write caught-up, forever, a Date, 2025-11-23T12:00:00Z, 2025
 
 /** Options that say how the stream is reached and where its checkpoint is kept; all others go to the component. */
 const OURS = new Set([
-  "stream", "start", "until", "behind", "limits", "state", "signal", "onNotice", "onBadRecords",
+  "stream", "start", "until", "behind", "limits", "state", "signal", "onNotice", "onInvalidRecords",
   "endpointUrl", "region", "profile", "roleArn", "credentials", "fetch", "maxMessages", "pageRecords", "pace",
 ]);
 
@@ -47,7 +47,7 @@ export function sourceOf({ stream }) {
  */
 export function configure(defaults, options, now) {
   const config = { ...defaults, limits: limits(defaults.limits, options) };
-  for (const option of ["onNotice", "onBadRecords"]) {
+  for (const option of ["onNotice", "onInvalidRecords"]) {
     const given = options[option];
     if (given !== undefined && typeof given !== "function") throw badOption(option, `it is no function: ${shown(given)}`);
   }

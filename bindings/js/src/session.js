@@ -13,8 +13,8 @@ import { Transport } from "./transport.js";
 /** What a crash may cost to read again. */
 const UNSAFE_TIME_MAX_MS = 1000;
 
-/** Bytes of bad records that are handed on at a time. */
-const REJECTS_SIZE = 1 << 20;
+/** Bytes of invalid records that are handed on at a time. */
+const INVALID_SIZE = 1 << 20;
 
 /** Rejects whatever is awaited when the reading is closed. */
 const CLOSED = Symbol("closed");
@@ -128,22 +128,22 @@ export class Session {
         continue;
       }
       const batch = this.#driver.take();
-      if (batch) return (await this.#toldOfBadRecords(batch)) ? batch : undefined;
+      if (batch) return (await this.#toldOfInvalidRecords(batch)) ? batch : undefined;
       if (this.#driver.outcome) return undefined;
       await this.#driver.ready();
     }
   }
 
   /** Hands on what of a batch is not as `payload` asks; false if the reading was closed meanwhile. */
-  async #toldOfBadRecords(batch) {
-    const { onBadRecords } = this.#options;
-    if (onBadRecords === undefined) return true;
+  async #toldOfInvalidRecords(batch) {
+    const { onInvalidRecords } = this.#options;
+    if (onInvalidRecords === undefined) return true;
     const count = this.call(() => batch.count());
     try {
       for (let at = 0; at < count; ) {
-        const { text, next } = this.call(() => batch.rejects(at, REJECTS_SIZE));
+        const { text, next } = this.call(() => batch.rejects(at, INVALID_SIZE));
         at = further(at, next);
-        if (text !== "") await this.#unlessInterrupted(onBadRecords(text));
+        if (text !== "") await this.#unlessInterrupted(onInvalidRecords(text));
       }
     } catch (thrown) {
       if (thrown === CLOSED) return false;
@@ -321,5 +321,5 @@ function checkpointOf(loaded) {
 
 /** What nobody asked to be told of, and should know all the same. */
 function warn({ kind, message }) {
-  if (kind === "lost" || kind === "unacknowledged") console.warn(`kinesis-reader: ${message}`);
+  if (kind === "gap" || kind === "unacknowledged") console.warn(`kinesis-reader: ${message}`);
 }

@@ -96,7 +96,7 @@ test("a checkpoint ahead of the present is a notice, or an error with onGap fail
   const model = await modelFor(t);
   const notices = [];
   await numbers(read(model.options({ state: aheadState(), onNotice: (notice) => notices.push(notice) })));
-  const told = notices.filter(({ kind }) => kind === "lost");
+  const told = notices.filter(({ kind }) => kind === "gap");
   assert.equal(told.length, 1);
   assert.match(told[0].message, /is ahead of the present, at 20\d\d-/);
   const error = await thrown(numbers(read(model.options({ state: aheadState(), onGap: "fail" }))));

@@ -112,8 +112,8 @@ test("whatever a callback or state throws ends the reading with that error", asy
       { onNotice: () => { throw own; }, state: aheadState() },
       { state: { load() {}, save: () => Promise.reject(own) } },
       { state: { load: () => Promise.reject(own), save() {} } },
-      { onBadRecords: () => Promise.reject(own), payload: "text" },
-      { onBadRecords: () => { throw own; }, payload: "text" },
+      { onInvalidRecords: () => Promise.reject(own), payload: "text" },
+      { onInvalidRecords: () => { throw own; }, payload: "text" },
     ]) {
       for (const record of model.records) record.Data = more.payload ? "/w==" : Buffer.from('{"n":1}').toString("base64");
       let ended = false;
@@ -123,10 +123,10 @@ test("whatever a callback or state throws ends the reading with that error", asy
   }
 });
 
-test("an abort does not wait for onBadRecords", async (t) => {
+test("an abort does not wait for onInvalidRecords", async (t) => {
   const model = await modelFor(t, { records: 1 });
   model.records[0].Data = "/w==";
-  const reading = read(model.options({ onBadRecords: () => FOREVER, payload: "text", signal: AbortSignal.timeout(50) }));
+  const reading = read(model.options({ onInvalidRecords: () => FOREVER, payload: "text", signal: AbortSignal.timeout(50) }));
   await assert.rejects(reading.next(), { name: "TimeoutError" });
 });
 

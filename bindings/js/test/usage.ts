@@ -15,11 +15,11 @@ const state: State = storageState("orders");
 export async function messages(signal: AbortSignal): Promise<number> {
   const options: Options = {
     stream: "orders", start: new Date(), until: "forever", behind: "10s", state, signal,
-    onGap: "fail", recreated: "follow", onBadRecords: async (lines) => console.warn(lines.length),
+    onGap: "fail", recreated: "follow", onInvalidRecords: async (lines) => console.warn(lines.length),
     maxMessages: 10, pace: "off", limits: { requestTimeout: "30s" },
     credentials: async () => ({ accessKeyId: "a", secretAccessKey: "b" }),
     onNotice: (notice: Notice) => {
-      if (notice.kind === "lost") console.warn(notice.shard, notice.after);
+      if (notice.kind === "gap") console.warn(notice.shard, notice.after);
       if (notice.kind === "retry" && notice.cause.tag === "rejected") console.warn(notice.cause.val.code);
     },
   };

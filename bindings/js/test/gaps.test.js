@@ -34,7 +34,7 @@ test("a stream that was made again is refused or followed, and what left with th
 
   notices.length = 0;
   assert.deepEqual(await numbers(read(options({ recreated: "follow" }))), range(10, 20));
-  assert.deepEqual(notices.filter(({ kind }) => kind === "lost").map(({ shard }) => shard), ["shardId-000000000000"]);
+  assert.deepEqual(notices.filter(({ kind }) => kind === "gap").map(({ shard }) => shard), ["shardId-000000000000"]);
   assert.deepEqual(await numbers(read(options())), []);
 });
 
@@ -42,8 +42,8 @@ test("messages that are not as asked are handed on with the reason, before the p
   await emulator.create("bad", 1);
   await emulator.put("bad", 0, 8, (n) => (n % 4 === 1 ? `no. ${n}` : n === 7 ? Buffer.from([0xff, n]) : JSON.stringify({ n })));
   const bad = [];
-  const onBadRecords = async (lines) => bad.push(...lines.trimEnd().split("\n").map((line) => JSON.parse(line)));
-  const options = (more) => emulator.options("bad", { onBadRecords, ...more });
+  const onInvalidRecords = async (lines) => bad.push(...lines.trimEnd().split("\n").map((line) => JSON.parse(line)));
+  const options = (more) => emulator.options("bad", { onInvalidRecords, ...more });
   let had = 0;
   for await (const batch of readBatches(options())) {
     assert.equal(bad.length, 3);
@@ -58,7 +58,7 @@ test("messages that are not as asked are handed on with the reason, before the p
   // One who cannot take them has them again, with the page.
   const state = new MemoryState();
   const full = async () => { throw new Error("the disk is full"); };
-  await assert.rejects(numbers(read(options({ state, onBadRecords: full }))), /the disk is full/);
+  await assert.rejects(numbers(read(options({ state, onInvalidRecords: full }))), /the disk is full/);
   bad.length = 0;
   assert.equal((await numbers(read(options({ state })))).length, 8);
   assert.equal(bad.length, 3);
@@ -92,7 +92,7 @@ test("words that these options do not know are told with those that they know", 
   for (const [more, words] of [
     [{ onGap: "stop" }, /onGap: not known: stop\nhint: write tell, fail/],
     [{ recreated: true }, /recreated: not known: true\nhint: write refuse, follow/],
-    [{ onBadRecords: "bad.ndjson" }, /onBadRecords: it is no function: bad.ndjson/],
+    [{ onInvalidRecords: "bad.ndjson" }, /onInvalidRecords: it is no function: bad.ndjson/],
   ]) {
     assert.match((await thrown(numbers(read(emulator.options("orders", more))))).message, words);
   }
