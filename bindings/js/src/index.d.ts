@@ -1,168 +1,195 @@
-/** Credentials of AWS, as its SDK has them. */
+/** AWS credentials, as in AWS's SDK. */
 export interface Credentials {
   accessKeyId: string;
   secretAccessKey: string;
   sessionToken?: string;
-  /** New ones are asked for five minutes before this. */
+  /** New credentials are requested five minutes before this. */
   expiration?: Date;
 }
 
-/** Gives credentials; those of `@aws-sdk/credential-providers` are such functions. */
+/** Returns credentials. The providers of `@aws-sdk/credential-providers` are such functions. */
 export type CredentialProvider = (options?: { forceRefresh?: boolean }) => Promise<Credentials>;
 
-/** A place for a checkpoint, which is JSON text. */
+/** Keeps a checkpoint between runs. A checkpoint is JSON text. */
 export interface State {
-  /** What was saved last; `undefined` or `null` if nothing was. */
+  /** Returns what was last saved, or `undefined` or `null` if nothing was. */
   load(): string | undefined | null | Promise<string | undefined | null>;
-  /** Replaces what was saved. Resolves once it is safe. */
+  /** Replaces what was saved. Resolves once it is durable. */
   save(checkpoint: string): void | Promise<void>;
-  /** Locks the state for one reader. Called before `load()`; throws if another reader holds it. */
+  /** Locks the state for one reader. Called before `load()`. Throws if another reader holds the lock. */
   lock?(): void | Promise<void>;
-  /** Releases the lock. Called once after a successful `lock()`, when the reading has ended. */
+  /** Releases the lock. Called when the run has ended, if `lock()` succeeded. */
   unlock?(): void | Promise<void>;
 }
 
-/** A time: a `Date`, milliseconds since 1970, RFC 3339, a date at 00:00 UTC, or a length of time ago, as in `1h30m ago`. */
+/**
+ * A point in time: a `Date`, milliseconds since the Unix epoch, RFC 3339, a date at 00:00 UTC, or how long ago, as in
+ * `1h30m ago`.
+ */
 export type Time = Date | number | string;
 
-/** A length of time: milliseconds, or `90s`, `15m`, `1h30m`, `2d`. */
+/** A duration: milliseconds, or text such as `90s`, `15m`, `1h30m` or `2d`. */
 export type Duration = number | string;
 
-/** Bounds on the work. What is left out has the component's own value; `null` lifts a bound that may be lifted. */
+/** Limits that rarely need to change. */
 export interface Limits {
-  /** Requests out at a time. Default: 32. */
+  /** Requests in flight. Default: 32. */
   requests?: number;
-  /** Pages asked for or not yet acknowledged at a time, over all shards. A page holds up to 10 MiB. Default: 12. */
+  /** Pages requested or not yet acknowledged, over all shards. A page holds up to 10 MiB. Default: 12. */
   batches?: number;
-  /** Time between two listings of the shards. Default: a minute. */
+  /** Time between two listings of the shards. Default: 1 minute. */
   listInterval?: Duration;
   /** Time after which a request counts as failed. Default: 30 seconds. */
   requestTimeout?: Duration;
-  /** First pause after a failure. Default: a quarter of a second. */
+  /** Backoff after the first failure. Default: 250 ms. */
   backoffFirst?: Duration;
-  /** Greatest pause after a failure. Default: 10 seconds. */
+  /** Maximum backoff. Default: 10 seconds. */
   backoffMax?: Duration;
-  /** Failures in a row that end the reading, about a minute's worth by default. `null`: never. */
+  /** Failures in a row that end the run. Default: about a minute of failures. `null`: never. */
   failures?: number | null;
 }
 
 export interface Options {
-  /** The name or the ARN of a stream. */
+  /** The name or ARN of the stream. */
   stream: string;
-  /** Where the first run begins; later ones go by the state. Default: `trim-horizon`, the oldest record there is. */
+  /** Where the first run begins; later runs continue from `state`. Default: `trim-horizon`, the oldest record. */
   start?: "trim-horizon" | "latest" | Time;
-  /** When to end. Default: `caught-up`, at the tip as it was at the beginning. */
+  /** When the run ends. Default: `caught-up`, where the tip was when the run began. */
   until?: "caught-up" | "forever" | Time;
-  /** How far behind the tip counts as caught up. Default: 0. */
+  /** The lag that counts as caught up. Default: 0. */
   behind?: Duration;
-  /** End once exactly this many messages are delivered. Default: none. */
+  /** Where to keep the checkpoint: an object with `load` and `save`, or, in Node, the path of a file. Default: nowhere. */
+  state?: State | string | URL;
+  /** Ends the run after exactly this many messages. Default: no maximum. */
   maxMessages?: number;
-  /** Records asked for in a page: 1 to 10,000, which is the default. */
+  /** Records to request per page, from 1 to 10,000. Default: 10,000. */
   pageRecords?: number;
   /**
-   * The share of the service's limits on reading a shard that may be used, in percent: 1 to 100, which is the default.
-   * `off`: no pace is kept, which suits emulators.
+   * The share to use of Kinesis's limits on reading a shard, in percent, from 1 to 100. `off` suits emulators.
+   * Default: 100.
    */
   pace?: number | "off";
-  /** How the data of a message appears: its members beside the envelope, whole under `data`, as text, or as base64. */
+  /**
+   * How a message shows its data: `merged` puts the members of a JSON object beside the envelope; `json` puts a JSON value
+   * under `data`; `text` puts text under `data`; `base64` puts any bytes under `data_base64`. A message whose data is not in
+   * this form is an invalid record: it has `data` if its data is text, or else `data_base64`. Default: `merged`.
+   */
   payload?: "merged" | "json" | "text" | "base64";
-  /** How `_kinesis_msg_id` is made. */
+  /** How to make `_kinesis_msg_id`: with SHA-256, or as dlt's Kinesis source does. Default: `sha256`. */
   messageId?: "sha256" | "dlt";
-  /** The encoding asked of Kinesis. CBOR is smaller; not every emulator speaks it. Default: `json`. */
+  /** How to encode requests and answers. CBOR is smaller, but not every emulator supports it. Default: `json`. */
   wire?: "json" | "cbor";
   /**
-   * Make messages of the user records in what the Kinesis Producer Library aggregated. Default: the component's, as its
-   * interface tells.
+   * Whether to split aggregated records of the Kinesis Producer Library into their user records, which have
+   * `_kinesis.sub_seq`. Default: `true`.
    */
   deaggregate?: boolean;
   /**
-   * What follows where records left the stream before they were read: it is told and reading goes on from what is left,
-   * or reading ends before it with an error, and so does the next run. Default: `tell`.
+   * What to do if records left the stream before they were read: `tell` gives a notice and continues with the records that
+   * are left; `fail` ends this run, and every later one, with an error before the gap. Default: `tell`.
    */
   onGap?: "tell" | "fail";
   /**
-   * What follows where the stream was deleted and made again under its name: reading ends with an error, or the new
-   * stream is read from its oldest record. Default: `refuse`.
+   * What to do if the stream was deleted and created again under its name: `refuse` ends the run with an error; `follow`
+   * reads the new stream from its oldest record. Default: `refuse`.
    */
   recreated?: "refuse" | "follow";
   /**
-   * Is given the messages whose data is not as `payload` asks, as lines of JSON, each with the reason under
-   * `_kinesis_reason`; for each page that has any, before it is given out. They come among the others too. What it
-   * returns is awaited, and what it throws ends the reading, so that the page comes again in the next run.
+   * Receives the invalid records of each page before the page is delivered, as lines of JSON with the reason under
+   * `_kinesis_reason`. The page includes them too. The run waits for the result. An error ends the run, and the next run
+   * delivers the page again.
    */
   onInvalidRecords?: (lines: string) => void | Promise<void>;
-  limits?: Limits;
-  /** Where the checkpoint is kept: an object with `load` and `save`, and in Node the path of a file too. */
-  state?: State | string | URL;
-  /** Ends the reading: what was acknowledged is kept, and the loop throws the signal's reason. */
-  signal?: AbortSignal;
   /**
-   * Is told what an operator should know. Without it, what was lost and a consumer that waits for its own `ack()` are
-   * told by `console.warn`.
+   * Receives what the operator should know. Default: `console.warn` for gaps, and for a consumer that waits for its own
+   * `ack()`. An error ends the run.
    */
-  onNotice?: (notice: Notice) => void;
-  /** The URL of the endpoint, where it is not AWS's own. */
+  onNotice?: (notice: Notice) => void | Promise<void>;
+  /** Ends the run: what was acknowledged is saved, and the loop throws the signal's reason. */
+  signal?: AbortSignal;
+  limits?: Limits;
+  /** The URL of the endpoint, if it is not AWS's. */
   endpointUrl?: string | URL;
-  /** The region; in Node otherwise that of the ARN, the environment or the profile. */
+  /** The region. Default: that of the ARN, or, in Node, of the environment or the profile. */
   region?: string;
-  /** In Node otherwise found as the AWS command line finds them. */
+  /** Default in Node: found as by the AWS command line. Required elsewhere. */
   credentials?: Credentials | CredentialProvider;
-  /** A profile of `~/.aws/config`; only in Node. */
+  /** A profile of `~/.aws/config`. Only in Node. */
   profile?: string;
-  /** A role to assume with the credentials found; only in Node. */
+  /** A role to assume with the credentials. Only in Node. */
   roleArn?: string;
-  /** What sends requests. Default: the global one, and in Node its HTTP client, which is faster. */
+  /** Sends the requests. Default: the global `fetch`, or, in Node, its HTTP client, which is faster. */
   fetch?: typeof fetch;
 }
 
-/** Something that an operator should know and that is not an error. */
+/** Something that the operator should know and that is not an error. */
 export type Notice =
-  /** Records left the stream unread, by age. */
-  | { kind: "gap"; message: string; shard: string; after?: string; ahead?: number }
-  /** A request failed and will be tried again. */
-  | ({ kind: "retry"; message: string } & ServiceError)
+  | GapNotice
+  /** A request failed and will be retried. */
+  | ({ kind: "retry"; message: string } & ServiceErrorDetails)
   /** A shard was found, or reached a state that is final for this run. */
   | ({ kind: "shard"; message: string } & Shard)
-  /** The consumer waits for a batch, and every shard for its `ack()`. */
+  /** The consumer waits for a batch, but every shard waits for an `ack()`. */
   | { kind: "unacknowledged"; message: string };
 
-/** What every message has beside its payload. */
+/** Records may have left the stream before they were read. */
+export interface GapNotice extends Gap {
+  kind: "gap";
+  message: string;
+}
+
+export interface Gap {
+  shard: string;
+  /** The sequence number of the last message before the gap, if there was one. */
+  after: string | undefined;
+  /**
+   * Set if the checkpoint was in the future, because it was saved with a wrong clock: its time, in milliseconds since the
+   * Unix epoch.
+   */
+  ahead: number | undefined;
+}
+
+/** What every message has besides its payload. */
 export interface Envelope {
   _kinesis: {
     shard_id: string;
+    /** The sequence number. */
     seq_no: string;
-    /** When it arrived: RFC 3339 with milliseconds, in UTC. */
+    /** The arrival time: RFC 3339 with milliseconds, in UTC. */
     ts: string;
-    partition: string;
+    /** The partition key, or `null` if the stream distributes records by itself. */
+    partition: string | null;
     stream_name: string;
+    /** The subsequence number, if the message is a user record of an aggregated record. */
+    sub_seq?: number;
   };
-  /** Equal each time that the message is read. */
+  /** The message id, which is the same each time the message is read. */
   _kinesis_msg_id: string;
 }
 
-/** A message: its envelope, and its payload as `payload` asks. */
+/** A message: its envelope and its payload. The payload is not checked, and invalid records have another form. */
 export type Message<Payload = Record<string, any>> = Envelope & Payload;
 
-/** A shard as the reader sees it. */
 export interface Shard {
   shard: string;
+  /** None, one after a split, or two after a merge. */
   parents: string[];
-  /** It takes no more records. */
+  /** Whether the shard was resharded and accepts no more records. */
   closed: boolean;
   state:
     | "blocked" | "seeking" | "sought" | "ready" | "reading" | "delivering" | "ending" | "caught-up" | "drained" | "failed";
   place:
     | { tag: "trim-horizon" } | { tag: "at"; val: number } | { tag: "end" }
-    | { tag: "after"; val: { sequence: string; subsequence?: number } };
-  /** How far behind the tip it was when last read, in milliseconds. */
-  behind?: number;
+    | { tag: "after"; val: { sequence: string; subsequence: number | undefined } };
+  /** The lag when the shard was last read, in milliseconds. */
+  behind: number | undefined;
 }
 
-/** Counts since the beginning. */
+/** Counts since the run began. */
 export interface Totals {
   messages: number;
   bytes: number;
-  /** User records that were not of their shard. */
+  /** User records that were skipped because they do not belong to their shard. */
   dropped: number;
   pages: number;
   emptyPages: number;
@@ -171,124 +198,147 @@ export interface Totals {
   retried: number;
 }
 
-/** How it ended; `undefined` while it goes on. */
+/**
+ * How a run ended: `until` was reached, all shards are closed and drained, `maxMessages` were delivered, `stop` was called,
+ * or it failed. `undefined` if it has not ended, or was left early.
+ */
 export type Outcome = "reached" | "exhausted" | "limited" | "stopped" | "failed" | undefined;
 
-/** What can be iterated over once. Leaving the loop, in whatever way, keeps what was acknowledged. */
-export interface Reading<Item> extends AsyncIterableIterator<Item> {
+/** One run. It can be iterated over once. However the loop is left, what was acknowledged is saved. */
+export interface Run<Item> extends AsyncIterableIterator<Item> {
   next(): Promise<IteratorResult<Item, undefined>>;
-  return(value?: any): Promise<IteratorResult<Item, undefined>>;
-  throw(thrown?: any): Promise<IteratorResult<Item, undefined>>;
-  /** Asks for no more pages: what is here still comes, and then the end. */
+  return(value?: any): Promise<IteratorReturnResult<any>>;
+  throw(thrown?: any): Promise<never>;
+  /** Requests no more pages. What has arrived is still delivered. */
   stop(): void;
-  /** The checkpoint as it would be kept now; `undefined` before the first message was asked for. */
+  /** The current checkpoint, or `undefined` before the first message was requested. */
   checkpoint(): string | undefined;
   shards(): Shard[];
+  /** `undefined` before the first message was requested. */
   totals(): Totals | undefined;
   readonly outcome: Outcome;
 }
 
-/** A record as bytes. */
+/** A message with its data as bytes. */
 export interface KinesisRecord {
   id: string;
   sequence: string;
-  /** The place within an aggregated record. */
-  subsequence?: number;
-  partitionKey?: string;
+  /** Set if the message is a user record of an aggregated record. */
+  subsequence: number | undefined;
+  /** `undefined` if the stream distributes records by itself. */
+  partitionKey: string | undefined;
   arrived: Date;
   data: Uint8Array;
 }
 
-/** The messages of one page of one shard: at least one, in order. */
+/** The messages of one page of one shard, in order. There is at least one. */
 export interface Batch<Payload = Record<string, any>> {
   readonly shard: string;
   readonly count: number;
   /** The bytes of data in the messages. */
   readonly size: number;
-  /** How far the end of the batch is behind the tip of the shard, in milliseconds. */
+  /** The lag at the end of the batch, in milliseconds. */
   readonly behind: number;
   /**
-   * The checkpoint of this shard alone as it is once this batch is safe: stored in one transaction with the messages
-   * and joined by `mergeCheckpoints` with what was stored before, it makes each message be there exactly once.
+   * The checkpoint of this shard alone, after this batch. If you store it in one transaction with the messages, joined by
+   * `mergeCheckpoints` with what was stored before, each message is stored exactly once.
    */
   readonly checkpoint: string;
-  /** The messages as newline-delimited JSON, to the letter as they were put. */
+  /** The messages as newline-delimited JSON, with payloads as they were written. */
   readonly lines: string;
-  /** The same text in pieces of whole lines, of about so many bytes: 128 KiB by default. */
+  /** The same text in pieces of whole lines, of about this many bytes. Default: 128 KiB. */
   pieces(size?: number): IterableIterator<string>;
   messages(): IterableIterator<Message<Payload>>;
   records(): KinesisRecord[];
   /**
-   * Tells that the messages are done with, and resolves once the checkpoint behind them is kept. The shard is read on
-   * from here; what the batch holds is gone.
+   * Acknowledges the messages. Resolves once the checkpoint is saved. Afterwards the next page of the shard is read, and
+   * the messages of this batch are gone.
    */
   ack(): Promise<void>;
 }
 
 /**
- * The messages of a stream, one by one. A message is acknowledged when the next one is asked for. The one in hand when
- * the loop is left, by `break` or by an error, is not, and comes again in the next run: end by `maxMessages` to stop
- * after an exact number.
+ * Reads the messages of a stream. Requesting the next message acknowledges the one before. The message in hand when the
+ * loop is left, by `break` or by an error, is not acknowledged, and is delivered again by the next run. To stop after an
+ * exact number, use `maxMessages`.
  */
-export function read<Payload = Record<string, any>>(options: Options): Reading<Message<Payload>>;
+export function read<Payload = Record<string, any>>(options: Options): Run<Message<Payload>>;
 
-/** The batches of a stream. Each is acknowledged by its `ack()`, in any order; its shard rests until then. */
-export function readBatches<Payload = Record<string, any>>(options: Options): Reading<Batch<Payload>>;
+/**
+ * Reads the batches of a stream. Each is acknowledged by its `ack()`, in any order. A shard is not read on until then.
+ */
+export function readBatches<Payload = Record<string, any>>(options: Options): Run<Batch<Payload>>;
 
-/** Joins two checkpoints of one stream: of each shard, the further place. */
+/** Joins two checkpoints of one stream: for each shard, the later position. */
 export function mergeCheckpoints(left: string, right: string): Promise<string>;
 
 /**
- * A state under this key of `localStorage`, or of anything that works like it. In `localStorage` it is locked against
- * other pages of the origin. With another storage, a save fails if another reader has written the state.
+ * Returns a state that is kept under this key of `localStorage`, or of any object with the same methods. In `localStorage`,
+ * it is locked against other pages of the origin. With any other storage, a save fails if another reader has changed the
+ * state.
  */
 export function storageState(key: string, storage?: Pick<Storage, "getItem" | "setItem">): State;
 
 /**
- * A state in a file, which is replaced as a whole by each save; only in Node, where a path given as `state` is the same.
- * A new file has mode 600, and an existing one keeps its mode. Only regular files are accepted. Symbolic links in place of
- * the lock or the temporary file are not followed.
+ * Returns a state that is kept in a file. Only in Node, where setting `state` to a path does the same.
  *
- * While a reading is open the file is locked with the same lock as in the program and the Python package. On Linux this
- * takes the program `flock` of util-linux or BusyBox. Without it only readers in this process exclude each other, and a
- * save fails if another reader has written the state.
+ * Each save replaces the file as a whole. A new file has mode 600, and an existing one keeps its mode. Only regular files
+ * are accepted. Symbolic links in place of the lock or the temporary file are not followed.
+ *
+ * The file is locked during a run, with the same lock as in the program and the Python package. On Linux, this requires the
+ * program `flock` of util-linux or BusyBox. Without it, only readers in this process exclude each other, and a save fails if
+ * another reader has changed the state.
  */
 export function fileState(path: string | URL): State;
 
-/** Whose fault it is. */
 export type ErrorCode =
-  /** An option cannot be meant. Nothing was sent. */
+  /** An option is invalid. Nothing was sent. */
   | "option"
-  /** There are no credentials. Nothing was sent. */
+  /** There are no usable credentials. Nothing was sent. */
   | "credentials"
-  /** The state cannot be read or written. */
+  /** The state cannot be read, written or locked. */
   | "state"
-  /** The checkpoint is damaged or another stream's. Nothing was sent. */
+  /** The checkpoint is invalid or belongs to another stream. Nothing was sent. */
   | "checkpoint"
-  /** Kinesis, or the way to it, ended the reading. `service` tells more. */
+  /** A request failed for good. `service` has the details. */
   | "service"
-  /** A batch was used after its end. */
+  /** A batch was used after it was acknowledged, or acknowledged after the run ended. */
   | "ended"
   /** The component failed. */
   | "component";
 
-/** A request that did not succeed. */
-export interface ServiceError {
+/** A request that failed. A plain object, not an `Error`. */
+export interface ServiceErrorDetails {
   operation: "describe-stream-summary" | "list-shards" | "get-shard-iterator" | "get-records";
-  shard?: string;
+  /** The shard that the request was for, if it was for one. */
+  shard: string | undefined;
+  /** How often the request was sent. */
   attempts: number;
   cause:
-    | { tag: "rejected"; val: { status: number; code: string; message: string; trace?: string; hint?: string } }
+    /** Kinesis answered with an error. `trace` is the AWS request id. */
+    | { tag: "rejected"; val: { status: number; code: string; message: string; trace: string | undefined; hint: string | undefined } }
+    /** The answer was invalid. */
     | { tag: "unintelligible"; val: string }
+    /** There was no answer. */
     | { tag: "failure"; val: { tag: "transient" | "permanent"; val: string } }
     | { tag: "timeout" }
+    /** The stream was recreated, and `recreated` is `refuse`. */
     | { tag: "recreated"; val: string }
-    | { tag: "lost"; val: { shard: string; after?: string; ahead?: number } };
+    /** There is a gap, and `onGap` is `fail`. */
+    | { tag: "lost"; val: Gap };
 }
 
+/** Every error that this package creates. Errors of callbacks and of your own `state` are thrown unchanged. */
 export class KinesisReaderError extends Error {
+  constructor(code: ErrorCode, message: string, more?: { hint?: string; cause?: unknown; service?: ServiceErrorDetails });
+  readonly name: "KinesisReaderError";
+  /** What went wrong, followed by `hint` on a line of its own. */
+  readonly message: string;
   readonly code: ErrorCode;
   /** What to do about it. */
-  readonly hint?: string;
-  readonly service?: ServiceError;
+  readonly hint: string | undefined;
+  /** The error that led to this one, such as one of the file system. */
+  readonly cause?: unknown;
+  /** Set if `code` is `service`. */
+  readonly service: ServiceErrorDetails | undefined;
 }
