@@ -1,33 +1,33 @@
-// Limits the memory of a core module. A component has no limit of its own, and engines allow 4 GiB.
+// Limits the memory of a core module. Components declare no limit, and engines allow 4 GiB.
 
-const PAGE = 65_536;
+const PAGE_SIZE = 65_536;
 const MEMORY_SECTION = 5;
 
 /** Returns the module with its memory limited to `most` bytes, or to its initial size if that is larger. */
-export function withMemory(bytes, most) {
+export function limitMemory(bytes, most) {
   const sections = [];
-  let found = 0;
+  let memories = 0;
   for (let at = 8; at < bytes.length; ) {
-    const [size, start] = number(bytes, at + 1);
+    const [size, start] = decodeNumber(bytes, at + 1);
     const end = start + size;
     if (bytes[at] === MEMORY_SECTION) {
-      const [first] = number(bytes, start + 2);
-      // One 32-bit memory that is not shared.
-      if (bytes[start] !== 1 || bytes[start + 1] > 1) throw new Error("the memory of the module is of an unknown kind");
-      const memory = [1, 1, ...encoded(first), ...encoded(Math.max(Math.floor(most / PAGE), first))];
-      sections.push(Uint8Array.of(MEMORY_SECTION, ...encoded(memory.length), ...memory));
-      found += 1;
+      // Expects a single memory that is 32-bit and not shared.
+      if (bytes[start] !== 1 || bytes[start + 1] > 1) throw new Error("the module has an unknown kind of memory");
+      const [initial] = decodeNumber(bytes, start + 2);
+      const section = [1, 1, ...encodeNumber(initial), ...encodeNumber(Math.max(Math.floor(most / PAGE_SIZE), initial))];
+      sections.push(Uint8Array.of(MEMORY_SECTION, ...encodeNumber(section.length), ...section));
+      memories += 1;
     } else {
       sections.push(bytes.subarray(at, end));
     }
     at = end;
   }
-  if (found !== 1) throw new Error("the module has no memory");
+  if (memories !== 1) throw new Error("the module has no memory");
   return Buffer.concat([bytes.subarray(0, 8), ...sections]);
 }
 
-/** Decodes an unsigned LEB128 number; returns it and the offset after it. */
-function number(bytes, at) {
+/** Decodes an unsigned LEB128 number. Returns it and the offset after it. */
+function decodeNumber(bytes, at) {
   let value = 0;
   for (let shift = 0; ; shift += 7, at += 1) {
     value |= (bytes[at] & 0x7f) << shift;
@@ -35,6 +35,6 @@ function number(bytes, at) {
   }
 }
 
-function encoded(value) {
-  return value < 0x80 ? [value] : [(value & 0x7f) | 0x80, ...encoded(value >>> 7)];
+function encodeNumber(value) {
+  return value < 0x80 ? [value] : [(value & 0x7f) | 0x80, ...encodeNumber(value >>> 7)];
 }

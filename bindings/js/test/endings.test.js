@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 
-import { withMemory } from "../memory.js";
+import { limitMemory } from "../memory.js";
 import { bind } from "../src/bind.js";
 import { connect, noState } from "../src/explicit.js";
 import { post } from "../src/node/http.js";
@@ -21,14 +21,14 @@ function compiled(patch = (_, bytes) => bytes) {
 
 test("the memory of the component is limited", async () => {
   const bytes = await readFile(new URL("../component/reader.core.wasm", import.meta.url));
-  assert.deepEqual(withMemory(bytes, 512 << 20), bytes);
+  assert.deepEqual(limitMemory(bytes, 512 << 20), bytes);
 });
 
 test("a trap ends the reading with an error and keeps the last checkpoint", async (t) => {
   const data = Buffer.alloc(8 << 20, "x").toString("base64");
   const model = await modelFor(t, { page: 5 });
   for (const record of model.records.slice(5)) record.Data = data;
-  const { read, readBatches } = bind({ coreModule: compiled((name, bytes) => (name === "reader.core.wasm" ? withMemory(bytes, 5 << 20) : bytes)), connect, post, state: noState });
+  const { read, readBatches } = bind({ coreModule: compiled((name, bytes) => (name === "reader.core.wasm" ? limitMemory(bytes, 5 << 20) : bytes)), connect, post, state: noState });
   const state = new MemoryState();
   const options = model.options({ state, pageRecords: 5 });
   const reading = read(options);
