@@ -1,5 +1,5 @@
-// A page that reads a stream: its shards with their lag, its messages as they come, its checkpoint in `localStorage`.
-// Each message is also an event of the document, `kinesis-message`, for whoever builds on this page.
+// A page that reads a stream. It shows the lag of each shard and the messages as they arrive, and keeps the checkpoint in
+// `localStorage`. It also dispatches each message on the document as a `kinesis-message` event.
 
 import { read, storageState } from "../dist/kinesis-reader.js";
 import { printable } from "../src/printable.js";
@@ -7,128 +7,129 @@ import { printable } from "../src/printable.js";
 const at = (id) => document.getElementById(id);
 const form = at("connection");
 
-/** What the log holds; older messages are counted, and gone. */
+/** Messages in the log; older ones are removed. */
 const LOG_LENGTH = 60;
 
-/** The right end of the bars. A stream holds its records for a day, where nobody has changed that. */
+/** The right end of the bars. By default, a stream retains its records for a day. */
 const LAG_MAX_MS = 86_400_000;
 const TICKS = [[1000, "1 s"], [60_000, "1 min"], [3_600_000, "1 h"], [LAG_MAX_MS, "1 day"]];
 
-/** Colours that stay apart for most eyes, by Okabe and Ito. */
+/** Okabe and Ito's palette, which most people can tell apart. */
 const HUES = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a600", "#7f6bd9"];
 
-/** States of a shard that has no lag, in words. */
-const STATES = { blocked: "waits for parent", drained: "read to its end", seeking: "starting", sought: "starting", ready: "starting", reading: "starting" };
+/** What to show for a shard without a lag. */
+const STATES = { blocked: "waiting for parent", drained: "drained", seeking: "starting", sought: "starting", ready: "starting", reading: "starting" };
 
-let reading;
-/** Messages that came since the page was drawn last. */
+let run;
+/** Messages that arrived since the page was last drawn. */
 let fresh = [];
 let count = 0;
-let past = [];
+/** Pairs of a time and the message count then, from which the rate is calculated. */
+let samples = [];
 
-fill();
+fillForm();
 drawScale();
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  if (reading) reading.stop();
-  else run(Object.fromEntries(new FormData(form)));
+  if (run) run.stop();
+  else connect(Object.fromEntries(new FormData(form)));
 });
 at("forget").addEventListener("click", () => {
-  if (reading) return tell("reading", "Stop first: what reads keeps its checkpoint.");
-  localStorage.removeItem(keyOf(Object.fromEntries(new FormData(form))));
-  tell("idle", "The checkpoint is forgotten: the next run begins at the start.");
+  if (run) return showStatus("reading", "Stop the run before you delete its checkpoint.");
+  localStorage.removeItem(stateKey(Object.fromEntries(new FormData(form))));
+  showStatus("idle", "Checkpoint deleted. The next run begins at the chosen start.");
 });
 
-/** What the address says goes into the form; with `go` in it, the page connects by itself. */
-function fill() {
+/** Fills the form from the page's URL, and connects if that contains `go`. */
+function fillForm() {
   const query = new URLSearchParams(location.search);
   form.elements.endpointUrl.value = new URL("/kinesis", location.href).href;
   for (const [name, value] of query) if (form.elements[name]) form.elements[name].value = value;
   if (query.has("go")) queueMicrotask(() => form.requestSubmit());
 }
 
-async function run({ endpointUrl, stream, region, start, accessKeyId, secretAccessKey }) {
-  const key = keyOf({ endpointUrl, stream });
-  const resumed = localStorage.getItem(key) !== null;
-  reading = read({
+async function connect({ endpointUrl, stream, region, start, accessKeyId, secretAccessKey }) {
+  const key = stateKey({ endpointUrl, stream });
+  const from = localStorage.getItem(key) === null ? "from the chosen start" : "from the checkpoint in this browser";
+  run = read({
     stream, endpointUrl, region, start, until: "forever",
     credentials: { accessKeyId, secretAccessKey },
     state: storageState(key),
-    onNotice: ({ kind, message }) => kind === "gap" && tell("reading", message),
+    onNotice: ({ kind, message }) => kind === "gap" && showStatus("reading", message),
   });
   at("connect").textContent = "Stop";
   count = 0;
-  past = [[performance.now(), 0]];
+  samples = [[performance.now(), 0]];
   at("log").replaceChildren();
-  tell("reading", `Reading ${stream}${resumed ? ", on from the checkpoint in this browser" : ", from the start"}.`);
+  showStatus("reading", `Reading ${stream} ${from}.`);
   const drawing = setInterval(draw, 100);
   try {
-    for await (const message of reading) {
+    for await (const message of run) {
       count += 1;
       fresh.push(message);
       if (fresh.length > LOG_LENGTH) fresh.shift();
       document.dispatchEvent(new CustomEvent("kinesis-message", { detail: message }));
     }
-    tell("idle", `Stopped. The checkpoint is kept in this browser, and the next run goes on from it.`);
+    showStatus("idle", "Stopped. The next run continues from the checkpoint in this browser.");
   } catch (error) {
-    tell("failed", error.message);
+    showStatus("failed", error.message);
   }
   clearInterval(drawing);
   draw();
-  reading = undefined;
+  run = undefined;
   at("connect").textContent = "Connect";
 }
 
-function keyOf({ endpointUrl, stream }) {
+function stateKey({ endpointUrl, stream }) {
   return `kinesis-reader ${endpointUrl} ${stream}`;
 }
 
-function tell(state, words) {
+function showStatus(state, text) {
   at("status").dataset.state = state;
-  at("status").textContent = words;
+  at("status").textContent = text;
 }
 
 function draw() {
-  const shards = reading.shards();
-  const totals = reading.totals();
+  const shards = run.shards();
+  const totals = run.totals();
   at("messages").textContent = count.toLocaleString("en");
   at("rate").textContent = Math.round(rate()).toLocaleString("en");
-  at("bytes").textContent = sizeInWords(totals?.bytes ?? 0);
+  at("bytes").textContent = formatSize(totals?.bytes ?? 0);
   at("open").textContent = shards.filter((shard) => !shard.closed).length;
-  const lags = shards.filter(isLive).map(({ behind }) => behind);
-  at("lag").textContent = lags.length ? lagInWords(Math.max(...lags)) : "–";
+  const lags = shards.filter(hasLag).map(({ behind }) => behind);
+  at("lag").textContent = lags.length ? formatLag(Math.max(...lags)) : "–";
   at("shards").replaceChildren(...shards.map(shardElement));
   at("log").prepend(...fresh.reverse().map(messageElement));
   fresh = [];
   while (at("log").children.length > LOG_LENGTH) at("log").lastElementChild.remove();
 }
 
-/** Messages a second, over the last two seconds. */
+/** Returns the messages per second over the last two seconds. */
 function rate() {
   const now = performance.now();
-  past.push([now, count]);
-  while (past.length > 2 && now - past[0][0] > 2000) past.shift();
-  const [[then, before]] = past;
+  samples.push([now, count]);
+  while (samples.length > 2 && now - samples[0][0] > 2000) samples.shift();
+  const [[then, before]] = samples;
   return now > then ? ((count - before) / (now - then)) * 1000 : 0;
 }
 
-function isLive({ state, behind }) {
+function hasLag({ state, behind }) {
   return behind !== undefined && state !== "drained";
 }
 
 function shardElement(shard) {
   const { state, behind, closed, parents } = shard;
-  const live = isLive(shard);
-  const words = live ? (behind === 0 ? "caught up" : lagInWords(behind)) : STATES[state] ?? state;
+  const isLive = hasLag(shard);
+  const label = isLive ? (behind === 0 ? "caught up" : formatLag(behind)) : STATES[state] ?? state;
   const level = behind >= 3_600_000 ? "bad" : behind >= 60_000 ? "late" : "";
   return element("li", { class: closed ? "shard closed" : "shard", title: shard.shard }, [
     element("span", { class: "name", style: `--hue: ${hue(shard.shard)}` }, [
       element("span", { class: "dot" }),
       String(numberOf(shard.shard)),
-      ...(parents.length ? [element("i", {}, [`of ${parents.map(numberOf).join(" and ")}`])] : []),
+      ...(parents.length ? [element("i", {}, [`from ${parents.map(numberOf).join(" and ")}`])] : []),
     ]),
-    element("div", { class: "bar" }, live && behind > 0 ? [element("div", { class: level, style: `width: ${share(behind) * 100}%` })] : []),
-    element("span", { class: live && behind === 0 ? "words good" : "words" }, [words]),
+    element("div", { class: "bar" }, isLive && behind > 0 ? [element("div", { class: level, style: `width: ${share(behind) * 100}%` })] : []),
+    element("span", { class: isLive && behind === 0 ? "label good" : "label" }, [label]),
   ]);
 }
 
@@ -141,23 +142,23 @@ function messageElement({ _kinesis, _kinesis_msg_id, ...payload }) {
 }
 
 function drawScale() {
-  const ticks = TICKS.map(([ms, words]) => element("span", { style: `left: ${share(ms) * 100}%` }, [words]));
+  const ticks = TICKS.map(([ms, label]) => element("span", { style: `left: ${share(ms) * 100}%` }, [label]));
   at("scale").append(element("li", {}, ticks));
 }
 
-/** Where a lag is on the bar: its order of magnitude from a tenth of a second on. */
+/** Returns where a lag is on the bar, from 0 to 1. The scale is logarithmic from 100 ms on. */
 function share(ms) {
   return Math.min(Math.log10(1 + ms / 100) / Math.log10(1 + LAG_MAX_MS / 100), 1);
 }
 
-function lagInWords(ms) {
+function formatLag(ms) {
   if (ms < 1000) return `${ms} ms`;
   if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`;
   if (ms < 3_600_000) return `${Math.floor(ms / 60_000)} min ${Math.floor((ms % 60_000) / 1000)} s`;
   return `${Math.floor(ms / 3_600_000)} h ${Math.floor((ms % 3_600_000) / 60_000)} min`;
 }
 
-function sizeInWords(bytes) {
+function formatSize(bytes) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let unit = 0;
   for (; bytes >= 1024 && unit < units.length - 1; unit += 1) bytes /= 1024;
@@ -173,8 +174,8 @@ function hue(shard) {
 }
 
 function element(name, attributes, children = []) {
-  const made = document.createElement(name);
-  for (const [attribute, value] of Object.entries(attributes)) made.setAttribute(attribute, value);
-  made.append(...children);
-  return made;
+  const created = document.createElement(name);
+  for (const [attribute, value] of Object.entries(attributes)) created.setAttribute(attribute, value);
+  created.append(...children);
+  return created;
 }

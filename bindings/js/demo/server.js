@@ -1,10 +1,10 @@
-// Serves the demo, and stands before Kinesis: AWS answers no browser, so `/kinesis` takes the page's requests, signs them
-// with the credentials of this machine, and sends them on to one endpoint.
+// Serves the demo page and forwards its requests to Kinesis. AWS sends no CORS headers, so a page cannot call it directly:
+// `/kinesis` takes the page's requests, signs them with this machine's credentials, and sends them to one endpoint.
 //
 // usage: node demo/server.js [--port 8080] [--region REGION] [--endpoint-url URL] [--profile PROFILE]
 //
-// It listens on this machine alone, lets nothing through but the four operations that reading takes, and answers no page
-// but its own. When a request fails, the page learns only that it did; the reason is printed in the terminal.
+// It listens on this machine only, forwards only the four operations that reading needs, and serves no other origin. If a
+// request fails, the page learns only that it did; the reason is printed to the terminal.
 
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
@@ -13,18 +13,18 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
 import { connect } from "../src/node/aws.js";
-import { words } from "../src/errors.js";
+import { messageOf } from "../src/errors.js";
 import { post } from "../src/node/http.js";
 import { Transport } from "../src/transport.js";
 
 const OPERATIONS = ["DescribeStreamSummary", "ListShards", "GetShardIterator", "GetRecords"];
-const SERVED = /^\/(demo\/(index\.html|demo\.js|style\.css)|src\/printable\.js|dist\/kinesis-reader\.js|component\/reader\.core[23]?\.wasm)$/;
+const FILES = /^\/(demo\/(index\.html|demo\.js|style\.css)|src\/printable\.js|dist\/kinesis-reader\.js|component\/reader\.core[23]?\.wasm)$/;
 const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm" };
 
-/** A request of a reader's is below this. */
+/** A reader's requests are smaller. */
 const REQUEST_SIZE_MAX = 64 << 10;
 
-/** Time for a request to arrive, and for its answer. A reader gives up sooner. */
+/** For a request to arrive, and for its answer. A reader gives up sooner. */
 const REQUEST_TIME_MAX_MS = 60_000;
 
 /** A page sends a few dozen requests at a time. */
@@ -38,9 +38,9 @@ class Refusal extends Error {
   }
 }
 
-/** Starts the server; `close` of what it gives ends it. */
+/** Starts the server. Also returns the URL of the page, the region and the URL of Kinesis. */
 export async function serve({ port = 8080, ...options }) {
-  // The name of a stream decides neither endpoint nor credentials.
+  // The stream does not matter to the endpoint and the credentials.
   const { url, region, credentials, headers } = await connect({ ...options, stream: "any" });
   const transport = new Transport({ url, region, credentials, headers, post });
   const server = createServer({ requestTimeout: REQUEST_TIME_MAX_MS }, (request, response) => {
@@ -52,16 +52,15 @@ export async function serve({ port = 8080, ...options }) {
 }
 
 async function answer(transport, request, response) {
-  // A page of another name that leads here is not ours.
-  if (!/^(127\.0\.0\.1|localhost)(:\d+)?$/.test(request.headers.host ?? "")) throw new Refusal(403, "not this host");
-  // Nor is a page of another origin.
+  // Another host name may resolve to this machine.
+  if (!/^(127\.0\.0\.1|localhost)(:\d+)?$/.test(request.headers.host ?? "")) throw new Refusal(403, "unknown host");
   const { origin } = request.headers;
-  if (origin !== undefined && origin !== `http://${request.headers.host}`) throw new Refusal(403, "not this page");
+  if (origin !== undefined && origin !== `http://${request.headers.host}`) throw new Refusal(403, "unknown origin");
   const [path] = request.url.split("?", 1);
   if (path === "/") return response.writeHead(302, { location: "/demo/index.html" }).end();
   if (request.method === "POST" && path === "/kinesis") return forward(transport, request, response);
   // An allowlist, so no path can lead outside it.
-  if (request.method !== "GET" || !SERVED.test(path)) throw new Refusal(404, "not found");
+  if (request.method !== "GET" || !FILES.test(path)) throw new Refusal(404, "not found");
   const body = await readFile(fileURLToPath(new URL(`..${path}`, import.meta.url)));
   send(response, 200, TYPES[extname(path)], body);
 }
@@ -69,25 +68,25 @@ async function answer(transport, request, response) {
 async function forward(transport, request, response) {
   const target = request.headers["x-amz-target"] ?? "";
   if (!OPERATIONS.some((operation) => target === `Kinesis_20131202.${operation}`)) {
-    return send(response, 400, "application/x-amz-json-1.1", '{"__type":"AccessDeniedException","message":"this server forwards reads alone"}');
+    return send(response, 400, "application/x-amz-json-1.1", '{"__type":"AccessDeniedException","message":"this server only forwards reads"}');
   }
-  const gone = new AbortController();
-  response.once("close", () => gone.abort());
-  const body = await bodyOf(request);
-  const signal = AbortSignal.any([gone.signal, AbortSignal.timeout(REQUEST_TIME_MAX_MS)]);
+  const disconnected = new AbortController();
+  response.once("close", () => disconnected.abort());
+  const body = await readBody(request);
+  const signal = AbortSignal.any([disconnected.signal, AbortSignal.timeout(REQUEST_TIME_MAX_MS)]);
   const answer = await transport.send({ target, body: { tag: "json", val: body } }, signal);
   const date = answer.date === undefined ? {} : { date: new Date(Number(answer.date)).toUTCString() };
-  const trace = answer.trace === undefined ? {} : { "x-amzn-requestid": answer.trace };
-  send(response, answer.status, "application/x-amz-json-1.1", answer.body.val, { ...date, ...trace });
+  const requestId = answer.trace === undefined ? {} : { "x-amzn-requestid": answer.trace };
+  send(response, answer.status, "application/x-amz-json-1.1", answer.body.val, { ...date, ...requestId });
 }
 
-/** Reads the body of a request, up to the limit. */
-async function bodyOf(request) {
+async function readBody(request) {
   const parts = [];
   let size = 0;
+  // The connection stays open, so that the client gets the answer.
   for await (const part of request.iterator({ destroyOnReturn: false })) {
     size += part.length;
-    if (size > REQUEST_SIZE_MAX) throw new Refusal(413, "the request is too large");
+    if (size > REQUEST_SIZE_MAX) throw new Refusal(413, "request too large");
     parts.push(part);
   }
   return Buffer.concat(parts).toString();
@@ -95,9 +94,9 @@ async function bodyOf(request) {
 
 function refuse(response, thrown) {
   if (thrown instanceof Refusal) return send(response, thrown.status, "text/plain", thrown.message, { connection: "close" });
-  // The client may be gone, which is not an error.
-  if (!response.destroyed) console.error(`cannot answer: ${words(thrown?.val ?? thrown)}`);
-  send(response, 502, "text/plain", "no answer from Kinesis: the server's terminal says why", { connection: "close" });
+  // If the client has disconnected, there is nothing to report.
+  if (!response.destroyed) console.error(`cannot answer: ${messageOf(thrown)}`);
+  send(response, 502, "text/plain", "no answer from Kinesis; see the terminal of this server", { connection: "close" });
 }
 
 function send(response, status, type, body, headers = {}) {

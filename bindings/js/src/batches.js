@@ -1,52 +1,47 @@
-// The batches of a stream.
+// The run that `readBatches` returns: the batches of a stream, each acknowledged by its `ack()`.
 
+import { advance } from "./component.js";
 import { KinesisReaderError } from "./errors.js";
 import { PIECE_SIZE } from "./messages.js";
-import { Reading } from "./reading.js";
-import { Session, further } from "./session.js";
+import { Run } from "./run.js";
+import { Session } from "./session.js";
 import { parsed } from "./text.js";
 
-/** Records that one call returns. */
+/** Records to take from the component at a time, so that it does not hold a copy of them all. */
 const RECORDS_AT_ONCE = 1000;
 
 /** The last time that a `Date` can hold. */
 const DATE_MAX = 8.64e15;
 
-/** How long a consumer may wait for what cannot come before it is told so. */
+/** How long a consumer may wait for its own `ack()` before it is warned. */
 const STARVED_MS = 10_000;
 
-/** The batches of a stream: the messages of one page of one shard each, acknowledged by `ack()`. */
-export class Batches extends Reading {
+export class Batches extends Run {
   constructor(options, platform) {
     super(new Session(options, platform));
   }
 
   next() {
     return this.step(async () => {
-      const starved = setTimeout(() => this.session.warnIfStarved(), STARVED_MS);
+      const timer = setTimeout(() => this.session.warnIfStarved(), STARVED_MS);
       try {
         const batch = await this.session.take();
         return batch && new Batch(batch, this.session);
       } finally {
-        clearTimeout(starved);
+        clearTimeout(timer);
       }
     });
   }
 }
 
-/** The messages of one page of one shard, in order. */
 class Batch {
   #batch;
   #session;
   #component;
   #acknowledged;
-  /** The shard that all the messages are from. */
   shard;
-  /** The number of messages. */
   count;
-  /** The bytes of data in them. */
   size;
-  /** How far the end of the batch is behind the tip of the shard, in milliseconds. */
   behind;
 
   constructor(batch, session) {
@@ -62,7 +57,7 @@ class Batch {
   }
 
   get checkpoint() {
-    return this.#ask((batch) => batch.checkpoint());
+    return this.#call((batch) => batch.checkpoint());
   }
 
   get lines() {
@@ -70,65 +65,64 @@ class Batch {
     try {
       return pieces.join("");
     } catch (cause) {
-      // A RangeError: engines limit the length of strings.
-      throw new KinesisReaderError("component", "the lines of the batch do not fit into one string", { hint: "use pieces()", cause });
+      // Engines limit the length of strings.
+      throw new KinesisReaderError("component", "the lines of the batch do not fit in one string", { hint: "use pieces()", cause });
     }
   }
 
   *pieces(size = PIECE_SIZE) {
     for (let at = 0; at < this.count; ) {
-      const { text, count } = this.#ask((batch) => batch.lines(at, size));
-      at = further(at, at + count);
+      const { text, count } = this.#call((batch) => batch.lines(at, size));
+      at = advance(at, at + count);
       yield text;
     }
   }
 
   *messages() {
     for (let at = 0; at < this.count; ) {
-      const { text: messages, count } = parsed(() => this.#ask((batch) => batch.lines(at, PIECE_SIZE)));
-      at = further(at, at + count);
+      const { text: messages, count } = parsed(() => this.#call((batch) => batch.lines(at, PIECE_SIZE)));
+      at = advance(at, at + count);
       yield* messages;
     }
   }
 
   records() {
     const records = [];
-    // In pieces, so that the component does not hold a second copy of them all.
     while (records.length < this.count) {
       const at = records.length;
-      const some = this.#ask((batch) => batch.messages(at, RECORDS_AT_ONCE));
-      further(at, at + some.length);
-      for (const { arrived, ...record } of some) records.push({ ...record, arrived: dateOf(arrived) });
+      const some = this.#call((batch) => batch.messages(at, RECORDS_AT_ONCE));
+      advance(at, at + some.length);
+      for (const { arrived, ...record } of some) records.push({ ...record, arrived: toDate(arrived) });
     }
     return records;
   }
 
-  /** Tells that the messages are done with, and resolves once the checkpoint behind them is kept. */
   ack() {
     this.#acknowledged ??= this.#ack();
     return this.#acknowledged;
   }
 
   async #ack() {
-    const batch = this.#held;
+    const batch = this.#open;
     this.#batch = undefined;
     this.#session.delivered(batch);
     await this.#session.save();
   }
 
-  #ask(ask) {
-    const batch = this.#held;
-    return this.#component.call(() => ask(batch));
+  #call(work) {
+    const batch = this.#open;
+    return this.#component.call(() => work(batch));
   }
 
-  get #held() {
+  /** The component's batch. Throws after `ack()`. */
+  get #open() {
     if (this.#batch) return this.#batch;
-    throw new KinesisReaderError("ended", "the batch is acknowledged, and what it held is gone", {
-      hint: "take lines, messages and checkpoint before ack()",
+    throw new KinesisReaderError("ended", "the batch was acknowledged, and its messages are gone", {
+      hint: "use lines, messages and checkpoint before ack()",
     });
   }
 }
 
-function dateOf(milliseconds) {
-  return new Date(Math.min(Number(milliseconds), DATE_MAX));
+function toDate(timestamp) {
+  return new Date(Math.min(Number(timestamp), DATE_MAX));
 }

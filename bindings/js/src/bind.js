@@ -1,17 +1,21 @@
-// What every entry of the package exports, made for the platform that it is for.
+// Creates the functions that all entry points export, for one platform.
 
 import { Batches } from "./batches.js";
 import { Component } from "./component.js";
 import { Messages } from "./messages.js";
 
 /**
- * @param {object} platform
- * @param {(name: string) => WebAssembly.Module | Promise<WebAssembly.Module>} platform.coreModule  a file of `component/`
- * @param {(options: object) => Promise<{ url: URL, region: string, credentials: unknown, headers?: object }>} platform.connect
- *   where requests go, and in whose name
- * @param {(url: URL, request: object) => Promise<object>} platform.post  sends a request that is signed
- * @param {(state: unknown) => object | Promise<object>} platform.state  what a state is that is no object with load and save
+ * What differs between Node, browsers and the edge.
+ *
+ * @typedef {object} Platform
+ * @property {(name: string) => WebAssembly.Module | Promise<WebAssembly.Module>} coreModule  loads a file of `component/`
+ * @property {(options: object) => Promise<{ url: URL, region: string, credentials: unknown, headers?: object }>} connect
+ *   resolves the endpoint and credentials
+ * @property {(url: URL, request: object) => Promise<object>} post  sends a signed request
+ * @property {(state: unknown) => object} state  returns a state for an option that is not an object with `load` and `save`
  */
+
+/** @param {Platform} platform */
 export function bind(platform) {
   return {
     read: (options) => new Messages(options, platform),

@@ -1,9 +1,9 @@
-// The component, ready to open a reader: the only file that knows how jco hands it over.
+// The WebAssembly component. Only this file knows how jco presents it.
 
 import { instantiate } from "../component/reader.js";
-import { KinesisReaderError, componentError, words } from "./errors.js";
+import { KinesisReaderError, componentError, messageOf } from "./errors.js";
 
-/** A fresh instance, so that what goes wrong in one reader touches no other. */
+/** An instance of the component. Each run has its own, so a trap affects no other. */
 export class Component {
   #reading;
   #trap;
@@ -18,12 +18,12 @@ export class Component {
       return new Component(reading);
     } catch (cause) {
       if (cause instanceof KinesisReaderError) throw cause;
-      throw new KinesisReaderError("component", `cannot load the component: ${words(cause)}`, { cause });
+      throw new KinesisReaderError("component", `cannot load the component: ${messageOf(cause)}`, { cause });
     }
   }
 
   /**
-   * Calls into the component and throws its errors as errors of this package. After a trap no more calls are made: the
+   * Calls into the component, and throws its errors as `KinesisReaderError`s. After a trap, no more calls are made: the
    * instance is in an unknown state, and a checkpoint from it could be wrong.
    */
   call(work) {
@@ -43,28 +43,34 @@ export class Component {
       try {
         return reading.mergeCheckpoints(left, right);
       } catch (thrown) {
-        // The error of this call has no tag that names it.
         const error = thrown?.payload ?? thrown;
+        // This call throws the bare checkpoint error, which `open` wraps.
         throw error?.tag ? componentError({ tag: "checkpoint", val: error }) : thrown;
       }
     });
   }
 
-  /** Whether it has not trapped. */
+  /** Whether calls are still possible. */
   get isSound() {
     return this.#trap === undefined;
   }
 }
 
-/** Gives a resource of the component back. */
+/** Releases a resource of the component. */
 export function drop(resource) {
   resource[Symbol.dispose ?? Symbol.for("dispose")]();
 }
 
-/** The component counts in BigInt; what people look at are numbers, all of them below 2^53. */
+/** Converts the component's BigInts, all below 2^53, to numbers. */
 export function plain(value) {
   if (typeof value === "bigint") return Number(value);
   if (Array.isArray(value)) return value.map(plain);
   if (value === null || typeof value !== "object") return value;
   return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, plain(inner)]));
+}
+
+/** Returns the next index in a batch. One that does not advance would loop forever. */
+export function advance(index, next) {
+  if (next > index) return next;
+  throw new KinesisReaderError("component", `the component did not advance in a batch: from ${index} to ${next}`);
 }

@@ -1,86 +1,92 @@
-// Credentials, kept until they near their end.
+// Keeps credentials until they expire or are refused.
 
-import { KinesisReaderError, words } from "./errors.js";
+import { KinesisReaderError, messageOf } from "./errors.js";
 
-/** Instances and containers have new credentials this long before the old ones end. */
+/** AWS replaces the credentials of instances and containers at least this long before they expire. */
 const RENEW_BEFORE_MS = 5 * 60_000;
 
-/** Credentials that are near their end when they come are not asked for again before this has passed. */
+/** If credentials are about to expire when we get them, we do not ask again for this long. */
 const RENEW_PAUSE_MS = 30_000;
 
-/** Credentials, kept until they near their end. One fetch at a time: who comes meanwhile waits for it. */
-export class Credentials {
+export class CredentialCache {
   #provider;
-  #kept;
-  #fetchedAt = 0;
-  #fetching;
+  #credentials;
+  #requestedAt = 0;
+  /** The request to the provider that is under way, shared by all callers. */
+  #pending;
 
+  /** Takes credentials, or a function that returns them. */
   constructor(credentials) {
     this.#provider = typeof credentials === "function" ? credentials : async () => credentials;
   }
 
-  /** Credentials to sign with at this time. */
+  /** Returns credentials to sign with at this time. */
   async current(now) {
-    const kept = this.#kept;
-    if (!kept) return this.#fetch();
-    const left = endOf(kept) - now;
-    if (left > RENEW_BEFORE_MS || (left > 0 && Date.now() - this.#fetchedAt < RENEW_PAUSE_MS)) return kept;
-    this.#fetchedAt = Date.now();
+    const credentials = this.#credentials;
+    if (!credentials) return this.#request();
+    const left = expirationOf(credentials) - now;
+    if (left > RENEW_BEFORE_MS || (left > 0 && Date.now() - this.#requestedAt < RENEW_PAUSE_MS)) return credentials;
+    this.#requestedAt = Date.now();
     try {
-      return await this.#fetch();
+      return await this.#request();
     } catch (thrown) {
-      if (left > 0) return kept;
+      if (left > 0) return credentials;
       throw thrown;
     }
   }
 
-  /** Other credentials than the given ones, which the service does not take. Undefined: there are no others. */
+  /** Returns credentials other than these, which the service refused, or undefined if there are none. */
   async replace(refused) {
-    if (this.#kept && !same(this.#kept, refused)) return this.#kept;
-    const fresh = await this.#fetch();
-    return same(fresh, refused) ? undefined : fresh;
+    if (this.#credentials && !areEqual(this.#credentials, refused)) return this.#credentials;
+    const credentials = await this.#request();
+    return areEqual(credentials, refused) ? undefined : credentials;
   }
 
-  #fetch() {
-    this.#fetching ??= this.#load().finally(() => (this.#fetching = undefined));
-    return this.#fetching;
+  #request() {
+    this.#pending ??= this.#load().finally(() => (this.#pending = undefined));
+    return this.#pending;
   }
 
   async #load() {
     let credentials;
     try {
-      // Providers that keep what they have found are asked to look anew, for it is kept here.
-      credentials = await this.#provider({ forceRefresh: this.#kept !== undefined });
-    } catch (thrown) {
-      throw new KinesisReaderError("credentials", `the AWS credentials cannot be had: ${words(thrown)}`, {
-        hint: "run `aws configure` or `aws sso login`, give credentials, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (an emulator takes any values)",
-        cause: thrown,
+      // Bypasses the provider's own cache once we have what is in it.
+      credentials = await this.#provider({ forceRefresh: this.#credentials !== undefined });
+    } catch (cause) {
+      throw new KinesisReaderError("credentials", `cannot load AWS credentials: ${messageOf(cause)}`, {
+        hint: "run `aws configure` or `aws sso login`, set credentials, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (emulators accept any values)",
+        cause,
       });
     }
-    const { accessKeyId, secretAccessKey } = credentials ?? {};
-    if (!isText(accessKeyId) || !isText(secretAccessKey)) {
-      throw new KinesisReaderError("credentials", "the credentials lack accessKeyId or secretAccessKey", {
-        hint: "give credentials: { accessKeyId, secretAccessKey, sessionToken }, or a function that gives them",
-      });
-    }
-    if ([accessKeyId, secretAccessKey, credentials.sessionToken ?? ""].some((value) => !/^[\x20-\x7e]*$/.test(value))) {
-      throw new KinesisReaderError("credentials", "the AWS credentials hold a character that no header can hold");
-    }
-    this.#fetchedAt = Date.now();
-    return (this.#kept = credentials);
+    check(credentials);
+    this.#requestedAt = Date.now();
+    return (this.#credentials = credentials);
   }
 }
 
-function same(a, b) {
-  return a.accessKeyId === b.accessKeyId && a.secretAccessKey === b.secretAccessKey && a.sessionToken === b.sessionToken;
+/** Throws if these are not usable credentials. Secrets stay out of the errors. */
+function check(credentials) {
+  const { accessKeyId, secretAccessKey, sessionToken = "" } = credentials ?? {};
+  if (!isText(accessKeyId) || !isText(secretAccessKey)) {
+    throw new KinesisReaderError("credentials", "the credentials lack accessKeyId or secretAccessKey", {
+      hint: "set credentials: { accessKeyId, secretAccessKey, sessionToken }, or a function that returns them",
+    });
+  }
+  if ([accessKeyId, secretAccessKey, sessionToken ?? ""].some((value) => !/^[\x20-\x7e]*$/.test(value))) {
+    throw new KinesisReaderError("credentials", "the credentials contain characters that are not allowed in HTTP headers");
+  }
 }
 
 function isText(value) {
   return typeof value === "string" && value !== "";
 }
 
-/** When credentials expire, in milliseconds since 1970. An invalid time means never. */
-function endOf({ expiration }) {
+function areEqual(a, b) {
+  return a.accessKeyId === b.accessKeyId && a.secretAccessKey === b.secretAccessKey && a.sessionToken === b.sessionToken;
+}
+
+/** Returns when credentials expire, in milliseconds since the Unix epoch. An invalid time means never. */
+function expirationOf({ expiration }) {
   const at = expiration === undefined || expiration === null ? NaN : new Date(expiration).getTime();
   return Number.isNaN(at) ? Infinity : at;
 }

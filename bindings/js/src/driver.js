@@ -1,12 +1,14 @@
-// The loop: poll the reader, start what it asks for, and tell it what happened, at once, also while the consumer is at
-// work on what it has. Batches wait here, as many as `limits.batches` lets out; nothing counts as delivered before the
-// consumer says so.
+// The loop that polls the reader, sends its requests, and reports what happened.
+//
+// It also runs while the consumer works. Batches queue here, at most `limits.batches` of them, and none counts as
+// delivered until the consumer says so.
 
 import { plain } from "./component.js";
-import { KinesisReaderError, inWords, gapInWords, serviceError } from "./errors.js";
+import { describeNotice } from "./describe.js";
+import { KinesisReaderError, serviceError } from "./errors.js";
 import { escaped } from "./printable.js";
 
-/** What a timer can hold. */
+/** The longest time that a timer can hold. */
 const SLEEP_MAX_MS = 0x7fff_ffff;
 
 /** Actions that the reader may return before it waits. It has a notice for each shard, and requests for some. */
@@ -18,14 +20,14 @@ export class Driver {
   #transport;
   #onNotice;
   #batches = [];
-  #flights = new Set();
+  #requests = new Set();
   #timer;
   #wake = () => {};
-  #waiting;
-  /** What ended it, wrapped because any value can be thrown, even undefined. */
+  #wait;
+  /** What ended the loop, wrapped because any value can be thrown, even undefined. */
   #failure;
-  #closed = false;
-  /** How it ended. */
+  #isClosed = false;
+  /** The component's outcome, once there is one. */
   outcome;
 
   constructor(component, reader, transport, onNotice) {
@@ -36,27 +38,27 @@ export class Driver {
     this.#input(() => {});
   }
 
-  /** Milliseconds on the clock that the reader is told of. */
+  /** The current instant. */
   static now() {
     return BigInt(Math.floor(performance.now()));
   }
 
-  /** Whether there is something to take without waiting. */
+  /** Whether `take` would return a batch, or nothing more will come. */
   get isReady() {
-    return this.#batches.length > 0 || this.outcome !== undefined || this.#failure !== undefined || this.#closed;
+    return this.#batches.length > 0 || this.outcome !== undefined || this.#failure !== undefined || this.#isClosed;
   }
 
   /** What the reader waits for. */
   get waitReason() {
-    return this.#waiting?.reason;
+    return this.#wait?.reason;
   }
 
-  /** Resolves once there is something to take. */
+  /** Resolves once `isReady`, or after `wake`. */
   ready() {
     return this.isReady ? Promise.resolve() : new Promise((resolve) => (this.#wake = resolve));
   }
 
-  /** The next batch; undefined at the end, or where there is none yet. Throws what ended the reader. */
+  /** Returns the next batch, if there is one. Throws what ended the loop. */
   take() {
     if (this.#failure !== undefined) throw this.#failure.thrown;
     return this.#batches.shift();
@@ -71,24 +73,24 @@ export class Driver {
     this.#input(() => this.#reader.stop(Driver.now()));
   }
 
-  /** Wakes who waits, to look at something that the driver does not know of. */
+  /** Wakes whoever awaits `ready`, to check for something that the driver does not know about. */
   wake() {
     this.#wake();
   }
 
-  /** Ends everything that is on its way. */
+  /** Cancels all requests and the timer. */
   close() {
-    if (this.#closed) return;
-    this.#closed = true;
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     clearTimeout(this.#timer);
-    for (const flight of this.#flights) flight.abort();
+    for (const request of this.#requests) request.abort();
     this.#wake();
   }
 
-  #input(tell) {
-    if (this.#closed || this.#failure !== undefined) return;
+  #input(handle) {
+    if (this.#isClosed || this.#failure !== undefined) return;
     try {
-      this.#component.call(tell);
+      this.#component.call(handle);
       this.#pump();
     } catch (thrown) {
       this.#fail(thrown);
@@ -101,12 +103,13 @@ export class Driver {
     this.#wake();
   }
 
+  /** Polls the reader until it waits or finishes. */
   #pump() {
     for (let actions = 0; actions < ACTIONS_MAX; actions += 1) {
       const { tag, val } = this.#component.call(() => this.#reader.poll());
       switch (tag) {
         case "send":
-          this.#launch(val);
+          this.#send(val);
           break;
         case "deliver":
           this.#batches.push(val);
@@ -115,13 +118,7 @@ export class Driver {
           this.#notify(val);
           break;
         case "wait":
-          this.#waiting = val;
-          // A notice handler may have called back into the driver and set it.
-          clearTimeout(this.#timer);
-          if (val.until !== undefined) {
-            const pause = Math.min(Number(val.until - Driver.now()) + 1, SLEEP_MAX_MS);
-            this.#timer = setTimeout(() => this.#input(() => this.#reader.handleTimeout(Driver.now())), Math.max(pause, 0));
-          }
+          this.#sleep(val);
           return;
         case "finish":
           this.outcome = plain(val);
@@ -132,45 +129,40 @@ export class Driver {
     throw new KinesisReaderError("component", `the component returned more than ${ACTIONS_MAX} actions without waiting`);
   }
 
-  #launch({ id, target, body, deadline }) {
-    const flight = new AbortController();
-    const late = setTimeout(() => flight.abort(), Math.max(Number(deadline - Driver.now()), 0));
-    this.#flights.add(flight);
-    const land = (tell) => {
-      clearTimeout(late);
-      this.#flights.delete(flight);
-      this.#input(tell);
+  #send({ id, target, body, deadline }) {
+    const request = new AbortController();
+    const timer = setTimeout(() => request.abort(), Math.max(Number(deadline - Driver.now()), 0));
+    this.#requests.add(request);
+    const end = (handle) => {
+      clearTimeout(timer);
+      this.#requests.delete(request);
+      this.#input(handle);
     };
-    this.#transport.send({ target, body }, flight.signal).then(
-      (response) => land(() => this.#reader.handleResponse(id, response, Driver.now())),
-      (failure) => land(() => this.#reader.handleFailure(id, failure, Driver.now())),
+    this.#transport.send({ target, body }, request.signal).then(
+      (response) => end(() => this.#reader.handleResponse(id, response, Driver.now())),
+      (failure) => end(() => this.#reader.handleFailure(id, failure, Driver.now())),
     );
+  }
+
+  #sleep(wait) {
+    this.#wait = wait;
+    // A timer may be set already: by an earlier wait, or by a call of `stop` from `onNotice`.
+    clearTimeout(this.#timer);
+    if (wait.until === undefined) return;
+    const pause = Math.min(Number(wait.until - Driver.now()) + 1, SLEEP_MAX_MS);
+    this.#timer = setTimeout(() => this.#input(() => this.#reader.handleTimeout(Driver.now())), Math.max(pause, 0));
   }
 
   #notify({ tag, val }) {
     // The component calls a gap `lost`.
     const kind = tag === "lost" ? "gap" : tag;
-    const about = plain(val);
+    const notice = plain(val);
     try {
-      const told = this.#onNotice({ kind, message: escaped(noticeInWords(kind, about)), ...about });
+      const result = this.#onNotice({ kind, message: escaped(describeNotice(kind, notice)), ...notice });
       // An unhandled rejection would end the process.
-      if (typeof told?.then === "function") told.then(undefined, (thrown) => this.#fail(thrown));
+      if (typeof result?.then === "function") result.then(undefined, (thrown) => this.#fail(thrown));
     } catch (thrown) {
-      // The consumer's own error, which it gets back as it is.
       this.#fail(thrown);
     }
-  }
-}
-
-function noticeInWords(kind, about) {
-  switch (kind) {
-    case "gap":
-      return gapInWords(about);
-    case "retry":
-      return inWords(about);
-    case "shard":
-      return `${about.shard}: ${about.state}`;
-    default:
-      return kind;
   }
 }

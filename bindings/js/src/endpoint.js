@@ -1,11 +1,12 @@
-// Where requests go: region, partition and overrides in, one URL out.
+// Resolves the endpoint URL and the region to sign for.
 //
-// The region decides the signature too, so it is needed even where the URL is given. Suffixes and their exceptions are
-// those of the AWS endpoint rules for Kinesis.
+// Signatures name the region, so it is needed even if the URL is given. DNS suffixes and their exceptions follow the AWS
+// endpoint rules for Kinesis.
 
-import { KinesisReaderError, badOption, shown } from "./errors.js";
+import { KinesisReaderError, optionError } from "./errors.js";
+import { printable } from "./printable.js";
 
-/** All partitions whose suffixes are not those of AWS's first one: region prefixes, suffix, suffix with IPv6. */
+/** Partitions with DNS suffixes of their own: region prefixes, suffix, dual-stack suffix. */
 const PARTITIONS = [
   [["cn-"], "amazonaws.com.cn", "api.amazonwebservices.com.cn"],
   [["eusc-"], "amazonaws.eu", "api.amazonwebservices.eu"],
@@ -15,51 +16,50 @@ const PARTITIONS = [
   [["us-isof-", "eu-isof-"], "csp.hci.ic.gov", "api.aws.hci.ic.gov"],
 ];
 
-/** Settles on an endpoint. */
 export function resolveEndpoint({ stream, endpointUrl, region, fips = false, dualStack = false }) {
-  const named = stream.startsWith("arn:") ? stream.split(":")[3] : undefined;
-  const signed = region ?? named;
-  if (!signed) {
-    throw new KinesisReaderError("option", "region: it is not set", {
-      hint: "give region, or set AWS_REGION, or name the stream by its ARN",
+  const arnRegion = stream.startsWith("arn:") ? stream.split(":")[3] : undefined;
+  const resolved = region ?? arnRegion;
+  if (!resolved) {
+    throw new KinesisReaderError("option", "region: not set", {
+      hint: "set region, or AWS_REGION in Node, or give the ARN of the stream",
     });
   }
-  if (named && named !== signed) {
-    throw badOption("region", `it is not that of the ARN: ${shown(signed)} (the ARN's is ${shown(named)})`, "leave out region");
+  if (arnRegion && arnRegion !== resolved) {
+    throw optionError("region", `not the region of the ARN, ${printable(arnRegion)}: ${printable(resolved)}`, "leave out region");
   }
-  if (typeof signed !== "string" || !/^(?!-)[a-zA-Z0-9-]{1,63}(?<!-)$/.test(signed)) {
-    throw badOption("region", `not a region: ${shown(signed)}`, "regions look like us-east-1");
+  if (typeof resolved !== "string" || !/^(?!-)[a-zA-Z0-9-]{1,63}(?<!-)$/.test(resolved)) {
+    throw optionError("region", `not a region: ${printable(resolved)}`, "regions look like us-east-1");
   }
-  return { region: signed, url: parse(endpointUrl ?? serviceUrl(signed, fips, dualStack)) };
+  return { region: resolved, url: parseEndpoint(endpointUrl ?? serviceUrl(resolved, fips, dualStack)) };
 }
 
 function serviceUrl(region, fips, dualStack) {
-  const [, plain, both] = PARTITIONS.find(([prefixes]) => prefixes.some((prefix) => region.startsWith(prefix)))
+  const [, suffix, dualStackSuffix] = PARTITIONS.find(([prefixes]) => prefixes.some((prefix) => region.startsWith(prefix)))
     ?? [[], "amazonaws.com", "api.aws"];
-  // In GovCloud the common endpoint is a FIPS endpoint.
+  // In GovCloud, the regular endpoint is a FIPS endpoint.
   const service = fips && (dualStack || !region.startsWith("us-gov-")) ? "kinesis-fips" : "kinesis";
-  return `https://${service}.${region}.${dualStack ? both : plain}`;
+  return `https://${service}.${region}.${dualStack ? dualStackSuffix : suffix}`;
 }
 
-function parse(text) {
-  const bad = (why) => badOption("endpointUrl", `not an endpoint: ${shown(withoutSecrets(String(text)))} (${why})`,
+function parseEndpoint(text) {
+  const invalid = (why) => optionError("endpointUrl", `invalid: ${printable(withoutSecrets(String(text)))} (${why})`,
     "endpoints look like https://kinesis.us-east-1.amazonaws.com or http://localhost:4567");
-  if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) throw bad("it has no scheme: put http:// or https:// before it");
+  if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) throw invalid("no scheme; start it with http:// or https://");
   let url;
   try {
     url = new URL(text);
   } catch {
-    throw bad("it is no URL");
+    throw invalid("not a URL");
   }
-  if (url.protocol !== "http:" && url.protocol !== "https:") throw bad("its scheme is neither http nor https");
-  if (url.username || url.password) throw bad("it holds a user name: give credentials");
-  if (url.search || url.hash) throw bad("it holds a query");
+  if (url.protocol !== "http:" && url.protocol !== "https:") throw invalid("neither http nor https");
+  if (url.username || url.password) throw invalid("contains a user name or password; use credentials");
+  if (url.search || url.hash) throw invalid("contains a query or fragment");
   return url;
 }
 
 /**
- * The text without anything that may be a password or a signature: everything before the host, whatever form the `@`
- * takes, the query and the fragment. This must also work for text that is not a valid URL.
+ * Removes everything that may be a password or a signature: all text before the host, however the `@` is written, the
+ * query and the fragment. The text need not be a valid URL.
  */
 function withoutSecrets(text) {
   const [scheme] = /^[a-z][a-z0-9+.-]*:[\\/]{2}/i.exec(text) ?? [""];

@@ -1,39 +1,40 @@
-// Requests by `fetch`.
+// Sends requests with `fetch`.
 
-import { Taken } from "./body.js";
+import { BoundedBody } from "./body.js";
 
-/** A way to post by `fetch`. */
-export function posting(fetch) {
-  return async (url, { headers, body, signal, bound }) => {
-    // Not "error", which not every runtime knows.
+/** Returns a platform's `post` that uses this `fetch`. */
+export function fetchPost(fetch) {
+  return async (url, { headers, body, signal, sizeLimit }) => {
+    // Not every runtime knows `redirect: "error"`.
     const response = await fetch(url, { method: "POST", headers, body, signal, redirect: "manual" });
     const { status } = response;
-    const taken = response.body === null ? new Taken(0) : await takenOf(response, bound(status), signal);
-    return { status, header: (name) => response.headers.get(name) ?? undefined, ...taken.whole() };
+    const received = new BoundedBody(sizeLimit(status));
+    await receive(response, received, signal);
+    return { status, header: (name) => response.headers.get(name) ?? undefined, ...received.finish() };
   };
 }
 
-/** Reads a body up to a bound, and no further. */
-async function takenOf(response, most, signal) {
-  const taken = new Taken(most);
-  // Not every `fetch` has streams.
+/** Reads a body until it ends or is too large. */
+async function receive(response, received, signal) {
+  if (response.body === null) return;
+  // Not every `fetch` supports streams.
   if (response.body === undefined) {
-    taken.take(new Uint8Array(await response.arrayBuffer()));
-    return taken;
+    received.push(new Uint8Array(await response.arrayBuffer()));
+    return;
   }
   const reader = response.body.getReader();
-  const leave = () => reader.cancel().catch(() => {});
-  signal.addEventListener("abort", leave);
+  const cancel = () => reader.cancel().catch(() => {});
+  signal.addEventListener("abort", cancel);
   try {
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) return taken;
-      if (!taken.take(value)) {
-        leave();
-        return taken;
+      if (done) return;
+      if (!received.push(value)) {
+        cancel();
+        return;
       }
     }
   } finally {
-    signal.removeEventListener("abort", leave);
+    signal.removeEventListener("abort", cancel);
   }
 }

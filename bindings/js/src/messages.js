@@ -1,36 +1,40 @@
-// The messages of a stream, one by one.
+// The run that `read` returns: the messages of a stream, one by one.
 
-import { Reading } from "./reading.js";
-import { Session, further } from "./session.js";
+import { advance } from "./component.js";
+import { Run } from "./run.js";
+import { Session } from "./session.js";
 import { parsed } from "./text.js";
 
-/** Lines are taken across in pieces of this size: small enough that what is made of one is gone before the next. */
+/** The bytes of lines to take from the component at a time: few enough that their objects die young. */
 export const PIECE_SIZE = 1 << 17;
 
 /**
- * The messages of a stream, one by one. A message is acknowledged when the next one is asked for: the one in hand when
- * the loop is left, by `break` as by an error, comes again in the next run.
+ * Calling `next` acknowledges the previous message. The message that the consumer holds when it leaves the loop, by `break`
+ * or by an error, is not acknowledged, and is delivered again by the next run.
  */
-export class Messages extends Reading {
+export class Messages extends Run {
   #batch;
+  /** The number of messages in the batch. */
   #count = 0;
-  /** The messages of the current piece, of which `#at` were given out, and `#before` that came before it. */
+  /** Some messages of the batch, parsed. */
   #piece = [];
-  #at = 0;
+  /** The number of messages of the batch before the piece. */
   #before = 0;
-  /** One while the consumer has a message in hand. */
+  /** The number of messages of the piece that were returned. */
+  #at = 0;
+  /** 1 while the consumer holds a message, else 0. */
   #held = 0;
 
   constructor(options, platform) {
-    super(new Session(options, platform, (component, checkpoint) => this.#partial(component, checkpoint)));
+    super(new Session(options, platform, (component, checkpoint) => this.#moved(component, checkpoint)));
   }
 
   next() {
-    // The usual path: the next message is here.
+    // The fast path: the next message is at hand.
     if (this.#at < this.#piece.length && !this.isBusy && !this.session.isInterrupted) {
       return Promise.resolve({ value: this.#piece[this.#at++], done: false });
     }
-    return this.step(() => this.#more());
+    return this.step(() => this.#next());
   }
 
   return(value) {
@@ -38,23 +42,23 @@ export class Messages extends Reading {
     return super.return(value);
   }
 
-  async #more() {
+  async #next() {
     this.#held = 0;
     this.session.check();
-    if (this.#at >= this.#piece.length && !(await this.#advance())) return undefined;
+    if (this.#at >= this.#piece.length && !(await this.#nextPiece())) return undefined;
     this.#held = 1;
     return this.#piece[this.#at++];
   }
 
-  /** Goes on to the next piece, of this batch or the next one; false where there is none. */
-  async #advance() {
+  /** Takes the next piece, of this batch or the next one. Returns false at the end. */
+  async #nextPiece() {
     const session = this.session;
     if (this.#batch && this.#before + this.#piece.length >= this.#count) {
       const batch = this.#batch;
       this.#batch = undefined;
       this.#piece = [];
       session.delivered(batch);
-      // So that requests and timers get their turn, however fast the consumer is.
+      // Lets requests and timers run, however fast the consumer is.
       if (session.isReady) await turn();
     }
     if (this.#batch) {
@@ -67,18 +71,19 @@ export class Messages extends Reading {
     }
     this.#at = 0;
     this.#piece = parsed(() => session.call(() => this.#batch.lines(this.#before, PIECE_SIZE))).text;
-    further(0, this.#piece.length);
+    advance(0, this.#piece.length);
     return true;
   }
 
-  #partial(component, checkpoint) {
+  /** Moves a checkpoint past the acknowledged messages of the current batch. */
+  #moved(component, checkpoint) {
     const acknowledged = this.#before + this.#at - this.#held;
     if (!this.#batch || acknowledged === 0) return checkpoint;
     const [[{ sequence, subsequence }], own, shard] = component.call(() => [
       this.#batch.messages(acknowledged - 1, 1), this.#batch.checkpoint(), this.#batch.shard(),
     ]);
-    const place = subsequence === undefined ? { after: sequence } : { after: sequence, sub: subsequence };
-    return component.merge(checkpoint, JSON.stringify({ ...JSON.parse(own), shards: { [shard]: place } }));
+    const position = subsequence === undefined ? { after: sequence } : { after: sequence, sub: subsequence };
+    return component.merge(checkpoint, JSON.stringify({ ...JSON.parse(own), shards: { [shard]: position } }));
   }
 }
 

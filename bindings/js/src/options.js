@@ -1,31 +1,34 @@
-// From options to the component's configuration. Nothing past this file looks at an option that is not checked.
+// Turns options into the component's configuration. Nothing after this file sees an unchecked option.
 
-import { KinesisReaderError, badOption, shown, words } from "./errors.js";
-import { duration, time } from "./times.js";
+import { KinesisReaderError, messageOf, optionError } from "./errors.js";
+import { printable } from "./printable.js";
+import { parseDuration, parseTime } from "./times.js";
 
-const TIME_HINT = "write trim-horizon, latest, a Date, 2025-11-23T12:00:00Z, 2025-11-23, or a length of time ago, as in 1h30m ago";
-const UNTIL_HINT = "write caught-up, forever, a Date, 2025-11-23T12:00:00Z, 2025-11-23, or a length of time ago, as in 1h ago";
+const TIME_HINT = "write a Date, 2025-11-23T12:00:00Z, 2025-11-23, or how long ago, as in 1h30m ago";
+const START_HINT = `use trim-horizon or latest, or ${TIME_HINT}`;
+const UNTIL_HINT = `use caught-up or forever, or ${TIME_HINT}`;
+const DURATION_HINT = "write 90s, 15m or 1h30m";
 
-/** Options that say how the stream is reached and where its checkpoint is kept; all others go to the component. */
-const OURS = new Set([
+/** Options that become limits in the configuration. */
+const LIMIT_OPTIONS = { maxMessages: "messages", pageRecords: "pageRecords", pace: "pace" };
+
+/** Options that are handled here or by the host. All others belong to the component. */
+const HOST_OPTIONS = new Set([
   "stream", "start", "until", "behind", "limits", "state", "signal", "onNotice", "onInvalidRecords",
-  "endpointUrl", "region", "profile", "roleArn", "credentials", "fetch", "maxMessages", "pageRecords", "pace",
+  "endpointUrl", "region", "profile", "roleArn", "credentials", "fetch", ...Object.keys(LIMIT_OPTIONS),
 ]);
 
-/** Options that are limits of the configuration. */
-const LIMIT_OPTIONS = { maxMessages: "messages", pageRecords: "pageRecords", pace: "pace" };
+/** Limits that are durations, in milliseconds. */
+const DURATIONS = new Set(["listInterval", "requestTimeout", "backoffFirst", "backoffMax"]);
 
 /** Values that lift a limit. */
 const UNLIMITED = { pace: "off", failures: null };
 
-/** Limits that are lengths of time, in milliseconds. */
-const DURATIONS = new Set(["listInterval", "requestTimeout", "backoffFirst", "backoffMax"]);
+/** The largest value that fits the component's type, if that is not 32 bits. The component checks the actual range. */
+const LARGEST = { pace: 0xff, messages: Number.MAX_SAFE_INTEGER };
 
-/** The greatest number that crosses to the component as it is, where that is not 32 bits; it judges the rest itself. */
-const WIDTHS = { pace: 0xff, messages: Number.MAX_SAFE_INTEGER };
-
-/** Words of the configuration; a word that is not among them is told with those that are. */
-const WORDS = {
+/** The values of options that are enums in the configuration. */
+const CHOICES = {
   payload: ["merged", "json", "text", "base64"],
   messageId: ["sha256", "dlt"],
   wire: ["json", "cbor"],
@@ -33,33 +36,47 @@ const WORDS = {
   recreated: ["refuse", "follow"],
 };
 
-/** Which stream, by name or ARN. */
+/** Returns the options if they are an object. */
+export function checkedOptions(options) {
+  if (typeof options === "object" && options !== null) return options;
+  throw new KinesisReaderError("option", `expected an object with options: ${printable(options)}`, {
+    hint: 'write read({ stream: "orders" })',
+  });
+}
+
+/** Returns the stream, by name or ARN, as the component's `source`. */
 export function sourceOf({ stream }) {
   if (typeof stream !== "string" || stream === "") {
-    throw badOption("stream", "it is missing", 'give the name or the ARN of a stream: read({ stream: "orders" })');
+    throw optionError("stream", "required", 'set it to the name or ARN of a stream: read({ stream: "orders" })');
   }
   return stream.startsWith("arn:") ? { tag: "arn", val: stream } : { tag: "name", val: stream };
 }
 
 /**
- * The component's defaults with what the options change. An option that the configuration has and this file does not
- * know is handed on as it is, so that a newer component needs no newer code here.
+ * Returns the component's defaults with the options applied. Fields of the configuration that this file does not know
+ * can be set too, so a newer component needs no changes here.
  */
 export function configure(defaults, options, now) {
   const config = { ...defaults, limits: limits(defaults.limits, options) };
   for (const option of ["onNotice", "onInvalidRecords"]) {
-    const given = options[option];
-    if (given !== undefined && typeof given !== "function") throw badOption(option, `it is no function: ${shown(given)}`);
+    const callback = options[option];
+    if (callback !== undefined && typeof callback !== "function") {
+      throw optionError(option, `expected a function: ${printable(callback)}`);
+    }
   }
   config.start = start(options.start, now) ?? config.start;
   config.until = until(options, now) ?? config.until;
   for (const [option, value] of Object.entries(options)) {
-    if (OURS.has(option) || value === undefined) continue;
-    if (!Object.hasOwn(config, option) || option === "source") throw unknown(option, [...OURS, ...Object.keys(config)]);
-    const known = WORDS[option];
-    if (known && !known.includes(value)) throw badOption(option, `not known: ${shown(value)}`, `write ${known.join(", ")}`);
+    if (HOST_OPTIONS.has(option) || value === undefined) continue;
+    if (!Object.hasOwn(config, option) || option === "source") {
+      throw unknownOption(option, [...HOST_OPTIONS, ...Object.keys(config)]);
+    }
+    const choices = CHOICES[option];
+    if (choices && !choices.includes(value)) {
+      throw optionError(option, `unknown value: ${printable(value)}`, `use one of ${choices.join(", ")}`);
+    }
     if (typeof value !== typeof config[option]) {
-      throw badOption(option, `it is no ${typeof config[option]}: ${shown(value)}`);
+      throw optionError(option, `expected a ${typeof config[option]}: ${printable(value)}`);
     }
     config[option] = value;
   }
@@ -68,77 +85,82 @@ export function configure(defaults, options, now) {
 
 function start(value, now) {
   if (value === undefined) return undefined;
-  switch (word(value)) {
+  switch (keyword(value)) {
     case "trim-horizon":
       return { tag: "trim-horizon" };
     case "latest":
       return { tag: "latest" };
   }
-  const at = checked("start", value, TIME_HINT, () => time(value, now));
-  if (at > now) throw badOption("start", `it is in the future: ${shownTime(value)}`, "use latest for what arrives from now on");
+  const at = parsed("start", value, START_HINT, () => parseTime(value, now));
+  if (at > now) {
+    throw optionError("start", `in the future: ${printableTime(value)}`, "use latest to read what arrives from now on");
+  }
   return { tag: "at-timestamp", val: BigInt(at) };
 }
 
 function until({ until: value, behind }, now) {
-  const caughtUp = value === undefined || word(value) === "caught-up";
-  if (behind !== undefined && !caughtUp) {
-    throw badOption("behind", `it has no meaning with this end: ${shown(value)}`, "it says what counts as caught up: leave it out");
+  const isCaughtUp = value === undefined || keyword(value) === "caught-up";
+  if (behind !== undefined && !isCaughtUp) {
+    throw optionError("behind", `cannot be combined with until: ${printableTime(value)}`, "leave one of the two out");
   }
-  if (caughtUp) {
+  if (isCaughtUp) {
     if (value === undefined && behind === undefined) return undefined;
-    const lag = behind === undefined ? 0 : checked("behind", behind, "write 90s, 15m or 1h30m", () => duration(behind));
+    const lag = behind === undefined ? 0 : parsed("behind", behind, DURATION_HINT, () => parseDuration(behind));
     return { tag: "caught-up", val: BigInt(lag) };
   }
-  if (word(value) === "forever") return { tag: "stopped" };
-  return { tag: "time", val: BigInt(checked("until", value, UNTIL_HINT, () => time(value, now))) };
+  if (keyword(value) === "forever") return { tag: "stopped" };
+  return { tag: "time", val: BigInt(parsed("until", value, UNTIL_HINT, () => parseTime(value, now))) };
 }
 
 function limits(defaults, options) {
-  const { limits: given = {} } = options;
-  if (typeof given !== "object" || given === null) throw badOption("limits", "it is no object", "write limits: { requests: 10 }");
+  const { limits: more = {} } = options;
+  if (typeof more !== "object" || more === null) {
+    throw optionError("limits", `expected an object: ${printable(more)}`, "write limits: { requests: 10 }");
+  }
   const limits = { ...defaults };
   for (const [option, name] of Object.entries(LIMIT_OPTIONS)) {
     if (options[option] !== undefined) limits[name] = limit(name, options[option], option);
   }
   const known = Object.keys(defaults).filter((name) => !Object.values(LIMIT_OPTIONS).includes(name));
-  for (const [name, value] of Object.entries(given)) {
+  for (const [name, value] of Object.entries(more)) {
     if (value === undefined) continue;
-    if (!known.includes(name)) throw unknown(`limits.${name}`, known.map((other) => `limits.${other}`));
+    if (!known.includes(name)) throw unknownOption(`limits.${name}`, known.map((other) => `limits.${other}`));
     limits[name] = limit(name, value, `limits.${name}`);
   }
   return limits;
 }
 
-function limit(name, value, path) {
-  if (DURATIONS.has(name)) return BigInt(checked(path, value, "write milliseconds, 90s, 15m or 1h30m", () => duration(value)));
+/** Returns the value of a limit as the component takes it. */
+function limit(name, value, option) {
+  if (DURATIONS.has(name)) return BigInt(parsed(option, value, DURATION_HINT, () => parseDuration(value)));
   if (Object.hasOwn(UNLIMITED, name) && value === UNLIMITED[name]) return undefined;
-  if (Number.isSafeInteger(value) && value >= 0 && value <= (WIDTHS[name] ?? 0xffff_ffff)) return name === "messages" ? BigInt(value) : value;
-  throw badOption(path, `it is no whole number that can be: ${shown(value)}`);
+  if (!Number.isSafeInteger(value) || value < 0) {
+    const or = Object.hasOwn(UNLIMITED, name) ? ` or ${JSON.stringify(UNLIMITED[name])}` : "";
+    throw optionError(option, `expected a whole number${or}: ${printable(value)}`);
+  }
+  if (value > (LARGEST[name] ?? 0xffff_ffff)) throw optionError(option, `too large: ${value}`);
+  return name === "messages" ? BigInt(value) : value;
 }
 
-function checked(option, value, hint, parse) {
+function parsed(option, value, hint, parse) {
   try {
     return parse();
   } catch (why) {
-    throw badOption(option, `not understood: ${shownTime(value)} (${words(why)})`, hint);
+    throw optionError(option, `cannot parse: ${printableTime(value)} (${messageOf(why)})`, hint);
   }
 }
 
-function unknown(option, known) {
-  return badOption(shown(option), "there is no such option", `those there are: ${[...new Set(known)].filter((name) => name !== "source").sort().join(", ")}`);
+function unknownOption(option, known) {
+  const names = [...new Set(known)].filter((name) => name !== "source").sort();
+  return new KinesisReaderError("option", `unknown option: ${printable(option)}`, { hint: `the options are ${names.join(", ")}` });
 }
 
-/** A word as it is known: AWS writes TRIM_HORIZON. */
-function word(value) {
+/** Returns a keyword in its usual form: AWS writes TRIM_HORIZON. */
+function keyword(value) {
   return typeof value === "string" ? value.trim().toLowerCase().replaceAll("_", "-") : undefined;
 }
 
-function shownTime(value) {
-  return value instanceof Date ? (Number.isNaN(value.getTime()) ? "an invalid Date" : value.toISOString()) : shown(value);
-}
-
-/** Refuses what is no object of options before anything is looked for in it. */
-export function optionsOf(options) {
-  if (typeof options === "object" && options !== null) return options;
-  throw new KinesisReaderError("option", `options are missing: ${shown(options)}`, { hint: 'write read({ stream: "orders" })' });
+function printableTime(value) {
+  if (!(value instanceof Date)) return printable(value);
+  return Number.isNaN(value.getTime()) ? "an invalid Date" : value.toISOString();
 }

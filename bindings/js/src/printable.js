@@ -1,10 +1,9 @@
-// Text from outside made fit for a terminal, a log or an error.
+// Makes text from outside fit for a terminal, a log or an error.
 //
-// The message of a service, the name of a file or the output of a process can hold anything. Printed as it is, it could
-// move the cursor, forge a line of a log, or show something other than it says. The machine and the Python package have the
-// same function; `tests/golden/printable.json` tests all three.
+// A message from the service, a file name or the output of a process can hold any characters. Printed unescaped, they
+// could move the cursor, forge a log line, or show something other than what is there. The machine and the Python package
+// have the same function; `tests/golden/printable.json` tests all three.
 
-/** Longer text is cut. */
 const CHARACTERS_MAX = 1000;
 
 /**
@@ -19,27 +18,36 @@ const HIDDEN = new RegExp(
 
 const SHORT = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 
-/** Escapes invisible characters, and cuts text after 1,000 characters. */
-export function printable(text) {
-  const whole = String(text);
+/** Converts any value to text, escapes hidden characters, and cuts it after 1,000 characters. */
+export function printable(value) {
+  const text = toText(value);
   // A character is one or two code units.
-  if (whole.length <= CHARACTERS_MAX) return escaped(whole);
+  if (text.length <= CHARACTERS_MAX) return escaped(text);
   let end = 0;
   let count = 0;
-  for (const character of whole) {
+  for (const character of text) {
     if (count < CHARACTERS_MAX) end += character.length;
     count += 1;
   }
   const more = count - CHARACTERS_MAX;
-  return more > 0 ? `${escaped(whole.slice(0, end))}… (${more} characters more)` : escaped(whole);
+  return more > 0 ? `${escaped(text.slice(0, end))}… (${more} characters more)` : escaped(text);
 }
 
-/** The same without cutting, for text that is made of printable parts. */
+/** Escapes hidden characters without cutting, for text made of printable parts. */
 export function escaped(text) {
   return text.replace(HIDDEN, (character) => SHORT[character] ?? `\\u{${character.codePointAt(0).toString(16)}}`);
 }
 
-/** Whether `escaped` would leave the text as it is. */
+/** Returns whether `escaped` would leave the text unchanged. */
 export function isPlain(text) {
   return text.search(HIDDEN) < 0;
+}
+
+function toText(value) {
+  try {
+    return String(value);
+  } catch {
+    // For example an object without a prototype.
+    return typeof value;
+  }
 }

@@ -1,63 +1,65 @@
-// A reader that is open: its component, its driver, and the place where its checkpoint is kept.
+// A run in progress: its component, its driver and its state.
 //
-// The checkpoint is kept before the first message is handed out, so that a crash cannot move the beginning; then each
-// second, when a batch is acknowledged, and at the end, whatever the end is, except a trap of the component.
+// The checkpoint is saved before the first message is delivered, so that a crash cannot move the start; then every second,
+// when a batch is acknowledged, and at the end, except after a trap of the component.
 
-import { Component, drop, plain } from "./component.js";
+import { Component, advance, drop, plain } from "./component.js";
 import { Driver } from "./driver.js";
 import { KinesisReaderError } from "./errors.js";
-import { posting } from "./fetch.js";
-import { configure, optionsOf, sourceOf } from "./options.js";
+import { fetchPost } from "./fetch.js";
+import { checkedOptions, configure, sourceOf } from "./options.js";
 import { Transport } from "./transport.js";
 
-/** What a crash may cost to read again. */
-const UNSAFE_TIME_MAX_MS = 1000;
+/** How much acknowledged work a crash may repeat. */
+const SAVE_INTERVAL_MS = 1000;
 
-/** Bytes of invalid records that are handed on at a time. */
+/** The bytes of invalid records to pass on at a time. */
 const INVALID_SIZE = 1 << 20;
 
-/** Rejects whatever is awaited when the reading is closed. */
+/** Thrown by what is awaited when the run is closed. */
 const CLOSED = Symbol("closed");
 
-/** States of a shard from which it goes on without the consumer. */
-const AT_WORK = new Set(["seeking", "sought", "ready", "reading", "ending"]);
+/** The states of a shard that is read on without an acknowledgement. */
+const ACTIVE = new Set(["seeking", "sought", "ready", "reading", "ending"]);
 
 export class Session {
   #options;
   #platform;
-  #partial;
+  #moved;
   #component;
   #reader;
   #driver;
   #state;
-  #kept;
+  /** The checkpoint that was last loaded or saved. */
+  #saved;
   #saving = Promise.resolve();
-  #savesOut = 0;
+  #pendingSaves = 0;
   #timer;
-  /** What ended it from outside, wrapped because any value can be thrown, even undefined. */
-  #error;
+  /** An abort or a failed save, wrapped because any value can be thrown, even undefined. */
+  #failure;
   /** Functions that interrupt what is awaited. */
-  #waiting = new Set();
+  #interrupts = new Set();
   #opening;
-  #stopped = false;
+  #isStopped = false;
   #isLocked = false;
-  #begun = false;
+  /** Whether the checkpoint was saved before the first message. */
+  #isStartSaved = false;
   #closing;
   #last = { checkpoint: undefined, shards: [], totals: undefined };
 
   /**
-   * @param {object} options  as the user gave them
-   * @param {object} platform  what differs between Node, browsers and the edge
-   * @param {(component: object, checkpoint: string) => string} partial  moves a checkpoint past what was taken of a
-   *   batch that is not reported
+   * @param {object} options  the user's options
+   * @param {import("./bind.js").Platform} platform
+   * @param {(component: Component, checkpoint: string) => string} moved  moves a checkpoint past acknowledged messages that
+   *   the reader does not know about
    */
-  constructor(options, platform, partial = (_, checkpoint) => checkpoint) {
-    this.#options = optionsOf(options);
+  constructor(options, platform, moved = (_, checkpoint) => checkpoint) {
+    this.#options = checkedOptions(options);
     this.#platform = platform;
-    this.#partial = partial;
+    this.#moved = moved;
   }
 
-  /** Opens the reader; false if it was closed meanwhile. If this throws, nothing was sent. */
+  /** Opens the reader. Returns false if the run was closed meanwhile. If this throws, nothing was sent. */
   open() {
     this.#opening ??= this.#open().then(() => true, (thrown) => {
       if (thrown === CLOSED) return false;
@@ -71,79 +73,90 @@ export class Session {
     signal?.throwIfAborted();
     signal?.addEventListener("abort", this.#onAbort);
     const source = sourceOf(this.#options);
-    // The component has no times before 1970.
+    // Timestamps have no sign.
     const now = Math.max(Date.now(), 0);
-    this.#component = await this.#unlessInterrupted(Component.load(this.#platform.coreModule));
+    this.#component = await this.#interruptible(Component.load(this.#platform.coreModule));
     const config = configure(this.#component.call((reading) => reading.defaults(source)), this.#options, now);
-    const { url, region, credentials, headers } = await this.#unlessInterrupted(this.#platform.connect(this.#options));
-    const { fetch } = this.#options;
-    const post = fetch === undefined ? this.#platform.post : posting(fetch);
-    const transport = new Transport({ url, region, credentials, headers, post });
-    await this.#unlessInterrupted(transport.prepare());
-    this.#state = await this.#openState();
+    const transport = await this.#connect();
+    this.#state = this.#openState();
     // Not interruptible, so that we know whether there is a lock to release.
     await this.#state?.lock?.();
     this.#isLocked = true;
-    this.#kept = checkpointOf(await this.#unlessInterrupted(this.#state?.load()));
+    this.#saved = checkedCheckpoint(await this.#interruptible(this.#state?.load()));
     const seed = crypto.getRandomValues(new BigUint64Array(1))[0];
-    this.#reader = this.call(({ Reader }) => Reader.open(config, this.#kept, seed, Driver.now(), BigInt(now)));
+    this.#reader = this.call(({ Reader }) => Reader.open(config, this.#saved, seed, Driver.now(), BigInt(now)));
     this.check();
     if (this.#closing) throw CLOSED;
     this.#driver = new Driver(this.#component, this.#reader, transport, onNotice);
-    if (this.#stopped) this.#driver.stop();
-    this.#timer = setInterval(() => this.#saveInTime(), UNSAFE_TIME_MAX_MS);
+    if (this.#isStopped) this.#driver.stop();
+    this.#timer = setInterval(() => this.#saveRegularly(), SAVE_INTERVAL_MS);
     this.#timer.unref?.();
   }
 
-  /** Awaits a promise, unless the reading is aborted or closed first. */
-  async #unlessInterrupted(promise) {
+  async #connect() {
+    const { url, region, credentials, headers } = await this.#interruptible(this.#platform.connect(this.#options));
+    const { fetch } = this.#options;
+    const post = fetch === undefined ? this.#platform.post : fetchPost(fetch);
+    const transport = new Transport({ url, region, credentials, headers, post });
+    await this.#interruptible(transport.prepare());
+    return transport;
+  }
+
+  #openState() {
+    const { state } = this.#options;
+    if (state === undefined || state === null) return undefined;
+    if (typeof state === "object" && typeof state.load === "function" && typeof state.save === "function") return state;
+    return this.#platform.state(state);
+  }
+
+  /** Awaits a promise, unless the run is aborted or closed first. */
+  async #interruptible(promise) {
     let interrupt;
     const interrupted = new Promise((_, reject) => (interrupt = reject));
-    this.#waiting.add(interrupt);
-    if (this.#closing || this.#error !== undefined) interrupt(CLOSED);
+    this.#interrupts.add(interrupt);
+    if (this.#closing || this.#failure !== undefined) interrupt(CLOSED);
     try {
       return await Promise.race([promise, interrupted]);
     } catch (thrown) {
-      // The reason of an abort comes before everything else.
+      // An abort takes precedence.
       this.check();
       throw this.#closing ? CLOSED : thrown;
     } finally {
-      this.#waiting.delete(interrupt);
+      this.#interrupts.delete(interrupt);
     }
   }
 
-  /** Interrupts what is awaited. */
   #interrupt() {
-    for (const interrupt of this.#waiting) interrupt(CLOSED);
+    for (const interrupt of this.#interrupts) interrupt(CLOSED);
   }
 
-  /** The next batch; undefined at the end. */
+  /** Returns the next batch, or undefined at the end. */
   async take() {
     for (;;) {
       this.check();
       if (this.#closing) return undefined;
-      if (!this.#begun && this.#driver.isReady) {
-        this.#begun = true;
+      if (!this.#isStartSaved && this.#driver.isReady) {
+        this.#isStartSaved = true;
         await this.save();
         continue;
       }
       const batch = this.#driver.take();
-      if (batch) return (await this.#toldOfInvalidRecords(batch)) ? batch : undefined;
+      if (batch) return (await this.#passInvalidRecords(batch)) ? batch : undefined;
       if (this.#driver.outcome) return undefined;
       await this.#driver.ready();
     }
   }
 
-  /** Hands on what of a batch is not as `payload` asks; false if the reading was closed meanwhile. */
-  async #toldOfInvalidRecords(batch) {
+  /** Passes the invalid records of a batch to `onInvalidRecords`. Returns false if the run was closed meanwhile. */
+  async #passInvalidRecords(batch) {
     const { onInvalidRecords } = this.#options;
     if (onInvalidRecords === undefined) return true;
     const count = this.call(() => batch.count());
     try {
       for (let at = 0; at < count; ) {
         const { text, next } = this.call(() => batch.rejects(at, INVALID_SIZE));
-        at = further(at, next);
-        if (text !== "") await this.#unlessInterrupted(onInvalidRecords(text));
+        at = advance(at, next);
+        if (text !== "") await this.#interruptible(onInvalidRecords(text));
       }
     } catch (thrown) {
       if (thrown === CLOSED) return false;
@@ -152,25 +165,25 @@ export class Session {
     return !this.#closing;
   }
 
-  /** Throws what ended the reading from outside: its signal, or a checkpoint that could not be kept. */
+  /** Throws if the run was aborted or the checkpoint could not be saved. */
   check() {
-    if (this.#error !== undefined) throw this.#error.thrown;
+    if (this.#failure !== undefined) throw this.#failure.thrown;
   }
 
   get isInterrupted() {
-    return this.#error !== undefined;
+    return this.#failure !== undefined;
   }
 
-  /** Whether the next batch is there, or the end is. */
+  /** Whether `take` would return at once. */
   get isReady() {
     return this.#driver.isReady;
   }
 
-  /** Tells the reader that a batch is done with, and gives it back. */
+  /** Reports to the reader that a batch was delivered, and releases it. */
   delivered(batch) {
     if (this.#closing) {
-      throw new KinesisReaderError("ended", "the reading has ended, and this batch with it", {
-        hint: "acknowledge batches before leaving the loop; this one comes again in the next run",
+      throw new KinesisReaderError("ended", "the batch can no longer be acknowledged: the run has ended", {
+        hint: "acknowledge batches before you leave the loop; the next run delivers this one again",
       });
     }
     const id = this.call(() => batch.id());
@@ -178,28 +191,27 @@ export class Session {
     this.#driver.delivered(id);
   }
 
-  /** The component, for batches that outlive the reading. */
+  /** For batches that are used after the run has ended. */
   get component() {
     return this.#component;
   }
 
-  /** Calls the component. */
   call(work) {
     return this.#component.call(work);
   }
 
-  /** Whether nothing can come before a batch is acknowledged. */
+  /** Whether the reader can do nothing until a batch is acknowledged. */
   get #isStarved() {
     const states = this.shards().map(({ state }) => state);
     return this.#driver?.waitReason === "delivery"
-      || (states.includes("delivering") && !states.some((state) => AT_WORK.has(state)));
+      || (states.includes("delivering") && !states.some((state) => ACTIVE.has(state)));
   }
 
-  /** Warns a consumer that waits for a batch but has not acknowledged others. */
+  /** Warns a consumer that waits for a batch without acknowledging the ones it has. */
   async warnIfStarved() {
     try {
       if (!this.#isStarved) return;
-      const message = "every shard waits for the ack() of a batch: nothing more can come before";
+      const message = "no more batches can arrive until one is acknowledged with ack()";
       await (this.#options.onNotice ?? warn)({ kind: "unacknowledged", message });
     } catch (thrown) {
       this.#fail(thrown);
@@ -207,31 +219,34 @@ export class Session {
   }
 
   stop() {
-    this.#stopped = true;
+    this.#isStopped = true;
     this.#driver?.stop();
   }
 
-  /** Keeps the checkpoint as it is now. One save at a time, in the order in which they were asked for. */
+  /** Saves the current checkpoint, after all saves before. */
   save() {
-    this.#savesOut += 1;
-    const saved = this.#saving.then(() => this.#save()).finally(() => (this.#savesOut -= 1));
+    this.#pendingSaves += 1;
+    const saved = this.#saving.then(() => this.#save()).finally(() => (this.#pendingSaves -= 1));
     this.#saving = saved.catch(() => {});
     return saved;
   }
 
-  /** Saves, unless a state that is slow has not done with the last save. */
-  #saveInTime() {
-    if (this.#savesOut === 0) this.save().catch((thrown) => this.#fail(thrown));
+  async #save() {
+    if (!this.#state || !this.#isOpen || this.call(() => this.#reader.revision()) === 0n) return;
+    const checkpoint = this.checkpoint();
+    if (checkpoint === this.#saved) return;
+    await this.#state.save(checkpoint);
+    this.#saved = checkpoint;
   }
 
-  /** Ends everything, after what was acknowledged has been kept. */
-  close() {
-    this.#closing ??= this.#close();
-    return this.#closing;
+  /** Saves, unless a slow state is still busy. */
+  #saveRegularly() {
+    if (this.#pendingSaves === 0) this.save().catch((thrown) => this.#fail(thrown));
   }
 
   checkpoint() {
-    return this.#isOpen ? this.#partial(this.#component, this.call(() => this.#reader.checkpoint())) : this.#last.checkpoint ?? this.#kept;
+    if (!this.#isOpen) return this.#last.checkpoint ?? this.#saved;
+    return this.#moved(this.#component, this.call(() => this.#reader.checkpoint()));
   }
 
   shards() {
@@ -242,33 +257,24 @@ export class Session {
     return this.#isOpen ? plain(this.call(() => this.#reader.totals())) : this.#last.totals;
   }
 
+  outcome() {
+    return this.#driver?.outcome?.tag;
+  }
+
   /** Whether the reader can be called. */
   get #isOpen() {
     return this.#reader !== undefined && this.#component.isSound;
   }
 
-  outcome() {
-    return this.#driver?.outcome?.tag;
-  }
-
-  async #openState() {
-    const { state } = this.#options;
-    if (state === undefined || state === null) return undefined;
-    if (typeof state === "object" && typeof state.load === "function" && typeof state.save === "function") return state;
-    return this.#platform.state(state);
-  }
-
-  async #save() {
-    if (!this.#state || !this.#isOpen || this.call(() => this.#reader.revision()) === 0n) return;
-    const checkpoint = this.checkpoint();
-    if (checkpoint === this.#kept) return;
-    await this.#state.save(checkpoint);
-    this.#kept = checkpoint;
+  /** Saves what was acknowledged and releases everything. */
+  close() {
+    this.#closing ??= this.#close();
+    return this.#closing;
   }
 
   async #close() {
     this.#interrupt();
-    // Opening must be over, or it would go on after we closed.
+    // Otherwise it would continue after we have closed.
     await this.#opening?.catch(() => {});
     clearInterval(this.#timer);
     this.#options.signal?.removeEventListener("abort", this.#onAbort);
@@ -287,7 +293,7 @@ export class Session {
         this.#last = { checkpoint: this.checkpoint(), shards: this.shards(), totals: this.totals() };
         this.call(() => drop(this.#reader));
       } catch {
-        // It trapped. Its memory is freed with the instance.
+        // A trap. The reader is freed with the instance.
       }
     }
     this.#reader = undefined;
@@ -295,9 +301,9 @@ export class Session {
   }
 
   #fail(thrown) {
-    this.#error ??= { thrown };
+    this.#failure ??= { thrown };
     this.#interrupt();
-    // The consumer may not call us for a while; send no more requests meanwhile.
+    // It may be a while until the consumer calls us and learns of the failure. No requests are sent until then.
     this.#driver?.stop();
     this.#driver?.wake();
   }
@@ -305,21 +311,15 @@ export class Session {
   #onAbort = () => this.#fail(this.#options.signal.reason);
 }
 
-/** The next position in a batch. One that does not advance would loop for ever. */
-export function further(at, next) {
-  if (next > at) return next;
-  throw new KinesisReaderError("component", `the component does not advance in a batch: ${next} after ${at}`);
-}
-
-function checkpointOf(loaded) {
+function checkedCheckpoint(loaded) {
   if (loaded === undefined || loaded === null) return undefined;
   if (typeof loaded === "string") return loaded;
-  throw new KinesisReaderError("state", `state: load() gave no text: ${typeof loaded}`, {
-    hint: "let load() give what save(text) was given, and undefined the first time",
+  throw new KinesisReaderError("state", `state: load() did not return a string: ${typeof loaded}`, {
+    hint: "return the text that save(text) received, or undefined the first time",
   });
 }
 
-/** What nobody asked to be told of, and should know all the same. */
+/** The default `onNotice`: warns of gaps and of batches that are not acknowledged. */
 function warn({ kind, message }) {
   if (kind === "gap" || kind === "unacknowledged") console.warn(`kinesis-reader: ${message}`);
 }

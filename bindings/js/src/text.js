@@ -1,22 +1,21 @@
-// Text on its way into the component and out of it, in place of what jco generates for that (see `build.js`): there each
-// character is looked at in JavaScript, and bytes that came as UTF-8 are made a string only to be made bytes again.
+// Passes text into the component and out of it, in place of the code that jco generates (see `build.js`). That code looks
+// at each character in JavaScript, and decodes UTF-8 to a string only to encode it again.
 
-import { KinesisReaderError, words } from "./errors.js";
+import { KinesisReaderError, messageOf } from "./errors.js";
 
 const decoder = new TextDecoder();
 const encoder = new TextEncoder();
 
-/** Ways that a platform may have better ones for. */
+/** Functions that a platform may replace with faster ones. */
 export const text = {
-  /** Whether bytes are UTF-8. Where nobody can tell, they are decoded, and what is not UTF-8 replaced. */
+  /** Returns whether bytes are known to be UTF-8. Otherwise they are decoded, with invalid bytes replaced. */
   isUtf8: () => false,
-  /** An array of bytes of any values. */
+  /** Returns an array of bytes, which need not be zeroed. */
   bytes: (length) => new Uint8Array(length),
-  /** UTF-8 made a string. */
   decode: (bytes) => decoder.decode(bytes),
 };
 
-/** Puts text into the component's memory: a string, or bytes that are known to be UTF-8. */
+/** Copies text into the component's memory: a string, or bytes that are UTF-8. */
 export function lower(value, realloc, memory) {
   const bytes = typeof value === "string" ? encoder.encode(value) : value;
   const len = bytes.length;
@@ -26,40 +25,40 @@ export function lower(value, realloc, memory) {
   return { ptr, len };
 }
 
-/** Stands for lines that could not be parsed. */
-class Unreadable {
+/** Takes the place of lines that could not be parsed. */
+class Unparsable {
   constructor(thrown) {
     this.thrown = thrown;
   }
 }
 
-const asString = (bytes) => text.decode(bytes);
-let taken = asString;
+const toString = (bytes) => text.decode(bytes);
+let convert = toString;
 
-/** Takes text out of the component's memory, of which `bytes` are a view. */
+/** Copies text out of the component's memory; `bytes` is a view of it. */
 export function lift(bytes) {
-  return taken(bytes);
+  return convert(bytes);
 }
 
-/** The answer of `call`, a call of the component's, with lines of JSON made out: an array where the text would be. */
+/** Makes a call into the component that returns lines of JSON as `text`, and parses them: `text` becomes an array. */
 export function parsed(call) {
-  taken = parse;
-  let answer;
+  convert = parseLines;
+  let result;
   try {
-    answer = call();
+    result = call();
   } finally {
-    taken = asString;
+    convert = toString;
   }
-  if (!(answer.text instanceof Unreadable)) return answer;
-  throw new KinesisReaderError("component", `cannot parse a message: ${words(answer.text.thrown)}`, {
+  if (!(result.text instanceof Unparsable)) return result;
+  throw new KinesisReaderError("component", `cannot parse a message: ${messageOf(result.text.thrown)}`, {
     hint: 'use payload: "text", or the lines of readBatches',
   });
 }
 
 const [NEWLINE, COMMA, OPEN, CLOSE] = "\n,[]".split("").map((character) => character.charCodeAt(0));
 
-/** Whole lines made out at once, as an array: lines hold no other line breaks than those between them. */
-function parse(lines) {
+/** Parses all lines at once, as one JSON array. The only line breaks in the text are those between lines. */
+function parseLines(lines) {
   if (lines.length === 0) return [];
   const array = text.bytes(lines.length + 1);
   array.set(lines, 1);
@@ -69,7 +68,7 @@ function parse(lines) {
   try {
     return JSON.parse(text.decode(array));
   } catch (thrown) {
-    // Thrown when the call has returned: an exception inside it would break the instance.
-    return new Unreadable(thrown);
+    // An exception here, inside the call, would break the instance.
+    return new Unparsable(thrown);
   }
 }

@@ -1,33 +1,23 @@
-// The way to Kinesis: one signed `POST` after another to one endpoint.
+// Signs requests and sends them to one endpoint.
 //
-// The component says what to ask and judges every answer. This file only carries: it signs, sends, bounds the size, and
-// puts two things right that the component cannot see: a clock that is off, and credentials that have been replaced. It
-// follows no redirect, and nothing here is logged.
+// The component decides what to request and judges every answer. This file carries requests and answers, limits their
+// size, and sends a request again in two cases that the component cannot see: if the clock was wrong, and if there are new
+// credentials. It follows no redirects and logs nothing.
 
 import { Sha256 } from "@aws-crypto/sha256-js";
 import { SignatureV4 } from "@smithy/signature-v4";
 
-import { boundOf, inWords, isSuccess } from "./body.js";
-import { dateOf } from "./clock.js";
-import { Credentials } from "./credentials.js";
-import { KinesisReaderError, words } from "./errors.js";
+import { describeSize, isSuccess, sizeLimit } from "./body.js";
+import { Clock, isSignable, parseHttpDate } from "./clock.js";
+import { CredentialCache } from "./credentials.js";
+import { KinesisReaderError, messageOf } from "./errors.js";
 import { printable } from "./printable.js";
 import { text } from "./text.js";
 
-/** How far into a body an error's name is looked for. */
+/** How much of a body is searched for the name of an error. */
 const SEARCH_SIZE_MAX = 64 << 10;
 
-/** AWS takes a signature that is up to five minutes old or early. */
-const SKEW_MIN_MS = 4 * 60_000;
-
-/** The clock is corrected only to a time in this range. */
-const SERVICE_TIME_MIN = Date.UTC(2015);
-const SERVICE_TIME_MAX = Date.UTC(2100);
-
-/** The last time that fits into a signature. */
-const SIGNABLE_MAX = Date.UTC(10_000) - 1;
-
-/** Corrections of the clock for one request. The second repairs what a false date in the first did. */
+/** Clock corrections per request: if the date that the first one relied on was wrong, the second one repairs it. */
 const CLOCK_CORRECTIONS_MAX = 2;
 
 const CREDENTIALS_REFUSED = ["ExpiredTokenException", "UnrecognizedClientException", "InvalidClientTokenId"];
@@ -35,63 +25,58 @@ const CLOCK_REFUSED = ["InvalidSignatureException", "SignatureDoesNotMatch", "Re
 
 const CONTENT_TYPES = { json: "application/x-amz-json-1.1", cbor: "application/x-amz-cbor-1.1" };
 
-/** Codes of Node's TLS that another try does not help. */
+/** TLS errors of Node that a retry does not fix. */
 const UNTRUSTED = /^(CERT_|ERR_TLS_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_)/;
 
-/** Kinesis at its endpoint. */
 export class Transport {
   #url;
   #region;
   #credentials;
   #post;
   #headers;
-  /** What the service's clock is ahead of ours. */
-  #skew = 0;
+  #clock = new Clock();
 
-  /**
-   * @param {{ url: URL, region: string, credentials: object | Function, post: Function, headers?: object }} to
-   *   `post` sends what is signed, as `posting` makes it of a `fetch`
-   */
+  /** @param {{ url: URL, region: string, credentials: object | Function, post: Function, headers?: object }} settings */
   constructor({ url, region, credentials, post, headers = {} }) {
     this.#url = url;
     this.#region = region;
-    this.#credentials = new Credentials(credentials);
+    this.#credentials = new CredentialCache(credentials);
     this.#post = post;
     this.#headers = headers;
   }
 
-  /** Fetches credentials once, so that having none is told before anything is read. */
+  /** Loads the credentials, so that a run without any fails before it reads. */
   async prepare() {
     await this.#credentials.current();
   }
 
   /**
-   * Sends a request of the component's. Returns a response or throws a failure in its form, at the latest when the signal
-   * aborts.
+   * Sends a request of the component. Returns the component's `response` or throws a `Failure`, at the latest when the
+   * signal aborts.
    */
   async send({ target, body }, signal) {
     try {
-      return lift(await unlessAborted(this.#exchange(target, body, signal), signal));
+      return toResponse(await unlessAborted(this.#exchange(target, body, signal), signal));
     } catch (thrown) {
-      throw failure(thrown, this.#url.host, signal);
+      throw toFailure(thrown, this.#url.host, signal);
     }
   }
 
   async #exchange(target, body, signal) {
-    let credentials = await this.#credentials.current(this.#now());
+    let credentials = await this.#credentials.current(this.#clock.now());
     let corrections = 0;
-    let replaced = false;
+    let isReplaced = false;
     for (;;) {
-      const answer = await this.#sign(target, body, credentials, signal);
-      switch (remedy(answer)) {
+      const answer = await this.#attempt(target, body, credentials, signal);
+      switch (reasonRefused(answer)) {
         case "clock":
-          if (corrections === CLOCK_CORRECTIONS_MAX || !this.#correctClock(answer)) return answer;
+          if (corrections === CLOCK_CORRECTIONS_MAX || !this.#clock.correct(answer.date, answer.signed)) return answer;
           corrections += 1;
           break;
         case "credentials": {
-          const others = replaced ? undefined : await this.#credentials.replace(credentials);
+          const others = isReplaced ? undefined : await this.#credentials.replace(credentials);
           if (!others) return answer;
-          replaced = true;
+          isReplaced = true;
           credentials = others;
           break;
         }
@@ -101,45 +86,30 @@ export class Transport {
     }
   }
 
-  /** The time of the service as far as we know it. */
-  #now() {
-    return Date.now() + this.#skew;
-  }
-
-  /** Corrects the clock by an answer that refused a signature; false if the clock was not the reason. */
-  #correctClock({ date, signed }) {
-    if (date === undefined || date < SERVICE_TIME_MIN || date >= SERVICE_TIME_MAX) return false;
-    if (Math.abs(date - signed) < SKEW_MIN_MS) return false;
-    this.#skew = date - Date.now();
-    return true;
-  }
-
-  /** Signs a request and sends it. */
-  async #sign(target, body, credentials, signal) {
+  /** Signs a request and sends it once. */
+  async #attempt(target, body, credentials, signal) {
     const url = this.#url;
-    const signed = this.#now();
-    if (!(signed >= 0 && signed <= SIGNABLE_MAX)) {
-      throw new Failure("permanent", "the clock of this machine is off, so requests cannot be signed: set the clock");
-    }
+    const signed = this.#clock.now();
+    if (!isSignable(signed)) throw new Failure("permanent", "cannot sign requests: the clock of this machine is wrong");
     const headers = { host: url.host, "content-type": CONTENT_TYPES[body.tag], "x-amz-target": target };
     const signer = new SignatureV4({
       service: "kinesis", region: this.#region, credentials, sha256: Sha256, applyChecksum: false,
     });
     const request = { method: "POST", protocol: url.protocol, hostname: url.hostname, path: url.pathname, query: {}, headers, body: body.val };
     const { headers: authorized } = await signer.sign(request, { signingDate: new Date(signed) });
-    // Whoever sends it sets it, and `fetch` lets nobody else.
+    // HTTP clients set it, and `fetch` allows no one else to.
     delete authorized.host;
     const post = this.#post;
-    const bound = boundOf(target);
-    const answer = await post(url, { headers: { ...authorized, ...this.#headers }, body: body.val, signal, bound });
-    // A signature holds for one host, so a redirect leads nowhere. A browser says no more of one than 0.
+    const limit = sizeLimit(target);
+    const answer = await post(url, { headers: { ...authorized, ...this.#headers }, body: body.val, signal, sizeLimit: limit });
+    // The signature is valid for one host only. In browsers, the status of a redirect is 0.
     if (answer.status === 0 || (answer.status >= 300 && answer.status < 400)) {
-      throw new Failure("permanent", `a redirect, which is not followed, came from: ${url.host}`);
+      throw new Failure("permanent", `unexpected redirect from ${url.host}`);
     }
     if (answer.isCut && isSuccess(answer.status)) {
-      throw new Failure("permanent", `an answer larger than ${inWords(bound(answer.status))} came from: ${url.host}`);
+      throw new Failure("permanent", `answer from ${url.host} is larger than ${describeSize(limit(answer.status))}`);
     }
-    return { ...answer, signed, date: dateOf(answer.header("date")) };
+    return { ...answer, signed, date: parseHttpDate(answer.header("date")) };
   }
 }
 
@@ -158,42 +128,46 @@ async function unlessAborted(promise, signal) {
   }
 }
 
-/** What a rejection asks of the one who signs; its name stands in a header or in the body, in CBOR too as plain text. */
-function remedy({ status, header, bytes }) {
+/**
+ * Returns what was wrong with the signature of a refused request. The name of the error is in a header or in the body,
+ * where it is plain text in CBOR too.
+ */
+function reasonRefused({ status, header, bytes }) {
   if (![400, 401, 403].includes(status)) return undefined;
-  const said = (header("x-amzn-errortype") ?? "") + new TextDecoder().decode(bytes.subarray(0, SEARCH_SIZE_MAX));
-  if (CREDENTIALS_REFUSED.some((name) => said.includes(name))) return "credentials";
-  return CLOCK_REFUSED.some((name) => said.includes(name)) ? "clock" : undefined;
+  const searched = (header("x-amzn-errortype") ?? "") + new TextDecoder().decode(bytes.subarray(0, SEARCH_SIZE_MAX));
+  if (CREDENTIALS_REFUSED.some((name) => searched.includes(name))) return "credentials";
+  return CLOCK_REFUSED.some((name) => searched.includes(name)) ? "clock" : undefined;
 }
 
-function lift({ status, header, date, signed, bytes }) {
-  const cbor = header("content-type")?.split(";")[0].trim() === CONTENT_TYPES.cbor;
+function toResponse({ status, header, date, signed, bytes }) {
+  const isCbor = header("content-type")?.split(";")[0].trim() === CONTENT_TYPES.cbor;
   return {
     status,
-    // Text crosses as the bytes that it is.
-    body: cbor ? { tag: "cbor", val: bytes } : { tag: "json", val: text.isUtf8(bytes) ? bytes : new TextDecoder().decode(bytes) },
+    // `text.js` passes UTF-8 to the component as it is.
+    body: isCbor ? { tag: "cbor", val: bytes } : { tag: "json", val: text.isUtf8(bytes) ? bytes : new TextDecoder().decode(bytes) },
     trace: header("x-amzn-requestid"),
     date: date === undefined ? undefined : BigInt(date),
     signed: BigInt(signed),
   };
 }
 
-/** A failure in the form of the component. */
-class Failure {
-  constructor(tag, val) {
+/** Why there is no response, with the members of the component's `failure`. */
+class Failure extends Error {
+  constructor(tag, message) {
+    super(printable(message));
     this.tag = tag;
-    this.val = printable(val);
+    this.val = this.message;
   }
 }
 
-function failure(thrown, host, signal) {
+function toFailure(thrown, host, signal) {
   if (thrown instanceof Failure) return thrown;
-  if (signal.aborted) return new Failure("transient", `no answer in time: ${host}`);
+  if (signal.aborted) return new Failure("transient", `no answer from ${host} in time`);
   if (thrown instanceof KinesisReaderError) return new Failure("permanent", thrown.message.split("\nhint: ")[0]);
-  // `fetch` says only that it failed; what happened is in the cause, and in a browser nowhere.
+  // The error of `fetch` says only that it failed. The reason is its cause, which browsers do not reveal.
   const cause = thrown?.cause ?? thrown;
   const code = cause?.code ?? cause?.errors?.[0]?.code;
-  const why = code && !cause.message?.includes(code) ? `${code} ${cause.message ?? ""}`.trim() : words(cause);
+  const why = code && !cause.message?.includes(code) ? `${code} ${cause.message ?? ""}`.trim() : messageOf(cause);
   const tag = typeof code === "string" && UNTRUSTED.test(code) ? "permanent" : "transient";
-  return new Failure(tag, `no answer from: ${host} (${why})`);
+  return new Failure(tag, `no answer from ${host}: ${why}`);
 }

@@ -1,5 +1,4 @@
-// The package in Cloudflare's workers: as in browsers, but the core modules are imported, for code is compiled before it
-// is deployed and never after.
+// The entry point for Cloudflare Workers, which cannot compile code at run time: the core modules are imported.
 
 import core from "../component/reader.core.wasm";
 import core2 from "../component/reader.core2.wasm";

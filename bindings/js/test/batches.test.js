@@ -29,73 +29,72 @@ test("a batch has lines, messages, records and a checkpoint", async () => {
   }
 });
 
-test("what was not acknowledged comes again, and nothing else, in whatever order it was done", async () => {
+test("only batches that were not acknowledged are delivered again, in whatever order the others were", async () => {
   await emulator.create("acked", 4);
   await emulator.put("acked", 0, 2000);
   const state = new MemoryState();
   const options = emulator.options("acked", { state, pageRecords: 100 });
-  const had = [];
-  let held = [];
+  const acknowledged = [];
+  let batches = [];
   for await (const batch of readBatches(options)) {
-    held.push(batch);
-    // The last of four is done first; the first of the third four is never done.
-    if (held.length < 4) continue;
-    for (const done of held.reverse()) {
-      const numbers = [...done.messages()].map(({ n }) => n);
-      if (had.length >= 800 && done === held.at(-1)) break;
-      await done.ack();
-      had.push(...numbers);
+    batches.push(batch);
+    // Four at a time, the last one first. In the third round, the first one is never acknowledged.
+    if (batches.length < 4) continue;
+    for (const finished of batches.reverse()) {
+      const numbers = [...finished.messages()].map(({ n }) => n);
+      if (acknowledged.length >= 800 && finished === batches.at(-1)) break;
+      await finished.ack();
+      acknowledged.push(...numbers);
     }
-    if (had.length >= 1100) break;
-    held = [];
+    if (acknowledged.length >= 1100) break;
+    batches = [];
   }
   const rest = [];
   for await (const batch of readBatches(options)) {
     rest.push(...[...batch.messages()].map(({ n }) => n));
     await batch.ack();
   }
-  assert.equal(had.length, 1100);
-  assert.deepEqual(sorted([...had, ...rest]), range(0, 2000));
+  assert.equal(acknowledged.length, 1100);
+  assert.deepEqual(sorted([...acknowledged, ...rest]), range(0, 2000));
 });
 
-test("a checkpoint is kept when ack() has resolved", async () => {
-  await emulator.create("kept", 2);
-  await emulator.put("kept", 0, 100);
+test("the checkpoint is saved when ack() resolves", async () => {
+  await emulator.create("saved", 2);
+  await emulator.put("saved", 0, 100);
   const state = new MemoryState();
-  let own;
-  for await (const batch of readBatches(emulator.options("kept", { state }))) {
+  let joined;
+  for await (const batch of readBatches(emulator.options("saved", { state }))) {
     const checkpoint = batch.checkpoint;
     await batch.ack();
     assert.equal(await mergeCheckpoints(state.saved, checkpoint), state.saved);
-    own = own === undefined ? checkpoint : await mergeCheckpoints(own, checkpoint);
+    joined = joined === undefined ? checkpoint : await mergeCheckpoints(joined, checkpoint);
   }
-  // Joined from those of the batches, it is the reader's own.
-  assert.deepEqual(JSON.parse(own).shards, JSON.parse(state.saved).shards);
+  assert.deepEqual(JSON.parse(joined).shards, JSON.parse(state.saved).shards);
 });
 
-test("a consumer that waits for its own ack() is told so", async () => {
+test("a consumer that waits for its own ack() is warned", async () => {
   await emulator.create("starved", 2);
   await emulator.put("starved", 0, 10);
   const notices = [];
-  const told = withResolvers();
+  const warned = withResolvers();
   const onNotice = (notice) => {
     notices.push(notice.kind);
-    if (notice.kind === "unacknowledged") told.resolve();
+    if (notice.kind === "unacknowledged") warned.resolve();
   };
-  const reading = readBatches(emulator.options("starved", { onNotice }));
-  const batches = [(await reading.next()).value, (await reading.next()).value];
+  const run = readBatches(emulator.options("starved", { onNotice }));
+  const batches = [(await run.next()).value, (await run.next()).value];
   mock.timers.enable({ apis: ["setTimeout"] });
-  const third = reading.next();
+  const third = run.next();
   await new Promise((resolve) => setImmediate(resolve));
   mock.timers.tick(10_000);
   mock.timers.reset();
-  await told.promise;
+  await warned.promise;
   await Promise.all(batches.map((batch) => batch.ack()));
   assert.deepEqual(await third, { value: undefined, done: true });
   assert.equal(notices.filter((kind) => kind === "unacknowledged").length, 1);
 });
 
-test("an ack() after the loop was left says that it is too late", async () => {
+test("an ack() after the loop was left is an error", async () => {
   await emulator.create("late", 1);
   await emulator.put("late", 0, 10);
   let left;
@@ -103,11 +102,11 @@ test("an ack() after the loop was left says that it is too late", async () => {
     left = batch;
     break;
   }
-  await assert.rejects(left.ack(), { code: "ended", hint: /before leaving the loop/ });
+  await assert.rejects(left.ack(), { code: "ended", hint: /before you leave the loop/ });
 });
 
 function withResolvers() {
-  const made = {};
-  made.promise = new Promise((resolve, reject) => Object.assign(made, { resolve, reject }));
-  return made;
+  const result = {};
+  result.promise = new Promise((resolve, reject) => Object.assign(result, { resolve, reject }));
+  return result;
 }

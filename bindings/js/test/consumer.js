@@ -1,4 +1,4 @@
-// A consumer to be killed: it tells each message once it is done with it, and when its checkpoint was kept in the middle.
+// A consumer for a test to kill. It prints each message when it is done with it, and a line for each later save.
 
 import { writeSync } from "node:fs";
 
@@ -7,18 +7,18 @@ import { credentials, region } from "./emulator.js";
 
 const [endpointUrl, stream, path] = process.argv.slice(2);
 const file = fileState(path);
-let had = 0;
+let count = 0;
 const state = {
   load: () => file.load(),
   async save(checkpoint) {
     await file.save(checkpoint);
-    // The first is kept before there is a message.
-    if (had > 0) writeSync(1, "saved\n");
+    // The first save is before the first message.
+    if (count > 0) writeSync(1, "saved\n");
   },
 };
 
 for await (const { n } of read({ stream, endpointUrl, region, credentials, state, pace: "off" })) {
   await new Promise((resolve) => setTimeout(resolve, 2));
   writeSync(1, `${n}\n`);
-  had += 1;
+  count += 1;
 }

@@ -1,4 +1,4 @@
-// The demo in a browser without a head: against the emulator itself, and behind the demo's own server.
+// The demo page in a headless browser: with the emulator directly, and through the demo's server.
 
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
@@ -17,7 +17,7 @@ let emulator;
 let demo;
 let profile;
 let browser;
-let service;
+let proxy;
 const errors = [];
 
 before(async () => {
@@ -34,58 +34,58 @@ before(async () => {
     ],
   });
   await browser.addInitScript(() => {
-    window.had = [];
-    document.addEventListener("kinesis-message", ({ detail }) => window.had.push(detail.n));
+    window.received = [];
+    document.addEventListener("kinesis-message", ({ detail }) => window.received.push(detail.n));
   });
 });
 afterEach(() => assert.deepEqual(errors, []));
 after(async () => {
   await browser?.close();
-  service?.close();
+  proxy?.close();
   demo?.server.close();
   demo?.server.closeAllConnections();
   await emulator?.close();
   await rm(profile, { recursive: true, force: true });
 });
 
-test("10,000 messages across a reshard in a page, gone on after a reload", async () => {
+test("a page reads 10,000 messages across a reshard and continues after a reload", async () => {
   await emulator.create("orders", 2);
   await emulator.put("orders", 0, 2000, order);
   await emulator.split("orders", 0);
   await emulator.put("orders", 2000, 8000, order);
-  // The page asks another origin, which lets it by CORS.
-  service = await serviceLike(emulator.url, 8000);
-  const page = await open({ endpointUrl: service.url, stream: "orders" });
-  await page.waitForFunction(() => window.had.length > 3500);
+  // Another origin, which allows the page by CORS.
+  proxy = await startProxy(emulator.url, 8000);
+  const page = await open({ endpointUrl: proxy.url, stream: "orders" });
+  await page.waitForFunction(() => window.received.length > 3500);
   await page.screenshot({ path: join(SCREENSHOTS, "demo-behind.png") });
   await emulator.split("orders", 2);
   await emulator.merge("orders", 0);
   await emulator.put("orders", 8000, 10_000, order);
-  await page.waitForFunction(() => window.had.length >= 10_000);
+  await page.waitForFunction(() => window.received.length >= 10_000);
   await page.waitForFunction(() => document.querySelector("#messages").textContent === "10,000");
-  assert.deepEqual(sorted(await page.evaluate(() => window.had)), range(0, 10_000));
-  await page.waitForFunction(() => document.querySelectorAll(".words.good").length === 3);
+  assert.deepEqual(sorted(await page.evaluate(() => window.received)), range(0, 10_000));
+  await page.waitForFunction(() => document.querySelectorAll(".label.good").length === 3);
   assert.equal(await page.locator("#open").textContent(), "3");
   assert.equal(await page.locator(".shard.closed").count(), 4);
   await page.screenshot({ path: join(SCREENSHOTS, "demo.png") });
 
-  // Stopped in the usual way, and gone on in a page that knows nothing but its storage.
+  // After a reload, the page knows only what is in its storage.
   await page.click("#connect");
   await page.waitForFunction(() => document.querySelector("#status").textContent.startsWith("Stopped."));
   await emulator.put("orders", 10_000, 10_050, order);
   await page.reload();
-  await page.waitForFunction(() => window.had.length >= 50);
-  assert.deepEqual(sorted(await page.evaluate(() => window.had)), range(10_000, 10_050));
-  assert.match(await page.locator("#status").textContent(), /on from the checkpoint/);
+  await page.waitForFunction(() => window.received.length >= 50);
+  assert.deepEqual(sorted(await page.evaluate(() => window.received)), range(10_000, 10_050));
+  assert.match(await page.locator("#status").textContent(), /from the checkpoint/);
   await page.close();
 });
 
-test("behind its own server the page needs neither CORS nor credentials", async () => {
+test("through its own server, the page needs neither CORS nor credentials", async () => {
   await emulator.create("served", 1);
   await emulator.put("served", 0, 100);
   const page = await open({ stream: "served" });
-  await page.waitForFunction(() => window.had.length >= 100);
-  assert.deepEqual(await page.evaluate(() => window.had), range(0, 100));
+  await page.waitForFunction(() => window.received.length >= 100);
+  assert.deepEqual(await page.evaluate(() => window.received), range(0, 100));
   const status = await page.evaluate(async () => {
     const answer = await fetch("/kinesis", { method: "POST", headers: { "x-amz-target": "Kinesis_20131202.DeleteStream" }, body: "{}" });
     return answer.status;
@@ -94,19 +94,19 @@ test("behind its own server the page needs neither CORS nor credentials", async 
   await page.close();
 });
 
-test("a second page cannot use the checkpoint of the first until that is closed", async () => {
+test("a second page cannot use the checkpoint of the first one until that is closed", async () => {
   await emulator.create("shared", 1);
   await emulator.put("shared", 0, 10);
   const first = await open({ stream: "shared" });
-  await first.waitForFunction(() => window.had.length >= 10);
+  await first.waitForFunction(() => window.received.length >= 10);
   const second = await open({ stream: "shared" });
   await second.waitForFunction(() => document.querySelector("#status").dataset.state === "failed");
-  assert.match(await second.locator("#status").textContent(), /^another reader holds the state: kinesis-reader /);
-  // Closed without stopping, as by a crash.
+  assert.match(await second.locator("#status").textContent(), /^state in use by another reader: kinesis-reader /);
+  // Without stopping first, as in a crash.
   await first.close();
   await emulator.put("shared", 10, 20);
   await second.click("#connect");
-  await second.waitForFunction(() => window.had.includes(19));
+  await second.waitForFunction(() => window.received.includes(19));
   await second.close();
 });
 
@@ -122,7 +122,7 @@ test("messages are shown escaped and cut", async () => {
   await page.close();
 });
 
-test("what goes wrong is told in the page", async () => {
+test("the page shows errors", async () => {
   const page = await open({ stream: "nowhere" });
   await page.waitForFunction(() => document.querySelector("#status").dataset.state === "failed");
   assert.match(await page.locator("#status").textContent(), /ResourceNotFoundException[^]*hint:/);
@@ -131,7 +131,7 @@ test("what goes wrong is told in the page", async () => {
 
 async function open(query) {
   const page = await browser.newPage();
-  // A loaded machine is waited for; what never comes ends with the test's own time.
+  // Tolerates a busy machine. The tests have a timeout of their own.
   page.setDefaultTimeout(90_000);
   page.on("pageerror", (error) => errors.push(error.stack));
   await page.goto(`${demo.url}?${new URLSearchParams({ ...query, go: "" })}`);
@@ -144,27 +144,28 @@ function order(n) {
 }
 
 /**
- * The emulator says of each page that it is at the tip, and gives as many records as it is asked for. This stands before
- * it and does as Kinesis might: pages are small, and of the first `total` records ten had come a second.
+ * Starts a proxy that makes the emulator behave more like Kinesis. The emulator returns as many records as requested, and
+ * claims to be at the tip with each page. The proxy makes pages small and reports a lag, as if ten of the first `total`
+ * records had arrived per second.
  */
-async function serviceLike(url, total) {
+async function startProxy(url, total) {
   const server = createServer(async (request, response) => {
     const { host, connection, "content-length": _, ...headers } = request.headers;
-    const pages = request.headers["x-amz-target"]?.endsWith("GetRecords");
+    const isRead = request.headers["x-amz-target"]?.endsWith("GetRecords");
     let body = "";
     for await (const part of request.setEncoding("utf8")) body += part;
-    if (pages) body = JSON.stringify({ ...JSON.parse(body), Limit: 200 });
+    if (isRead) body = JSON.stringify({ ...JSON.parse(body), Limit: 200 });
     const answer = await fetch(url, { method: request.method, headers, body: request.method === "POST" ? body : undefined });
     let text = await answer.text();
-    if (pages && answer.ok) {
+    if (isRead && answer.ok) {
       const page = JSON.parse(text);
       const last = page.Records.at(-1);
-      // A page without records is at the tip, also the last one of a closed shard.
+      // A page without records is at the tip, even the last page of a closed shard.
       page.MillisBehindLatest = last ? Math.max(0, total - 20 - JSON.parse(Buffer.from(last.Data, "base64")).n) * 100 : 0;
       text = JSON.stringify(page);
     }
-    const { "content-length": length, "content-encoding": encoding, ...given } = Object.fromEntries(answer.headers);
-    response.writeHead(answer.status, given).end(text);
+    const { "content-length": length, "content-encoding": encoding, ...kept } = Object.fromEntries(answer.headers);
+    response.writeHead(answer.status, kept).end(text);
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {

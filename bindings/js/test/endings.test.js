@@ -1,4 +1,4 @@
-// The ways in which a reading can end.
+// The ways in which a run can end.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -10,69 +10,68 @@ import { connect, noState } from "../src/explicit.js";
 import { post } from "../src/node/http.js";
 import { read, readBatches } from "../src/node.js";
 import { MemoryState, numbers, range } from "./emulator.js";
-import { aheadState, modelFor, thrown } from "./model.js";
+import { futureState, modelFor, thrown } from "./model.js";
 
 const FOREVER = new Promise(() => {});
 
-/** The core modules; `patch` may change the bytes of one. */
-function compiled(patch = (_, bytes) => bytes) {
+/** Returns a platform's `coreModule`. `patch` may change the bytes of a module. */
+function coreModule(patch = (_, bytes) => bytes) {
   return async (name) => WebAssembly.compile(patch(name, await readFile(new URL(`../component/${name}`, import.meta.url))));
 }
 
-test("the memory of the component is limited", async () => {
+test("the component has limited memory", async () => {
   const bytes = await readFile(new URL("../component/reader.core.wasm", import.meta.url));
   assert.deepEqual(limitMemory(bytes, 512 << 20), bytes);
 });
 
-test("a trap ends the reading with an error and keeps the last checkpoint", async (t) => {
+test("a trap ends the run with an error and keeps the last checkpoint", async (t) => {
   const data = Buffer.alloc(8 << 20, "x").toString("base64");
   const model = await modelFor(t, { page: 5 });
   for (const record of model.records.slice(5)) record.Data = data;
-  const { read, readBatches } = bind({ coreModule: compiled((name, bytes) => (name === "reader.core.wasm" ? limitMemory(bytes, 5 << 20) : bytes)), connect, post, state: noState });
+  const { read, readBatches } = bind({ coreModule: coreModule((name, bytes) => (name === "reader.core.wasm" ? limitMemory(bytes, 5 << 20) : bytes)), connect, post, state: noState });
   const state = new MemoryState();
   const options = model.options({ state, pageRecords: 5 });
-  const reading = read(options);
-  const had = [];
+  const run = read(options);
+  const received = [];
   const error = await thrown((async () => {
-    for await (const { n } of reading) had.push(n);
+    for await (const { n } of run) received.push(n);
   })());
   assert.equal(error.code, "component");
   assert.match(error.message, /^the component failed: /);
-  assert.deepEqual(had, range(0, 5));
-  // The reading reports the last checkpoint that was saved.
-  assert.equal(reading.checkpoint(), state.saved);
-  assert.deepEqual(reading.shards(), []);
-  assert.deepEqual(await reading.next(), { value: undefined, done: true });
+  assert.deepEqual(received, range(0, 5));
+  assert.equal(run.checkpoint(), state.saved);
+  assert.deepEqual(run.shards(), []);
+  assert.deepEqual(await run.next(), { value: undefined, done: true });
   assert.equal((await thrown((async () => {
     for await (const batch of readBatches(options)) await batch.ack();
   })())).code, "component");
 });
 
-test("a reading can be closed, stopped or aborted while it opens", async (t) => {
+test("a run can be closed, stopped or aborted while it opens", async (t) => {
   const model = await modelFor(t);
   const opening = () => {
     const calls = [];
     const state = { lock: () => void calls.push("lock"), load: () => calls.push("load"), save: () => calls.push("save"), unlock: () => void calls.push("unlock") };
     return { calls, state };
   };
-  // While credentials are fetched, which never arrive.
+  // While it waits for credentials.
   const left = read(model.options({ credentials: () => FOREVER, until: "forever" }));
   const waiting = left.next();
   assert.deepEqual(await left.return(), { value: undefined, done: true });
   assert.deepEqual(await waiting, { value: undefined, done: true });
-  // While the state is loading.
+  // While it loads the state.
   for (const isAborted of [false, true]) {
     const { calls, state } = opening();
     const abort = new AbortController();
     const loads = new Promise((resolve) => (state.load = () => (calls.push("load"), resolve(), FOREVER)));
-    const loading = read(model.options({ signal: abort.signal, until: "forever", state }));
-    const first = loading.next();
+    const run = read(model.options({ signal: abort.signal, until: "forever", state }));
+    const first = run.next();
     await loads;
     if (isAborted) {
       abort.abort(new Error("enough"));
       await assert.rejects(first, { message: "enough" });
     } else {
-      await loading.return();
+      await run.return();
       assert.equal((await first).done, true);
     }
     assert.deepEqual(calls, ["lock", "load", "unlock"]);
@@ -83,33 +82,33 @@ test("a reading can be closed, stopped or aborted while it opens", async (t) => 
   await assert.rejects(read(model.options({ state: { ...state, lock: () => Promise.reject(own) } })).next(), own);
   assert.deepEqual(calls, []);
   assert.deepEqual(model.requests, []);
-  // Stopped before it was opened.
+  // Before it opens.
   const stopped = read(model.options({ until: "forever" }));
   stopped.stop();
   assert.deepEqual(await numbers(stopped), []);
   assert.equal(stopped.outcome, "stopped");
 });
 
-test("after an abort no more requests are sent, and acknowledged batches are kept", async (t) => {
+test("after an abort, no more requests are sent and acknowledged batches are saved", async (t) => {
   const model = await modelFor(t, { records: 100, page: 10 });
   const abort = new AbortController();
   const state = new MemoryState();
-  const reading = readBatches(model.options({ state, signal: abort.signal, until: "forever" }));
-  const { value: batch } = await reading.next();
-  const { requests } = reading.totals();
+  const run = readBatches(model.options({ state, signal: abort.signal, until: "forever" }));
+  const { value: batch } = await run.next();
+  const { requests } = run.totals();
   abort.abort(new Error("enough"));
   await batch.ack();
-  assert.equal(reading.totals().requests, requests);
-  await assert.rejects(reading.next(), { message: "enough" });
+  assert.equal(run.totals().requests, requests);
+  await assert.rejects(run.next(), { message: "enough" });
   assert.deepEqual(await numbers(read(model.options({ state }))), range(10, 100));
 });
 
-test("whatever a callback or state throws ends the reading with that error", async (t) => {
+test("whatever a callback or a state throws ends the run with that error", async (t) => {
   const model = await modelFor(t, { records: 3 });
   for (const own of [new Error("own"), "own", undefined, null]) {
     for (const more of [
-      { onNotice: () => Promise.reject(own), state: aheadState() },
-      { onNotice: () => { throw own; }, state: aheadState() },
+      { onNotice: () => Promise.reject(own), state: futureState() },
+      { onNotice: () => { throw own; }, state: futureState() },
       { state: { load() {}, save: () => Promise.reject(own) } },
       { state: { load: () => Promise.reject(own), save() {} } },
       { onInvalidRecords: () => Promise.reject(own), payload: "text" },
@@ -126,8 +125,8 @@ test("whatever a callback or state throws ends the reading with that error", asy
 test("an abort does not wait for onInvalidRecords", async (t) => {
   const model = await modelFor(t, { records: 1 });
   model.records[0].Data = "/w==";
-  const reading = read(model.options({ onInvalidRecords: () => FOREVER, payload: "text", signal: AbortSignal.timeout(50) }));
-  await assert.rejects(reading.next(), { name: "TimeoutError" });
+  const run = read(model.options({ onInvalidRecords: () => FOREVER, payload: "text", signal: AbortSignal.timeout(50) }));
+  await assert.rejects(run.next(), { name: "TimeoutError" });
 });
 
 test("times and durations that are too large for the component are refused", async (t) => {

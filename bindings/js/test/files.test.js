@@ -1,4 +1,4 @@
-// The state's file, its lock and its temporary file, with links, pipes and other readers in the way.
+// The file of a state, its lock and its temporary file, with links, pipes and other readers in the way.
 
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
@@ -16,11 +16,11 @@ import { modelFor, thrown } from "./model.js";
 const PRECIOUS = "precious\n";
 const STATE = '{"version":1,"checkpoint":{}}';
 
-/** A folder for one test. */
-async function folderFor(t) {
-  const folder = await mkdtemp(join(tmpdir(), "kinesis-reader-"));
-  t.after(() => rm(folder, { recursive: true }));
-  return folder;
+/** Creates a directory for one test. */
+async function directoryFor(t) {
+  const directory = await mkdtemp(join(tmpdir(), "kinesis-reader-"));
+  t.after(() => rm(directory, { recursive: true }));
+  return directory;
 }
 
 async function modeOf(path) {
@@ -37,34 +37,34 @@ async function holderOf(t, path) {
   return child;
 }
 
-test("a state has one reader at a time, and a killed process releases it", async (t) => {
+test("a state has one reader at a time, and is released when its process is killed", async (t) => {
   const model = await modelFor(t, { records: 30, page: 10 });
-  const folder = await folderFor(t);
-  const path = join(folder, "s.state");
+  const directory = await directoryFor(t);
+  const path = join(directory, "s.state");
   const options = model.options({ state: path, until: "forever" });
-  const held = (pid) => ({ code: "state", message: new RegExp(`^another reader, process ${pid}, holds the state: .*s.state\nhint: wait`) });
+  const held = (pid) => ({ code: "state", message: new RegExp(`^state in use by process ${pid}: .*s.state\nhint: wait`) });
 
   const first = read(options);
   await first.next();
   await assert.rejects(read(options).next(), held(process.pid));
-  // The refused reader left the lock alone.
-  await assert.rejects(read({ ...options, state: join(folder, "..", folder.split("/").at(-1), "s.state") }).next(), held(process.pid));
+  // The refused reader did not release the lock.
+  await assert.rejects(read({ ...options, state: join(directory, "..", directory.split("/").at(-1), "s.state") }).next(), held(process.pid));
   await first.return();
-  assert.deepEqual(await readdir(folder), ["s.state"]);
+  assert.deepEqual(await readdir(directory), ["s.state"]);
 
   const other = await holderOf(t, path);
   await assert.rejects(read(options).next(), held(other.pid));
   other.kill("SIGKILL");
   await once(other, "exit");
-  // The lock's file is left behind, but does not count.
-  assert.deepEqual((await readdir(folder)).sort(), [".s.state.lock", "s.state"]);
+  // The file of the lock is left behind and ignored.
+  assert.deepEqual((await readdir(directory)).sort(), [".s.state.lock", "s.state"]);
   // Nothing was acknowledged.
   assert.deepEqual(await numbers(read({ ...options, until: "caught-up" })), range(0, 30));
-  assert.deepEqual(await readdir(folder), ["s.state"]);
+  assert.deepEqual(await readdir(directory), ["s.state"]);
 });
 
 test("the lock is compatible with flock", async (t) => {
-  const path = join(await folderFor(t), "s.state");
+  const path = join(await directoryFor(t), "s.state");
   const lock = join(path, "../.s.state.lock");
   const state = fileState(path);
   await state.lock();
@@ -74,7 +74,7 @@ test("the lock is compatible with flock", async (t) => {
   await state.unlock();
   const other = spawn("sh", ["-c", 'exec 3<>"$0"; flock 3; echo 17 >&3; echo held; read line', lock], { stdio: ["pipe", "pipe", "inherit"] });
   await once(other.stdout, "data");
-  await assert.rejects(state.lock(), { message: /^another reader, process 17, holds the state/ });
+  await assert.rejects(state.lock(), { message: /^state in use by process 17: / });
   other.stdin.end();
   await once(other, "exit");
   await state.lock();
@@ -83,37 +83,37 @@ test("the lock is compatible with flock", async (t) => {
 
 test("links in place of the lock or the temporary file are not followed", async (t) => {
   const model = await modelFor(t);
-  const folder = await folderFor(t);
-  const path = join(folder, "s.state");
-  const victim = join(folder, "victim");
-  const [lock, next] = [join(folder, ".s.state.lock"), join(folder, ".s.state.new")];
+  const directory = await directoryFor(t);
+  const path = join(directory, "s.state");
+  const victim = join(directory, "victim");
+  const [lock, next] = [join(directory, ".s.state.lock"), join(directory, ".s.state.new")];
   const attempt = () => numbers(read(model.options({ state: path })));
   await writeFile(victim, PRECIOUS);
-  const number = join(await folderFor(t), "number");
+  const number = join(await directoryFor(t), "number");
   await writeFile(number, "17\n");
-  for (const [words, plant] of [
-    ["it is a symbolic link", () => symlink(victim, lock)],
-    ["it is a symbolic link", () => symlink(join(folder, "nowhere"), lock)],
-    ["it is not a lock", () => link(victim, lock)],
-    // Its content looks like a lock.
-    ["it is not a lock", () => link(number, lock)],
-    ["it is not a lock", () => writeFile(lock, PRECIOUS)],
-    ["it is not a lock", () => writeFile(lock, "1".repeat(100))],
-    ["it is not a file", () => execFileSync("mkfifo", [lock])],
-    ["it is a directory", () => mkdir(lock)],
+  for (const [why, plant] of [
+    ["a symbolic link", () => symlink(victim, lock)],
+    ["a symbolic link", () => symlink(join(directory, "nowhere"), lock)],
+    ["not a lock file", () => link(victim, lock)],
+    // With the content of a lock.
+    ["not a lock file", () => link(number, lock)],
+    ["not a lock file", () => writeFile(lock, PRECIOUS)],
+    ["not a lock file", () => writeFile(lock, "1".repeat(100))],
+    ["not a regular file", () => execFileSync("mkfifo", [lock])],
+    ["a directory", () => mkdir(lock)],
   ]) {
     await plant();
-    await assert.rejects(attempt(), { code: "state", message: new RegExp(`^the lock cannot be taken: .*lock: ${words}\nhint: remove`) });
+    await assert.rejects(attempt(), { code: "state", message: new RegExp(`^cannot lock the state: .*lock: ${why}\nhint: remove`) });
     assert.equal(await readFile(victim, "utf8"), PRECIOUS);
-    assert.deepEqual((await readdir(folder)).sort(), [".s.state.lock", "victim"]);
+    assert.deepEqual((await readdir(directory)).sort(), [".s.state.lock", "victim"]);
     await rm(lock, { recursive: true });
   }
   assert.equal(await readFile(number, "utf8"), "17\n");
-  for (const plant of [() => symlink(victim, next), () => symlink(join(folder, "nowhere"), next), () => link(victim, next), () => execFileSync("mkfifo", [next])]) {
+  for (const plant of [() => symlink(victim, next), () => symlink(join(directory, "nowhere"), next), () => link(victim, next), () => execFileSync("mkfifo", [next])]) {
     await plant();
     assert.equal((await attempt()).length, 10);
     assert.equal(await readFile(victim, "utf8"), PRECIOUS);
-    assert.deepEqual((await readdir(folder)).sort(), ["s.state", "victim"]);
+    assert.deepEqual((await readdir(directory)).sort(), ["s.state", "victim"]);
     assert.ok((await lstat(path)).isFile());
     await rm(path);
   }
@@ -123,28 +123,28 @@ test("links in place of the lock or the temporary file are not followed", async 
 });
 
 test("only regular files are accepted, and pipes do not hang", async (t) => {
-  const folder = await folderFor(t);
-  const pipe = join(folder, "pipe");
+  const directory = await directoryFor(t);
+  const pipe = join(directory, "pipe");
   execFileSync("mkfifo", [pipe]);
-  const linked = join(folder, "linked");
+  const linked = join(directory, "linked");
   await symlink(pipe, linked);
-  for (const path of [pipe, linked, "/dev/null", "/dev/zero", folder]) {
-    for (const call of ["lock", "load"]) await assert.rejects(fileState(path)[call](), { code: "state", message: /it is (not a file|a directory)/ });
+  for (const path of [pipe, linked, "/dev/null", "/dev/zero", directory]) {
+    for (const call of ["lock", "load"]) await assert.rejects(fileState(path)[call](), { code: "state", message: /: (not a regular file|a directory)/ });
   }
-  // The file is replaced during the run.
-  const path = join(folder, "s.state");
+  // Planted during the run.
+  const path = join(directory, "s.state");
   const state = fileState(path);
   await state.save("{}");
   await rm(path);
   execFileSync("mkfifo", [path]);
-  await assert.rejects(state.save("{}"), { code: "state", message: /it is not a file/ });
+  await assert.rejects(state.save("{}"), { code: "state", message: /not a regular file/ });
   await rm(path);
   await symlink("elsewhere", path);
   await assert.rejects(state.save("{}"), { code: "state", message: /ELOOP/ });
 });
 
 test("a new state is private, and an existing one keeps its mode", async (t) => {
-  const path = join(await folderFor(t), "s.state");
+  const path = join(await directoryFor(t), "s.state");
   const umask = process.umask(0);
   try {
     const state = fileState(path);
@@ -164,25 +164,25 @@ test("a new state is private, and an existing one keeps its mode", async (t) => 
 });
 
 test("a state that was changed or removed during the run is not overwritten", async (t) => {
-  const path = join(await folderFor(t), "s.state");
-  for (const [words, change] of [
-    [/was removed while it was in use/, () => rm(path)],
-    [/another reader has written the state/, () => writeFile(path, STATE)],
-    [/another reader has written the state/, () => writeFile(path, "")],
-    [/it is not UTF-8/, () => writeFile(path, Buffer.from([0xff]))],
+  const path = join(await directoryFor(t), "s.state");
+  for (const [message, change] of [
+    [/state removed during the run/, () => rm(path)],
+    [/state changed by another reader/, () => writeFile(path, STATE)],
+    [/state changed by another reader/, () => writeFile(path, "")],
+    [/not UTF-8/, () => writeFile(path, Buffer.from([0xff]))],
   ]) {
     await rm(path, { force: true });
     const state = fileState(path);
     await state.save('{"n":1}');
     await change();
     const after = await readFile(path).catch(() => undefined);
-    await assert.rejects(state.save('{"n":2}'), { code: "state", message: words });
+    await assert.rejects(state.save('{"n":2}'), { code: "state", message });
     assert.deepEqual(await readFile(path).catch(() => undefined), after);
   }
 });
 
-test("a lock whose file was removed is taken again, unless another process holds it", async (t) => {
-  const path = join(await folderFor(t), "s.state");
+test("a lock whose file was removed is taken again, unless another process has taken it", async (t) => {
+  const path = join(await directoryFor(t), "s.state");
   const lock = join(path, "../.s.state.lock");
   const state = fileState(path);
   await state.lock();
@@ -191,45 +191,45 @@ test("a lock whose file was removed is taken again, unless another process holds
   assert.equal(await readFile(lock, "utf8"), `${process.pid}\n`);
   await rm(lock);
   const other = await holderOf(t, path);
-  await assert.rejects(state.save("{}"), { message: new RegExp(`^another reader, process ${other.pid}, holds the state`) });
+  await assert.rejects(state.save("{}"), { message: new RegExp(`^state in use by process ${other.pid}: `) });
   await state.unlock();
 });
 
 test("a state with an unknown member is refused", async (t) => {
-  const path = join(await folderFor(t), "s.state");
+  const path = join(await directoryFor(t), "s.state");
   await writeFile(path, '{"version":1,"checkpoint":{},"extra":1}');
-  await assert.rejects(fileState(path).load(), { code: "state", message: /damaged.*not known: extra/ });
+  await assert.rejects(fileState(path).load(), { code: "state", message: /damaged.*unknown member extra/ });
 });
 
-test("states with names of any length have locks of their own", async (t) => {
-  const folder = await folderFor(t);
-  const states = ["s".repeat(255), `${"s".repeat(254)}t`, "s".repeat(131)].map((name) => fileState(join(folder, name)));
+test("states have locks of their own, however long their names are", async (t) => {
+  const directory = await directoryFor(t);
+  const states = ["s".repeat(255), `${"s".repeat(254)}t`, "s".repeat(131)].map((name) => fileState(join(directory, name)));
   for (const state of states) await state.lock();
   for (const state of states) await state.save("{}");
-  assert.equal((await readdir(folder)).length, 6);
+  assert.equal((await readdir(directory)).length, 6);
   for (const state of states) await state.unlock();
-  assert.equal((await readdir(folder)).length, 3);
+  assert.equal((await readdir(directory)).length, 3);
 });
 
 test("without flock, readers in one process exclude each other and changes are detected", async (t) => {
-  const folder = await folderFor(t);
-  const path = join(folder, "s.state");
+  const directory = await directoryFor(t);
+  const path = join(directory, "s.state");
   const code = `
     import assert from "node:assert/strict";
     const { fileState } = await import(${JSON.stringify(new URL("../src/node.js", import.meta.url))});
     const [one, two] = [fileState(${JSON.stringify(path)}), fileState(${JSON.stringify(path)})];
     await one.lock();
-    await assert.rejects(two.lock(), /process \\d+, holds the state/);
+    await assert.rejects(two.lock(), /state in use by process \\d+/);
     await one.save("{}");
     await one.unlock();
     await two.lock();
     await two.load();
     await one.save('{"n":1}');
-    await assert.rejects(two.save("{}"), /another reader has written the state/);
+    await assert.rejects(two.save("{}"), /state changed by another reader/);
     console.log("done");`;
   const flag = process.allowedNodeEnvironmentFlags.has("--permission") ? "--permission" : "--experimental-permission";
-  const permissions = [flag, "--allow-fs-read=*", `--allow-fs-write=${folder}/*`, "--no-warnings"];
+  const permissions = [flag, "--allow-fs-read=*", `--allow-fs-write=${directory}/*`, "--no-warnings"];
   const out = execFileSync(process.execPath, [...permissions, "--input-type=module", "--eval", code], { encoding: "utf8", cwd: fileURLToPath(new URL("..", import.meta.url)) });
   assert.equal(out, "done\n");
-  assert.deepEqual(await readdir(folder), ["s.state"]);
+  assert.deepEqual(await readdir(directory), ["s.state"]);
 });

@@ -1,5 +1,5 @@
-// A model of Kinesis that misbehaves as a test wants: one stream, `orders`, with one shard and the messages `{"n":0}`,
-// `{"n":1}`, ….
+// A model of Kinesis that misbehaves on request. It has one stream, `orders`, with one shard and the messages `{"n":0}`,
+// `{"n":1}`, and so on.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -11,7 +11,7 @@ const SHARD = "shardId-000000000000";
 const FIRST = 49590338271490256608559692538361571095921575989136588898n;
 const SUMMARY = { StreamName: "orders", StreamARN: `arn:aws:kinesis:${region}:000000000000:stream/orders`, StreamStatus: "ACTIVE", StreamCreationTimestamp: 1_700_000_000 };
 
-/** A record that arrived ten minutes ago. */
+/** Returns a record that arrived ten minutes ago. */
 export function record(n, more = {}) {
   return {
     SequenceNumber: String(FIRST + BigInt(n)), ApproximateArrivalTimestamp: Date.now() / 1000 - 600, PartitionKey: "key",
@@ -20,11 +20,11 @@ export function record(n, more = {}) {
 }
 
 /**
- * Starts the model. `err` is called with each operation, its parameters and the request. It may return another answer:
+ * Starts the model. `misbehave` is called with the operation, its parameters and the request. It may return another answer:
  * `[status, body, headers]`, or a function that writes the response.
  */
-export async function startModel({ records = 10, page = 10_000, err = () => undefined } = {}) {
-  const held = Array.from({ length: records }, (_, n) => record(n));
+export async function startModel({ records: count = 10, page = 10_000, misbehave = () => undefined } = {}) {
+  const records = Array.from({ length: count }, (_, n) => record(n));
   const requests = [];
   const server = createServer(async (request, response) => {
     let text = "";
@@ -32,7 +32,7 @@ export async function startModel({ records = 10, page = 10_000, err = () => unde
     const operation = request.headers["x-amz-target"].split(".")[1];
     requests.push(operation);
     const query = JSON.parse(text);
-    const answer = (await err(operation, query, request)) ?? [200, answered(operation, query)];
+    const answer = (await misbehave(operation, query, request)) ?? [200, answerTo(operation, query, records, page)];
     if (typeof answer === "function") return answer(response);
     const [status, body, headers = {}] = answer;
     response.writeHead(status, { "content-type": "application/x-amz-json-1.1", "x-amzn-requestid": "r-1", ...headers });
@@ -40,41 +40,9 @@ export async function startModel({ records = 10, page = 10_000, err = () => unde
   });
   await once(server.listen(0, "127.0.0.1"), "listening");
   const url = `http://127.0.0.1:${server.address().port}`;
-
-  function answered(operation, query) {
-    switch (operation) {
-      case "DescribeStreamSummary":
-        return { StreamDescriptionSummary: SUMMARY };
-      case "ListShards":
-        return { Shards: [shard()] };
-      case "GetShardIterator":
-        return { ShardIterator: String(placeOf(query)) };
-      case "GetRecords": {
-        const at = Number(query.ShardIterator);
-        const end = Math.min(at + page, held.length);
-        return { Records: held.slice(at, end), MillisBehindLatest: end < held.length ? 1000 : 0, NextShardIterator: String(end) };
-      }
-    }
-  }
-
-  function placeOf({ ShardIteratorType, StartingSequenceNumber, Timestamp }) {
-    switch (ShardIteratorType) {
-      case "TRIM_HORIZON":
-        return 0;
-      case "AFTER_SEQUENCE_NUMBER":
-        return held.findIndex((record) => record.SequenceNumber === StartingSequenceNumber) + 1;
-      case "AT_TIMESTAMP": {
-        const at = held.findIndex((record) => record.ApproximateArrivalTimestamp >= Timestamp);
-        return at < 0 ? held.length : at;
-      }
-      default:
-        return held.length;
-    }
-  }
-
   return {
     url,
-    records: held,
+    records,
     requests,
     options: (more = {}) => ({ stream: "orders", endpointUrl: url, region, credentials, pace: "off", ...more }),
     close() {
@@ -84,6 +52,38 @@ export async function startModel({ records = 10, page = 10_000, err = () => unde
   };
 }
 
+function answerTo(operation, query, records, page) {
+  switch (operation) {
+    case "DescribeStreamSummary":
+      return { StreamDescriptionSummary: SUMMARY };
+    case "ListShards":
+      return { Shards: [shard()] };
+    case "GetShardIterator":
+      return { ShardIterator: String(indexOf(query, records)) };
+    case "GetRecords": {
+      const at = Number(query.ShardIterator);
+      const end = Math.min(at + page, records.length);
+      return { Records: records.slice(at, end), MillisBehindLatest: end < records.length ? 1000 : 0, NextShardIterator: String(end) };
+    }
+  }
+}
+
+/** Returns the index of the first record to read, which is also its shard iterator. */
+function indexOf({ ShardIteratorType, StartingSequenceNumber, Timestamp }, records) {
+  switch (ShardIteratorType) {
+    case "TRIM_HORIZON":
+      return 0;
+    case "AFTER_SEQUENCE_NUMBER":
+      return records.findIndex((record) => record.SequenceNumber === StartingSequenceNumber) + 1;
+    case "AT_TIMESTAMP": {
+      const at = records.findIndex((record) => record.ApproximateArrivalTimestamp >= Timestamp);
+      return at < 0 ? records.length : at;
+    }
+    default:
+      return records.length;
+  }
+}
+
 /** Starts a model that is closed after the test. */
 export async function modelFor(t, options) {
   const model = await startModel(options);
@@ -91,12 +91,12 @@ export async function modelFor(t, options) {
   return model;
 }
 
-/** The error of a promise that must be rejected. */
+/** Returns the error of a promise that must be rejected. */
 export async function thrown(promise) {
-  return promise.then(() => assert.fail("it should throw"), (error) => error);
+  return promise.then(() => assert.fail("expected an error"), (error) => error);
 }
 
-/** The shard in a listing. */
+/** Returns the shard as in a listing. */
 export function shard(more = {}) {
   return {
     ShardId: SHARD, HashKeyRange: { StartingHashKey: "0", EndingHashKey: String((1n << 128n) - 1n) },
@@ -104,13 +104,13 @@ export function shard(more = {}) {
   };
 }
 
-/** An error of Kinesis. */
+/** Returns an error of Kinesis. */
 export function refused(type, message = "", headers = {}) {
   return [400, { __type: type, message }, headers];
 }
 
-/** A state whose checkpoint is ahead of the present. */
-export function aheadState() {
+/** Returns a state whose checkpoint is in the future. */
+export function futureState() {
   const shards = { [SHARD]: { at: Date.now() + 86_400_000 } };
   return { load: () => JSON.stringify({ version: 1, stream: { name: "orders" }, shards }), save() {} };
 }

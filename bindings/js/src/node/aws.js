@@ -1,18 +1,18 @@
-// Region, endpoint and credentials as every AWS tool finds them: options, then the environment, then the profile.
+// Resolves region, endpoint and credentials like every AWS tool: from options, then the environment, then the profile.
+
+import { createRequire } from "node:module";
 
 import {
   CONFIG_PREFIX_SEPARATOR, NODE_REGION_CONFIG_FILE_OPTIONS, NODE_REGION_CONFIG_OPTIONS,
   NODE_USE_DUALSTACK_ENDPOINT_CONFIG_OPTIONS, NODE_USE_FIPS_ENDPOINT_CONFIG_OPTIONS, loadConfig,
 } from "@smithy/core/config";
 
-import { createRequire } from "node:module";
-
 import { resolveEndpoint } from "../endpoint.js";
-import { KinesisReaderError, badOption, shown, words } from "../errors.js";
+import { KinesisReaderError, messageOf, optionError } from "../errors.js";
+import { printable } from "../printable.js";
 
 const { version } = createRequire(import.meta.url)("../../package.json");
 
-/** Where requests go, and in whose name. */
 export async function connect(options) {
   const { stream, profile } = options;
   const region = options.region ?? (stream.startsWith("arn:") ? undefined : await setting(REGION, profile));
@@ -23,21 +23,22 @@ export async function connect(options) {
     fips: await setting(NODE_USE_FIPS_ENDPOINT_CONFIG_OPTIONS, profile),
     dualStack: await setting(NODE_USE_DUALSTACK_ENDPOINT_CONFIG_OPTIONS, profile),
   });
-  return { ...endpoint, credentials: await credentials(options, endpoint.region), headers: { "user-agent": `kinesis-reader-js/${version}` } };
+  const credentials = await resolveCredentials(options, endpoint.region);
+  return { ...endpoint, credentials, headers: { "user-agent": `kinesis-reader-js/${version}` } };
 }
 
-async function credentials({ credentials, profile, roleArn }, region) {
+async function resolveCredentials({ credentials, profile, roleArn }, region) {
   if (credentials !== undefined && roleArn === undefined) return credentials;
-  // Loaded where it is needed, for it takes longer than all else that is loaded.
+  // Loading this takes longer than loading everything else, so it is only loaded if needed.
   const { fromIni, fromNodeProviderChain, fromTemporaryCredentials } = await import("@aws-sdk/credential-providers");
-  // Where a profile is named, keys in the environment do not count, as in the AWS command line.
-  const found = credentials ?? (profile === undefined ? fromNodeProviderChain() : fromIni({ profile }));
-  if (roleArn === undefined) return found;
+  // As in the AWS command line, a profile takes precedence over keys in the environment.
+  const source = credentials ?? (profile === undefined ? fromNodeProviderChain() : fromIni({ profile }));
+  if (roleArn === undefined) return source;
   if (!/^arn:.*:iam::.*:role\//.test(roleArn)) {
-    throw badOption("roleArn", `not the ARN of a role: ${shown(roleArn)}`, "it looks like arn:aws:iam::123456789012:role/reader");
+    throw optionError("roleArn", `not the ARN of a role: ${printable(roleArn)}`, "ARNs of roles look like arn:aws:iam::123456789012:role/reader");
   }
   return fromTemporaryCredentials({
-    masterCredentials: found,
+    masterCredentials: source,
     params: { RoleArn: roleArn, RoleSessionName: "kinesis-reader" },
     clientConfig: { region },
   });
@@ -47,13 +48,13 @@ async function setting(selectors, profile) {
   try {
     return await loadConfig(selectors, { ...selectors.options, profile })();
   } catch (cause) {
-    throw new KinesisReaderError("option", `cannot use the AWS configuration: ${words(cause)}`, {
-      hint: "look at the AWS_… variables and at ~/.aws/config", cause,
+    throw new KinesisReaderError("option", `cannot load the AWS configuration: ${messageOf(cause)}`, {
+      hint: "check the AWS_* variables and ~/.aws/config", cause,
     });
   }
 }
 
-/** The region may also stand with the credentials; that there is none is told where it is needed. */
+/** Also reads the region from the credentials file. Without a default: `resolveEndpoint` reports a missing region. */
 const REGION = { ...NODE_REGION_CONFIG_OPTIONS, default: undefined, options: NODE_REGION_CONFIG_FILE_OPTIONS };
 
 /** <https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html> */

@@ -1,4 +1,4 @@
-// What Node knows of text. Most is ASCII, which is a string as it stands.
+// Faster conversions with Node's buffers. Most text is ASCII, which needs no decoding.
 
 import { Buffer, isAscii, isUtf8 } from "node:buffer";
 

@@ -1,10 +1,11 @@
-// What both ways of reading have in common.
+// What `read` and `readBatches` return: one run, as an async iterator.
 
-/** What both ways of reading have in common: an async iterator that is closed once, whatever ends it. */
-export class Reading {
+/** The common part of both iterators. A run is closed exactly once, however it ends. */
+export class Run {
   #session;
+  /** The last step, after which the next one runs. */
   #tail = Promise.resolve();
-  #ended = false;
+  #isEnded = false;
   #pending = 0;
 
   constructor(session) {
@@ -15,14 +16,14 @@ export class Reading {
     return this;
   }
 
-  /** Ends the reading. What was acknowledged is kept. */
+  /** Ends the run. What was acknowledged is saved. */
   return(value) {
-    const ended = this.#ended;
-    this.#ended = true;
-    // Whoever waits for more is told that there is none.
+    const wasEnded = this.#isEnded;
+    this.#isEnded = true;
+    // Interrupts a pending call of `next`, which `#after` waits for.
     this.#session.close().catch(() => {});
     return this.#after(async () => {
-      if (!ended) await this.#session.close();
+      if (!wasEnded) await this.#session.close();
       return { value, done: true };
     });
   }
@@ -36,27 +37,22 @@ export class Reading {
     await this.return();
   }
 
-  /** Asks for no more pages. What is here still comes, and then the end. */
   stop() {
     this.#session.stop();
   }
 
-  /** The checkpoint as it would be kept now: JSON text. */
   checkpoint() {
     return this.#session.checkpoint();
   }
 
-  /** Every shard known. */
   shards() {
     return this.#session.shards();
   }
 
-  /** What was done since the beginning. */
   totals() {
     return this.#session.totals();
   }
 
-  /** How it ended. */
   get outcome() {
     return this.#session.outcome();
   }
@@ -65,25 +61,25 @@ export class Reading {
     return this.#session;
   }
 
-  /** Whether a call is at work, so that the next one has to wait for it. */
+  /** Whether a step is running, so that the next one has to wait for it. */
   get isBusy() {
     return this.#pending > 0;
   }
 
-  /** Runs one step of the iteration after those before it; a step that gives `undefined`, or throws, is the last. */
+  /** Runs a step of the iteration after those before it. The run ends if it returns `undefined` or throws. */
   step(step) {
     return this.#after(async () => {
-      if (this.#ended) return { value: undefined, done: true };
+      if (this.#isEnded) return { value: undefined, done: true };
       try {
         const value = (await this.#session.open()) ? await step() : undefined;
         if (value !== undefined) return { value, done: false };
       } catch (thrown) {
-        this.#ended = true;
-        // What was acknowledged is kept if it can be; what went wrong first is what is told.
+        this.#isEnded = true;
+        // The first error is the one to report.
         await this.#session.close().catch(() => {});
         throw thrown;
       }
-      this.#ended = true;
+      this.#isEnded = true;
       await this.#session.close();
       return { value: undefined, done: true };
     });
