@@ -45,6 +45,23 @@ fn the_view_has_a_column_for_each_member_however_odd_its_name() {
         ":name",
         "@p",
         "\u{7f}",
+        "true",
+        "TRUE",
+        "False",
+        "null",
+        "oid",
+        "É",
+        "é",
+        "column8",
+        "current_timestamp",
+        "\u{202e}gnp",
+        "\u{1b}[31m",
+        "a;b",
+        "]]",
+        "`",
+        "\"\"",
+        "\u{fffd}",
+        "\u{10ffff}",
     ];
     let mut object = serde_json::Map::new();
     for (n, name) in odd.iter().enumerate() {

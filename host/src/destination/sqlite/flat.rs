@@ -9,8 +9,9 @@
 //! Members become columns by these rules:
 //!
 //! - A column has the member's name. SQLite takes `Id` and `id` for one, so the second to appear is
-//!   `id_2`; so is a member named as a column of the envelope. The empty name becomes `_`.
-//! - A view of SQLite's can have no column named `true` or `false`, so these members are `true_2` and
+//!   `id_2`; so is a member named as a column of the envelope. The same goes for `É` and `é`, which
+//!   SQLite can tell apart but other programs that read the view cannot. The empty name becomes `_`.
+//! - SQLite does not let a view name a column `true` or `false`, so these members become `true_2` and
 //!   `false_2`.
 //! - No more than [`MEMBERS_MAX`] members become columns: SQLite ends at 2,000 columns, and people
 //!   well before. A name longer than [`NAME_MAX`] bytes, or with a NUL in it, is left out.
@@ -32,8 +33,8 @@ pub const MEMBERS_MAX: usize = 500;
 /// The longest name of a member that becomes a column, in bytes.
 const NAME_MAX: usize = 200;
 
-/// What no column of a view can be named, quoted or not: SQLite gives such a column a number for a name
-/// (`sqlite3ColumnsFromExprList`), and takes the name, where it is queried, for the number 1 or 0.
+/// Names that SQLite gives to no column of a view, quoted or not: it calls such a column `column8` or the like
+/// (`sqlite3ColumnsFromExprList`), and reads the name in a query as the number 1 or 0.
 const RESERVED: [&str; 2] = ["true", "false"];
 
 /// Tells the view from one that someone else has made.
@@ -44,11 +45,11 @@ pub(super) struct Flat {
     stream: String,
     view: String,
     members: HashSet<String>,
-    /// Names of columns in lower case, as SQLite compares them.
+    /// Names of columns in lower case.
     taken: HashSet<String>,
     /// Members and their columns.
     columns: Vec<(String, String)>,
-    /// How many of `columns` are in the table of members as they are here.
+    /// How many of `columns` the table of members has, under the same names.
     saved: usize,
     /// The view as it is in the database. None: it is not there.
     text: Option<String>,
@@ -89,10 +90,10 @@ impl Flat {
             db.prepare("SELECT member, column_name FROM _kinesis_members WHERE stream = ?1 ORDER BY rowid")?;
         let rows = select.query_map([stream], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let rows = rows.collect::<rusqlite::Result<Vec<(String, String)>>>()?;
-        flat.taken.extend(rows.iter().map(|(_, column)| column.to_ascii_lowercase()));
+        flat.taken.extend(rows.iter().map(|(_, column)| column.to_lowercase()));
         for (member, mut column) in rows {
-            if RESERVED.contains(&&*column.to_ascii_lowercase()) {
-                // An earlier version named it so.
+            if RESERVED.contains(&&*column.to_lowercase()) {
+                // Written by an earlier version.
                 column = flat.free_name(&member);
             } else if flat.saved == flat.columns.len() {
                 flat.saved += 1;
@@ -153,12 +154,12 @@ impl Flat {
         self.columns.push((member, column));
     }
 
-    /// A name for the column of a member, which is taken from here on.
+    /// Picks a free name for the column of a member, and reserves it.
     fn free_name(&mut self, member: &str) -> String {
         let name = if member.is_empty() { "_" } else { member };
         let mut column = name.to_owned();
         let mut number = 2;
-        while !self.taken.insert(column.to_ascii_lowercase()) {
+        while !self.taken.insert(column.to_lowercase()) {
             column = format!("{name}_{number}");
             number += 1;
         }
@@ -262,7 +263,7 @@ mod tests {
         let db = database();
         let mut flat = Flat::load(&db, "s").unwrap();
         flat.note(br#"{"id":1,"Id":2,"ID":3,"_KINESIS__TS":4,"data":5,"":6,"_":7,"id":8,"id_2":9}"#);
-        flat.note(br#"{"true":1,"False":2,"true_2":3,"null":4}"#);
+        flat.note("{\"true\":1,\"False\":2,\"true_2\":3,\"null\":4,\"É\":5,\"é\":6}".as_bytes());
         let columns: Vec<&str> = flat.columns.iter().map(|(_, column)| &**column).collect();
         assert_eq!(
             columns,
@@ -278,7 +279,9 @@ mod tests {
                 "true_2",
                 "False_2",
                 "true_2_2",
-                "null"
+                "null",
+                "É",
+                "é_2"
             ]
         );
         flat.save(&db).unwrap();
