@@ -41,13 +41,13 @@ Exit codes:
   130  interrupted, after what was under way had been made safe";
 
 impl Args {
-    /// Reads the command line, its first word the program's name. Where it says to do nothing more, or cannot be read,
-    /// that is said, and how the program ends.
+    /// Parses the command line, which starts with the program's name. Prints help, version or a usage error itself, and
+    /// returns how the program ends then.
     pub fn from_command_line(line: impl IntoIterator<Item = OsString>) -> Result<Args, Exit> {
         let line: Vec<OsString> = line.into_iter().collect();
         Args::try_parse_from(&line).map_err(|error| {
             if !error.use_stderr() {
-                // Help and version. Who asks for them and does not read them needs no error.
+                // Help or version. A closed stdout is no error.
                 let _ = error.print();
                 return Exit::Reached;
             }
@@ -68,10 +68,10 @@ impl Args {
     }
 }
 
-/// What clap says of a command line that it does not understand. It repeats words of it, also where they are a URL with a
-/// password or act on a terminal, so it is asked about the words as they may be shown.
+/// The text of a usage error. clap quotes arguments in it, which may hold passwords or escape sequences, so it is made to
+/// parse a cleaned command line.
 fn complaint(error: clap::Error, line: &[OsString]) -> String {
-    // This one repeats nothing.
+    // This one quotes no argument.
     if error.kind() == ErrorKind::InvalidUtf8 {
         return error.render().to_string();
     }
@@ -86,7 +86,7 @@ fn complaint(error: clap::Error, line: &[OsString]) -> String {
     });
     match Args::try_parse_from(shown) {
         Err(same) if same.kind() == error.kind() => same.render().to_string(),
-        _ => "error: the command line has a word that cannot be shown".to_owned(),
+        _ => "error: invalid command line".to_owned(),
     }
 }
 

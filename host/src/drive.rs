@@ -338,10 +338,10 @@ struct Answer {
     result: Result<wit::Response, wit::Failure>,
 }
 
-/// The end of a request, which comes whatever becomes of its task.
+/// Reports how a request ended, even if its task panics.
 struct Landing {
     id: u64,
-    /// None: it has come.
+    /// None once reported.
     answers: Option<mpsc::UnboundedSender<Answer>>,
 }
 
@@ -359,9 +359,9 @@ impl Landing {
 }
 
 impl Drop for Landing {
-    /// A task that panics is a fault of the transport's, and would fail again: waiting for its answer is of no use.
+    /// A panic is a bug in the transport and would happen again, so the reader should neither wait nor retry.
     fn drop(&mut self) {
-        self.send(Err(wit::Failure::Permanent("the transport failed, by a fault of this program's".to_owned())));
+        self.send(Err(wit::Failure::Permanent("a bug in the transport ended the request".to_owned())));
     }
 }
 
@@ -372,12 +372,12 @@ impl<T: Transport> Flight<T> {
         Flight { transport, clock, launched: 0, answered: 0, landing, answers }
     }
 
-    /// The requests that are on their way.
+    /// The number of requests in flight.
     pub(crate) fn out(&self) -> usize {
         (self.launched - self.answered) as usize
     }
 
-    /// The requests that have come to an end.
+    /// The number of requests that have ended.
     pub(crate) fn answered(&self) -> u64 {
         self.answered
     }
@@ -538,7 +538,7 @@ mod tests {
         let Answer { id, result } = flight.answers.recv().await.expect("the flight holds a sender");
         assert_eq!(id, 7);
         let Err(wit::Failure::Permanent(why)) = result else { panic!("{result:?}") };
-        assert!(why.contains("a fault of this program's"), "{why}");
-        assert_eq!((flight.out(), flight.answered()), (1, 0), "it is counted where it is told");
+        assert!(why.contains("a bug in the transport"), "{why}");
+        assert_eq!((flight.out(), flight.answered()), (1, 0), "an answer counts once the reader has it");
     }
 }

@@ -4,7 +4,7 @@
 //! and tells what happens. The rooms know nothing of each other: [`drive`] alone brings them together, and
 //! [`run`] chooses which.
 
-// What is said goes through `terminal`, which cleans it and does not fail.
+// All output for people goes through `terminal`, which cleans it and never fails.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod args;

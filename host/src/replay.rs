@@ -294,12 +294,12 @@ fn sum_up(played: &Played, out: &mut impl Write) -> std::io::Result<()> {
     }
 }
 
-/// The byte at which two texts differ first.
+/// The first byte at which two texts differ.
 fn first_difference(a: &str, b: &str) -> usize {
     a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count()
 }
 
-/// A text about a byte in it, as long as what is shown of any text.
+/// What is shown of a text that is interesting at the byte `about`.
 fn excerpt(text: &str, about: usize) -> String {
     const BEFORE: usize = 200;
     const WHOLE: usize = 1000;
@@ -319,12 +319,12 @@ fn show(line: &Line<'_>, out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out, "{words}")
 }
 
-/// What was told, with each value cleaned.
+/// Describes an input. Every value in it is cleaned.
 fn in_words(told: &Told<'_>) -> String {
     let (now, words) = match told {
         Told::Open { config, checkpoint, seed, now, .. } => {
             let saved = if checkpoint.is_some() { "a checkpoint" } else { "no checkpoint" };
-            // One value, and not one for each of its members.
+            // Formatted first, so that it is cut as one value.
             let config = config.to_string();
             (now, clean(format_args!("open with seed {seed} and {saved}: {config}")))
         }
@@ -347,7 +347,7 @@ fn in_words(told: &Told<'_>) -> String {
     format!("{now:>9} ms  {words}")
 }
 
-/// What was given, with each value cleaned.
+/// Describes an action. Every value in it is cleaned.
 fn action_in_words(gave: &Gave<'_>) -> String {
     match gave {
         Gave::Send(request) => {
@@ -403,7 +403,7 @@ mod tests {
         assert_eq!(excerpt(&a, from), format!("…{}a\\u{{1b}}", "é".repeat(100)));
         assert_eq!(excerpt(&b, from), format!("…{}b", "é".repeat(100)));
         assert_eq!(excerpt("short", 3), "short");
-        // Within a character both begin before it.
+        // A difference within a character shows the whole character.
         assert_eq!(first_difference("é", "è"), 1);
         assert!(excerpt(&"é".repeat(600), 1).starts_with('é'));
     }

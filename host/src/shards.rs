@@ -63,31 +63,31 @@ async fn look(plan: &ShardsPlan, saved: Option<&str>) -> Result<Vec<wit::ShardSt
     }
 }
 
-/// Whether a shard has told its lag, or may not be read.
+/// Whether a shard's lag is known, or the shard cannot be read yet.
 fn has_told(shard: &wit::ShardStatus) -> bool {
     shard.behind.is_some()
         || matches!(shard.state, wit::ShardState::Blocked | wit::ShardState::CaughtUp | wit::ShardState::Drained)
 }
 
-/// When to look at the shards. A look costs as much as there are shards, so there are few of them, however many answers
-/// come.
+/// Decides when to list the shards. Listing costs time in proportion to their number, so it must not happen after every
+/// answer.
 #[derive(Debug, Default)]
 struct Looks {
-    /// The answers there were at the last look.
+    /// The number of answers at the last look.
     last: u64,
-    /// The answers after it that make a look worth while.
+    /// The number of further answers after which the next look is worth its cost.
     worth: u64,
 }
 
 impl Looks {
-    /// `answered` and `out` count the requests that have come back, and those that are on their way.
+    /// `answered` counts the requests that have ended, `out` those in flight.
     fn are_due(&self, answered: u64, out: usize) -> bool {
         let new = answered - self.last;
         new >= self.worth || (out == 0 && new > 0)
     }
 
-    /// No more than one of the `untold` shards tells its lag in each answer, and where only few are left, others may go on
-    /// answering meanwhile.
+    /// An answer tells the lag of at most one of the `untold` shards. If only few of these are left, most answers may be
+    /// from other shards, so a share of all shards counts too.
     fn looked(&mut self, answered: u64, untold: usize, known: usize) {
         (self.last, self.worth) = (answered, untold.max(known / 8).max(1) as u64);
     }
@@ -135,7 +135,7 @@ fn table(shards: &[wit::ShardStatus]) -> String {
 mod tests {
     use super::*;
 
-    /// Each of `shards` answers twice, with its iterator and its lag, while `most` requests are out.
+    /// Counts the looks if each shard answers twice, with its iterator and its lag, and `most` requests are in flight.
     fn looks_at(shards: usize, most: usize) -> usize {
         let mut looks = Looks::default();
         let mut count = 0;

@@ -1,7 +1,7 @@
 //! What a database holds, in words for a terminal: its tables, the newest messages of each stream,
 //! the columns of its view, and how far each of its shards was read.
 //!
-//! All of it is from outside, messages above all: what could move a terminal's cursor is written as an escape.
+//! All of it comes from outside, so characters that could move a terminal's cursor are written as escapes.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -21,7 +21,7 @@ use crate::terminal;
 /// The newest messages shown of each stream.
 const NEWEST: usize = 5;
 
-/// The shards shown of each checkpoint, and other things that it may say.
+/// The most shards, and the most other members, shown of each checkpoint.
 const SHARDS_MAX: usize = 100;
 
 /// The columns named of each view.
@@ -246,7 +246,7 @@ fn wrap(text: &mut String, names: &[String], width: usize) {
     let _ = writeln!(text, "{}", line.trim_end());
 }
 
-/// Text that leaves a terminal as it is. It is other people's data, so nothing is taken out of it.
+/// Makes text printable. This is the user's own data, so passwords in it are not hidden.
 fn clean(text: &str) -> String {
     printable(text).into_owned()
 }

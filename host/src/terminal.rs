@@ -1,11 +1,11 @@
-//! What is said to people: every line on stderr, and the text that `shards`, `show` and `replay` print.
+//! Output for people: every line on stderr, and the text that `shards`, `show` and `replay` print.
 //!
-//! Identifiers, messages of services and proxies, names of files and payloads come from outside. Printed as they are,
-//! they could move the cursor, forge a line of the log, or show something else than they say, so all of them pass
-//! [`printable`] here. So that no place has to remember it, nothing else in this crate writes to stderr: lines go through
-//! [`say`], events through [`Log`], and errors put themselves into words through [`Clean`].
+//! Identifiers, messages from services and proxies, file names and payloads come from outside. Printed raw, they could
+//! move the cursor, forge a line of the log, or look like something they are not, so all of them pass [`printable`] here.
+//! Nothing else in this crate writes to stderr, so no caller has to remember this: lines go through [`say`], events
+//! through [`Log`], and the `Display` of errors through [`Clean`].
 //!
-//! Passwords in URLs are left out. A stderr that cannot be written, such as a closed pipe or a full disk, is ignored: it is
+//! Passwords in URLs are hidden. Failures to write to stderr, such as a closed pipe or a full disk, are ignored: they are
 //! no reason to stop reading.
 
 use std::borrow::Cow;
@@ -14,7 +14,7 @@ use std::io::{self, Write as _};
 
 use kinesis_reader_machine::printable;
 
-/// The longest line on stderr, in bytes. A value in it is cut after 1,000 characters, so only many values reach this.
+/// The longest line on stderr, in bytes. Values are cut after 1,000 characters, so only a line of many values reaches it.
 const LINE_MAX: usize = 32 << 10;
 
 /// Writes one line to stderr.
@@ -22,16 +22,15 @@ pub fn say(line: impl fmt::Display) {
     write_line(clean(line));
 }
 
-/// Words in which nothing acts on a terminal and no value is longer than 1,000 characters.
+/// Formats `words` with each value in them made printable and cut after 1,000 characters.
 pub fn clean(words: impl fmt::Display) -> String {
     let mut text = String::new();
-    // A string takes everything, and an error of the words' own leaves what they were so far.
+    // Writing to a string cannot fail. If `words` itself fails, the text so far has to do.
     let _ = write!(Clean(&mut text), "{words}");
     text
 }
 
-/// Cleans each piece that is written to it: where words are formatted, each of the values in them. What is clean stays as
-/// it is.
+/// Cleans each piece of text that is written to it: with `write!`, each value by itself. Clean text passes unchanged.
 #[derive(Debug)]
 pub struct Clean<W>(pub W);
 
@@ -42,7 +41,7 @@ impl<W: fmt::Write> fmt::Write for Clean<W> {
     }
 }
 
-/// A value of the command line or the environment, which may have a password anywhere in it, as it may be shown.
+/// Displays a value from the command line or the environment. It may be a URL with any password, even one with spaces.
 #[derive(Clone, Copy, Debug)]
 pub struct Given<'a>(pub &'a str);
 
@@ -52,7 +51,7 @@ impl fmt::Display for Given<'_> {
     }
 }
 
-/// Prints text of whole lines. Cells of tables were cleaned before they were aligned; this is for what was not.
+/// Prints lines of text. Values should have been cleaned before they were aligned; this escapes any that were not.
 pub fn print(text: &str, out: &mut dyn io::Write) -> io::Result<()> {
     for line in text.split_inclusive('\n') {
         match line.strip_suffix('\n') {
@@ -63,7 +62,7 @@ pub fn print(text: &str, out: &mut dyn io::Write) -> io::Result<()> {
     out.flush()
 }
 
-/// Takes the events of `tracing`, each of which is one line, to stderr.
+/// Writes the events of `tracing` to stderr, one line each.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Log;
 
@@ -80,7 +79,7 @@ impl io::Write for Log {
     }
 }
 
-/// Says in one line that this program failed by a fault of its own, where Rust would print the panic raw.
+/// Reports panics through [`say`], where Rust would print them raw.
 pub fn say_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let what = panic.payload_as_str().unwrap_or("unknown");
@@ -100,16 +99,17 @@ fn write_line(mut line: String) {
     let _ = io::stderr().write_all(line.as_bytes());
 }
 
-/// Whether [`printable`] has cut a text before, so that it is not cut once more where words are within words.
+/// Whether a value in the text was cut before. Errors are formatted within errors, and cutting twice would show a wrong
+/// number.
 fn was_cut(text: &str) -> bool {
-    /// The 1,000 characters, each as an escape, and words about them.
+    /// Room for 1,000 escapes and a few words.
     const CUT_MAX: usize = 12 << 10;
-    text.len() <= CUT_MAX && text.ends_with(" characters more)") && text.contains("… (")
+    text.len() <= CUT_MAX && text.contains("… (") && text.contains(" characters more)")
 }
 
-/// As [`printable`], with nothing cut.
+/// Escapes like [`printable`], but cuts nothing.
 fn escape(text: &str) -> Cow<'_, str> {
-    /// [`printable`] cuts longer text.
+    /// The longest text that [`printable`] leaves whole, in characters.
     const PIECE: usize = 1000;
     if text.is_ascii() && !text.contains(|c: char| c.is_ascii_control()) {
         return Cow::Borrowed(text);
@@ -125,7 +125,7 @@ fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// A text without the passwords of the URLs in it.
+/// Hides the passwords in all URLs of a text.
 fn without_passwords(text: &str) -> Cow<'_, str> {
     if !text.contains('@') {
         return Cow::Borrowed(text);
@@ -133,16 +133,16 @@ fn without_passwords(text: &str) -> Cow<'_, str> {
     text.split_inclusive(char::is_whitespace).map(without_password).collect::<Vec<_>>().concat().into()
 }
 
-/// A URL, with or without its scheme, without user name and password: `http://user:secret@host` becomes `http://***@host`.
+/// Hides user name and password in a URL, with or without a scheme: `http://user:secret@host` becomes `http://***@host`.
 ///
-/// Names of users and sessions in ARNs, which are often addresses of mail, stay.
+/// ARNs stay: users and sessions in them are often named by mail addresses.
 fn without_password(url: &str) -> Cow<'_, str> {
     let Some((user, host)) = url.rsplit_once('@') else { return Cow::Borrowed(url) };
     let scheme = user.find("://").map(|end| end + "://".len());
     if !user.contains(':') || (scheme.is_none() && url.contains("arn:aws")) {
         return Cow::Borrowed(url);
     }
-    // What stands before it may be a quote or a bracket.
+    // A quote or a bracket may come first.
     let start = scheme.or_else(|| user.find(char::is_alphanumeric)).unwrap_or(0);
     let before = user.get(..start).unwrap_or_default();
     Cow::Owned(format!("{before}***@{host}"))
@@ -167,7 +167,7 @@ mod tests {
         let once = clean(&hostile);
         assert!(once.ends_with("… (500 characters more)"));
         assert_eq!(clean(&once), once);
-        assert_eq!(clean(format!("it said: {once}")), format!("it said: {once}"));
+        assert_eq!(clean(format!("refused: {once} (request 1)")), format!("refused: {once} (request 1)"));
     }
 
     #[test]

@@ -161,7 +161,7 @@ fn errors(fixture: &Fixture) {
             "the AWS credentials cannot be had: the credential process failed: exit status: 1",
             false,
         ),
-        // What a process and a service say is told without what may be credentials and what acts on a terminal.
+        // Output of processes and services is shown without credentials and without escape sequences.
         (
             "--profile loud-process",
             &[],
@@ -171,7 +171,7 @@ fn errors(fixture: &Fixture) {
         (
             "--profile leaking-process",
             &[],
-            "exit status: 3: what it said is not shown, as it may hold credentials",
+            "exit status: 3: its output is not shown because it may contain credentials",
             false,
         ),
         ("--profile torn-process", &[], "could not parse response: invalid JSON", false),

@@ -141,7 +141,7 @@ async fn https_to_a_server_without_tls_is_permanent() {
 }
 
 #[tokio::test]
-async fn half_an_answer_and_one_that_trickles_are_none_in_time() {
+async fn an_answer_that_stops_or_trickles_times_out() {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{";
     let forms: [&'static [u8]; 3] =
         [head[..20].as_bytes(), head.as_bytes(), b"HTTP/1.1 200 OK\r\nContent-Length: 60000000\r\n\r\n\0trickle"];
@@ -163,7 +163,7 @@ async fn each_operation_has_a_bound_on_its_answer() {
         ("SomethingElse", 64 << 10, "64 KiB"),
     ] {
         let large = |length: usize| {
-            // In pieces, so that no length is announced.
+            // In chunks, so that no length is announced.
             let piece = [format!("{:x}\r\n", length / 16).as_bytes(), &vec![b' '; length / 16], b"\r\n"].concat();
             [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", &*piece.repeat(16), b"0\r\n\r\n"].concat()
         };
@@ -182,7 +182,7 @@ async fn each_operation_has_a_bound_on_its_answer() {
         for _ in 0..3 {
             let failure = ask().await.unwrap_err();
             let words = format!("an answer larger than {told} came from: {}", server.address);
-            // A page is as large when it is asked for again; what is no page may come from a box on the way.
+            // The same page would be as large again; other large answers may come from a middlebox.
             let wanted = if told.ends_with("MiB") { Failure::Permanent(words) } else { Failure::Transient(words) };
             assert_eq!(failure, wanted, "{operation}");
         }
@@ -190,7 +190,7 @@ async fn each_operation_has_a_bound_on_its_answer() {
 }
 
 #[tokio::test]
-async fn of_an_error_without_bounds_the_beginning_is_taken() {
+async fn only_the_beginning_of_a_large_error_is_read() {
     for length in [1 << 20, 99_999_999_999_u64] {
         let server = Server::start(move |_| {
             let head = format!("HTTP/1.1 503 Service Unavailable\r\nContent-Length: {length}\r\n\r\n");
@@ -250,7 +250,7 @@ async fn a_clock_is_not_blamed_twice_nor_for_a_small_difference() {
 }
 
 #[tokio::test]
-async fn a_date_of_another_era_is_not_signed_by() {
+async fn a_date_outside_of_2015_to_2100_corrects_no_clock() {
     for date in [
         "Fri, 31 Dec 9999 23:59:59 GMT",
         "Fri, 01 Jan 2100 00:00:00 GMT",
@@ -278,7 +278,7 @@ async fn a_date_of_another_era_is_not_signed_by() {
 #[tokio::test]
 async fn a_false_correction_is_put_right_by_the_next_refusal() {
     for date in ["Tue, 19 Jan 2038 03:14:08 GMT", "Thu, 31 Dec 2099 23:59:59 GMT", "Thu, 01 Jan 2015 00:00:00 GMT"] {
-        // A box on the way refuses first, and what is behind it has the right time.
+        // A middlebox with a wrong clock answers first.
         let server = Server::start(move |seen| match seen.number {
             0 => refusal("RequestTimeTooSkewed", date),
             _ => is_signed_at(seen, SystemTime::now()),
@@ -307,7 +307,7 @@ async fn a_clock_decades_off_is_put_right() {
 }
 
 #[tokio::test]
-async fn a_service_that_blames_the_clock_for_ever_is_asked_three_times() {
+async fn a_clock_is_corrected_at_most_twice_for_a_request() {
     let server = Server::start(|seen| {
         let ahead = Duration::from_secs(3600 * (seen.number as u64 + 1));
         rejection("RequestTimeTooSkewed", SystemTime::now() + ahead)
@@ -456,7 +456,7 @@ impl ProvideCredentials for Rotating {
     }
 }
 
-/// Takes a request that is signed at this time to a minute, and refuses another as one who lives then.
+/// Accepts a request that was signed at `time`, to the minute, and otherwise refuses it like a service with that time.
 fn is_signed_at(seen: &Seen, time: SystemTime) -> Vec<u8> {
     let near = [0, 60].map(|seconds| amz_date(time - Duration::from_secs(seconds)));
     let date = seen.header("x-amz-date").unwrap();
@@ -465,7 +465,7 @@ fn is_signed_at(seen: &Seen, time: SystemTime) -> Vec<u8> {
 
 /// At the end of an answer: close the connection.
 const CLOSE: &[u8] = b"\0close";
-/// At the end of an answer: go on with a byte at a time for as long as they are taken.
+/// At the end of an answer: go on one byte at a time for as long as the client reads.
 const TRICKLE: &[u8] = b"\0trickle";
 /// In place of an answer: reset the connection.
 const RESET: &[u8] = b"\0reset";

@@ -1,4 +1,4 @@
-//! A server in Kinesis's place that answers as a test wants it, byte by byte: what no emulator would say.
+//! A server that answers in Kinesis's place with whatever bytes a test wants, such as no emulator sends.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,25 +10,25 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-/// A request as the server got it.
+/// A request that the server received.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// The operation, or the first line where it is for another service.
+    /// The operation, or the request line if it is for another service.
     pub operation: String,
     pub body: Value,
-    /// Counts the requests from 0.
+    /// The number of requests before it.
     pub number: usize,
 }
 
-/// The server, which lives as long as the process.
+/// The server. It runs until the process ends.
 pub struct Hostile {
     pub url: String,
     requests: Arc<AtomicUsize>,
 }
 
 impl Hostile {
-    /// Starts to answer each request with the bytes that `script` gives for it. None: as a stream would that has one shard
-    /// with [`RECORDS`] records.
+    /// Starts a server that answers each request with the bytes from `script`. Where these are `None`, it answers like a
+    /// stream of one shard with [`RECORDS`] records.
     pub fn start(script: impl Fn(&Asked) -> Option<Vec<u8>> + Send + Sync + 'static) -> Hostile {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
@@ -43,7 +43,7 @@ impl Hostile {
         Hostile { url, requests }
     }
 
-    /// The requests so far.
+    /// The number of requests so far.
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
     }
@@ -82,7 +82,7 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     headers.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
 }
 
-/// An answer of Kinesis's kind.
+/// An answer in the form of Kinesis's.
 pub fn answer(status: u16, headers: &str, body: &Value) -> Vec<u8> {
     let body = body.to_string();
     format!(
@@ -92,18 +92,18 @@ pub fn answer(status: u16, headers: &str, body: &Value) -> Vec<u8> {
     .into_bytes()
 }
 
-/// An error of Kinesis's kind.
+/// An error in the form of Kinesis's.
 pub fn refusal(status: u16, name: &str, message: &str) -> Vec<u8> {
     answer(status, "", &json!({"__type": name, "message": message}))
 }
 
-/// The records of the usual stream.
+/// The number of records in the default stream.
 pub const RECORDS: u64 = 10;
 
 /// The sequence number of the first record.
 const FIRST: u64 = 4_960_000_000_000_000_000;
 
-/// A record with this number.
+/// The record with this number.
 pub fn record(number: u64, key: &str, data: &[u8]) -> Value {
     json!({
         "SequenceNumber": (FIRST + number).to_string(),
@@ -113,7 +113,7 @@ pub fn record(number: u64, key: &str, data: &[u8]) -> Value {
     })
 }
 
-/// A shard that is open and has no parents.
+/// An open shard without parents.
 pub fn shard(id: &str) -> Value {
     json!({
         "ShardId": id,

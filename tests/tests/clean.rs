@@ -1,5 +1,5 @@
-//! What the program prints is clean: nothing from outside acts on a terminal, forges a line or is endless, and no secret is
-//! in it. Messages are data, and stand in NDJSON as they came.
+//! The program prints clean text: nothing from outside acts on a terminal, forges a line or floods the log, and no secret
+//! appears. Messages on stdout are data and stay as they are.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,11 +13,11 @@ use tests::emulator::REGION;
 use tests::hostile::{Asked, Hostile, answer, record, refusal, shard};
 use tests::program::{STREAM, bare, run};
 
-/// Moves the cursor, names the window, colours, forges a line, turns the direction, hides, and a sequence in one byte.
+/// Moves the cursor, sets a title and a colour, forges a line, overrides the direction, hides characters and has C1 controls.
 const HOSTILE: &str = "x\u{1b}[2J\u{1b}]0;name\u{7}\u{1b}[31m\r\n1999-01-01T00:00:00Z ERROR kinesis_reader: forged\u{202e}gnp\u{200b}\u{e0041}\u{2028}\u{9b}31m\u{7f}";
 
 #[test]
-fn an_identifier_from_outside_acts_on_no_terminal() {
+fn identifiers_act_on_no_terminal() {
     let server = Hostile::start(|asked| match asked.operation.as_str() {
         "ListShards" => Some(answer(200, "", &json!({"Shards": [shard(HOSTILE), shard(&"y".repeat(5000))]}))),
         _ => None,
@@ -29,7 +29,7 @@ fn an_identifier_from_outside_acts_on_no_terminal() {
 }
 
 #[test]
-fn words_of_the_service_act_on_no_terminal() {
+fn error_messages_act_on_no_terminal() {
     let long = format!("{HOSTILE}{}", "\u{1b}[31m".repeat(5_000));
     for operation in ["DescribeStreamSummary", "ListShards", "GetShardIterator", "GetRecords"] {
         for (status, name) in [(400, "AccessDeniedException"), (400, HOSTILE), (500, "InternalFailure")] {
@@ -39,7 +39,7 @@ fn words_of_the_service_act_on_no_terminal() {
             });
             let folder = tempfile::tempdir().expect("a folder");
             let mut command = at(&folder, &server);
-            // A failure that may pass is tried for minutes: what is said at first is enough.
+            // This one is retried for minutes. The first seconds are enough.
             if status == 500 {
                 command = limited(command, "3");
             }
@@ -58,7 +58,7 @@ fn words_of_the_service_act_on_no_terminal() {
 }
 
 #[test]
-fn gaps_and_answers_that_make_no_sense_act_on_no_terminal() {
+fn gaps_and_malformed_answers_act_on_no_terminal() {
     let gone = "StartingSequenceNumber 1 used in GetShardIterator is older than the trim horizon";
     let gap = Hostile::start(move |asked| match asked.operation.as_str() {
         "GetShardIterator" if asked.body["ShardIteratorType"] != "TRIM_HORIZON" => {
@@ -67,11 +67,11 @@ fn gaps_and_answers_that_make_no_sense_act_on_no_terminal() {
         _ => None,
     });
     let folder = tempfile::tempdir().expect("a folder");
-    // The second run finds that what follows the first has left the stream.
+    // The second run finds a gap after what the first one read.
     for _ in 0..2 {
         assert_clean(&run(at(&folder, &gap).args(["read", STREAM, "-v"])), "a gap");
     }
-    // A checkpoint with a shard that anybody may have written into it.
+    // A checkpoint with a hostile shard in it.
     let usual = Hostile::start(|_| None);
     let read = || run(at(&folder, &usual).args(["read", STREAM, "-v", "--to", "ndjson:lines", "--report", "report"]));
     assert!(read().status.success());
@@ -81,7 +81,7 @@ fn gaps_and_answers_that_make_no_sense_act_on_no_terminal() {
     let gone = format!(r#""shards":{{{}:{{"at":"trim-horizon"}},"#, json!(HOSTILE));
     saved["checkpoint"] = checkpoint.replace(r#""shards":{"#, &gone).into();
     fs::write(&state, saved.to_string()).expect("it can be written");
-    assert_clean(&read(), "a gap of anybody's");
+    assert_clean(&read(), "a gap in a hostile shard");
     let report = fs::read_to_string(folder.path().join("report")).expect("the report");
     assert!(report.lines().all(|line| clean(line) == line), "{report}");
 
@@ -100,7 +100,7 @@ fn gaps_and_answers_that_make_no_sense_act_on_no_terminal() {
 }
 
 #[test]
-fn show_and_replay_print_payloads_and_files_from_outside_clean() {
+fn payloads_traces_and_databases_act_on_no_terminal() {
     let payload = json!({"n": HOSTILE, HOSTILE: "\u{1b}[2J".repeat(5000)}).to_string();
     let raw = format!("{HOSTILE}{payload}");
     let server = Hostile::start(move |asked| match asked.operation.as_str() {
@@ -118,7 +118,7 @@ fn show_and_replay_print_payloads_and_files_from_outside_clean() {
     assert_clean(&shown, "show");
     assert!(String::from_utf8_lossy(&shown.stdout).contains("\\u{202e}gnp"), "the payload is shown");
 
-    // A database of anybody's.
+    // A database that was changed by someone else.
     let db = rusqlite::Connection::open(folder.path().join("orders.db")).expect("a database");
     let checkpoint = json!({"version": HOSTILE, HOSTILE: {"at": HOSTILE}, "shards": {HOSTILE: {HOSTILE: [HOSTILE]}}});
     db.execute("UPDATE _kinesis_checkpoints SET checkpoint = ?1, updated_at = ?2", [&checkpoint.to_string(), HOSTILE])
@@ -126,7 +126,7 @@ fn show_and_replay_print_payloads_and_files_from_outside_clean() {
     db.execute_batch(&format!("CREATE TABLE \"{HOSTILE}\" (a)")).expect("it can be named so");
     db.execute("UPDATE orders SET _kinesis__shard_id = ?1, _kinesis__ts = ?1", [HOSTILE]).expect("it can be changed");
     drop(db);
-    assert_clean(&run(bare(folder.path()).args(["show", "orders.db"])), "show what anybody wrote");
+    assert_clean(&run(bare(folder.path()).args(["show", "orders.db"])), "show a changed database");
 
     let trace = fs::read_to_string(folder.path().join("trace")).expect("the trace");
     let head: String = trace.split_inclusive('\n').take(3).collect();
@@ -146,7 +146,7 @@ fn show_and_replay_print_payloads_and_files_from_outside_clean() {
 }
 
 #[test]
-fn what_was_typed_acts_on_no_terminal() {
+fn arguments_act_on_no_terminal() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Hostile::start(|_| None);
     let path = format!("nowhere/{}", HOSTILE.replace('\0', ""));
@@ -191,7 +191,7 @@ fn what_was_typed_acts_on_no_terminal() {
 }
 
 #[test]
-fn no_password_is_printed_wherever_it_stands() {
+fn no_password_in_a_url_is_printed() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Hostile::start(|_| None);
     let address = server.url.trim_start_matches("http://").to_owned();
@@ -214,7 +214,7 @@ fn no_password_is_printed_wherever_it_stands() {
         cases.push((vec!["shards", STREAM], vec![("AWS_ENDPOINT_URL_KINESIS", url)]));
     }
     for url in &urls[..4] {
-        // Where no URL is asked for.
+        // Arguments that are no URLs.
         for flag in ["--to", "--state", "--from", "--until", "--pace", "--wire", "--region", "--role-arn", "--nosuch"] {
             cases.push((vec!["read", STREAM, flag, url], vec![]));
         }
@@ -256,7 +256,7 @@ fn no_password_is_printed_wherever_it_stands() {
     }
 }
 
-/// What was printed has no secret in it, and is lines of what can be shown.
+/// Asserts that stdout and stderr have no secret in them, and only printable lines of a bounded length.
 fn assert_clean(output: &Output, what: &str) {
     for (name, bytes) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
         let text = std::str::from_utf8(bytes).unwrap_or_else(|_| panic!("{what}: {name} is not UTF-8: {bytes:?}"));
@@ -274,14 +274,14 @@ fn assert_clean(output: &Output, what: &str) {
     assert!(output.status.code() != Some(101), "{what}: it panicked");
 }
 
-/// The program, about to do something with the usual stream's server.
+/// A command that talks to the server.
 fn at(folder: &tempfile::TempDir, server: &Hostile) -> Command {
     let mut command = bare(folder.path());
     command.env("AWS_ENDPOINT_URL", &server.url).env("AWS_REGION", REGION);
     command
 }
 
-/// The same, interrupted after some seconds.
+/// The same command, interrupted after some seconds.
 fn limited(command: Command, seconds: &str) -> Command {
     let mut limited = Command::new("timeout");
     limited.args(["-s", "INT", seconds]).arg(command.get_program()).args(command.get_args());

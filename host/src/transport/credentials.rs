@@ -115,13 +115,13 @@ impl Credentials {
     }
 }
 
-/// Why there are no credentials, in words that hold none. A process, an instance or a service that was asked for
-/// credentials may have them in what it says, whether it failed or not.
+/// Describes why there are no credentials. The output of a process and the answer of a service can contain credentials
+/// even if they failed, so what looks like credentials is left out.
 fn told(error: &(dyn StdError + 'static)) -> String {
     for cause in causes(error) {
         if let Some(ImdsError::ErrorResponse(context)) = cause.downcast_ref() {
             return format!(
-                "the instance's metadata service has none: status {}",
+                "the instance metadata service answered with status {}",
                 context.response().status().as_u16()
             );
         }
@@ -135,14 +135,14 @@ fn told(error: &(dyn StdError + 'static)) -> String {
         None => (String::new(), text.as_str()),
     };
     let said = if names_a_secret(said) {
-        "what it said is not shown, as it may hold credentials".to_owned()
+        "its output is not shown because it may contain credentials".to_owned()
     } else {
         without_keys(said)
     };
     [what, said].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
 }
 
-/// Whether a text may be credentials with their names, as in JSON, in a profile or in an environment.
+/// Whether a text names a credential, as JSON, profiles and environments do.
 fn names_a_secret(text: &str) -> bool {
     let letters: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
     let letters = letters.to_ascii_lowercase();
@@ -151,7 +151,7 @@ fn names_a_secret(text: &str) -> bool {
         .any(|name| letters.contains(name))
 }
 
-/// A text without what looks like a key: a secret access key is 40 letters and digits of base64, a token is longer.
+/// Hides what looks like a key: a secret access key is 40 characters of base64, a session token is longer.
 fn without_keys(text: &str) -> String {
     const KEY_LENGTH: usize = 40;
     let is_of_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_process_says_is_told_without_credentials() {
+    fn the_output_of_a_process_is_shown_without_credentials() {
         let failed = |stderr: &str| {
             said(&format!(
                 "Error retrieving credentials: external process exited with code exit status: 3. Stderr: {stderr}"
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_credential_is_told_whole() {
+    fn text_without_credentials_is_shown_whole() {
         for text in [
             "User: arn:aws:sts::123456789012:assumed-role/Developer/someone@example.com is not authorized",
             "no such file: /home/someone/.aws/sso/cache/2ed7a1b9c3d4e5f60718293a4b5c6d7e8f901234.json",

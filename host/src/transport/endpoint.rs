@@ -138,8 +138,8 @@ fn parse(url: &str) -> Result<Uri, String> {
     Ok(uri)
 }
 
-/// A URL that was refused, as it may be shown: without what is a password in it, or may be meant as one.
-fn shown(url: &str) -> String {
+/// Formats a refused URL without anything that is, or may be meant as, a password.
+pub(super) fn shown(url: &str) -> String {
     let (scheme, rest) = match url.find("://") {
         Some(end) => url.split_at(end + "://".len()),
         None => ("", url),
@@ -156,7 +156,7 @@ fn shown(url: &str) -> String {
         Some((_, host)) => format!("***@{host}"),
         None => rest.to_owned(),
     };
-    // A user name and a password whose host was forgotten look as host and port do.
+    // Without a host, user name and password look like host and port.
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let authority = match authority.rsplit_once(':') {
         Some((host, port)) if !authority.starts_with('[') && !port.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_a_password_is_not_shown_wherever_it_stands() {
+    fn anything_that_may_be_a_password_is_hidden() {
         for (url, shown) in [
             ("user:marked@host:80", "***@host:80"),
             ("http:/user:marked@host/", "***@host/"),

@@ -28,11 +28,12 @@ use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tower_service::Service;
 
 use super::{Error, Failure};
+use crate::terminal::clean;
 
 /// A page's answer is read into one buffer; a length that is announced is believed up to here.
 const ANSWER_SIZE_FIRST: usize = 16 << 20;
 
-/// What is taken in of an answer that is an error. What it says stands at its beginning, and the status says the most.
+/// The most bytes read of an error's body. The rest is dropped: the status and the beginning say enough.
 const ERROR_SIZE_MAX: usize = 64 << 10;
 
 /// The time in which a connection must stand.
@@ -62,7 +63,7 @@ impl Http {
         self.secure().map(drop)
     }
 
-    /// Sends a request and takes in the whole answer of up to `most` bytes, or the beginning of one that is an error.
+    /// Sends a request and reads the whole answer, up to `most` bytes. Of an error only the beginning is read.
     pub(super) async fn send(&self, request: http::Request<Full<Bytes>>, most: usize) -> Result<Answer, Failure> {
         let host = host(request.uri());
         let response = match request.uri().scheme_str() {
@@ -199,7 +200,7 @@ where
         .build(connector)
 }
 
-/// Host and port as they may be shown: AWS's other services may be named by URLs with passwords.
+/// Host and port. The URLs of STS and other services may hold a user name and a password, which must not be shown.
 fn host(uri: &Uri) -> String {
     let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
     authority.rsplit('@').next().unwrap_or_default().to_owned()
@@ -207,16 +208,16 @@ fn host(uri: &Uri) -> String {
 
 fn too_large(host: &str, most: usize) -> Failure {
     match most >> 20 {
-        // What is no page is no answer of Kinesis's either.
+        // Not from Kinesis, so a retry may help.
         0 => Failure::Transient(format!("an answer larger than {} KiB came from: {host}", most >> 10)),
-        // A page will be as large when it is asked for again.
+        // The same page would be as large again.
         mib => Failure::Permanent(format!("an answer larger than {mib} MiB came from: {host}")),
     }
 }
 
 /// Says in plain words why there is no answer, by the innermost cause, which is what went wrong.
 fn failure(error: &(dyn StdError + 'static), host: &str) -> Failure {
-    let innermost = causes(error).last().unwrap_or(error);
+    let innermost = clean(causes(error).last().unwrap_or(error));
     for cause in causes(error) {
         let io = cause.downcast_ref::<std::io::Error>();
         match cause.downcast_ref::<rustls::Error>() {
@@ -224,7 +225,8 @@ fn failure(error: &(dyn StdError + 'static), host: &str) -> Failure {
                 return Failure::Permanent(format!("the certificate is of an unknown issuer: {host}"));
             }
             Some(rustls::Error::InvalidCertificate(why)) => {
-                return Failure::Permanent(format!("the certificate does not hold: {host} ({why})"));
+                // It may list all names of the certificate.
+                return Failure::Permanent(format!("the certificate does not hold: {host} ({})", clean(why)));
             }
             Some(rustls::Error::InvalidMessage(_)) => {
                 return Failure::Permanent(format!("no TLS is spoken at: {host}"));

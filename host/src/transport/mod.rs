@@ -25,7 +25,7 @@ use bytes::Bytes;
 use self::credentials::Credentials;
 use self::endpoint::Endpoint;
 use self::http::{Answer, Http};
-use crate::terminal::Clean;
+use crate::terminal::{Clean, Given};
 
 /// Something that answers requests as Kinesis does.
 pub trait Transport: Send + Sync + 'static {
@@ -80,7 +80,7 @@ pub enum Failure {
 /// What decides where requests go and in whose name, as flags and stream name it.
 ///
 /// What is left out here is found as the AWS command line finds it: in the environment and in the profile.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// The region, from the flag or from the stream's ARN.
     pub region: Option<String>,
@@ -141,7 +141,7 @@ impl Kinesis {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Sends a request until there is nothing left to put right. Gives the answer, and the time that was signed.
+    /// Sends a request, again if clock or credentials had to be corrected. Returns the answer and the time of signing.
     async fn exchange(&self, target: &str, kind: &'static str, body: Bytes) -> Result<(Answer, SystemTime), Failure> {
         let answer_max = answer_max(operation(target));
         let mut credentials = self.credentials.current().await?;
@@ -173,15 +173,15 @@ impl Kinesis {
     }
 }
 
-/// How often a request is signed anew for the clock: once by a time that was not the service's, such as that of a box on
-/// the way, and once by the service's.
+/// How often the clock is corrected for one request. The first correction may come from a middlebox with a wrong clock;
+/// the second one then comes from the service.
 const CORRECTIONS_MAX: u32 = 2;
 
 fn operation(target: &str) -> &str {
     target.rsplit('.').next().unwrap_or_default()
 }
 
-/// How much of an answer to an operation is taken in.
+/// The largest answer to an operation, in bytes.
 fn answer_max(operation: &str) -> usize {
     match operation {
         "GetRecords" => PAGE_MAX,
@@ -190,16 +190,15 @@ fn answer_max(operation: &str) -> usize {
     }
 }
 
-/// A page holds 10 MiB of data, which is 13.4 MiB as base64 and less than twice that in any encoding.
+/// A page has 10 MiB of data, which is 13.4 MiB in base64 and less than twice that in any encoding.
 const PAGE_MAX: usize = 64 << 20;
 
-/// A page of a listing has 10,000 shards at most, each with names of 128 characters for itself and its parents and four
-/// numbers of up to 39 and 129 digits: less than 900 bytes in JSON.
+/// A page of a listing has at most 10,000 shards. A shard is less than 1,000 bytes in JSON: three identifiers of up to 128
+/// characters, two hash keys of up to 39 digits and two sequence numbers of up to 129.
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>
 const LISTING_MAX: usize = 16 << 20;
 
-/// An iterator has 512 characters at most, and a summary of a stream is some hundred bytes. Credentials have a few
-/// thousand.
+/// An iterator has at most 512 characters, the summary of a stream some hundred bytes, credentials a few thousand.
 const SMALL_ANSWER_MAX: usize = 64 << 10;
 
 impl Transport for Kinesis {
@@ -287,13 +286,13 @@ struct Clock {
 }
 
 impl Clock {
-    /// Always a time that can be signed, also where the system's clock has none of this era.
+    /// The time to sign by. It always has a form in `X-Amz-Date`, whatever the system's clock says.
     fn now(&self) -> SystemTime {
         moved(SystemTime::now(), self.offset_ms.load(Ordering::Relaxed)).clamp(UNIX_EPOCH, UNIX_EPOCH + SIGNABLE_MAX)
     }
 
-    /// Takes the service's time where it is far from the time that was signed, in place of what it took before. False: it
-    /// is not far, so the signature is wrong for another reason; or it is no time that a service can be of.
+    /// Adopts the service's time if it is far from the time that was signed. It replaces an earlier correction. False if it
+    /// is not far, so the signature is wrong for another reason, or if it is a time that no service can have.
     fn correct(&self, signed_at: SystemTime, date: SystemTime) -> bool {
         let is_of_this_era = (UNIX_EPOCH + ERA.start..UNIX_EPOCH + ERA.end).contains(&date);
         if !is_of_this_era || ms_ahead(date, signed_at).unsigned_abs() < SKEW_MIN.as_millis() as u64 {
@@ -321,10 +320,10 @@ fn ms_ahead(a: SystemTime, b: SystemTime) -> i64 {
 /// AWS takes a signature that is up to five minutes old or early.
 const SKEW_MIN: Duration = Duration::from_secs(4 * 60);
 
-/// 2015 to 2100, after the epoch: a `Date` outside of it is of a broken clock, and no time to sign by.
+/// From 2015 to 2100, since the epoch. A `Date` outside of these years is from a broken clock.
 const ERA: Range<Duration> = Duration::from_secs(1_420_070_400)..Duration::from_secs(4_102_444_800);
 
-/// The last second of the year 9999, which is the last that has a form in `X-Amz-Date`.
+/// The last second of the year 9999, the last one with a form in `X-Amz-Date`.
 const SIGNABLE_MAX: Duration = Duration::from_secs(253_402_300_799);
 
 fn millis(time: SystemTime) -> Option<u64> {
@@ -408,9 +407,9 @@ impl fmt::Display for Error {
         let mut f = Clean(f);
         match self {
             Self::NoRegion => write!(f, "no region is set"),
-            Self::BadRegion(region) => write!(f, "not a region: {region}"),
+            Self::BadRegion(region) => write!(f, "not a region: {}", Given(region)),
             Self::BadEndpoint { url, why } => write!(f, "not an endpoint: {url} ({why})"),
-            Self::UnknownProfile(profile) => write!(f, "no such profile: {profile}"),
+            Self::UnknownProfile(profile) => write!(f, "no such profile: {}", Given(profile)),
             Self::BadProfiles(why) => write!(f, "the profiles cannot be read: {why}"),
             Self::NoCredentials => write!(f, "no AWS credentials were found"),
             Self::Credentials { why, .. } => write!(f, "the AWS credentials cannot be had: {why}"),
@@ -440,6 +439,20 @@ impl fmt::Display for Failure {
     }
 }
 
+impl fmt::Debug for Settings {
+    /// A URL may have a password in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { region, profile, role_arn, endpoint_url, ca_bundle } = self;
+        f.debug_struct("Settings")
+            .field("region", region)
+            .field("profile", profile)
+            .field("role_arn", role_arn)
+            .field("endpoint_url", &endpoint_url.as_deref().map(endpoint::shown))
+            .field("ca_bundle", ca_bundle)
+            .finish()
+    }
+}
+
 impl fmt::Debug for Body {
     /// The size only: a body is other people's data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -461,7 +474,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_to_sign_by_is_one_that_can_be_signed_whatever_the_offset() {
+    fn the_time_to_sign_by_can_be_signed_whatever_the_offset() {
         for offset_ms in [i64::MIN, i64::MIN + 1, -1 << 60, -1 << 50, 0, 1 << 50, 1 << 60, i64::MAX] {
             let now = Clock { offset_ms: AtomicI64::new(offset_ms) }.now();
             assert!((UNIX_EPOCH..=UNIX_EPOCH + SIGNABLE_MAX).contains(&now), "{offset_ms}: {now:?}");
