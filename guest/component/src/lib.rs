@@ -145,8 +145,8 @@ impl wit::GuestBatch for Batch {
         self.0.rejects(skip, size).into()
     }
 
-    fn messages(&self, skip: u32, take: u32) -> Vec<wit::Message> {
-        self.0.messages(skip, take).into_iter().map(Into::into).collect()
+    fn messages(&self, skip: u32, size: u32) -> Vec<wit::Message> {
+        self.0.messages(skip, size).into_iter().map(Into::into).collect()
     }
 }
 

@@ -1,4 +1,8 @@
-//! The messages of one page of one shard, held as they came and rendered when asked.
+//! The messages of one page of one shard, or of a part of it, held as they came and rendered when asked.
+//!
+//! What a page is rendered to can be many times what it holds: an aggregate of 1 MiB has room for a hundred thousand
+//! messages, each with an envelope and a key of its own. So a batch is bounded by its lines, and a page that is too much
+//! for one becomes several ([`fitting`]).
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -18,7 +22,7 @@ use crate::messages::Messages;
 use crate::page::Data;
 use crate::time::Timestamp;
 
-/// The messages of one page of one shard: at least one, in order.
+/// The messages of one page of one shard, or of a part of it: at least one, in order.
 pub struct Batch {
     pub(crate) id: BatchId,
     pub(crate) shard: Arc<str>,
@@ -155,20 +159,75 @@ impl Batch {
         Rejects { text: text_of(text), count, next }
     }
 
-    /// The messages from number `skip` on, `take` at most.
-    pub fn messages(&self, skip: u32, take: u32) -> Vec<Message> {
-        let messages = self.messages.from(skip).take(take as usize);
-        messages
-            .map(|message| Message {
-                id: self.envelope.message_id(message.sequence, message.subsequence),
+    /// The messages from number `skip` on: at least one if there is one, else as many as fit in `size` bytes, of
+    /// identifiers, sequence numbers, partition keys and data.
+    pub fn messages(&self, skip: u32, size: u32) -> Vec<Message> {
+        let mut left = u64::from(size);
+        let mut messages = Vec::new();
+        for message in self.messages.from(skip) {
+            let key = message.partition_key.map_or(0, str::len);
+            let id = self.envelope.message_id(message.sequence, message.subsequence);
+            let texts = (id.len() + message.sequence.len() + key) as u64;
+            // Not decoded in vain. Text that is no base64 is longer than this says, and is looked at below.
+            if !messages.is_empty() && texts + message.data.size() > left {
+                break;
+            }
+            let message = Message {
+                id,
                 sequence: message.sequence.to_owned(),
                 subsequence: message.subsequence,
                 partition_key: message.partition_key.map(ToOwned::to_owned),
                 arrived: Timestamp(message.arrived),
                 data: envelope::bytes(message.data),
-            })
-            .collect()
+            };
+            let bytes = texts + message.data.len() as u64;
+            if !messages.is_empty() && bytes > left {
+                break;
+            }
+            left = left.saturating_sub(bytes);
+            messages.push(message);
+            if left == 0 {
+                break;
+            }
+        }
+        messages
     }
+}
+
+/// How many of the messages, from the first on, have lines that fit in `most` bytes together: at least one if there is
+/// one.
+pub(crate) fn fitting(messages: &Messages, envelope: &Envelope, most: u64) -> u32 {
+    if surely_fit(messages, envelope, most) {
+        return messages.count();
+    }
+    let mut lines = envelope.lines();
+    let (mut line, mut left, mut count) = (Vec::new(), most, 0);
+    for message in messages.from(0) {
+        line.clear();
+        lines.write(&message, &mut line);
+        let fits = line.len() as u64 <= left;
+        if count > 0 && !fits {
+            break;
+        }
+        left = left.saturating_sub(line.len() as u64);
+        count += 1;
+    }
+    count
+}
+
+/// Whether that can be told without rendering them, which is so of nearly all pages.
+fn surely_fit(messages: &Messages, envelope: &Envelope, most: u64) -> bool {
+    if let Some(bytes) = messages.plain_size() {
+        return envelope.lines_max(u64::from(messages.count()), bytes) <= most;
+    }
+    let mut left = most;
+    messages.from(0).all(|message| match left.checked_sub(envelope.line_max(&message)) {
+        Some(less) => {
+            left = less;
+            true
+        }
+        None => false,
+    })
 }
 
 /// Why data cannot be put as asked: told of the few that cannot, so that the others need not be asked.

@@ -32,6 +32,8 @@ use kinesis_reader_json as json;
 use serde_json::{Map, Value};
 
 use crate::error::CheckpointError;
+use crate::identifier::is_name;
+use crate::printable::printable;
 use crate::sequence::Sequence;
 use crate::time::Timestamp;
 
@@ -114,9 +116,10 @@ impl Identity {
     /// For a person.
     pub(crate) fn describe(&self) -> String {
         let stream = self.arn.as_ref().unwrap_or(&self.name);
+        let stream = printable(stream);
         match self.created {
             Some(created) => format!("{stream}, created at {} ms since the epoch", created.0),
-            None => stream.clone(),
+            None => stream.into_owned(),
         }
     }
 }
@@ -141,7 +144,7 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Reads the text.
     pub fn parse(text: &str) -> Result<Checkpoint, CheckpointError> {
-        read(text).map_err(CheckpointError::Malformed)
+        read(text).map_err(|why| CheckpointError::Malformed(printable(&why).into_owned()))
     }
 
     /// The text. Equal checkpoints have equal texts.
@@ -242,6 +245,9 @@ fn read(text: &str) -> Result<Checkpoint, String> {
     };
     let mut shards = BTreeMap::new();
     for (id, place) in object(members.get("shards").unwrap_or(&Value::Null), "shards")? {
+        if !is_name(id) {
+            return Err(format!("not a shard id, 1 to 128 of [a-zA-Z0-9_.-]: \"{id}\""));
+        }
         let place = read_place(place).map_err(|why| format!("shard {id}: {why}"))?;
         shards.insert(id.clone(), place);
     }
@@ -255,12 +261,12 @@ fn read_place(place: &Value) -> Result<Place, String> {
         (Some(Value::String(name)), None, None) => match name.as_str() {
             "trim-horizon" => Ok(Place::TrimHorizon),
             "end" => Ok(Place::End),
-            other => Err(format!("no place: {other:?}")),
+            other => Err(format!("no place: \"{other}\"")),
         },
         (Some(at), None, None) => Ok(Place::At(time(at, "at")?)),
         (None, Some(after), sub) => {
             let after = string(after, "after")?;
-            let Ok(sequence) = after.parse() else { return Err(format!("no sequence number: {after:?}")) };
+            let Ok(sequence) = after.parse() else { return Err(format!("no sequence number: \"{after}\"")) };
             let number = |sub: &Value| sub.as_u64().and_then(|sub| u32::try_from(sub).ok()).ok_or("sub: no number");
             Ok(Place::After(Message { sequence, subsequence: sub.map(number).transpose()? }))
         }
@@ -284,7 +290,7 @@ fn time(value: &Value, what: &str) -> Result<Timestamp, String> {
 
 fn known(members: &Map<String, Value>, names: &[&str], what: &str) -> Result<(), String> {
     match members.keys().find(|key| !names.contains(&key.as_str())) {
-        Some(key) => Err(format!("{what}: an unknown member: {key:?}")),
+        Some(key) => Err(format!("{what}: an unknown member: \"{key}\"")),
         None => Ok(()),
     }
 }
@@ -315,6 +321,10 @@ mod tests {
         assert!(refused(&TEXT.replace("\"shards\"", "\"sards\"")).contains("sards"));
         assert!(refused(&TEXT.replace("\"9\"", "\"09\"")).contains("shard b: no sequence number"));
         assert!(refused(&TEXT.replace("trim-horizon", "begin")).contains("no place: \"begin\""));
+        assert!(refused(&TEXT.replace("\"e\":", r#""\u001b[2J\u202e":"#)).contains(r#": "\u{1b}[2J\u{202e}""#));
+        assert!(
+            refused(&TEXT.replace("\"9\"", &format!("\"{}\"", "\u{7f}".repeat(2000)))).ends_with("characters more)")
+        );
         assert!(refused(&TEXT.replace(r#"{"at":"end"}"#, "{}")).contains("either `at` or `after`"));
         assert!(
             refused(&TEXT.replace(r#"{"at":"end"}"#, r#"{"at":"end","sub":1}"#)).contains("either `at` or `after`")

@@ -9,8 +9,10 @@ use core::time::Duration;
 
 use crate::envelope::Payload;
 use crate::error::FieldError;
+use crate::identifier::{is_name, stream_of};
 use crate::message_id::MessageId;
 use crate::pace::Pace;
+use crate::printable::printable;
 use crate::time::Timestamp;
 use crate::wire::{StreamRef, Wire};
 
@@ -75,6 +77,8 @@ pub struct Limits {
     /// Pages asked for or not yet delivered at a time, over all shards. Fewer where they are so large that all of them
     /// would pass 48 MiB.
     pub batches: u32,
+    /// Bytes of the lines of a batch: a batch of more has one message. What does not fit of a page makes further batches.
+    pub batch_bytes: u32,
     /// The share of the service's limits on reads of a shard that may be used, in percent: 1 to 100. None: no pace.
     pub pace: Option<u8>,
     /// Time between two listings of the shards.
@@ -85,8 +89,9 @@ pub struct Limits {
     pub backoff_first: Duration,
     /// Greatest pause after a failure.
     pub backoff_max: Duration,
-    /// Failures in a row on one shard, or on listing, that end the reader; four do as long as no response of any kind has
-    /// come. None: try for ever.
+    /// The number of consecutive failures on one shard, or on listing, that end the reader. Four are enough while no
+    /// response of any kind has come, and where responses contradict themselves or the service's model. `None`: try
+    /// forever.
     pub failures: Option<u32>,
 }
 
@@ -99,6 +104,10 @@ impl Default for Limits {
             requests: 32,
             // Of small pages; of large ones there are fewer, for their memory's sake.
             batches: 12,
+            // A full page of plain records, 10 MiB of data in base64 of which each byte may become six, and 10,000
+            // envelopes: such a page is one batch, whatever it holds, and need not be measured. Only aggregates, of which
+            // a page can have gigabytes, are taken in parts.
+            batch_bytes: 96 << 20,
             pace: Some(100),
             // Children are found where their parents end; a listing is only the net below that.
             list_interval: Duration::from_secs(60),
@@ -183,11 +192,11 @@ impl Plan {
         let name = match &source {
             Source::Name(name) => name.clone(),
             Source::Arn(arn) => stream_of(arn)
-                .ok_or_else(|| field("source", format!("no ARN of a Kinesis stream: {arn:?}")))?
+                .ok_or_else(|| field("source", format!("no ARN of a Kinesis stream: \"{arn}\"")))?
                 .to_owned(),
         };
-        if !is_stream_name(&name) {
-            return Err(field("source", format!("no name of a stream, 1 to 128 of [a-zA-Z0-9_.-]: {name:?}")));
+        if !is_name(&name) {
+            return Err(field("source", format!("no name of a stream, 1 to 128 of [a-zA-Z0-9_.-]: \"{name}\"")));
         }
         if let (Start::AtTimestamp(from), Until::Time(to)) = (start, until)
             && to < from
@@ -206,6 +215,7 @@ impl Plan {
         whole("limits.page-records", limits.page_records.into(), 1, 10_000)?;
         whole("limits.requests", limits.requests.into(), 1, 100_000)?;
         whole("limits.batches", limits.batches.into(), 1, 100_000)?;
+        whole("limits.batch-bytes", limits.batch_bytes.into(), 1, u64::from(u32::MAX))?;
         whole("limits.list-interval", ms(limits.list_interval), 1_000, DAY)?;
         whole("limits.request-timeout", ms(limits.request_timeout), 1, DAY)?;
         whole("limits.backoff-first", ms(limits.backoff_first), 1, DAY)?;
@@ -240,24 +250,8 @@ impl Plan {
     }
 }
 
-/// The stream named by `arn:PARTITION:kinesis:REGION:ACCOUNT:stream/NAME`.
-fn stream_of(arn: &str) -> Option<&str> {
-    let mut parts = arn.splitn(6, ':');
-    let (scheme, partition, service) = (parts.next()?, parts.next()?, parts.next()?);
-    let (region, account, resource) = (parts.next()?, parts.next()?, parts.next()?);
-    let well = scheme == "arn" && !partition.is_empty() && service == "kinesis" && !region.is_empty();
-    let account_well = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
-    if well && account_well { resource.strip_prefix("stream/") } else { None }
-}
-
-/// "[a-zA-Z0-9_.-]+", 1 to 128 characters (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_CreateStream.html>).
-fn is_stream_name(name: &str) -> bool {
-    (1..=128).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
-}
-
 fn field(path: &str, message: String) -> FieldError {
-    FieldError { field: path.to_owned(), message }
+    FieldError { field: path.to_owned(), message: printable(&message).into_owned() }
 }
 
 #[cfg(test)]
@@ -275,12 +269,15 @@ mod tests {
         let refused = |change: fn(&mut Config)| config(change).expect_err("it cannot be").field;
         assert_eq!(refused(|c| c.source = Source::Name("a b".to_owned())), "source");
         assert_eq!(refused(|c| c.source = Source::Name(String::new())), "source");
+        let told = config(|c| c.source = Source::Name("\u{1b}[2J".repeat(500))).expect_err("it cannot be").message;
+        assert!(told.contains(r#": "\u{1b}[2J\u{1b}"#) && told.ends_with(" characters more)"), "{told}");
         assert_eq!(refused(|c| c.source = Source::Arn("arn:aws:sqs:eu-west-1:000000000000:x".to_owned())), "source");
         assert_eq!(refused(|c| c.limits.page_records = 0), "limits.page-records");
         assert_eq!(refused(|c| c.limits.page_records = 10_001), "limits.page-records");
         assert_eq!(refused(|c| c.limits.pace = Some(0)), "limits.pace");
         assert_eq!(refused(|c| c.limits.pace = Some(101)), "limits.pace");
         assert_eq!(refused(|c| c.limits.batches = 0), "limits.batches");
+        assert_eq!(refused(|c| c.limits.batch_bytes = 0), "limits.batch-bytes");
         assert_eq!(refused(|c| c.limits.messages = Some(0)), "limits.messages");
         assert_eq!(
             refused(|c| {

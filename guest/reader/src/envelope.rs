@@ -103,6 +103,26 @@ impl Envelope {
         name.as_bytes().iter().map(|&byte| char::from(byte)).collect()
     }
 
+    /// The most bytes that the line of a message can have, told without a look at its data.
+    pub fn line_max(&self, message: &Message<'_>) -> u64 {
+        let Message { sequence, partition_key, plain_key, data, .. } = *message;
+        let sequence = string_max(sequence, is_sequence(sequence.as_bytes()));
+        let key = partition_key.map_or(NULL.len() as u64, |key| string_max(key, plain_key || is_plain(key)));
+        self.fixed_max() + sequence + key + self.payload.max(data)
+    }
+
+    /// The most bytes that so many lines can have together whose sequence numbers, partition keys and data take so many
+    /// bytes in a page.
+    pub(crate) fn lines_max(&self, count: u64, bytes: u64) -> u64 {
+        let each = self.fixed_max() + STRINGS_AROUND;
+        count.saturating_mul(each).saturating_add(bytes.saturating_mul(GROWTH_MAX))
+    }
+
+    /// What a line has beside its sequence number, its partition key and its data.
+    fn fixed_max(&self) -> u64 {
+        (self.head.len() + self.stream.len()) as u64 + FIXED_MAX
+    }
+
     /// Appends the payload, from the comma before it to the brace that closes the line.
     fn write_payload(&self, data: Data<'_>, scanner: &mut Scanner, out: &mut Vec<u8>) -> Rendered {
         let lead: &[u8] = match self.payload {
@@ -183,7 +203,7 @@ impl<'a> LineWriter<'a> {
         out.extend_from_slice(br#"","partition":"#);
         match partition_key {
             Some(key) => write_string(key, plain_key, out),
-            None => out.extend_from_slice(b"null"),
+            None => out.extend_from_slice(NULL),
         }
         out.extend_from_slice(stream);
         if let Some(subsequence) = subsequence {
@@ -209,6 +229,44 @@ fn write_string(text: &str, plain: bool, out: &mut Vec<u8>) {
         out.push(b'"');
     } else {
         json::write_string(text, out);
+    }
+}
+
+/// The most that JSON makes of a byte: `\u001f`.
+const GROWTH_MAX: u64 = 6;
+
+/// What stands in the place of a partition key that is none.
+const NULL: &[u8] = b"null";
+
+/// The members of an envelope that are the same in each line or of a bounded length, the payload's frame with its
+/// padding, and the line's end; rounded up.
+const FIXED_MAX: u64 = 160;
+
+/// The quotes of two strings; or `null`, in the place of one.
+const STRINGS_AROUND: u64 = 8;
+
+/// Whether a text is the inside of a JSON string as it stands.
+fn is_plain(text: &str) -> bool {
+    json::plain(text.as_bytes()) == text.len()
+}
+
+/// The most bytes of a JSON string.
+fn string_max(text: &str, plain: bool) -> u64 {
+    2 + text.len() as u64 * if plain { 1 } else { GROWTH_MAX }
+}
+
+impl Payload {
+    /// The most bytes that data can become.
+    fn max(self, data: Data<'_>) -> u64 {
+        // Text that is no base64 stands for itself.
+        let size = match data {
+            Data::Base64(text) => text.len(),
+            Data::Raw(bytes) => bytes.len(),
+        } as u64;
+        match self {
+            Payload::Merged | Payload::Json | Payload::Text => size * GROWTH_MAX,
+            Payload::Base64 => size.div_ceil(3) * 4,
+        }
     }
 }
 
@@ -384,6 +442,7 @@ mod tests {
             let message = Message { sequence: &names[2], subsequence, partition_key: key, plain_key: false, arrived, data };
             let mut out = Vec::new();
             envelope.lines().write(&message, &mut out);
+            prop_assert!(out.len() as u64 <= envelope.line_max(&message));
             let line = String::from_utf8(out).expect("UTF-8");
             prop_assert_eq!(line.find('\n'), Some(line.len() - 1));
             prop_assert!(!line.contains('\r'));
@@ -475,6 +534,12 @@ mod tests {
         let message =
             Message { sequence: "42", subsequence: None, partition_key: Some("k"), plain_key: false, arrived, data };
         let rendered = envelope.lines().write(&message, &mut out);
+        let bytes = match data {
+            Data::Base64(text) => text.len(),
+            Data::Raw(bytes) => bytes.len(),
+        } + "42k".len();
+        let bounds = (envelope.line_max(&message), envelope.lines_max(1, bytes as u64));
+        assert!(out.len() as u64 <= bounds.0.min(bounds.1), "{} bytes, and {bounds:?} were the most", out.len());
         (String::from_utf8(out).expect("UTF-8"), rendered)
     }
 

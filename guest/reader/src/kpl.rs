@@ -10,6 +10,8 @@
 //!                  optional uint64 explicit_hash_key_index = 2;
 //!                  required bytes  data                    = 3;
 //!                  repeated Tag    tags                    = 4; }
+//! message Tag    { required string key                     = 1;
+//!                  optional string value                   = 2; }
 //! ```
 //! <https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>
 //!
@@ -17,16 +19,40 @@
 //! identifiers each time. What departs from the form in any way (another checksum, no protobuf, an index without its
 //! entry, a key that is not UTF-8, an explicit hash key that is no number, no user record at all) is no aggregate, and
 //! one message as it is: nothing is dropped because it cannot be understood.
+//!
+//! What is longer than the service lets it be departs from the form too. An entry of a table is stored once and rendered
+//! with each user record that refers to it, so without a bound a record of 1 MiB could stand for gigabytes of lines. An
+//! empty partition key, which the service refuses, does no harm: the Kinesis Client Library takes it, and so does this.
 
 use core::ops::Range;
 
 use md5::{Digest, Md5};
 use micropb::{PbDecoder, WIRE_TYPE_LEN, WIRE_TYPE_VARINT};
 
+use crate::hash_key;
 use crate::page::Data;
 
 const MAGIC: [u8; 4] = [0xF3, 0x89, 0x9A, 0xC2];
 const DIGEST_SIZE: usize = 16;
+
+/// "Partition keys are Unicode strings with a maximum length limit of 256 characters for each key"
+/// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecordsRequestEntry.html>). The producer library
+/// refuses longer ones, too (`KinesisProducer.addUserRecord`).
+const PARTITION_KEY_CHARS_MAX: usize = 256;
+
+/// "Pattern: 0|([1-9]\d{0,38})" (`ExplicitHashKey`,
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecordsRequestEntry.html>).
+const EXPLICIT_HASH_KEY_DIGITS_MAX: usize = 39;
+
+/// "Tags are not yet implemented in the KPL and KCL APIs", says the format, and gives them no bounds of its own. Those
+/// of the service's tags: a key of 128 characters and a value of 256
+/// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_Tag.html>).
+const TAG_KEY_CHARS_MAX: usize = 128;
+const TAG_VALUE_CHARS_MAX: usize = 256;
+
+/// "You can assign up to 50 tags to a data stream"
+/// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_AddTagsToStream.html>).
+const TAGS_MAX: usize = 50;
 
 /// Whether data begin as an aggregate's do. Of base64 the first characters tell, for `84maw` are the first 30 bits of
 /// the magic number, and its last two are the first of the next character.
@@ -52,7 +78,7 @@ pub(crate) struct Malformed;
 /// An entry of an aggregate's tables, or one of its user records.
 pub(crate) enum Part<'a> {
     PartitionKey(&'a str),
-    ExplicitHashKey(&'a str),
+    ExplicitHashKey(u128),
     UserRecord(UserRecord<'a>),
 }
 
@@ -87,10 +113,9 @@ impl<'a> Parts<'a> {
             self.last = self.body.len() - self.fields.rest().len();
             let Some((number, value)) = self.fields.next()? else { return Ok(None) };
             let Value::Bytes(bytes) = value else { continue };
-            let text = || core::str::from_utf8(bytes).map_err(|_| Malformed);
             return Ok(Some(match number {
-                1 => Part::PartitionKey(text()?),
-                2 => Part::ExplicitHashKey(text()?),
+                1 => Part::PartitionKey(text(bytes, PARTITION_KEY_CHARS_MAX)?),
+                2 => Part::ExplicitHashKey(explicit_hash_key(bytes)?),
                 3 => Part::UserRecord(user_record(bytes)?),
                 _ => continue,
             }));
@@ -98,21 +123,54 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// Text of at most so many characters.
+fn text(bytes: &[u8], chars_max: usize) -> Result<&str, Malformed> {
+    let text = core::str::from_utf8(bytes).map_err(|_| Malformed)?;
+    let is_short = text.len() <= chars_max || text.chars().nth(chars_max).is_none();
+    if is_short { Ok(text) } else { Err(Malformed) }
+}
+
+fn explicit_hash_key(bytes: &[u8]) -> Result<u128, Malformed> {
+    hash_key::explicit(text(bytes, EXPLICIT_HASH_KEY_DIGITS_MAX)?).ok_or(Malformed)
+}
+
 fn user_record(bytes: &[u8]) -> Result<UserRecord<'_>, Malformed> {
-    let (mut partition_key, mut explicit_hash_key, mut data) = (None, None, None);
+    let (mut partition_key, mut explicit_hash_key, mut data, mut tags) = (None, None, None, 0);
     let mut fields = Fields::new(bytes);
     while let Some((number, value)) = fields.next()? {
         match (number, value) {
             (1, Value::Number(index)) => partition_key = Some(usize::try_from(index).map_err(|_| Malformed)?),
             (2, Value::Number(index)) => explicit_hash_key = Some(usize::try_from(index).map_err(|_| Malformed)?),
             (3, Value::Bytes(bytes)) => data = Some(bytes),
+            (4, Value::Bytes(bytes)) => {
+                check_tag(bytes)?;
+                tags += 1;
+            }
             (_, Value::Number(_) | Value::Bytes(_) | Value::Fixed) => {}
         }
     }
     match (partition_key, data) {
-        (Some(partition_key), Some(data)) => Ok(UserRecord { partition_key, explicit_hash_key, data }),
-        (Some(_) | None, None) | (None, Some(_)) => Err(Malformed),
+        (Some(partition_key), Some(data)) if tags <= TAGS_MAX => {
+            Ok(UserRecord { partition_key, explicit_hash_key, data })
+        }
+        (Some(_) | None, _) => Err(Malformed),
     }
+}
+
+/// Tags are of no use to anybody yet, and must be of the form all the same.
+fn check_tag(bytes: &[u8]) -> Result<(), Malformed> {
+    let mut key = None;
+    let mut fields = Fields::new(bytes);
+    while let Some((number, value)) = fields.next()? {
+        match (number, value) {
+            (1, Value::Bytes(bytes)) => key = Some(text(bytes, TAG_KEY_CHARS_MAX)?),
+            (2, Value::Bytes(bytes)) => {
+                text(bytes, TAG_VALUE_CHARS_MAX)?;
+            }
+            (_, Value::Number(_) | Value::Bytes(_) | Value::Fixed) => {}
+        }
+    }
+    key.map(|_| ()).ok_or(Malformed)
 }
 
 /// The fields of a protobuf message, as they lie in it.

@@ -57,6 +57,7 @@ mod error;
 mod reader;
 
 mod lineage;
+mod listing;
 mod shard;
 mod survey;
 mod tip;
@@ -67,6 +68,7 @@ pub mod envelope;
 mod message_id;
 
 mod hash_key;
+mod identifier;
 mod kpl;
 mod messages;
 pub mod page;

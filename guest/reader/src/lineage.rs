@@ -5,12 +5,21 @@
 //! stream: nothing of it is left to wait for. That is believed only of a listing which began after the child was heard
 //! of, and which shows a shard later than the parent: a listing may show the stream as it was a moment ago, and then it
 //! lacks the latest shards. Identifiers tell which shard is later, for the service counts them up.
+//!
+//! A shard that is its own ancestor would wait for itself forever. A response that makes it one contradicts itself or an
+//! earlier response, and is refused ([`Lineage::check`]). We cannot tell which of the parents is wrong, and reading a shard
+//! before a true parent would break the order, so we never ignore a parent.
 
 use alloc::borrow::ToOwned;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+
+/// The maximum number of parents of a shard: `ParentShardId` and `AdjacentParentShardId`.
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_Shard.html>
+pub(crate) const PARENTS_MAX: usize = 2;
 
 /// A shard's number in its reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +66,64 @@ impl Lineage {
         key
     }
 
+    /// The number of known shards.
+    pub(crate) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Checks whether shards can have these parents, together with the parents that are known already. The error says why
+    /// they cannot.
+    ///
+    /// The cost grows with the number of new parents, and with the ancestors of those shards that have children.
+    pub(crate) fn check<'a>(&'a self, told: impl Iterator<Item = (&'a str, &'a [String])>) -> Result<(), String> {
+        // All parents of each shard that has a new one.
+        let mut grown: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (id, parents) in told {
+            let known = self.key(id).map_or(&[][..], |key| self.parents(key));
+            for parent in parents.iter().filter(|parent| !known.contains(parent)) {
+                let all = grown.entry(id).or_insert_with(|| known.iter().map(String::as_str).collect());
+                if !all.contains(&parent.as_str()) {
+                    all.push(parent);
+                }
+                if all.len() > PARENTS_MAX {
+                    return Err(format!("shard {id} has more than {PARENTS_MAX} parents"));
+                }
+            }
+        }
+        let parents = |id: &str| -> Vec<&str> {
+            let known = || self.key(id).map_or(&[][..], |key| self.parents(key)).iter().map(String::as_str).collect();
+            grown.get(id).cloned().unwrap_or_else(known)
+        };
+        let mut named: BTreeSet<&str> = BTreeSet::new();
+        named.extend(grown.values().flatten());
+        // True: none of its ancestors leads back to it. False: it is on the path that is being followed.
+        let mut seen: BTreeMap<&str, bool> = BTreeMap::new();
+        let mut path: Vec<(&str, Vec<&str>)> = Vec::new();
+        for &id in grown.keys().filter(|id| named.contains(*id) || self.children.contains_key(**id)) {
+            if seen.contains_key(id) {
+                continue;
+            }
+            seen.insert(id, false);
+            path.push((id, parents(id)));
+            while let Some((id, left)) = path.last_mut() {
+                let Some(parent) = left.pop() else {
+                    seen.insert(id, true);
+                    path.pop();
+                    continue;
+                };
+                match seen.get(parent) {
+                    Some(true) => {}
+                    Some(false) => return Err(format!("shard {parent} is its own ancestor")),
+                    None => {
+                        seen.insert(parent, false);
+                        path.push((parent, parents(parent)));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Learns of parents; those known before are kept.
     pub(crate) fn adopt(&mut self, key: ShardKey, parents: &[String]) {
         let Some(member) = self.members.get_mut(key.0) else { return };
@@ -92,7 +159,7 @@ impl Lineage {
         !self.is_obscure(member)
             && member.parents.iter().all(|parent| match self.key(parent) {
                 Some(parent) => self.members.get(parent.0).is_some_and(|parent| parent.drained),
-                None => listed > member.heard && self.has_left(parent),
+                None => self.is_known_to_have_left(member, parent, listed),
             })
     }
 
@@ -106,10 +173,20 @@ impl Lineage {
         age(id) < age(&self.latest)
     }
 
-    /// Whether a shard waits for what only a later listing can tell.
-    pub(crate) fn waits_for_listing(&self, key: ShardKey) -> bool {
-        let Some(member) = self.members.get(key.0) else { return false };
-        self.is_obscure(member) || member.parents.iter().any(|parent| self.key(parent).is_none())
+    /// The shard that a later listing must show before this one can be read: itself, or one of its parents.
+    pub(crate) fn missing(&self, key: ShardKey, listed: u64) -> Option<&str> {
+        let member = self.members.get(key.0)?;
+        if self.is_obscure(member) {
+            return Some(&member.id);
+        }
+        let is_missing =
+            |parent: &&str| self.key(parent).is_none() && !self.is_known_to_have_left(member, parent, listed);
+        member.parents.iter().map(String::as_str).find(is_missing)
+    }
+
+    /// Whether the last complete listing shows that an unknown parent has left the stream.
+    fn is_known_to_have_left(&self, child: &Member, parent: &str, listed: u64) -> bool {
+        listed > child.heard && self.has_left(parent)
     }
 
     /// Whether a shard may have parents that nobody told of. One that has left the stream has none that are left.
@@ -143,6 +220,45 @@ mod tests {
         assert!(lineage.is_free(c, 1));
         assert!(!lineage.is_free(d, 1));
         assert_eq!(lineage.children("c"), [d]);
+    }
+
+    #[test]
+    fn a_cycle_of_parents_is_detected() {
+        // The known parents, the new ones, and whether they fit.
+        for (known, told, fits) in [
+            ("", "a:a", false),
+            ("", "a:b b:a", false),
+            ("", "a:b b:c c:a", false),
+            ("b:a c:b", "a:c", false),
+            ("b:a c:b d:c", "a:x,d", false),
+            ("b:a", "a:c c:b", false),
+            ("", "a:a,a", false),
+            ("", "z:y y:x x:w w:y", false),
+            ("", "a:b,c d:b,c e:a,d", true),
+            ("b:a c:b", "b:a c:b d:c", true),
+            ("b:a", "b:a,x x:w", true),
+            ("b:a,x", "b:y", false),
+            ("", "b:a,x b:y", false),
+            ("b:a,x", "b:x,a", true),
+            ("", "a: b:", true),
+        ] {
+            let parse = |text: &str| -> Vec<(String, Vec<String>)> {
+                let shard = |text: &str| {
+                    let (id, parents) = text.split_once(':').expect("a shard and its parents");
+                    let parents = parents.split(',').filter(|id| !id.is_empty()).map(ToOwned::to_owned);
+                    (id.to_owned(), parents.collect())
+                };
+                text.split_whitespace().map(shard).collect()
+            };
+            let mut lineage = Lineage::default();
+            for (id, parents) in parse(known) {
+                let key = lineage.insert(id.as_str().into(), 0, false);
+                lineage.adopt(key, &parents);
+            }
+            let told = parse(told);
+            let checked = lineage.check(told.iter().map(|(id, parents)| (id.as_str(), parents.as_slice())));
+            assert_eq!(checked.is_ok(), fits, "{known}; {told:?}: {checked:?}");
+        }
     }
 
     #[test]

@@ -14,8 +14,9 @@
 //! the *whole* aggregate where one of its user records is of another shard. The producer, which puts only that one
 //! again, would lose the others by that.)
 
-use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 use core::ops::Range;
 
 use base64_simd::STANDARD;
@@ -30,15 +31,22 @@ const STRIDE: u32 = 256;
 
 /// What of a page is to be delivered: consecutive messages.
 pub(crate) struct Messages {
+    whole: Arc<Whole>,
+    /// Those of the page's messages that are to be delivered.
+    window: Range<u32>,
+    /// User records of other shards before those to be delivered.
+    foreign: u64,
+}
+
+/// A page and what is kept beside it. Batches that are parts of one page share it.
+struct Whole {
     page: Page,
     /// The record that holds message 0.
     skip: usize,
-    apart: Box<Apart>,
-    /// How many there are, and those of them that are to be delivered.
+    apart: Apart,
+    /// How many messages there are, and how many user records of other shards.
     all: u32,
-    window: Range<u32>,
-    /// User records of other shards, among those to be delivered.
-    dropped: u64,
+    foreign: u64,
 }
 
 /// What is kept of the page's aggregates.
@@ -56,8 +64,9 @@ struct Apart {
 /// An aggregate in the page.
 struct Aggregate {
     record: usize,
-    /// Messages before its own.
+    /// Messages before its own, and user records of other shards.
     before: u32,
+    foreign: u64,
     /// User records that are messages.
     kept: u32,
     /// User records, those of other shards with them.
@@ -106,52 +115,30 @@ struct Mark {
     subsequence: u32,
 }
 
-impl Messages {
-    /// The messages of the records from `skip` on, each record being one.
-    pub(crate) fn of_records(page: Page, skip: usize) -> Messages {
-        let all = page.len().saturating_sub(skip) as u32;
-        Messages { page, skip, apart: Box::default(), all, window: 0..all, dropped: 0 }
-    }
-
-    /// The messages of the records from `skip` on, those out of aggregates being of a shard of this `range`. Those of
-    /// the first record up to number `delivered` are passed over.
-    pub(crate) fn deaggregated(page: Page, skip: usize, range: Option<HashRange>, delivered: Option<u32>) -> Messages {
-        let mut messages = Messages::of_records(page, skip);
-        if messages.page.aggregates().is_empty() {
-            return messages;
-        }
+impl Whole {
+    /// The messages of the records from `skip` on, those out of aggregates being of a shard of this `range`.
+    fn deaggregated(page: Page, skip: usize, range: Option<HashRange>) -> Whole {
+        let mut whole = Whole { page, skip, apart: Apart::default(), all: 0, foreign: 0 };
         let mut next = skip;
-        messages.all = 0;
-        for index in 0..messages.page.aggregates().len() {
-            let Some(record) = messages.page.aggregates().get(index).map(|record| *record as usize) else { break };
+        for index in 0..whole.page.aggregates().len() {
+            let Some(record) = whole.page.aggregates().get(index).map(|record| *record as usize) else { break };
             if record >= skip
-                && let Some(aggregate) = messages.open(record, (record - next) as u32, range)
+                && let Some(aggregate) = whole.open(record, (record - next) as u32, range)
             {
-                messages.all = aggregate.before + aggregate.kept;
-                messages.dropped += u64::from(aggregate.there - aggregate.kept);
-                messages.apart.aggregates.push(aggregate);
+                whole.all = aggregate.before + aggregate.kept;
+                whole.foreign += u64::from(aggregate.there - aggregate.kept);
+                whole.apart.aggregates.push(aggregate);
                 next = record + 1;
             }
         }
-        messages.all += (messages.page.len() - next) as u32;
-        messages.window = 0..messages.all;
-        if let Some(delivered) = delivered {
-            messages.pass_over(delivered);
-        }
-        messages
-    }
-
-    fn pass_over(&mut self, delivered: u32) {
-        let Some(first) = self.apart.aggregates.first().filter(|first| first.record == self.skip) else { return };
-        let passed = self.inside(first, 0).take_while(|(subsequence, _)| *subsequence <= delivered).count() as u32;
-        self.dropped -= u64::from(first.there.min(delivered.saturating_add(1)) - passed);
-        self.window.start = passed;
+        whole.all += whole.page.len().saturating_sub(next) as u32;
+        whole
     }
 
     /// Learns what is in an aggregate that `gap` plain records precede. None: it is none.
     fn open(&mut self, record: usize, gap: u32, range: Option<HashRange>) -> Option<Aggregate> {
-        let Messages { page, apart, all, .. } = self;
-        let Apart { bodies, partition_keys, explicit_hash_keys, marks, .. } = &mut **apart;
+        let Whole { page, apart, all, foreign, .. } = self;
+        let Apart { bodies, partition_keys, explicit_hash_keys, marks, .. } = apart;
         let lengths = (bodies.len(), partition_keys.len(), explicit_hash_keys.len(), marks.len());
         let Record { data, partition_key, .. } = page.record(record)?;
         let range = range.filter(|_| partition_key.is_some());
@@ -174,10 +161,19 @@ impl Messages {
                 explicit_hash_keys: explicit_hash_keys.get(lengths.2..)?,
             };
             let (kept, there) = read_user_records(body, &tables, marks).ok()?;
-            let before = *all + gap;
+            let (before, foreign) = (*all + gap, *foreign);
             let (partition_keys, explicit_hash_keys, marks) = (lengths.1, lengths.2, lengths.3);
-            let aggregate =
-                Aggregate { record, before, kept, there, body: lies, partition_keys, explicit_hash_keys, marks };
+            let aggregate = Aggregate {
+                record,
+                before,
+                foreign,
+                kept,
+                there,
+                body: lies,
+                partition_keys,
+                explicit_hash_keys,
+                marks,
+            };
             (there > 0).then_some(aggregate)
         };
         let opened = open();
@@ -190,68 +186,19 @@ impl Messages {
         opened
     }
 
-    /// Keeps the first `count` messages of those to be delivered. Whether there were more.
-    pub(crate) fn truncate(&mut self, count: u32) -> bool {
-        if self.count() <= count {
-            return false;
+    /// The user records of other shards before the place behind the messages up to number `end`.
+    fn foreign_until(&self, end: u32) -> u64 {
+        if end == self.all {
+            return self.foreign;
         }
-        self.window.end = self.window.start + count;
-        let end = self.window.end;
         let after = self.apart.aggregates.partition_point(|aggregate| aggregate.before < end);
-        for aggregate in self.apart.aggregates.get(after..).unwrap_or_default() {
-            self.dropped -= u64::from(aggregate.there - aggregate.kept);
-        }
-        if let Some(subsequence) = self.last().and_then(|last| last.subsequence)
-            && let Some(cut) = after.checked_sub(1).and_then(|cut| self.apart.aggregates.get(cut))
-        {
-            let left = (cut.there - (subsequence + 1)) - (cut.before + cut.kept - end);
-            self.dropped -= u64::from(left);
-        }
-        true
-    }
-
-    /// The number of messages.
-    pub(crate) fn count(&self) -> u32 {
-        self.window.end - self.window.start
-    }
-
-    /// The user records that were passed over, being of other shards.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.dropped
-    }
-
-    /// The records that they are of.
-    pub(crate) fn page(&self) -> &Page {
-        &self.page
-    }
-
-    /// The bytes of data in the messages.
-    pub(crate) fn size(&self) -> u64 {
-        if self.apart.aggregates.is_empty() && self.count() as usize == self.page.len() {
-            return self.page.data_size();
-        }
-        self.from(0).map(|message| message.data.size()).sum()
-    }
-
-    /// How far the shard is read with these messages. None: the page is empty.
-    pub(crate) fn last(&self) -> Option<Last<'_>> {
-        if self.window.end < self.all {
-            let last = self.window.end.checked_sub(1)?;
-            let message = self.at(last).next()?;
-            let holder = self.apart.aggregates.partition_point(|aggregate| aggregate.before + aggregate.kept <= last);
-            let holder = self.apart.aggregates.get(holder);
-            let whole = holder.is_none_or(|holder| holder.before + holder.kept == self.window.end);
-            let subsequence = message.subsequence.filter(|_| !whole);
-            return Some(Last { sequence: message.sequence, subsequence });
-        }
-        let record = self.page.record(self.page.len().checked_sub(1)?)?;
-        Some(Last { sequence: record.sequence, subsequence: None })
-    }
-
-    /// The messages from number `skip` on.
-    pub(crate) fn from(&self, skip: u32) -> impl Iterator<Item = Message<'_>> {
-        let start = self.window.start.saturating_add(skip).min(self.window.end);
-        self.at(start).take((self.window.end - start) as usize)
+        let Some(last) = after.checked_sub(1).and_then(|last| self.apart.aggregates.get(last)) else { return 0 };
+        let kept = end - last.before;
+        let there = match kept.checked_sub(1) {
+            Some(before) if kept < last.kept => self.inside(last, before).next().map_or(kept, |(sub, _)| sub + 1),
+            Some(_) | None => last.there,
+        };
+        last.foreign + u64::from(there - kept.min(last.kept))
     }
 
     fn at(&self, number: u32) -> Iter<'_> {
@@ -264,12 +211,12 @@ impl Messages {
         let plain = number - passed;
         match self.apart.aggregates.get(next) {
             Some(aggregate) if number >= aggregate.before => Iter {
-                messages: self,
+                whole: self,
                 record: aggregate.record + 1,
                 next: next + 1,
                 inside: self.enter(aggregate, number - aggregate.before),
             },
-            Some(_) | None => Iter { messages: self, record: record + plain as usize, next, inside: None },
+            Some(_) | None => Iter { whole: self, record: record + plain as usize, next, inside: None },
         }
     }
 
@@ -304,6 +251,109 @@ impl Messages {
             inside.next();
         }
         inside
+    }
+}
+
+impl Messages {
+    /// The messages of the records from `skip` on, each record being one.
+    pub(crate) fn of_records(page: Page, skip: usize) -> Messages {
+        let all = page.len().saturating_sub(skip) as u32;
+        let whole = Whole { page, skip, apart: Apart::default(), all, foreign: 0 };
+        Messages { whole: Arc::new(whole), window: 0..all, foreign: 0 }
+    }
+
+    /// The messages of the records from `skip` on, those out of aggregates being of a shard of this `range`. Those of
+    /// the first record up to number `delivered` are passed over.
+    pub(crate) fn deaggregated(page: Page, skip: usize, range: Option<HashRange>, delivered: Option<u32>) -> Messages {
+        if page.aggregates().is_empty() {
+            return Messages::of_records(page, skip);
+        }
+        let whole = Whole::deaggregated(page, skip, range);
+        let mut messages = Messages { window: 0..whole.all, whole: Arc::new(whole), foreign: 0 };
+        if let Some(delivered) = delivered {
+            messages.pass_over(delivered);
+        }
+        messages
+    }
+
+    fn pass_over(&mut self, delivered: u32) {
+        let Whole { apart, skip, .. } = &*self.whole;
+        let Some(first) = apart.aggregates.first().filter(|first| first.record == *skip) else { return };
+        let passed =
+            self.whole.inside(first, 0).take_while(|(subsequence, _)| *subsequence <= delivered).count() as u32;
+        self.foreign = u64::from(first.there.min(delivered.saturating_add(1)) - passed);
+        self.window.start = passed;
+    }
+
+    /// Keeps the first `count` messages of those to be delivered, and gives the others. None: there are no others.
+    pub(crate) fn split_off(&mut self, count: u32) -> Option<Messages> {
+        if self.count() <= count {
+            return None;
+        }
+        let end = self.window.start + count;
+        let foreign = self.whole.foreign_until(end);
+        let rest = Messages { whole: self.whole.clone(), window: end..self.window.end, foreign };
+        self.window.end = end;
+        Some(rest)
+    }
+
+    /// The number of messages.
+    pub(crate) fn count(&self) -> u32 {
+        self.window.end - self.window.start
+    }
+
+    /// The user records that were passed over, being of other shards.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.whole.foreign_until(self.window.end) - self.foreign
+    }
+
+    /// The records that they are of.
+    pub(crate) fn page(&self) -> &Page {
+        &self.whole.page
+    }
+
+    /// The bytes of data in the messages.
+    pub(crate) fn size(&self) -> u64 {
+        let Whole { page, apart, .. } = &*self.whole;
+        if apart.aggregates.is_empty() && self.count() as usize == page.len() {
+            return page.data_size();
+        }
+        self.from(0).map(|message| message.data.size()).sum()
+    }
+
+    /// The most bytes that the sequence numbers, partition keys and data of the messages take in the page. None: some are
+    /// of aggregates, where many can share a key.
+    pub(crate) fn plain_size(&self) -> Option<u64> {
+        let Whole { page, apart, .. } = &*self.whole;
+        apart.aggregates.is_empty().then(|| page.body_size())
+    }
+
+    /// How far the shard is read with these messages. None: the page is empty.
+    pub(crate) fn last(&self) -> Option<Last<'_>> {
+        let Whole { page, apart, all, .. } = &*self.whole;
+        if self.window.end < *all {
+            let last = self.window.end.checked_sub(1)?;
+            let message = self.whole.at(last).next()?;
+            let holder = apart.aggregates.partition_point(|aggregate| aggregate.before + aggregate.kept <= last);
+            let holder = apart.aggregates.get(holder);
+            let whole = holder.is_none_or(|holder| holder.before + holder.kept == self.window.end);
+            let subsequence = message.subsequence.filter(|_| !whole);
+            return Some(Last { sequence: message.sequence, subsequence });
+        }
+        let record = page.record(page.len().checked_sub(1)?)?;
+        Some(Last { sequence: record.sequence, subsequence: None })
+    }
+
+    /// The messages from number `skip` on.
+    pub(crate) fn from(&self, skip: u32) -> impl Iterator<Item = Message<'_>> {
+        let start = self.window.start.saturating_add(skip).min(self.window.end);
+        self.whole.at(start).take((self.window.end - start) as usize)
+    }
+}
+
+impl fmt::Debug for Messages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Messages").field("window", &self.window).field("all", &self.whole.all).finish_non_exhaustive()
     }
 }
 
@@ -345,10 +395,7 @@ fn read_tables(
                 let ours = is_ours(&|| hash_key::of_partition_key(key));
                 partition_keys.push(Key::new(parts.last(), ours));
             }
-            Part::ExplicitHashKey(key) => {
-                let key = hash_key::explicit(key).ok_or(Malformed)?;
-                explicit_hash_keys.push(Key::new(parts.last(), is_ours(&|| key)));
-            }
+            Part::ExplicitHashKey(key) => explicit_hash_keys.push(Key::new(parts.last(), is_ours(&|| key))),
             Part::UserRecord(_) => {}
         }
     }
@@ -374,7 +421,7 @@ fn read_user_records(body: &[u8], tables: &Tables<'_>, marks: &mut Vec<Mark>) ->
 
 /// The messages of a page, from one of them on.
 struct Iter<'a> {
-    messages: &'a Messages,
+    whole: &'a Whole,
     /// The next record, once there is nothing inside.
     record: usize,
     /// The next aggregate.
@@ -395,12 +442,12 @@ impl<'a> Iterator for Iter<'a> {
             }
             let record = self.record;
             self.record += 1;
-            match self.messages.apart.aggregates.get(self.next) {
+            match self.whole.apart.aggregates.get(self.next) {
                 Some(aggregate) if aggregate.record == record => {
                     self.next += 1;
-                    self.inside = self.messages.enter(aggregate, 0);
+                    self.inside = self.whole.enter(aggregate, 0);
                 }
-                Some(_) | None => return self.messages.page.record(record).map(plain),
+                Some(_) | None => return self.whole.page.record(record).map(plain),
             }
         }
     }

@@ -12,6 +12,8 @@ use crate::time::Instant;
 
 /// `GetRecords` calls per second and shard.
 const CALLS: u64 = 5;
+/// Consecutive pages without a new record that are followed by no pause of their own.
+const IDLE_FREE: u32 = 3;
 /// Bytes of data per second and shard.
 const BYTES: u64 = 2 * 1024 * 1024;
 
@@ -35,6 +37,17 @@ impl Pace {
     }
 }
 
+/// When a shard may be read again after `idle` consecutive pages without a new record, the last of them requested at
+/// `sent`.
+///
+/// This applies even where no pace is set, which suits emulators: otherwise the reader would poll a quiet shard as fast as
+/// the network allows. Each of these pages doubles the pause, up to the one that the service's limit asks for.
+pub(crate) fn after_idle(sent: Instant, idle: u32) -> Instant {
+    let doublings = idle.saturating_sub(IDLE_FREE).min(u64::BITS - 1);
+    let pause = Duration::from_millis((1 << doublings) - 1);
+    sent + pause.min(Duration::from_millis(1000 / CALLS))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,5 +60,11 @@ mod tests {
         assert_eq!(at(Some(100), 10 * 1024 * 1024), 5000);
         assert_eq!(at(Some(100), 2 * 1024 * 1024 + 1), 1001);
         assert_eq!(at(None, 10 * 1024 * 1024), 0);
+    }
+
+    #[test]
+    fn a_quiet_shard_is_polled_less_and_less_often() {
+        let pauses = [0, 3, 4, 5, 6, 10, 11, 64, u32::MAX].map(|idle| after_idle(Instant(1000), idle).0 - 1000);
+        assert_eq!(pauses, [0, 0, 1, 3, 7, 127, 200, 200, 200]);
     }
 }

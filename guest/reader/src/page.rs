@@ -6,10 +6,12 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 use core::fmt;
 use core::ops::Range;
 
 use crate::hash_key::HashRange;
+use crate::sequence::order;
 use crate::wire::Body;
 
 /// The records in one response, and what the response says about the shard.
@@ -74,6 +76,16 @@ impl Page {
         self.layout.records.iter().map(|lying| self.lift(lying))
     }
 
+    /// Returns the index of the first record whose sequence number is not greater than the one before it.
+    pub(crate) fn disorder(&self) -> Option<usize> {
+        let records = self.layout.records.windows(2);
+        let ordered = |pair: &[Lying]| match pair {
+            [before, after] => order(self.bytes(before.sequence), self.bytes(after.sequence)) == Ordering::Less,
+            _ => true,
+        };
+        records.into_iter().position(|pair| !ordered(pair)).map(|before| before + 1)
+    }
+
     /// Returns the arrival time of each record, as in `Record::arrived`.
     pub(crate) fn arrivals(&self) -> impl Iterator<Item = u64> {
         self.layout.records.iter().map(|lying| lying.arrived)
@@ -97,6 +109,11 @@ impl Page {
     /// Returns the total size of the records' data, after decoding.
     pub fn data_size(&self) -> u64 {
         self.layout.size
+    }
+
+    /// The bytes of the page as it came.
+    pub(crate) fn body_size(&self) -> u64 {
+        self.body.as_bytes().len() as u64
     }
 
     /// Keeps the first `len` records and drops the rest.

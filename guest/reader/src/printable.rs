@@ -1,20 +1,19 @@
-//! Text from outside made fit for a terminal, a log or a report.
+//! Makes text from outside safe to print on a terminal, in a log or in a report.
 //!
-//! A shard's identifier, the message of an error or the name of a header can hold anything. Printed as it is, it could
-//! move the cursor, forge a line of a log, or show something else than it says. Characters that do not show as
-//! themselves are written as escapes, in the style of [`char::escape_unicode`], and long text is cut.
+//! An error message or a header may contain anything. Printed unchanged, it could move the cursor, forge a line of the log
+//! or hide what it says. Characters that do not show as themselves are written as escapes, in the style of
+//! [`char::escape_unicode`], and long text is cut.
 //!
-//! A backslash stays as it is: the output is for people, who cannot tell an escape from a text that spells one, and paths
-//! of Windows stay legible. The packages for Python and JavaScript do the same; `tests/golden/printable.json` holds all
-//! of them to it.
+//! A backslash stays as it is, so that Windows paths remain readable: the output is for people and is never parsed. The
+//! packages for Python and JavaScript do the same, and `tests/golden/printable.json` tests all three.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
 
-/// The most characters of a text that are shown.
+/// The maximum number of characters that are shown.
 const CHARACTERS_MAX: usize = 1000;
 
-/// Escapes what does not show as itself, and cuts text after 1,000 characters.
+/// Escapes characters that do not show as themselves, and cuts text after 1,000 characters.
 pub fn printable(text: &str) -> Cow<'_, str> {
     let (kept, left) = match text.char_indices().nth(CHARACTERS_MAX) {
         Some((end, _)) => text.split_at_checked(end).unwrap_or((text, "")),
@@ -41,17 +40,17 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether a character changes how text is shown, or shows nothing.
+/// Whether a character is invisible or changes how other text is shown.
 fn is_hidden(character: char) -> bool {
     matches!(
         character,
         // Control characters: C0, DEL, C1.
         '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}'
-        // Ends of lines and paragraphs.
+        // Line and paragraph separators.
         | '\u{2028}' | '\u{2029}'
-        // Directions of text. <https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters>
+        // Directional formatting. <https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters>
         | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-        // Spaces and joiners without a width, invisible operators, annotations, tags.
+        // Zero-width spaces and joiners, invisible operators, annotations, tags.
         | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
         | '\u{e0000}'..='\u{e007f}'
     )
@@ -83,13 +82,13 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn what_is_shown_has_nothing_hidden_and_a_bounded_length(text in any::<String>()) {
+        fn shown_text_is_visible_and_bounded(text in any::<String>()) {
             let shown = printable(&text);
             prop_assert!(!shown.chars().any(is_hidden));
             prop_assert!(!shown.chars().any(char::is_control));
             let escape = "\\u{10ffff}";
             prop_assert!(shown.chars().count() <= CHARACTERS_MAX * escape.len() + 40);
-            // Each hidden character is written by its number.
+            // Each hidden character becomes its number.
             let by_hand: String = text
                 .chars()
                 .take(CHARACTERS_MAX)
@@ -106,7 +105,7 @@ mod tests {
         }
 
         #[test]
-        fn control_characters_alone_are_all_escaped(text in "[\\x00-\\x1f\\x7f-\\x9f]{0,1100}") {
+        fn every_control_character_is_escaped(text in "[\\x00-\\x1f\\x7f-\\x9f]{0,1100}") {
             prop_assert!(printable(&text).chars().all(|character| !is_hidden(character)));
         }
     }

@@ -19,16 +19,21 @@ use crate::envelope::Envelope;
 use crate::error::{CheckpointError, Failure, Misuse, OpenError};
 use crate::hash_key::HashRange;
 use crate::lineage::{Lineage, ShardKey};
+use crate::messages::Messages;
 use crate::rng::Rng;
-use crate::shard::{Event, State};
+use crate::shard::{State, Then};
 use crate::survey::Survey;
 use crate::time::{Instant, Timestamp};
 use crate::tip::Tip;
 use crate::wire::Operation;
 
 mod answers;
+mod batches;
+mod listings;
 mod requests;
 mod shards;
+
+use listings::Stale;
 
 /// The bytes that a page is taken to have before one came: some half of what one can have, which is 10 MiB of data in
 /// base64. So six shards are asked at once from the start.
@@ -65,8 +70,8 @@ pub struct Reader {
 
     /// Whether any response has come, of whatever kind.
     heard: bool,
-    /// Listings in a row that lack what must be there.
-    stale_listings: u32,
+    /// Set while listings lack a shard that must be there.
+    stale: Option<Stale>,
 
     /// Requests that are out. All have the same time to live, so that the first one is the first to expire.
     requests: BTreeMap<RequestId, Sent>,
@@ -108,9 +113,15 @@ struct Shard {
     hash_range: Option<HashRange>,
     /// It came to be since the reader first saw the stream, so that its parents were to be read before.
     is_new: bool,
+    /// It is not in the first listing.
+    is_late: bool,
     /// When the pace allows it to be read again.
     paced: Instant,
     tip: Tip,
+    /// Consecutive pages without a new record, including those of its ancestors.
+    idle: u32,
+    /// The number of generations since the first listing.
+    generation: u32,
     behind: Option<Duration>,
     /// Ends told of it since it was listed as closed and that may be none, with no record between them.
     doubts: u32,
@@ -144,6 +155,16 @@ struct Made {
     messages: u64,
     bytes: u64,
     dropped: u64,
+    /// What of the page did not fit.
+    rest: Option<Rest>,
+}
+
+/// What of a page is left for further batches, and how the shard goes on behind them.
+#[derive(Debug)]
+struct Rest {
+    messages: Messages,
+    behind: Duration,
+    then: Then,
 }
 
 impl Reader {
@@ -185,7 +206,7 @@ impl Reader {
             caught_up: Vec::new(),
             unfinished: 0,
             heard: false,
-            stale_listings: 0,
+            stale: None,
             seeking: BTreeSet::new(),
             ready: BTreeSet::new(),
             requests: BTreeMap::new(),
@@ -252,13 +273,9 @@ impl Reader {
 
     /// Tells that the messages of a batch are safe.
     pub fn handle_delivered(&mut self, id: BatchId, now: Instant) -> Result<(), Misuse> {
-        let Made { key, held, messages, bytes, dropped } = self.batches.remove(&id).ok_or(Misuse::UnknownBatch(id))?;
+        let made = self.batches.remove(&id).ok_or(Misuse::UnknownBatch(id))?;
         self.advance(now);
-        self.held -= held;
-        self.totals.messages += messages;
-        self.totals.bytes += bytes;
-        self.totals.dropped += dropped;
-        self.step(key, Event::Delivered);
+        self.on_delivered(made);
         self.expire_requests();
         Ok(())
     }

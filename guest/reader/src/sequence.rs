@@ -47,10 +47,16 @@ pub(crate) fn is_sequence(text: &[u8]) -> bool {
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_Record.html>
 const DIGITS_MAX: usize = 129;
 
+/// Compares the texts of two sequence numbers by their numeric value.
+#[inline]
+pub(crate) fn order(left: &[u8], right: &[u8]) -> Ordering {
+    // Without leading zeros a longer number is greater, and numbers of equal length sort as text.
+    (left.len(), left).cmp(&(right.len(), right))
+}
+
 impl Ord for Sequence {
     fn cmp(&self, other: &Self) -> Ordering {
-        // Without leading zeros a longer number is greater, and numbers of equal length sort as text.
-        (self.0.len(), &self.0).cmp(&(other.0.len(), &other.0))
+        order(self.0.as_bytes(), other.0.as_bytes())
     }
 }
 

@@ -8,8 +8,9 @@
 //!                   | +-- retry ---+          |  +- empty -+ |            |
 //!                   |     trimmed: from the   |     or retry |            |
 //!                   |     oldest, with notice |              |            |
-//!                   +----------- expired -----|--------------+            |
+//!                   +---- expired, astray ----|--------------+            |
 //!                   |                         +---- delivered, more ------+
+//!                   |                               delivered, more of the page: again Delivering
 //!                   +-- listed ------ Ending
 //!
 //!  Reading, Delivering -- no next iterator, and children or known as closed --> Drained
@@ -44,6 +45,8 @@ pub(crate) struct Iterator {
     pub(crate) born: Instant,
     /// Where its successor points, if it expires before a message came of it.
     pub(crate) seek: Seek,
+    /// No record has been read with this iterator, or with its predecessors since the last seek.
+    pub(crate) is_first: bool,
 }
 
 impl Iterator {
@@ -80,13 +83,24 @@ impl Seek {
 pub(crate) struct Trouble {
     /// Those that count towards giving up.
     pub(crate) failures: u32,
-    /// Those that do not: throttling, and iterators that expired.
+    /// Those that do not: throttling, and iterators that expired at their age.
     pub(crate) delays: u32,
+    /// Responses that contradict themselves or the service's model. Few of them lead to giving up.
+    pub(crate) wrongs: u32,
 }
+
+/// The maximum number of responses in a row that contradict themselves or the service's model. Waiting does not change
+/// what the service says, so a few attempts are enough.
+pub(crate) const WRONGS_MAX: u32 = 4;
 
 impl Trouble {
     pub(crate) fn attempts(self) -> u32 {
-        self.failures.saturating_add(self.delays)
+        self.failures.saturating_add(self.delays).saturating_add(self.wrongs)
+    }
+
+    /// Whether to give up, if so many failures are allowed.
+    pub(crate) fn is_too_much(self, most: Option<u32>) -> bool {
+        most.is_some_and(|most| self.failures >= most || self.wrongs >= most.min(WRONGS_MAX))
     }
 
     pub(crate) fn failed(self) -> Trouble {
@@ -95,6 +109,10 @@ impl Trouble {
 
     pub(crate) fn delayed(self) -> Trouble {
         Trouble { delays: self.delays.saturating_add(1), ..self }
+    }
+
+    pub(crate) fn wronged(self) -> Trouble {
+        Trouble { wrongs: self.wrongs.saturating_add(1), ..self }
     }
 }
 
@@ -138,8 +156,9 @@ pub(crate) enum Why {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
     /// With the next page.
-    Read { iterator: Iterator },
-    /// With a new iterator, because what followed in the page is left for another time.
+    Read { iterator: Iterator, trouble: Trouble },
+    /// With a new iterator, because what followed in the page is left for another time; or, if nothing comes between,
+    /// with the next batch of the page.
     Seek,
     /// It was read as far as was asked.
     CaughtUp,
@@ -165,8 +184,14 @@ pub(crate) enum Event {
     Page { batch: Option<BatchId>, to: Option<Place>, then: Then },
     /// The batch is safe.
     Delivered,
+    /// The batch is safe, and the next one is of the same page.
+    Next { batch: BatchId, to: Option<Place>, then: Then },
     /// The iterator is too old.
     Expired,
+    /// The response contradicts itself or the service's model.
+    Wrong,
+    /// The iterator led back to records that were delivered.
+    Astray,
     /// The service is asked for too much.
     Throttled,
     /// A failure that may pass.
@@ -242,7 +267,7 @@ impl Context<'_> {
     }
 
     fn too_many(&self, trouble: Trouble) -> bool {
-        self.failures.is_some_and(|most| trouble.failures >= most)
+        trouble.is_too_much(self.failures)
     }
 
     fn seek_again(&mut self, seek: Seek, trouble: Trouble) -> State {
@@ -282,8 +307,8 @@ impl Context<'_> {
 
     fn go_on(&self, then: Then) -> Step {
         match then {
-            Then::Read { iterator } => {
-                Step::to(State::Ready { iterator, not_before: self.now.max(self.paced), trouble: Trouble::default() })
+            Then::Read { iterator, trouble } => {
+                Step::to(State::Ready { iterator, not_before: self.now.max(self.paced), trouble })
             }
             Then::Seek => {
                 let trouble = Trouble::default();
@@ -305,7 +330,7 @@ impl State {
     pub(crate) fn on(self, event: Event, cx: &mut Context<'_>) -> Step {
         match (self, event) {
             (State::Blocked { seek }, Event::Unblocked) => {
-                Step::to(State::Seeking { seek, not_before: cx.now, trouble: Trouble::default() })
+                Step::to(State::Seeking { seek, not_before: cx.now.max(cx.paced), trouble: Trouble::default() })
             }
 
             (State::Blocked { .. }, Event::Beyond) => Step::to(State::CaughtUp),
@@ -315,13 +340,14 @@ impl State {
             }
 
             (State::Sought { seek, request: _, sent, trouble }, Event::Iterator { text }) => {
-                let iterator = Iterator { text, born: sent, seek: seek.again() };
+                let iterator = Iterator { text, born: sent, seek: seek.again(), is_first: true };
                 Step::to(State::Ready { iterator, not_before: cx.now.max(cx.paced), trouble })
             }
-            (State::Sought { seek, request: _, sent: _, trouble }, Event::Throttled | Event::Expired) => {
+            (State::Sought { seek, request: _, sent: _, trouble }, Event::Throttled) => {
                 Step::to(cx.seek_again(seek.again(), trouble.delayed()))
             }
-            (State::Sought { seek, request: _, sent: _, trouble }, Event::Failed) => {
+            // There is no iterator yet that could expire.
+            (State::Sought { seek, request: _, sent: _, trouble }, Event::Failed | Event::Expired) => {
                 Step::to(cx.seek_again(seek.again(), trouble.failed()))
             }
             (State::Sought { seek, request: _, sent: _, trouble }, Event::Trimmed) => cx.trimmed(seek, trouble),
@@ -340,8 +366,19 @@ impl State {
                 Step::to(State::Delivering { batch, to, then })
             }
             (State::Reading { .. }, Event::Page { batch: None, to, then }) => cx.go_on(then).past(to),
+            // An iterator that expires early counts as a failure, because the next one may expire early too.
             (State::Reading { iterator, request: _, sent: _, trouble }, Event::Expired) => {
-                Step::to(cx.seek_again(iterator.seek, trouble.delayed()))
+                let trouble = if iterator.is_stale(cx.now) { trouble.delayed() } else { trouble.failed() };
+                Step::to(cx.seek_again(iterator.seek, trouble))
+            }
+            (State::Sought { seek, request: _, sent: _, trouble }, Event::Wrong) => {
+                Step::to(cx.seek_again(seek.again(), trouble.wronged()))
+            }
+            (State::Reading { iterator, request: _, sent: _, trouble }, Event::Wrong) => {
+                Step::to(cx.read_again(iterator, trouble.wronged()))
+            }
+            (State::Reading { iterator, request: _, sent: _, trouble }, Event::Astray) => {
+                Step::to(cx.seek_again(iterator.seek, trouble.wronged()))
             }
             (State::Reading { iterator, request: _, sent: _, trouble }, Event::Throttled) => {
                 Step::to(cx.read_again(iterator, trouble.delayed()))
@@ -355,6 +392,10 @@ impl State {
             (State::Sought { .. } | State::Reading { .. }, Event::Refused) => Step::to(State::Failed),
 
             (State::Delivering { batch: _, to, then }, Event::Delivered) => cx.go_on(then).past(to),
+            // Only a batch that leaves some of its page says `Seek`.
+            (State::Delivering { batch: _, to: done, then: Then::Seek }, Event::Next { batch, to, then }) => {
+                Step { state: State::Delivering { batch, to, then }, place: done, effect: Effect::Nothing }
+            }
 
             // A listing that began earlier may be older than what the shard said.
             (State::Ending { since, why, seek, trouble }, Event::Listed { number, shown }) if number > since => {
@@ -386,7 +427,10 @@ impl State {
                 | Event::Iterator { .. }
                 | Event::Page { .. }
                 | Event::Delivered
+                | Event::Next { .. }
                 | Event::Expired
+                | Event::Wrong
+                | Event::Astray
                 | Event::Throttled
                 | Event::Failed
                 | Event::Refused

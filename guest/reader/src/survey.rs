@@ -4,13 +4,10 @@
 //! goes on without. Then its shards are listed, page by page, again and again at an interval, and sooner when a shard
 //! ends without naming its children. One request is out at a time.
 
-use alloc::string::String;
-use alloc::vec::Vec;
-
 use crate::action::RequestId;
+use crate::listing::Listing;
 use crate::shard::Trouble;
 use crate::time::Instant;
-use crate::wire::ListedShard;
 
 /// Where the survey is.
 #[derive(Debug)]
@@ -20,6 +17,8 @@ pub(crate) struct Survey {
     pub(crate) begun: u64,
     /// The number of the last complete listing; 0 before the first.
     pub(crate) complete: u64,
+    /// Consecutive listings that did not complete and were started again.
+    pub(crate) restarts: u32,
     /// A listing is wanted that begins after the one under way.
     again: bool,
 }
@@ -39,20 +38,20 @@ pub(crate) enum Phase {
 pub(crate) enum Step {
     /// The description of the stream.
     Describe,
-    /// A page of the listing: the first, or the one that a token names; with the shards of the pages before it.
-    List { token: Option<String>, gathered: Vec<ListedShard> },
+    /// The next page of a listing.
+    List(Listing),
 }
 
 impl Step {
     pub(crate) fn first_page() -> Step {
-        Step::List { token: None, gathered: Vec::new() }
+        Step::List(Listing::default())
     }
 }
 
 impl Survey {
     pub(crate) fn new(now: Instant) -> Survey {
         let phase = Phase::Due { step: Step::Describe, not_before: now, trouble: Trouble::default() };
-        Survey { phase, begun: 0, complete: 0, again: false }
+        Survey { phase, begun: 0, complete: 0, restarts: 0, again: false }
     }
 
     /// Wants a listing that begins from here on.
@@ -60,8 +59,9 @@ impl Survey {
         match &self.phase {
             Phase::Resting { .. } => self.list(now),
             // Before its first request a listing is as good as one that is wanted.
-            Phase::Due { step: Step::Describe | Step::List { token: None, .. }, .. } => {}
-            Phase::Due { step: Step::List { token: Some(_), .. }, .. } | Phase::Asked { .. } => self.again = true,
+            Phase::Due { step: Step::Describe, .. } => {}
+            Phase::Due { step: Step::List(listing), .. } if listing.token().is_none() => {}
+            Phase::Due { step: Step::List(_), .. } | Phase::Asked { .. } => self.again = true,
         }
     }
 
@@ -79,6 +79,7 @@ impl Survey {
     /// The listing under way is complete.
     pub(crate) fn rest(&mut self, now: Instant, until: Instant) {
         self.complete = self.begun;
+        self.restarts = 0;
         if self.again {
             self.list(now);
         } else {

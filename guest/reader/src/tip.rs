@@ -9,6 +9,10 @@
 //!    without pause ends too;
 //! 3. page after page is empty and the lag does not fall, so the iterator no longer moves. A lag that leaps up begins this
 //!    anew: records have come, and the iterator sets out towards them.
+//!
+//! A page that only holds records which were delivered before counts as empty. A broken service may report any lag, so the
+//! third sign appears in bounded time whatever it reports: a lag must fall by a minimum to count as falling, and jumps and
+//! empty pages are limited.
 
 use core::time::Duration;
 
@@ -18,6 +22,17 @@ use crate::time::{Instant, Timestamp, millis};
 /// Empty pages in a row, none with a smaller lag than before, after which a shard is at its tip. An iterator that
 /// crosses a stretch without records brings empty pages too, but with each of them the lag falls.
 const IDLE_PAGES: u32 = 20;
+
+/// Consecutive empty pages after which a shard is at its tip, whatever the lag: more than five hours at five pages a
+/// second. An iterator that crosses five minutes with each page crosses the longest retention period in as many pages.
+const EMPTY_PAGES_MAX: u32 = 100_000;
+
+/// The longest retention: "The maximum retention period is 8760 hours (365 days)".
+/// <https://docs.aws.amazon.com/streams/latest/dev/kinesis-extended-retention.html>
+const RETENTION_MAX: Duration = Duration::from_secs(8760 * 3600);
+
+/// The maximum number of times that the lag may jump up without a record in between.
+const LEAPS_MAX: u32 = 20;
 
 /// How far the times of arrival and of the service's `Date` may be off: the header has whole seconds, and arrival is
 /// "approximate […] not guaranteed to be accurate" to the millisecond
@@ -29,6 +44,7 @@ pub(crate) const SLACK: Duration = Duration::from_secs(2);
 pub(crate) struct Sight {
     /// `MillisBehindLatest`. Absent counts as 0.
     pub(crate) behind: u64,
+    /// The page holds no new record.
     pub(crate) empty: bool,
     /// The page held as much as was asked for, or nearly as much as a page can.
     pub(crate) full: bool,
@@ -45,28 +61,52 @@ pub(crate) struct Sight {
 /// The signs seen so far in one shard.
 #[derive(Clone, Debug)]
 pub(crate) struct Tip {
+    /// Consecutive empty pages.
+    empty_pages: u32,
+    /// Consecutive empty pages whose lag does not fall.
     idle_pages: u32,
-    least_behind: u64,
+    /// The number of times that the lag jumped up since the last record.
+    leaps: u32,
+    fall: Option<Fall>,
     /// The last empty page.
     last: Option<Sight>,
 }
 
+/// How the lag falls from one empty page to the next.
+#[derive(Clone, Copy, Debug)]
+struct Fall {
+    /// The lag after the last fall.
+    least_behind: u64,
+    /// The minimum by which it must fall again.
+    step: u64,
+}
+
 impl Tip {
     pub(crate) fn new() -> Tip {
-        Tip { idle_pages: 0, least_behind: u64::MAX, last: None }
+        Tip { empty_pages: 0, idle_pages: 0, leaps: 0, fall: None, last: None }
     }
 
     /// What this page makes of a shard, for a reader opened at `opened` at the latest.
     pub(crate) fn look(&mut self, until: Until, opened: Timestamp, sight: Sight) -> Look {
-        if !sight.empty || self.has_moved(sight) {
+        if !sight.empty {
             *self = Tip::new();
+        } else if self.leaps < LEAPS_MAX && self.has_moved(sight) {
+            *self = Tip { leaps: self.leaps + 1, ..Tip::new() };
         }
         if sight.empty {
-            self.idle_pages = if sight.behind < self.least_behind { 0 } else { self.idle_pages + 1 };
-            self.least_behind = self.least_behind.min(sight.behind);
+            self.see_empty(sight.behind);
             self.last = Some(sight);
         }
-        let idle = self.idle_pages >= IDLE_PAGES;
+        let is_due = match until {
+            Until::CaughtUp(_) => true,
+            Until::Time(end) => sight.present > end + SLACK,
+            Until::Stopped => false,
+        };
+        if !is_due {
+            // While the reader must not end, a shard may be quiet for any time.
+            (self.empty_pages, self.leaps) = (0, 0);
+        }
+        let idle = self.idle_pages >= IDLE_PAGES || self.empty_pages >= EMPTY_PAGES_MAX;
         // The tip of a closed shard is its end, and what follows it are its children: it is read until it has no next
         // iterator. Some emulators hand out iterators for ever.
         if sight.closed {
@@ -85,10 +125,22 @@ impl Tip {
             // A record at or past the time ends the shard in the reader, which cuts the page there. Here: nothing that
             // arrived before it can still come. The page is empty and has a next iterator, so the shard is open: there
             // are no children that could hold what is asked for.
-            Until::Time(end) => sight.present > end + SLACK && sight.empty && (sight.behind == 0 || idle),
+            Until::Time(_) => is_due && sight.empty && (sight.behind == 0 && !sight.full || idle),
             Until::Stopped => false,
         };
         if reached { Look::Reached } else { Look::More }
+    }
+
+    fn see_empty(&mut self, behind: u64) {
+        self.empty_pages = self.empty_pages.saturating_add(1);
+        let step = behind.min(millis(RETENTION_MAX)) / u64::from(EMPTY_PAGES_MAX);
+        let fall = self.fall.get_or_insert(Fall { least_behind: u64::MAX, step });
+        if behind.saturating_add(fall.step) < fall.least_behind {
+            fall.least_behind = behind;
+            self.idle_pages = 0;
+        } else {
+            self.idle_pages = self.idle_pages.saturating_add(1);
+        }
     }
 
     /// Whether the tip has moved away since the last empty page. The lag of an idle shard grows with the time at most.
@@ -173,6 +225,45 @@ mod tests {
             for falling in (1..=9).rev() {
                 assert!(!reached(tip.look(until, OPENED, later(falling * 60_000))), "{rest}, {falling}");
             }
+        }
+    }
+
+    #[test]
+    fn an_idle_shard_reaches_its_tip_whatever_the_reported_lag() {
+        let hour = 3_600_000;
+        // The maximum number of empty pages for each series of lags.
+        type Lag<'a> = &'a dyn Fn(u64) -> u64;
+        let lags: [(&str, u64, Lag<'_>); 9] = [
+            ("always the greatest", 22, &|_| u64::MAX),
+            ("from high up, by a millisecond", 22, &|page| (1 << 60) - page),
+            ("from a day, by a millisecond", 22, &|page| 24 * hour - page),
+            ("from a day, by a second", 86_400 + 22, &|page| (24 * hour).saturating_sub(page * 1000)),
+            ("from a year, by a millisecond less than it must", 100_001, &|page| 365 * 24 * hour - page * 315_359),
+            ("up and down", 22, &|page| 5000 + page % 2),
+            ("up and down by hours", 500, &|page| hour + page % 2 * 10 * hour),
+            ("up by ever more", 500, &|page| 1 << page.min(63)),
+            ("a step down every nineteen pages", 100_001, &|page| 365 * 24 * hour - page / 19 * 315_361),
+        ];
+        for (name, most, lag) in lags {
+            for until in [CAUGHT_UP, Until::Time(OPENED)] {
+                let mut tip = Tip::new();
+                let sight = |page| Sight { present: OPENED + SLACK * 2, ..empty(lag(page)) };
+                let pages = (0..).position(|page| reached(tip.look(until, OPENED, sight(page))));
+                assert!(pages.is_some_and(|pages| pages as u64 <= most), "{name}, {until:?}: {pages:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_quiet_time_before_the_end_time_does_not_count() {
+        let until = Until::Time(OPENED + Duration::from_secs(86_400));
+        let mut tip = Tip::new();
+        for page in 0..300_000 {
+            assert!(!reached(tip.look(until, OPENED, empty(page % 2))), "the time has not come");
+        }
+        let later = |behind| Sight { present: OPENED + Duration::from_secs(90_000), ..empty(behind) };
+        for falling in (1..=9).rev() {
+            assert!(!reached(tip.look(until, OPENED, later(falling * 60_000))), "{falling}");
         }
     }
 

@@ -6,20 +6,20 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use core::time::Duration;
 
-use super::{About, Made, Reader, Sent};
-use crate::action::{Action, BatchId, Lost, Notice, Outcome, RequestId, Response};
-use crate::backoff;
-use crate::batch::Batch;
+use super::{About, Reader, Rest, Sent, Shard};
+use crate::action::{Action, Lost, Notice, Outcome, RequestId, Response};
 use crate::checkpoint::{Identity, Message, Place};
 use crate::config::{Recreated, Until};
-use crate::envelope::Envelope;
 use crate::error::{Cause, Failure, ServiceError};
 use crate::lineage::ShardKey;
+use crate::listing::SHARDS_MAX;
 use crate::messages::Messages;
+use crate::pace;
 use crate::page::Page;
+use crate::printable::printable;
 use crate::sequence::Sequence;
 use crate::shard::{Event, Iterator, Seek, State, Then, Trouble, Why};
-use crate::survey::{Phase, Step};
+use crate::survey::Phase;
 use crate::time::{Instant, Timestamp};
 use crate::tip::{Look, Sight};
 use crate::wire::{self, Body, Class, Operation};
@@ -27,11 +27,6 @@ use crate::wire::{self, Body, Class, Operation};
 /// A page of this many bytes is taken as full: the service gives 10 MiB at most, and stops before the record that
 /// would pass it, which may itself be nearly half of that with its key.
 const FULL_BYTES: u64 = 5 << 20;
-
-/// Tries of the very first request, as long as no response of any kind has come. Who is not there at all is more likely
-/// named wrongly than out of order, and AWS's own tools give up after three
-/// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>).
-const FIRST_TRIES_MAX: u32 = 4;
 
 /// Empty pages that end a shard although they tell of a lag, after which the end is believed: each came of a fresh
 /// iterator, and was asked for once the shard was listed as closed, when nothing could be put into it any more.
@@ -71,13 +66,29 @@ impl Answer {
 
 /// What becomes of a request that did not succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     Throttled,
     Failed,
     Expired,
+    /// The response contradicts itself or the service's model.
+    Wrong,
+    /// The iterator led back to records that were delivered.
+    Astray,
     Trimmed,
     Gone,
     Refused,
+}
+
+/// What is wrong with a response of status 200.
+pub(super) struct Wrong {
+    verdict: Verdict,
+    why: String,
+}
+
+impl From<wire::Unintelligible> for Wrong {
+    fn from(wire::Unintelligible { why, is_forbidden }: wire::Unintelligible) -> Wrong {
+        Wrong { verdict: if is_forbidden { Verdict::Wrong } else { Verdict::Failed }, why }
+    }
 }
 
 impl Reader {
@@ -104,6 +115,11 @@ impl Reader {
             Failure::Transient(_) => Verdict::Failed,
             Failure::Permanent(_) => Verdict::Refused,
         };
+        let clean = |what: String| printable(&what).into_owned();
+        let failure = match failure {
+            Failure::Transient(what) => Failure::Transient(clean(what)),
+            Failure::Permanent(what) => Failure::Permanent(clean(what)),
+        };
         self.on_trouble(id, sent, Cause::Failure(failure), verdict);
     }
 
@@ -121,9 +137,10 @@ impl Reader {
                 Class::Credentials | Class::ClockSkew if self.trouble_of(&sent).failures == 0 => Verdict::Failed,
                 Class::Credentials | Class::ClockSkew | Class::Fatal => Verdict::Refused,
             };
+            let trace = trace.map(|trace| printable(&trace).into_owned());
             return self.on_trouble(id, sent, Cause::Rejected { rejection, trace }, verdict);
         }
-        let understood = Answer::decode(sent.about, body).and_then(|answer| {
+        let understood = Answer::decode(sent.about, body).map_err(Wrong::from).and_then(|answer| {
             // Only an answer that Kinesis sent tells its time.
             let heard = self.clock.hear(date, signed, sent.sent);
             match answer {
@@ -134,8 +151,8 @@ impl Reader {
             }
             Ok(())
         });
-        if let Err(wire::Unintelligible(why)) = understood {
-            self.on_trouble(id, sent, Cause::Unintelligible(why), Verdict::Failed);
+        if let Err(Wrong { verdict, why }) = understood {
+            self.on_trouble(id, sent, Cause::Unintelligible(why), verdict);
         }
     }
 
@@ -185,49 +202,32 @@ impl Reader {
         self.survey.list(self.clock.now);
     }
 
-    fn on_listing_page(&mut self, id: RequestId, page: wire::Listing) {
-        let now = self.clock.now;
-        let Some((step, _)) = self.survey.answered(id, now) else { return };
-        let (asked_with, mut gathered) = match step {
-            Step::Describe => (None, Default::default()),
-            Step::List { token, gathered } => (token, gathered),
-        };
-        gathered.extend(page.shards);
-        match page.next_token {
-            // A token that leads to itself would lead there for ever.
-            Some(token) if Some(&token) == asked_with.as_ref() => {
-                self.survey.list(now + self.plan.limits.backoff_max);
-            }
-            Some(token) => {
-                let step = Step::List { token: Some(token), gathered };
-                self.survey.phase = Phase::Due { step, not_before: now, trouble: Trouble::default() };
-            }
-            None => self.on_listing(gathered),
-        }
-    }
-
     /// A page that was asked for at `sent`, when the service's time was `present` at the earliest.
-    fn on_page(&mut self, page: AskedPage, sent: Instant, present: Timestamp) -> Result<(), wire::Unintelligible> {
+    fn on_page(&mut self, page: AskedPage, sent: Instant, present: Timestamp) -> Result<(), Wrong> {
         let AskedPage { key, limit, held, mut page } = page;
         // One large page is enough to expect more of them; small ones are believed by and by.
         self.expected = held.max(self.expected / 2);
         let size = page.data_size();
-        let paced = self.plan.pace.after_read(sent, size);
-        self.adopt_children(&page);
+        let skip = self.delivered_before(key, &page)?;
+        self.adopt_children(&page)?;
+        let allowed = self.allowed();
         let Some(shard) = self.shards.get_mut(key.0) else { return Ok(()) };
         let State::Reading { iterator, trouble, .. } = &shard.state else { return Ok(()) };
         // A page that was asked for earlier may be of a time when records were yet to come.
         let closed = shard.closed.is_some_and(|since| since <= sent);
 
+        let is_news = is_news(&page, skip, &shard.place);
         let sight = Sight {
             behind: page.behind().unwrap_or(0),
-            empty: page.is_empty(),
+            empty: !is_news,
             full: page.len() >= limit as usize || size >= FULL_BYTES,
             newest: page.arrivals().max().map(Timestamp),
             closed,
             asked: sent,
             present,
         };
+        shard.idle = if is_news { 0 } else { shard.idle.saturating_add(1) };
+        let paced = self.plan.pace.after_read(sent, size).max(pace::after_idle(sent, shard.idle));
         shard.paced = shard.paced.max(paced);
         shard.behind = Some(Duration::from_millis(sight.behind));
         let silent = sight.empty && page.next_iterator().is_none() && page.children().is_empty();
@@ -238,8 +238,6 @@ impl Reader {
         }
         let look = shard.tip.look(self.plan.until, self.clock.opened().latest, sight);
 
-        // What was delivered already is passed over: no service should send it, and it must not come twice.
-        let skip = page.records().take_while(|record| is_before(record.sequence, &shard.place)).count();
         let cut = match self.plan.until {
             Until::Time(end) => page.arrivals().position(|arrived| arrived >= end.0),
             Until::CaughtUp(_) | Until::Stopped => None,
@@ -257,11 +255,11 @@ impl Reader {
         } else {
             Messages::of_records(page, skip)
         };
-        let allowed = self.allowance.map_or(u32::MAX, |left| u32::try_from(left).unwrap_or(u32::MAX));
-        let stopped_short = messages.truncate(allowed);
+        let stopped_short = messages.split_off(allowed).is_some();
         let page = messages.page();
 
         let seek = if page.len() > skip { Seek::Place } else { iterator.seek };
+        let was_empty = page.is_empty();
         let then = if stopped_short {
             Then::Seek
         } else if cut.is_some() {
@@ -270,71 +268,65 @@ impl Reader {
             match look {
                 Look::Reached => Then::CaughtUp,
                 Look::Ended => Then::Drained,
-                Look::More => Then::Read { iterator: Iterator { text: next.to_owned(), born: sent, seek } },
+                Look::More => {
+                    let is_first = iterator.is_first && was_empty;
+                    let iterator = Iterator { text: next.to_owned(), born: sent, seek, is_first };
+                    // A page of records that were delivered already is no success.
+                    let trouble = if is_news || was_empty { Trouble::default() } else { *trouble };
+                    Then::Read { iterator, trouble }
+                }
             }
         } else if !page.children().is_empty() || (closed && (sight.behind == 0 || shard.doubts >= DOUBTS_MAX)) {
             Then::Drained
         } else {
             let why = if sight.behind == 0 { Why::Ended } else { Why::Doubtful };
-            let trouble = if page.is_empty() { trouble.failed() } else { Trouble::default().failed() };
+            let trouble = if is_news { Trouble::default().failed() } else { trouble.failed() };
             Then::Ending { why, seek, trouble }
         };
 
-        let to = match messages.last() {
-            Some(last) => Some(Place::After(Message {
-                sequence: last.sequence.parse().map_err(|_| no_sequence(last.sequence))?,
-                subsequence: last.subsequence,
-            })),
-            None => None,
-        };
-        let made = Made {
-            key,
-            held,
-            messages: u64::from(messages.count()),
-            bytes: messages.size(),
-            dropped: messages.dropped(),
-        };
-        if let Some(left) = &mut self.allowance {
-            *left = left.saturating_sub(made.messages);
-        }
-        let batch = match &to {
-            Some(to) if made.messages > 0 => {
-                let id = BatchId(self.batches_made);
-                self.batches_made += 1;
-                let plan = &self.plan;
-                let make = || Arc::new(Envelope::new(&shard.id, &plan.name, plan.payload, plan.message_id));
-                let envelope = shard.envelope.get_or_insert_with(make).clone();
-                self.held += made.held;
-                self.batches.insert(id, made);
-                self.outbox.push_back(Action::Deliver(Batch {
-                    id,
-                    shard: shard.id.clone(),
-                    stream: self.stream.clone(),
-                    envelope,
-                    messages,
-                    behind: Duration::from_millis(sight.behind),
-                    to: to.clone(),
-                }));
-                Some(id)
-            }
-            Some(_) | None => {
-                self.totals.dropped += made.dropped;
-                None
-            }
-        };
-        match sight.empty {
+        let behind = Duration::from_millis(sight.behind);
+        let (batch, to, then) = self.make_batch(key, held, Rest { messages, behind, then })?;
+        match was_empty {
             false => self.totals.pages += 1,
             true => self.totals.empty_pages += 1,
         }
         self.step(key, Event::Page { batch, to, then });
-        if self.allowance == Some(0) {
-            self.end(Outcome::Limited);
-        }
+        self.end_if_limited();
         Ok(())
     }
 
+    /// Returns the number of records at the start of a page that were delivered already. They are skipped, because they must
+    /// not be delivered twice.
+    ///
+    /// Some emulators send the last record again when asked for what follows it, so the first page after a seek may begin
+    /// with it. Kinesis never sends a later page that goes back, nor records out of order. Such a page is refused: a record
+    /// that would be skipped there may never have been delivered.
+    fn delivered_before(&self, key: ShardKey, page: &Page) -> Result<usize, Wrong> {
+        if let Some(index) = page.disorder() {
+            let why = format!("Records[{index}]: not after the record before it");
+            return Err(Wrong { verdict: Verdict::Wrong, why });
+        }
+        let Some(Shard { state: State::Reading { iterator, .. }, place, .. }) = self.shards.get(key.0) else {
+            return Ok(0);
+        };
+        let skip = page.records().take_while(|record| is_before(record.sequence, place)).count();
+        if skip > 0 && !iterator.is_first {
+            let why = "the next iterator leads back to records that were delivered before".to_owned();
+            return Err(Wrong { verdict: Verdict::Astray, why });
+        }
+        Ok(skip)
+    }
+
     /// Learns of the shards that a page names as following its own.
-    fn adopt_children(&mut self, page: &Page) {
+    fn adopt_children(&mut self, page: &Page) -> Result<(), Wrong> {
+        let children = page.children();
+        let wrong = |why| Wrong { verdict: Verdict::Wrong, why: format!("ChildShards: {why}") };
+        self.lineage
+            .check(children.iter().map(|child| (child.id.as_str(), child.parents.as_slice())))
+            .map_err(wrong)?;
+        if self.lineage.len() + children.len() > SHARDS_MAX {
+            return Err(wrong(format!("the stream has more than {SHARDS_MAX} shards")));
+        }
         let heard = self.survey.begun;
         for child in page.children() {
             let key = match self.lineage.key(&child.id) {
@@ -346,6 +338,7 @@ impl Reader {
                 shard.hash_range = shard.hash_range.or(child.hash_range);
             }
         }
+        Ok(())
     }
 
     fn on_trouble(&mut self, id: RequestId, sent: Sent, cause: Cause, verdict: Verdict) {
@@ -357,7 +350,7 @@ impl Reader {
         };
         match verdict {
             Verdict::Throttled => self.totals.throttled += 1,
-            Verdict::Failed | Verdict::Expired => self.totals.retried += 1,
+            Verdict::Failed | Verdict::Expired | Verdict::Wrong | Verdict::Astray => self.totals.retried += 1,
             Verdict::Trimmed | Verdict::Gone | Verdict::Refused => {}
         }
         match sent.about {
@@ -367,6 +360,8 @@ impl Reader {
                     Verdict::Throttled => Event::Throttled,
                     Verdict::Failed => Event::Failed,
                     Verdict::Expired => Event::Expired,
+                    Verdict::Wrong => Event::Wrong,
+                    Verdict::Astray => Event::Astray,
                     Verdict::Trimmed => Event::Trimmed,
                     Verdict::Gone => Event::Gone,
                     Verdict::Refused => Event::Refused,
@@ -384,38 +379,6 @@ impl Reader {
             Some(_) => self.outbox.push_back(Action::Notice(Notice::Retry(error))),
             None => {}
         }
-    }
-
-    fn on_survey_trouble(&mut self, id: RequestId, error: ServiceError, verdict: Verdict) {
-        let now = self.clock.now;
-        let Some((step, trouble)) = self.survey.answered(id, now) else { return };
-        let denied = match &error.cause {
-            Cause::Rejected { rejection, .. } => wire::classify(error.operation, rejection) == Class::Fatal,
-            Cause::Unintelligible(_) | Cause::Failure(_) | Cause::Timeout | Cause::Recreated(_) | Cause::Lost(_) => {
-                false
-            }
-        };
-        if let Step::Describe = step
-            && denied
-        {
-            // Not everybody who may read a stream may describe it.
-            return self.survey.list(now);
-        }
-        let (step, trouble) = match verdict {
-            Verdict::Throttled => (step, trouble.delayed()),
-            Verdict::Failed => (step, trouble.failed()),
-            // Of a token that expired the pages before are of no use either: the listing begins anew.
-            Verdict::Expired => (Step::first_page(), trouble.failed()),
-            Verdict::Trimmed | Verdict::Gone | Verdict::Refused => return self.end(Outcome::Failed(error)),
-        };
-        let limits = &self.plan.limits;
-        let most = if self.heard { limits.failures } else { limits.failures.map(|most| most.min(FIRST_TRIES_MAX)) };
-        if most.is_some_and(|most| trouble.failures >= most) {
-            return self.end(Outcome::Failed(error));
-        }
-        let pause = backoff::pause(limits.backoff_first, limits.backoff_max, trouble.attempts(), &mut self.rng);
-        self.survey.phase = Phase::Due { step, not_before: now + pause, trouble };
-        self.outbox.push_back(Action::Notice(Notice::Retry(error)));
     }
 
     fn trouble_of(&self, sent: &Sent) -> Trouble {
@@ -448,8 +411,18 @@ impl About {
     }
 }
 
-fn no_sequence(text: &str) -> wire::Unintelligible {
-    wire::Unintelligible(format!("no sequence number: {text:?}"))
+pub(super) fn no_sequence(text: &str) -> Wrong {
+    Wrong { verdict: Verdict::Wrong, why: format!("no sequence number: {text:?}") }
+}
+
+/// Whether a page, of which `skip` records were delivered already, leads beyond a position.
+fn is_news(page: &Page, skip: usize, place: &Place) -> bool {
+    match page.record(page.len().wrapping_sub(1)) {
+        // The record at the position may be an aggregate of which a part was delivered. Even if no message is left in it,
+        // the position moves.
+        Some(last) => page.len() > skip && !is_before(last.sequence, place),
+        None => false,
+    }
 }
 
 /// Whether the record of this number was delivered whole.

@@ -54,6 +54,11 @@ impl Reader {
         };
         if self.requests.len() < self.plan.limits.requests as usize {
             match &self.survey.phase {
+                Phase::Due { step: Step::List(listing), not_before, trouble }
+                    if listing.token().is_some() && *trouble == Trouble::default() =>
+                {
+                    sooner(*not_before, WaitReason::Pace);
+                }
                 Phase::Due { not_before, .. } => sooner(*not_before, WaitReason::Backoff),
                 Phase::Resting { until } => sooner(*until, WaitReason::Listing),
                 Phase::Asked { .. } => {}
@@ -102,12 +107,14 @@ impl Reader {
         };
         let query = match &step {
             Step::Describe => Query::DescribeStreamSummary { stream: self.plan.stream() },
-            Step::List { token: None, .. } => Query::ListShards { stream: self.plan.stream() },
-            Step::List { token: Some(token), .. } => Query::ListShardsNext { token },
+            Step::List(listing) => match listing.token() {
+                None => Query::ListShards { stream: self.plan.stream() },
+                Some(token) => Query::ListShardsNext { token },
+            },
         };
         let body = wire::encode(&query, self.plan.wire);
         let operation = query.operation();
-        if let Step::List { token: None, .. } = &step {
+        if let Query::ListShards { .. } = query {
             self.survey.begin();
         }
         self.survey.phase = Phase::Asked { step, request: id, trouble };

@@ -1,25 +1,28 @@
-//! The shards of the reader: who is known, what happens to each, and what a listing says of them.
+//! The shards of the reader: who is known, what happens to each, and who is read when.
 
 use alloc::borrow::ToOwned;
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use super::{Reader, Shard};
 use crate::action::{Action, Lost, Notice, Outcome, ShardStatus};
-use crate::backoff;
 use crate::checkpoint::Place;
-use crate::config::{OnGap, Start};
+use crate::config::{OnGap, Start, Until};
 use crate::error::{Cause, ServiceError};
 use crate::lineage::ShardKey;
-use crate::shard::{Context, Effect, Event, Seek, Shown, State, Why};
+use crate::shard::{Context, Effect, Event, Seek, State};
 use crate::tip::{SLACK, Tip};
 use crate::wire::{ListedShard, Operation};
 
-/// Listings in a row that may lack what must be there, before the reader goes on with what it has. Kinesis shows a
-/// change of shards within seconds; with the pauses between them these take a minute.
-const STALE_LISTINGS_MAX: u32 = 12;
+/// The maximum number of generations after the first listing, in a read of what the stream held when the reader was
+/// opened. The first listing may be some seconds old, so a few generations may be missing from it. A shard that is
+/// younger by more than that was created later and is not needed. Without this bound, shards that end at once and name
+/// their successors would keep such a read going forever.
+const GENERATIONS_MAX: u32 = 16;
+
+/// Consecutive pages without a new record, over generations of shards, after which a shard keeps the pace of its parents.
+/// A split or a merge brings a few of them.
+const GENERATIONS_FREE: u32 = 8;
 
 impl Reader {
     /// Lets an event happen to a shard, and does what follows from it.
@@ -119,7 +122,9 @@ impl Reader {
             self.survey.want(self.clock.now);
         }
         for child in children {
-            self.unblock(child);
+            if self.unblock(child) {
+                self.survey.want(self.clock.now);
+            }
         }
     }
 
@@ -134,7 +139,8 @@ impl Reader {
         }
     }
 
-    fn unblock(&mut self, key: ShardKey) {
+    /// Starts reading a shard if its parents allow it. Returns whether only another listing can tell.
+    pub(super) fn unblock(&mut self, key: ShardKey) -> bool {
         let is_caught_up = |id: &String| {
             let parent = self.lineage.key(id).and_then(|parent| self.shards.get(parent.0));
             parent.is_some_and(|parent| parent.state == State::CaughtUp)
@@ -142,10 +148,41 @@ impl Reader {
         if self.lineage.parents(key).iter().any(is_caught_up) {
             self.step(key, Event::Beyond);
         } else if self.lineage.is_free(key, self.survey.complete) {
-            self.step(key, Event::Unblocked);
-        } else if self.lineage.waits_for_listing(key) {
-            self.survey.want(self.clock.now);
+            let is_beyond = self.inherit(key) > GENERATIONS_MAX && self.is_until_the_past();
+            self.step(key, if is_beyond { Event::Beyond } else { Event::Unblocked });
+        } else {
+            return self.lineage.missing(key, self.survey.complete).is_some();
         }
+        false
+    }
+
+    /// Whether the reader needs nothing that arrives after its opening.
+    fn is_until_the_past(&self) -> bool {
+        match self.plan.until {
+            Until::CaughtUp(_) => true,
+            Until::Time(end) => self.clock.opened().earliest > end + SLACK,
+            Until::Stopped => false,
+        }
+    }
+
+    /// Carries the pace of the parents over to a shard if they brought nothing new. Returns the shard's generation.
+    fn inherit(&mut self, key: ShardKey) -> u32 {
+        let (mut idle, mut paced, mut generation) = (0, self.clock.now, 0);
+        for id in self.lineage.parents(key) {
+            let parent = self.lineage.key(id).and_then(|parent| self.shards.get(parent.0));
+            if let Some(parent) = parent {
+                idle = idle.max(parent.idle);
+                paced = paced.max(parent.paced);
+                generation = generation.max(parent.generation);
+            }
+        }
+        let Some(shard) = self.shards.get_mut(key.0) else { return 0 };
+        shard.idle = idle;
+        if idle > GENERATIONS_FREE {
+            shard.paced = paced;
+        }
+        shard.generation = if shard.is_late { generation.saturating_add(1) } else { 0 };
+        shard.generation
     }
 
     /// Adds a shard that came to be since the reader first saw the stream, and is read from its first record.
@@ -158,7 +195,7 @@ impl Reader {
     }
 
     /// Adds a shard that is not known yet.
-    fn insert(&mut self, id: &str, place: Place, seek: Seek, heard: u64) -> ShardKey {
+    pub(super) fn insert(&mut self, id: &str, place: Place, seek: Seek, heard: u64) -> ShardKey {
         let id: Arc<str> = id.into();
         let drained = place == Place::End;
         let key = self.lineage.insert(id.clone(), heard, drained);
@@ -172,8 +209,11 @@ impl Reader {
             closed: None,
             hash_range: None,
             is_new: false,
+            is_late: self.survey.complete > 0,
             paced: self.clock.now,
             tip: Tip::new(),
+            idle: 0,
+            generation: 0,
             behind: None,
             doubts: 0,
             envelope: None,
@@ -205,140 +245,9 @@ impl Reader {
         })
     }
 
-    /// A listing is complete.
-    pub(super) fn on_listing(&mut self, gathered: Vec<ListedShard>) {
-        let number = self.survey.begun;
-        let first = self.survey.complete == 0;
-        let heard = number.saturating_sub(1);
-        self.lineage.listed(gathered.iter().map(|listed| listed.id.as_str()));
-        // What is but named, as a parent, is none of them.
-        let mut shown = BTreeMap::new();
-        for listed in &gathered {
-            let now = if listed.closed { Shown::Closed } else { Shown::Open };
-            shown.insert(listed.id.as_str(), Some(now));
-        }
-        if first {
-            for parent in gathered.iter().flat_map(|listed| &listed.parents) {
-                shown.entry(parent).or_insert(None);
-            }
-            for (id, place) in core::mem::take(&mut self.saved) {
-                // A shard that is done and has left the stream is forgotten with the last of its children.
-                let known = shown.contains_key(id.as_str());
-                if place != Place::End || known || !self.lineage.has_left(&id) {
-                    let place = self.not_ahead(&id, place);
-                    self.insert(&id, place, Seek::Place, heard);
-                } else {
-                    self.note_renewed();
-                }
-            }
-        }
-        for listed in &gathered {
-            let key = match self.lineage.key(&listed.id) {
-                Some(key) => key,
-                None if self.resumed || !first => self.insert_new(&listed.id, heard),
-                None => {
-                    let (place, seek) = self.beginning(listed);
-                    self.insert(&listed.id, place, seek, heard)
-                }
-            };
-            self.lineage.adopt(key, &listed.parents);
-            if let Some(shard) = self.shards.get_mut(key.0) {
-                shard.closed = shard.closed.or(listed.closed.then_some(self.clock.now));
-                shard.hash_range = shard.hash_range.or(listed.hash_range);
-            }
-        }
-        self.insert_lost(heard);
-        let until = self.clock.now + self.plan.limits.list_interval;
-        self.survey.rest(self.clock.now, until);
-        for index in 0..self.shards.len() {
-            let Some(shard) = self.shards.get(index) else { continue };
-            match &shard.state {
-                State::Blocked { .. } => self.unblock(ShardKey(index)),
-                State::Ending { .. } => {
-                    // A listing of a moment ago lacks the latest shards: what it does not show may go on.
-                    let absent = if self.lineage.has_left(&shard.id) { Shown::Absent } else { Shown::Open };
-                    let shown = shown.get(&*shard.id).copied().flatten().unwrap_or(absent);
-                    self.on_shown(ShardKey(index), number, shown);
-                }
-                State::Seeking { .. }
-                | State::Sought { .. }
-                | State::Ready { .. }
-                | State::Reading { .. }
-                | State::Delivering { .. }
-                | State::CaughtUp
-                | State::Drained
-                | State::Failed => {}
-            }
-        }
-        self.list_again_if_stale();
-    }
-
-    /// Adds the shards that came to be and left the stream while nobody looked: a new shard names them as its parents,
-    /// and no listing shows them. That they are gone, and their records lost, turns out as with any shard.
-    fn insert_lost(&mut self, heard: u64) {
-        let mut lost = Vec::new();
-        for (index, _) in self.shards.iter().enumerate().filter(|(_, shard)| shard.is_new) {
-            let parents = self.lineage.parents(ShardKey(index)).iter();
-            lost.extend(parents.filter(|id| self.lineage.key(id).is_none() && self.lineage.has_left(id)).cloned());
-        }
-        for id in lost {
-            // Two children may have named it.
-            if self.lineage.key(&id).is_none() {
-                self.insert_new(&id, heard);
-            }
-        }
-    }
-
-    /// Wants another listing, after a pause, where this one cannot be of now: it lacks the parents of a shard, or the
-    /// children of one that is closed and was delivered to its end.
-    fn list_again_if_stale(&mut self) {
-        let waits = |(index, shard): (usize, &Shard)| match &shard.state {
-            State::Blocked { .. } => self.lineage.waits_for_listing(ShardKey(index)),
-            State::Drained => shard.closed.is_some() && self.lineage.children(&shard.id).is_empty(),
-            State::Seeking { .. }
-            | State::Sought { .. }
-            | State::Ready { .. }
-            | State::Reading { .. }
-            | State::Delivering { .. }
-            | State::Ending { .. }
-            | State::CaughtUp
-            | State::Failed => false,
-        };
-        if !self.shards.iter().enumerate().any(waits) {
-            self.stale_listings = 0;
-            return;
-        }
-        self.stale_listings += 1;
-        let limits = &self.plan.limits;
-        if self.stale_listings <= STALE_LISTINGS_MAX {
-            let now = self.clock.now;
-            let pause = backoff::pause(limits.backoff_first, limits.backoff_max, self.stale_listings, &mut self.rng);
-            self.survey.list(now + pause);
-        }
-    }
-
-    /// A listing shows a shard that has no iterator any more.
-    fn on_shown(&mut self, key: ShardKey, number: u64, shown: Shown) {
-        let Some(shard) = self.shards.get(key.0) else { return };
-        let error = ServiceError {
-            operation: Operation::ListShards,
-            shard: Some((*shard.id).to_owned()),
-            cause: Cause::Unintelligible("the shard has no next iterator, and yet it is listed as going on".to_owned()),
-            attempts: shard.state.trouble().attempts(),
-        };
-        let was_doubtful = !matches!(shard.state, State::Ending { why: Why::Ended, .. });
-        self.step(key, Event::Listed { number, shown });
-        match self.shards.get(key.0).map(|shard| &shard.state) {
-            Some(State::Drained | State::Ending { .. }) | None => {}
-            // Its end is as it should be, and is only to be seen once more.
-            Some(State::Seeking { .. }) if shown == Shown::Closed && !was_doubtful => {}
-            Some(_) => self.settle(key, error),
-        }
-    }
-
     /// A position of the checkpoint, unless it is a time yet to come. Such a time was kept by a run whose clock was ahead:
     /// what came since is not known, and is told as a gap.
-    fn not_ahead(&mut self, shard: &str, place: Place) -> Place {
+    pub(super) fn not_ahead(&mut self, shard: &str, place: Place) -> Place {
         let opened = self.clock.opened();
         match place {
             Place::At(time) if time > opened.latest + SLACK => {
@@ -350,7 +259,7 @@ impl Reader {
     }
 
     /// Where a shard begins that was there at the first look.
-    fn beginning(&self, listed: &ListedShard) -> (Place, Seek) {
+    pub(super) fn beginning(&self, listed: &ListedShard) -> (Place, Seek) {
         match self.plan.start {
             Start::TrimHorizon => (Place::TrimHorizon, Seek::Place),
             // A time to come is taken as the present, and kept as such: what comes before it is wanted in each run.

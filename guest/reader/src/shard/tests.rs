@@ -44,8 +44,35 @@ fn failures_end_a_shard_and_throttling_does_not() {
         || State::Reading { iterator: iterator(Seek::Place), request: RequestId(1), sent: NOW, trouble: TWICE };
     let next = |event| reading().on(event, &mut context(&mut Rng::new(1), Some(3))).state;
     assert_eq!(next(Event::Failed), State::Failed);
+    assert_eq!(next(Event::Expired), State::Failed);
     assert!(matches!(next(Event::Throttled), State::Ready { .. }));
-    assert!(matches!(next(Event::Expired), State::Seeking { .. }));
+}
+
+#[test]
+fn a_few_wrong_responses_end_a_shard() {
+    for event in [Event::Wrong, Event::Astray] {
+        for (most, tries) in [(Some(100), WRONGS_MAX), (Some(2), 2), (None, 1000)] {
+            let mut trouble = Trouble::default();
+            let mut rng = Rng::new(1);
+            let ended = (1..=1000).find(|_| {
+                let reading =
+                    State::Reading { iterator: iterator(Seek::Place), request: RequestId(1), sent: NOW, trouble };
+                let state = reading.on(event.clone(), &mut context(&mut rng, most)).state;
+                trouble = state.trouble();
+                state == State::Failed
+            });
+            assert_eq!(ended, most.map(|_| tries), "{event:?}, {most:?}");
+        }
+    }
+}
+
+#[test]
+fn an_iterator_that_expires_at_its_age_is_not_a_failure() {
+    let reading = State::Reading { iterator: iterator(Seek::Place), request: RequestId(1), sent: NOW, trouble: TWICE };
+    let mut rng = Rng::new(1);
+    let mut cx = Context { now: NOW + ITERATOR_LIFE, ..context(&mut rng, Some(3)) };
+    let State::Seeking { trouble, .. } = reading.on(Event::Expired, &mut cx).state else { panic!("it is sought anew") };
+    assert_eq!(trouble, TWICE.delayed());
 }
 
 #[test]
@@ -58,8 +85,8 @@ fn the_pace_is_kept_after_a_failure() {
 }
 
 const NOW: Instant = Instant(1000);
-const ONCE: Trouble = Trouble { failures: 1, delays: 0 };
-const TWICE: Trouble = Trouble { failures: 2, delays: 0 };
+const ONCE: Trouble = Trouble { failures: 1, delays: 0, wrongs: 0 };
+const TWICE: Trouble = Trouble { failures: 2, delays: 0, wrongs: 0 };
 
 fn states() -> Vec<(&'static str, State)> {
     let (request, sent, trouble) = (RequestId(1), NOW, ONCE);
@@ -77,7 +104,7 @@ fn states() -> Vec<(&'static str, State)> {
         ("Ready", State::Ready { iterator: iterator(Seek::Place), not_before: NOW, trouble }),
         ("Reading", reading(Seek::Place)),
         ("Reading the oldest", reading(Seek::Oldest)),
-        ("Delivering, then more", delivering(Then::Read { iterator: iterator(Seek::Place) })),
+        ("Delivering, then more", delivering(read())),
         ("Delivering, then a new iterator", delivering(Then::Seek)),
         ("Delivering, then caught up", delivering(Then::CaughtUp)),
         ("Delivering, then drained", delivering(Then::Drained)),
@@ -99,17 +126,17 @@ fn events() -> Vec<(&'static str, Event)> {
         ("Beyond", Event::Beyond),
         ("Sent", Event::Sent { request: RequestId(2) }),
         ("Iterator", Event::Iterator { text: "new".into() }),
-        ("Page", page(Some(BatchId(2)), Then::Read { iterator: iterator(Seek::Place) })),
-        ("Page, empty", page(None, Then::Read { iterator: iterator(Seek::Place) })),
-        (
-            "Page, nothing of it wanted",
-            Event::Page { batch: None, to: Some(place()), then: Then::Read { iterator: iterator(Seek::Place) } },
-        ),
+        ("Page", page(Some(BatchId(2)), read())),
+        ("Page, empty", page(None, read())),
+        ("Page, nothing of it wanted", Event::Page { batch: None, to: Some(place()), then: read() }),
         ("Page, empty, at the tip", page(None, Then::CaughtUp)),
         ("Page, empty, the last", page(None, Then::Drained)),
         ("Page, empty, no iterator", page(None, Then::Ending { why: Why::Doubtful, seek: Seek::Place, trouble: ONCE })),
         ("Delivered", Event::Delivered),
+        ("Delivered, more of the page", Event::Next { batch: BatchId(2), to: Some(place()), then: Then::Drained }),
         ("Expired", Event::Expired),
+        ("Wrong", Event::Wrong),
+        ("Astray", Event::Astray),
         ("Throttled", Event::Throttled),
         ("Failed", Event::Failed),
         ("Refused", Event::Refused),
@@ -135,7 +162,11 @@ fn context(rng: &mut Rng, failures: Option<u32>) -> Context<'_> {
 }
 
 fn iterator(seek: Seek) -> Iterator {
-    Iterator { text: "old".into(), born: NOW, seek }
+    Iterator { text: "old".into(), born: NOW, seek, is_first: false }
+}
+
+fn read() -> Then {
+    Then::Read { iterator: iterator(Seek::Place), trouble: Trouble::default() }
 }
 
 fn place() -> Place {
@@ -144,7 +175,10 @@ fn place() -> Place {
 
 /// A state in words: what of it the table is about.
 fn told(state: &State) -> String {
-    let tried = |trouble: &Trouble| format!("{}+{}", trouble.failures, trouble.delays);
+    let tried = |trouble: &Trouble| match trouble.wrongs {
+        0 => format!("{}+{}", trouble.failures, trouble.delays),
+        wrongs => format!("{}+{}+{wrongs}", trouble.failures, trouble.delays),
+    };
     match state {
         State::Seeking { seek, not_before, trouble } => {
             let when = if *not_before > NOW { "later" } else { "now" };

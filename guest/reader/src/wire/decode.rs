@@ -13,8 +13,10 @@ use core::fmt;
 
 use super::{Body, ListedShard, Listing, Summary, Unintelligible};
 use crate::hash_key::HashRange;
+use crate::identifier::{is_name, stream_of};
 use crate::kpl;
 use crate::page::{Child, Data, Layout, Lying, LyingData, Span};
+use crate::printable::printable;
 use crate::sequence::{Sequence, is_sequence};
 
 /// A body read from front to back. Each function reads one value, or the next part of one; `None` is a null.
@@ -64,6 +66,13 @@ const RECORDS_MAX: usize = 10_000;
 const SHARDS_MAX: usize = 10_000;
 /// The most shards that follow one shard or precede it; the service has two.
 const RELATIVES_MAX: usize = 100;
+/// "ListShards: NextToken: Maximum length of 1048576."
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>
+const TOKEN_MAX: usize = 1_048_576;
+/// "GetRecords: NextShardIterator: Maximum length of 512." Emulators encode the names of the stream and the shard and the
+/// sequence number, which takes about 400 bytes at most. This leaves room for others.
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
+const ITERATOR_MAX: usize = 4096;
 /// Values within values, in what is passed over.
 pub(super) const DEPTH_MAX: u32 = 100;
 /// The end of the year 9999, in milliseconds: the last time that has a date of the usual form.
@@ -72,7 +81,8 @@ pub(super) const TIME_MAX: u64 = 253_402_300_799_999;
 pub(super) fn within_bounds(body: &Body) -> Result<(), Unintelligible> {
     let size = body.as_bytes().len();
     if size > BODY_MAX {
-        return Err(Unintelligible(format!("a body larger than {BODY_MAX} bytes: {size}")));
+        let why = format!("a body larger than {BODY_MAX} bytes: {size}");
+        return Err(Unintelligible { why, is_forbidden: true });
     }
     Ok(())
 }
@@ -86,7 +96,7 @@ pub(super) fn page<'a>(body: &'a [u8], source: &mut dyn Source<'a>) -> Result<La
             "Records" => {
                 complete = records(source, body, &mut layout).map_err(|fault| fault.within("Records"))?;
             }
-            "NextShardIterator" => layout.next_iterator = named(source, "NextShardIterator")?,
+            "NextShardIterator" => layout.next_iterator = opaque(source, "NextShardIterator", ITERATOR_MAX)?,
             "MillisBehindLatest" => {
                 layout.behind = source.count().map_err(|fault| fault.within("MillisBehindLatest"))?;
             }
@@ -138,7 +148,7 @@ fn record<'a>(source: &mut dyn Source<'a>, body: &'a [u8], layout: &mut Layout) 
     }
     let sequence = match sequence {
         Some(text) if is_sequence(text.as_bytes()) => text,
-        Some(text) => return Err(Fault::new("not a sequence number", &text).within("SequenceNumber")),
+        Some(text) => return Err(not_a_sequence(&text).within("SequenceNumber")),
         None => return Err(Fault::missing().within("SequenceNumber")),
     };
     Ok(Lying {
@@ -196,15 +206,13 @@ fn child(source: &mut dyn Source<'_>) -> Result<Child, Fault> {
     let mut members = source.object()?.ok_or_else(Fault::missing)?;
     while let Some(key) = source.member(&mut members)? {
         match &*key {
-            "ShardId" => child.id = named(source, "ShardId")?.unwrap_or_default(),
+            "ShardId" => child.id = shard_id(source, "ShardId")?.unwrap_or_default(),
             "ParentShards" => {
-                child.parents = list(source, RELATIVES_MAX, |source| source.text())
+                child.parents = list(source, RELATIVES_MAX, |source| identifier(source.text()?))
                     .map_err(|fault| fault.within("ParentShards"))?
                     .unwrap_or_default()
                     .into_iter()
                     .flatten()
-                    .filter(|id| !id.is_empty())
-                    .map(Cow::into_owned)
                     .collect();
             }
             "HashKeyRange" => child.hash_range = hash_range(source)?,
@@ -220,7 +228,7 @@ pub(super) fn listing(source: &mut dyn Source<'_>) -> Result<Listing, Fault> {
     while let Some(key) = source.member(&mut members)? {
         match &*key {
             "Shards" => shards = list(source, SHARDS_MAX, shard).map_err(|fault| fault.within("Shards"))?,
-            "NextToken" => next_token = named(source, "NextToken")?,
+            "NextToken" => next_token = opaque(source, "NextToken", TOKEN_MAX)?,
             _ => source.skip()?,
         }
     }
@@ -235,9 +243,9 @@ fn shard(source: &mut dyn Source<'_>) -> Result<ListedShard, Fault> {
     let mut members = source.object()?.ok_or_else(Fault::missing)?;
     while let Some(key) = source.member(&mut members)? {
         match &*key {
-            "ShardId" => id = named(source, "ShardId")?,
-            "ParentShardId" => parent = named(source, "ParentShardId")?,
-            "AdjacentParentShardId" => adjacent = named(source, "AdjacentParentShardId")?,
+            "ShardId" => id = shard_id(source, "ShardId")?,
+            "ParentShardId" => parent = shard_id(source, "ParentShardId")?,
+            "AdjacentParentShardId" => adjacent = shard_id(source, "AdjacentParentShardId")?,
             "HashKeyRange" => hash_range_ = hash_range(source)?,
             "SequenceNumberRange" => {
                 (starting, ending) =
@@ -248,12 +256,15 @@ fn shard(source: &mut dyn Source<'_>) -> Result<ListedShard, Fault> {
     }
     // An open shard has no ending; some servers write the word "null" for it.
     let ending = ending.filter(|text| text != "null");
+    // It decides whether records can still arrive, so an invalid one is not ignored.
+    let parse = |text: String| Sequence::parse(&text).map_err(|_| not_a_sequence(&text));
+    let ending = ending.map(parse).transpose().map_err(|fault| fault.within("SequenceNumberRange"))?;
     Ok(ListedShard {
         id: id.ok_or_else(|| Fault::missing().within("ShardId"))?,
         parents: [parent, adjacent].into_iter().flatten().collect(),
         closed: ending.is_some(),
         starting: starting.and_then(|text| Sequence::parse(&text).ok()),
-        ending: ending.and_then(|text| Sequence::parse(&text).ok()),
+        ending,
         hash_range: hash_range_,
     })
 }
@@ -263,7 +274,7 @@ pub(super) fn iterator(source: &mut dyn Source<'_>) -> Result<String, Fault> {
     let mut members = source.object()?.ok_or_else(Fault::missing)?;
     while let Some(key) = source.member(&mut members)? {
         match &*key {
-            "ShardIterator" => iterator = named(source, "ShardIterator")?,
+            "ShardIterator" => iterator = opaque(source, "ShardIterator", ITERATOR_MAX)?,
             _ => source.skip()?,
         }
     }
@@ -302,9 +313,14 @@ fn description(source: &mut dyn Source<'_>) -> Result<Option<Summary>, Fault> {
             _ => source.skip()?,
         }
     }
+    // The ARN becomes part of the checkpoint, by which later runs recognize the stream.
+    let arn = arn.ok_or_else(|| Fault::missing().within("StreamARN"))?;
+    if stream_of(&arn).is_none() {
+        return Err(Fault::new("not the ARN of a stream", &arn).within("StreamARN"));
+    }
     Ok(Some(Summary {
         name: name.ok_or_else(|| Fault::missing().within("StreamName"))?,
-        arn: arn.ok_or_else(|| Fault::missing().within("StreamARN"))?,
+        arn,
         created,
         retention_hours: retention_hours.map(|hours| u32::try_from(hours).unwrap_or(u32::MAX)),
         status,
@@ -339,6 +355,34 @@ pub(super) fn rejection(source: &mut dyn Source<'_>) -> Result<Said, Fault> {
 fn named(source: &mut dyn Source<'_>, key: &str) -> Result<Option<String>, Fault> {
     let text = source.text().map_err(|fault| fault.within(key))?;
     Ok(text.filter(|text| !text.is_empty()).map(Cow::into_owned))
+}
+
+/// Reads the identifier of a shard.
+fn shard_id(source: &mut dyn Source<'_>, key: &str) -> Result<Option<String>, Fault> {
+    source.text().and_then(identifier).map_err(|fault| fault.within(key))
+}
+
+fn identifier(text: Option<Cow<'_, str>>) -> Result<Option<String>, Fault> {
+    match text {
+        None => Ok(None),
+        Some(text) if text.is_empty() => Ok(None),
+        Some(text) if is_name(&text) => Ok(Some(text.into_owned())),
+        Some(text) => Err(Fault::new("not a shard id", &text)),
+    }
+}
+
+/// Reads a text that is only sent back.
+fn opaque(source: &mut dyn Source<'_>, key: &str, max: usize) -> Result<Option<String>, Fault> {
+    match source.text().map_err(|fault| fault.within(key))? {
+        Some(text) if text.len() > max => {
+            Err(Fault::forbidden(format!("longer than {max} bytes: {}", text.len())).within(key))
+        }
+        text => Ok(text.filter(|text| !text.is_empty()).map(Cow::into_owned)),
+    }
+}
+
+fn not_a_sequence(text: &str) -> Fault {
+    Fault::new("not a sequence number", text)
 }
 
 fn list<'a, T>(
@@ -392,6 +436,7 @@ pub(super) struct Fault(Box<Place>);
 struct Place {
     path: String,
     what: String,
+    is_forbidden: bool,
 }
 
 impl Fault {
@@ -400,7 +445,7 @@ impl Fault {
     pub(super) fn new(what: &str, at: impl fmt::Display) -> Self {
         // The end of a long value tells no more than its beginning.
         let at: String = at.to_string().chars().take(80).collect();
-        Self::because(format!("{what}: {at:?}"))
+        Self::forbidden(format!("{what}: \"{}\"", printable(&at)))
     }
 
     /// At a byte of the body.
@@ -416,11 +461,16 @@ impl Fault {
 
     #[cold]
     fn too_many(max: usize) -> Self {
-        Self::because(format!("more than {max}"))
+        Self::forbidden(format!("more than {max}"))
+    }
+
+    /// A value that the service's model forbids.
+    fn forbidden(what: String) -> Self {
+        Self(Box::new(Place { path: String::new(), what, is_forbidden: true }))
     }
 
     fn because(what: String) -> Self {
-        Self(Box::new(Place { path: String::new(), what }))
+        Self(Box::new(Place { path: String::new(), what, is_forbidden: false }))
     }
 
     #[cold]
@@ -445,8 +495,9 @@ impl Fault {
 
 impl From<Fault> for Unintelligible {
     fn from(fault: Fault) -> Self {
-        let Place { path, what } = *fault.0;
-        Unintelligible(if path.is_empty() { what } else { format!("{path}: {what}") })
+        let Place { path, what, is_forbidden } = *fault.0;
+        let why = if path.is_empty() { what } else { format!("{path}: {what}") };
+        Unintelligible { why, is_forbidden }
     }
 }
 

@@ -179,7 +179,13 @@ pub struct Rejection {
 
 /// An answer that Kinesis does not give, and where it departs from one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unintelligible(pub String);
+pub struct Unintelligible {
+    /// What is wrong, and where.
+    pub why: String,
+    /// It is an answer in form, with a value that the service's model forbids. It was not cut off on the way, and did not
+    /// come from a server of another kind.
+    pub is_forbidden: bool,
+}
 
 /// Writes a request.
 pub fn encode(query: &Query<'_>, wire: Wire) -> Body {
@@ -364,7 +370,7 @@ impl fmt::Display for Operation {
 
 impl fmt::Display for Unintelligible {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.why)
     }
 }
 

@@ -1,0 +1,286 @@
+//! The listings of the stream's shards: what follows from them, and when they are started again or given up.
+
+use alloc::borrow::ToOwned;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::{Reader, Shard};
+use crate::action::{Action, Notice, Outcome, RequestId};
+use crate::backoff;
+use crate::checkpoint::Place;
+use crate::error::{Cause, ServiceError};
+use crate::lineage::ShardKey;
+use crate::listing::{Flaw, Listing, Progress, SHARDS_MAX};
+use crate::shard::{Event, Seek, Shown, State, Trouble, WRONGS_MAX, Why};
+use crate::survey::{Phase, Step};
+use crate::time::Instant;
+use crate::wire::{self, Class, ListedShard, Operation};
+
+use super::answers::Verdict;
+
+/// Tries of the very first request, as long as no response of any kind has come. Who is not there at all is more likely
+/// named wrongly than out of order, and AWS's own tools give up after three
+/// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>).
+const FIRST_TRIES_MAX: u32 = 4;
+
+/// The number of consecutive listings that may lack a shard, while each follows the one before after a short pause.
+/// Kinesis shows a new shard within seconds, and with the pauses between them these listings take a minute.
+const STALE_LISTINGS_MAX: u32 = 12;
+
+/// The minimum time for which listings must have lacked a shard before the reader gives up.
+const STALE_MAX: Duration = Duration::from_secs(60);
+
+/// Consecutive listings that lack a shard.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stale {
+    listings: u32,
+    since: Instant,
+}
+
+impl Reader {
+    pub(super) fn on_listing_page(&mut self, id: RequestId, page: wire::Listing) {
+        let now = self.clock.now;
+        let Some((step, _)) = self.survey.answered(id, now) else { return };
+        let listing = match step {
+            Step::Describe => Listing::default(),
+            Step::List(listing) => listing,
+        };
+        match listing.add(page) {
+            Ok(Progress::More { listing, pause }) => {
+                let (step, trouble) = (Step::List(listing), Trouble::default());
+                self.survey.phase = Phase::Due { step, not_before: now + pause, trouble };
+            }
+            Ok(Progress::Complete(shards)) => match self.check_listing(&shards) {
+                Ok(()) => self.on_listing(shards),
+                Err(flaw) => self.list_anew(flaw),
+            },
+            Err(flaw) => self.list_anew(flaw),
+        }
+    }
+
+    /// Checks a complete listing against itself and against what is known.
+    fn check_listing(&self, shards: &[ListedShard]) -> Result<(), Flaw> {
+        let lineages = shards.iter().map(|shard| (shard.id.as_str(), shard.parents.as_slice()));
+        self.lineage.check(lineages).map_err(Flaw::Contradiction)?;
+        let mut new: BTreeSet<&str> = BTreeSet::new();
+        new.extend(shards.iter().map(|shard| shard.id.as_str()).filter(|id| self.lineage.key(id).is_none()));
+        if self.lineage.len() + new.len() > SHARDS_MAX {
+            return Err(Flaw::TooManyShards);
+        }
+        Ok(())
+    }
+
+    /// Starts the listing again after a pause, because this one cannot be used.
+    fn list_anew(&mut self, flaw: Flaw) {
+        self.totals.retried += 1;
+        self.survey.restarts = self.survey.restarts.saturating_add(1);
+        let attempts = self.survey.restarts;
+        let cause = Cause::Unintelligible(flaw.to_string());
+        let error = ServiceError { operation: Operation::ListShards, shard: None, cause, attempts };
+        match flaw {
+            // There will not be fewer the next time.
+            Flaw::TooManyShards | Flaw::TooManyPages => self.end(Outcome::Failed(error)),
+            Flaw::Endless(_) | Flaw::Contradiction(_) => {
+                self.survey_again(Step::first_page(), Trouble::default(), error);
+            }
+        }
+    }
+
+    pub(super) fn on_survey_trouble(&mut self, id: RequestId, error: ServiceError, verdict: Verdict) {
+        let now = self.clock.now;
+        let Some((step, trouble)) = self.survey.answered(id, now) else { return };
+        let denied = match &error.cause {
+            Cause::Rejected { rejection, .. } => wire::classify(error.operation, rejection) == Class::Fatal,
+            Cause::Unintelligible(_) | Cause::Failure(_) | Cause::Timeout | Cause::Recreated(_) | Cause::Lost(_) => {
+                false
+            }
+        };
+        if let Step::Describe = step
+            && denied
+        {
+            // Not everybody who may read a stream may describe it.
+            return self.survey.list(now);
+        }
+        let (step, trouble) = match verdict {
+            Verdict::Throttled => (step, trouble.delayed()),
+            Verdict::Failed => (step, trouble.failed()),
+            Verdict::Wrong | Verdict::Astray => (step, trouble.wronged()),
+            // Of a token that expired the pages before are of no use either: the listing begins anew.
+            Verdict::Expired => {
+                self.survey.restarts = self.survey.restarts.saturating_add(1);
+                (Step::first_page(), trouble.failed())
+            }
+            Verdict::Trimmed | Verdict::Gone | Verdict::Refused => return self.end(Outcome::Failed(error)),
+        };
+        self.survey_again(step, trouble, error);
+    }
+
+    /// Takes a step again after a pause, or gives up after too many attempts.
+    fn survey_again(&mut self, step: Step, trouble: Trouble, error: ServiceError) {
+        let limits = &self.plan.limits;
+        let restarts = self.survey.restarts;
+        let most = if self.heard { limits.failures } else { limits.failures.map(|most| most.min(FIRST_TRIES_MAX)) };
+        if trouble.is_too_much(most) || most.is_some_and(|most| restarts >= most.min(WRONGS_MAX)) {
+            return self.end(Outcome::Failed(error));
+        }
+        let tries = trouble.attempts().max(restarts);
+        let pause = backoff::pause(limits.backoff_first, limits.backoff_max, tries, &mut self.rng);
+        self.survey.phase = Phase::Due { step, not_before: self.clock.now + pause, trouble };
+        self.outbox.push_back(Action::Notice(Notice::Retry(error)));
+    }
+
+    /// A listing is complete.
+    fn on_listing(&mut self, gathered: Vec<ListedShard>) {
+        let number = self.survey.begun;
+        let first = self.survey.complete == 0;
+        let heard = number.saturating_sub(1);
+        self.lineage.listed(gathered.iter().map(|listed| listed.id.as_str()));
+        // What is but named, as a parent, is none of them.
+        let mut shown = BTreeMap::new();
+        for listed in &gathered {
+            let now = if listed.closed { Shown::Closed } else { Shown::Open };
+            shown.insert(listed.id.as_str(), Some(now));
+        }
+        if first {
+            for parent in gathered.iter().flat_map(|listed| &listed.parents) {
+                shown.entry(parent).or_insert(None);
+            }
+            for (id, place) in core::mem::take(&mut self.saved) {
+                // A shard that is done and has left the stream is forgotten with the last of its children.
+                let known = shown.contains_key(id.as_str());
+                if place != Place::End || known || !self.lineage.has_left(&id) {
+                    let place = self.not_ahead(&id, place);
+                    self.insert(&id, place, Seek::Place, heard);
+                } else {
+                    self.note_renewed();
+                }
+            }
+        }
+        for listed in &gathered {
+            let key = match self.lineage.key(&listed.id) {
+                Some(key) => key,
+                None if self.resumed || !first => self.insert_new(&listed.id, heard),
+                None => {
+                    let (place, seek) = self.beginning(listed);
+                    self.insert(&listed.id, place, seek, heard)
+                }
+            };
+            self.lineage.adopt(key, &listed.parents);
+            if let Some(shard) = self.shards.get_mut(key.0) {
+                shard.closed = shard.closed.or(listed.closed.then_some(self.clock.now));
+                shard.hash_range = shard.hash_range.or(listed.hash_range);
+            }
+        }
+        self.insert_lost(heard);
+        let until = self.clock.now + self.plan.limits.list_interval;
+        self.survey.rest(self.clock.now, until);
+        for index in 0..self.shards.len() {
+            let Some(shard) = self.shards.get(index) else { continue };
+            match &shard.state {
+                // Whether another listing is needed is decided below, with a pause.
+                State::Blocked { .. } => drop(self.unblock(ShardKey(index))),
+                State::Ending { .. } => {
+                    // A listing of a moment ago lacks the latest shards: what it does not show may go on.
+                    let absent = if self.lineage.has_left(&shard.id) { Shown::Absent } else { Shown::Open };
+                    let shown = shown.get(&*shard.id).copied().flatten().unwrap_or(absent);
+                    self.on_shown(ShardKey(index), number, shown);
+                }
+                State::Seeking { .. }
+                | State::Sought { .. }
+                | State::Ready { .. }
+                | State::Reading { .. }
+                | State::Delivering { .. }
+                | State::CaughtUp
+                | State::Drained
+                | State::Failed => {}
+            }
+        }
+        self.list_again_if_stale();
+    }
+
+    /// Adds the shards that came to be and left the stream while nobody looked: a new shard names them as its parents,
+    /// and no listing shows them. That they are gone, and their records lost, turns out as with any shard.
+    fn insert_lost(&mut self, heard: u64) {
+        let mut lost = Vec::new();
+        for (index, _) in self.shards.iter().enumerate().filter(|(_, shard)| shard.is_new) {
+            let parents = self.lineage.parents(ShardKey(index)).iter();
+            lost.extend(parents.filter(|id| self.lineage.key(id).is_none() && self.lineage.has_left(id)).cloned());
+        }
+        for id in lost {
+            // Two children may have named it.
+            if self.lineage.key(&id).is_none() {
+                self.insert_new(&id, heard);
+            }
+        }
+    }
+
+    /// Lists again after a pause if this listing is out of date: it lacks the parents of a shard, or the children of a shard
+    /// that is closed and was read to its end. Gives up if a shard that another one waits for never appears.
+    fn list_again_if_stale(&mut self) {
+        let listed = self.survey.complete;
+        let missing = |(index, shard): (usize, &Shard)| match &shard.state {
+            State::Blocked { .. } => {
+                Some((shard.id.clone(), self.lineage.missing(ShardKey(index), listed)?.to_owned()))
+            }
+            State::Seeking { .. }
+            | State::Sought { .. }
+            | State::Ready { .. }
+            | State::Reading { .. }
+            | State::Delivering { .. }
+            | State::Ending { .. }
+            | State::CaughtUp
+            | State::Drained
+            | State::Failed => None,
+        };
+        let missing = self.shards.iter().enumerate().find_map(missing);
+        let is_childless = |shard: &Shard| {
+            shard.state == State::Drained && shard.closed.is_some() && self.lineage.children(&shard.id).is_empty()
+        };
+        if missing.is_none() && !self.shards.iter().any(is_childless) {
+            self.stale = None;
+            return;
+        }
+        let now = self.clock.now;
+        let stale = self.stale.get_or_insert(Stale { listings: 0, since: now });
+        stale.listings = stale.listings.saturating_add(1);
+        let Stale { listings, since } = *stale;
+        let limits = &self.plan.limits;
+        if listings <= STALE_LISTINGS_MAX {
+            let pause = backoff::pause(limits.backoff_first, limits.backoff_max, listings, &mut self.rng);
+            self.survey.list(now + pause);
+        } else if let Some((shard, missing)) = missing
+            && limits.failures.is_some()
+            && now.since(since) >= STALE_MAX
+        {
+            let why = format!("no listing shows shard {missing}, which must be read first");
+            self.end(Outcome::Failed(ServiceError {
+                operation: Operation::ListShards,
+                shard: Some((*shard).to_owned()),
+                cause: Cause::Unintelligible(why),
+                attempts: listings,
+            }));
+        }
+    }
+
+    /// A listing shows a shard that has no iterator any more.
+    fn on_shown(&mut self, key: ShardKey, number: u64, shown: Shown) {
+        let Some(shard) = self.shards.get(key.0) else { return };
+        let error = ServiceError {
+            operation: Operation::ListShards,
+            shard: Some((*shard.id).to_owned()),
+            cause: Cause::Unintelligible("the shard has no next iterator, and yet it is listed as going on".to_owned()),
+            attempts: shard.state.trouble().attempts(),
+        };
+        let was_doubtful = !matches!(shard.state, State::Ending { why: Why::Ended, .. });
+        self.step(key, Event::Listed { number, shown });
+        match self.shards.get(key.0).map(|shard| &shard.state) {
+            Some(State::Drained | State::Ending { .. }) | None => {}
+            // Its end is as it should be, and is only to be seen once more.
+            Some(State::Seeking { .. }) if shown == Shown::Closed && !was_doubtful => {}
+            Some(_) => self.settle(key, error),
+        }
+    }
+}
