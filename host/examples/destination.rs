@@ -21,8 +21,8 @@ use kinesis_reader::error::Gap;
 use kinesis_reader::transport::{Kinesis, Settings};
 use serde::{Deserialize, Serialize};
 
-/// Messages to take out of a batch at a time: a page of small messages out of aggregates may have millions.
-const TOGETHER: u32 = 1000;
+/// Bytes of messages to take out of a batch at a time: a page of small messages out of aggregates may have millions.
+const TOGETHER: u32 = 1 << 20;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

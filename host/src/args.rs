@@ -7,8 +7,9 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args as ArgGroup, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
-use crate::error::Exit;
-use crate::{terminal, trace};
+use crate::destination::stream_error;
+use crate::error::{Error, Exit};
+use crate::{run, terminal, trace};
 
 /// Reads Amazon Kinesis streams into SQLite or files, each message exactly once
 ///
@@ -47,9 +48,15 @@ impl Args {
         let line: Vec<OsString> = line.into_iter().collect();
         Args::try_parse_from(&line).map_err(|error| {
             if !error.use_stderr() {
-                // Help or version. A closed stdout is no error.
-                let _ = error.print();
-                return Exit::Reached;
+                // Help or version. A closed stdout is no error, a full one is.
+                return match error.print() {
+                    Ok(()) => Exit::Reached,
+                    Err(error) => {
+                        let error = Error::Destination(stream_error(error));
+                        run::tell(&error);
+                        error.exit()
+                    }
+                };
             }
             complaint(error, &line).lines().for_each(terminal::say);
             Exit::Asked

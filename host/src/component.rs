@@ -5,8 +5,10 @@
 //! a bound, leaves the component unusable, and every later call fails too. Nothing is lost by that: what was made safe
 //! stays safe, and the next run goes on from there.
 
+mod cache;
+
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,8 +16,11 @@ use std::thread;
 use std::time::Duration;
 
 use wasmtime::component::{Component, Linker, ResourceAny};
-use wasmtime::{Cache, CacheConfig, Config, Engine, ResourceLimiter, Store, Trap};
+use wasmtime::{Config, Engine, ResourceLimiter, Store, Trap};
 
+use cache::{Cache, Key};
+
+use crate::terminal::Clean;
 use crate::trace::{Call, Delivery, Gave, Recorder, Told};
 
 mod bindings {
@@ -50,6 +55,7 @@ pub struct Sandbox {
     engine: Engine,
     bounds: Bounds,
     ticker: Arc<Ticker>,
+    cache: Option<Cache>,
 }
 
 impl Sandbox {
@@ -57,20 +63,14 @@ impl Sandbox {
     pub fn new(bounds: Bounds, cache: Option<PathBuf>) -> Result<Sandbox, Error> {
         let mut config = Config::new();
         config.epoch_interruption(true);
-        if let Some(directory) = cache {
-            let mut settings = CacheConfig::new();
-            settings.with_directory(directory);
-            // A cache that cannot be had costs time only.
-            match Cache::new(settings) {
-                Ok(cache) => {
-                    config.cache(Some(cache));
-                }
-                Err(error) => tracing::info!(%error, "compiled code is not kept"),
-            }
-        }
+        // Without a cache, loading takes longer.
+        let cache = cache.and_then(|folder| {
+            let opened = Cache::open(&folder);
+            opened.inspect_err(|error| tracing::info!("not caching compiled code: {}: {error}", folder.display())).ok()
+        });
         let engine = Engine::new(&config).map_err(|error| Error::Load(error.to_string()))?;
         let ticker = Arc::new(Ticker::start(&engine)?);
-        Ok(Sandbox { engine, bounds, ticker })
+        Ok(Sandbox { engine, bounds, ticker, cache })
     }
 
     /// What a component asks of its host, by name. Ours asks nothing.
@@ -87,10 +87,30 @@ impl Sandbox {
 
     /// Makes code of a component, or takes what was made of it before.
     pub fn compile(&self, bytes: &[u8]) -> Result<Compiled, Error> {
-        let component = Component::new(&self.engine, bytes).map_err(load_error)?;
+        let component = self.code(bytes)?;
         let world =
             bindings::ReaderPre::new(Linker::new(&self.engine).instantiate_pre(&component).map_err(load_error)?);
         Ok(Compiled { world: world.map_err(load_error)?, bounds: self.bounds, ticker: self.ticker.clone() })
+    }
+
+    fn code(&self, bytes: &[u8]) -> Result<Component, Error> {
+        let make = || Component::new(&self.engine, bytes).map_err(load_error);
+        let Some(cache) = &self.cache else { return make() };
+        let key = Key::new(bytes, self.engine.precompile_compatibility_hash());
+        if let Some(code) = cache.get(&key) {
+            // SAFETY: the bytes must come from `serialize`, as they are executed without validation. They match a checksum
+            // of what it returned, and were read from a file and a directory that only this user can write to.
+            match unsafe { Component::deserialize(&self.engine, &code) } {
+                Ok(component) => return Ok(component),
+                Err(error) => tracing::info!("cached code is of another kind, compiling again: {error}"),
+            }
+        }
+        let component = make()?;
+        match component.serialize() {
+            Ok(code) => cache.put(&key, &code),
+            Err(error) => tracing::info!("cannot cache compiled code: {error}"),
+        }
+        Ok(component)
     }
 }
 
@@ -425,9 +445,9 @@ impl Batch<'_> {
         call!(&mut self.reader.loaded, batch, call_rejects, self.handle, skip, size)
     }
 
-    /// Messages from number `skip` on, `take` at most.
-    pub fn messages(&mut self, skip: u32, take: u32) -> Result<Vec<wit::Message>, Error> {
-        call!(&mut self.reader.loaded, batch, call_messages, self.handle, skip, take)
+    /// Messages from number `skip` on: at least one if there is one, else as many as fit in `size` bytes.
+    pub fn messages(&mut self, skip: u32, size: u32) -> Result<Vec<wit::Message>, Error> {
+        call!(&mut self.reader.loaded, batch, call_messages, self.handle, skip, size)
     }
 }
 
@@ -450,6 +470,7 @@ pub enum Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = Clean(f);
         match self {
             Error::Load(why) => write!(f, "the component cannot be loaded: {why}"),
             Error::Open(wit::OpenError::Config(error)) => {
@@ -498,7 +519,10 @@ impl Error {
             Error::Misuse(_) | Error::TooSlow(_) | Error::Trap(_) => {
                 "run again: it goes on from the last checkpoint, as nothing safe is lost; the fault is this program's"
             }
-            Error::Open(wit::OpenError::Config(_)) | Error::Load(_) => return None,
+            Error::Load(_) => {
+                "check the limits of the process (ulimit -n, ulimit -v): the sandbox reserves 5 GB of address space"
+            }
+            Error::Open(wit::OpenError::Config(_)) => return None,
         };
         Some(hint.to_owned())
     }

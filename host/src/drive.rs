@@ -27,7 +27,9 @@ use crate::transport::{self, Transport};
 /// How long what was taken may wait for its commit: what a crash may cost to read again.
 const UNSAFE_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// How many bytes may wait for their commit.
+/// How many bytes written may wait for their commit, before one batch more is taken, which is at most
+/// `limits.batch-bytes` of lines. So a transaction is bounded by what comes of the messages, whatever they were in the
+/// stream.
 const UNSAFE_BYTES_MAX: u64 = 32 << 20;
 
 /// A checkpoint of this size, some hundreds of shards, that is written whole is written when it is due, and not whenever
@@ -468,8 +470,8 @@ impl destination::Batch for component::Batch<'_> {
         Ok(destination::Rejects { text, count, next })
     }
 
-    fn messages(&mut self, skip: u32, take: u32) -> Result<Vec<destination::Message>, destination::BatchError> {
-        let messages = component::Batch::messages(self, skip, take)?;
+    fn messages(&mut self, skip: u32, size: u32) -> Result<Vec<destination::Message>, destination::BatchError> {
+        let messages = component::Batch::messages(self, skip, size)?;
         let lift = |message: wit::Message| destination::Message {
             id: message.id,
             sequence: message.sequence,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::component::wit;
+use crate::files::{self, OneFile};
 use crate::terminal::Clean;
 use crate::{component, destination, drive, plan, replay, state, transport};
 
@@ -80,6 +81,8 @@ pub enum Error {
         /// Why.
         error: replay::Error,
     },
+    /// One file would serve two purposes.
+    OneFile(OneFile),
     /// The operating system does not give what is needed to run.
     System(std::io::Error),
 }
@@ -111,8 +114,9 @@ impl Error {
             Error::Destination(error) => error.asked_wrongly(),
             Error::Component(error) => error.asked_wrongly(),
             Error::Service(error) => matches!(error.cause, wit::Cause::Recreated(_)),
-            Error::Trace { .. } | Error::Replay { .. } => true,
-            Error::Unreached { .. } | Error::Report { .. } | Error::System(_) => false,
+            Error::Report { error, .. } | Error::Trace { error, .. } => files::wrong_with(error).is_some(),
+            Error::OneFile(_) | Error::Replay { .. } => true,
+            Error::Unreached { .. } | Error::System(_) => false,
         };
         if asked { Exit::Asked } else { Exit::Failed }
     }
@@ -128,9 +132,16 @@ impl Error {
             Error::Unreached { region, .. } => {
                 Some(format!("look at the region ({region}), at --endpoint-url if there is one, and at the network"))
             }
-            Error::Report { error, .. } | Error::Trace { error, .. } => state::io_hint(error).map(str::to_owned),
+            Error::Report { error, .. } | Error::Trace { error, .. } => match state::io_hint(error) {
+                Some(hint) => Some(hint.to_owned()),
+                None if files::wrong_with(error).is_some() => {
+                    Some("give the path of a new file, or of an earlier report or trace".to_owned())
+                }
+                None => None,
+            },
+            Error::OneFile(_) => Some("give each a path of its own".to_owned()),
             Error::Replay { error, .. } => error.hint(),
-            Error::System(_) => None,
+            Error::System(_) => Some("check the limits of the process: ulimit -a".to_owned()),
         }
     }
 }
@@ -247,8 +258,15 @@ impl fmt::Display for Error {
             Error::Unreached { url, region: _, why, attempts } => {
                 write!(f, "could not reach {url}: {why}, after {attempts} tries")
             }
-            Error::Report { path, error } => write!(f, "cannot write the report: {}: {error}", path.display()),
-            Error::Trace { path, error } => write!(f, "cannot write the trace: {}: {error}", path.display()),
+            Error::Report { path, error } => {
+                let why = files::wrong_with(error).map_or_else(|| error.to_string(), str::to_owned);
+                write!(f, "cannot write the report: {}: {why}", path.display())
+            }
+            Error::Trace { path, error } => {
+                let why = files::wrong_with(error).map_or_else(|| error.to_string(), str::to_owned);
+                write!(f, "cannot write the trace: {}: {why}", path.display())
+            }
+            Error::OneFile(files) => write!(f, "{files}"),
             Error::Replay { path, error } => write!(f, "cannot replay: {}: {error}", path.display()),
             Error::System(error) => write!(f, "cannot run here: {error}"),
         }
@@ -266,6 +284,12 @@ impl From<plan::Error> for Error {
 impl From<transport::Error> for Error {
     fn from(error: transport::Error) -> Error {
         Error::Transport(error)
+    }
+}
+
+impl From<OneFile> for Error {
+    fn from(files: OneFile) -> Error {
+        Error::OneFile(files)
     }
 }
 

@@ -20,8 +20,10 @@ pub mod trace;
 pub mod transport;
 
 pub mod error;
+pub mod files;
 pub mod replay;
 pub mod report;
 pub mod shards;
 pub mod show;
+mod stdout;
 pub mod terminal;

@@ -1,8 +1,10 @@
 //! `kinesis-reader`: reads Amazon Kinesis streams into SQLite or files, each message exactly once.
 
+use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 use kinesis_reader::args::Args;
+use kinesis_reader::error::Exit;
 use kinesis_reader::{run, terminal};
 
 fn main() -> ExitCode {
@@ -12,11 +14,13 @@ fn main() -> ExitCode {
         Err(exit) => return exit.into(),
     };
     run::log(args.log_level());
-    match run::run(args) {
-        Ok(exit) => exit.into(),
-        Err(error) => {
+    match catch_unwind(|| run::catch_signals().and_then(|()| run::run(args))) {
+        Ok(Ok(exit)) => exit.into(),
+        Ok(Err(error)) => {
             run::tell(&error);
             error.exit().into()
         }
+        // The panic has been reported when it happened.
+        Err(_) => Exit::Failed.into(),
     }
 }

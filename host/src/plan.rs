@@ -67,6 +67,8 @@ pub struct Plan {
     pub report: Option<PathBuf>,
     /// Where to keep what the reader is told and gives, and what of the messages.
     pub trace: Option<(PathBuf, trace::Payload)>,
+    /// The files with AWS settings and credentials, with the variables that select them.
+    pub settings_files: Vec<(&'static str, PathBuf)>,
 }
 
 /// How to list the shards of a stream.
@@ -153,24 +155,6 @@ pub enum StateAt {
     Nowhere,
 }
 
-impl Destination {
-    fn path(&self) -> Option<&Path> {
-        match self {
-            Destination::Sqlite(path) | Destination::Ndjson(path) => Some(path),
-            Destination::Stdout => None,
-        }
-    }
-}
-
-impl StateAt {
-    fn path(&self) -> Option<&Path> {
-        match self {
-            StateAt::File(path) => Some(path),
-            StateAt::Destination | StateAt::Nowhere => None,
-        }
-    }
-}
-
 /// What the plan takes from around the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Environment {
@@ -178,13 +162,19 @@ pub struct Environment {
     pub now_ms: u64,
     /// `AWS_CA_BUNDLE`.
     pub ca_bundle: Option<OsString>,
+    /// The files with AWS settings and credentials, with the variables that select them.
+    pub settings_files: Vec<(&'static str, PathBuf)>,
 }
 
 impl Environment {
     /// Looks around.
     pub fn read() -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { now_ms: now.as_millis() as u64, ca_bundle: std::env::var_os("AWS_CA_BUNDLE") }
+        Self {
+            now_ms: now.as_millis() as u64,
+            ca_bundle: std::env::var_os("AWS_CA_BUNDLE"),
+            settings_files: settings_files(),
+        }
     }
 }
 
@@ -228,12 +218,6 @@ impl Plan {
             }
         }
         let (destination, state) = kept(&read.kept, &source)?;
-        let files = [destination.path(), state.path(), read.bad_records.as_deref()];
-        if let Some(bad) = files[2]
-            && files[..2].contains(&Some(bad))
-        {
-            return Err(Error::BadRecordsThere(bad.to_owned()));
-        }
         let aws = settings(read.aws, &source, environment)?;
         Ok(Self {
             source,
@@ -256,8 +240,22 @@ impl Plan {
             aws,
             report: read.report,
             trace: read.trace.map(|path| (path, read.trace_payload)),
+            settings_files: environment.settings_files.clone(),
         })
     }
+}
+
+fn settings_files() -> Vec<(&'static str, PathBuf)> {
+    let named = |variable| std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let usual = |name| named("HOME").map(|home| home.join(".aws").join(name));
+    let files = [
+        ("AWS_CA_BUNDLE", None),
+        ("AWS_CONFIG_FILE", usual("config")),
+        ("AWS_SHARED_CREDENTIALS_FILE", usual("credentials")),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", None),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", None),
+    ];
+    files.into_iter().filter_map(|(variable, usual)| Some((variable, named(variable).or(usual)?))).collect()
 }
 
 fn start(text: &str, now_ms: u64) -> Result<Start, Error> {
@@ -330,11 +328,6 @@ fn kept(kept: &args::Kept, source: &Source) -> Result<(Destination, StateAt), Er
         }
         (None, Destination::Stdout) => StateAt::Nowhere,
     };
-    if let (Destination::Sqlite(to) | Destination::Ndjson(to), StateAt::File(state)) = (&destination, &state)
-        && to == state
-    {
-        return Err(Error::SameFile(to.clone()));
-    }
     Ok((destination, state))
 }
 
@@ -419,10 +412,6 @@ pub enum Error {
     BadDestination(String),
     /// Not a place for a checkpoint.
     BadState(String),
-    /// Messages and checkpoint in one file.
-    SameFile(PathBuf),
-    /// Bad records in the file of messages or checkpoint.
-    BadRecordsThere(PathBuf),
     /// A flag that contradicts the ARN.
     OtherRegion {
         /// The region of the flag.
@@ -465,8 +454,6 @@ impl Error {
                 });
             }
             Self::BadState(_) => "write file:PATH",
-            Self::SameFile(_) => "give the state a path of its own",
-            Self::BadRecordsThere(_) => "give them a path of their own",
             Self::OtherRegion { .. } => "leave out --region",
             Self::BadRole(_) => "it looks like arn:aws:iam::123456789012:role/reader",
         };
@@ -492,10 +479,6 @@ impl fmt::Display for Error {
             Self::BadPace(text) => write!(f, "not a pace: {}", Given(text)),
             Self::BadDestination(text) => write!(f, "not a destination for --to: {}", Given(text)),
             Self::BadState(text) => write!(f, "not a place for --state: {}", Given(text)),
-            Self::BadRecordsThere(path) => {
-                write!(f, "--bad-records is the file of --to or --state: {}", path.display())
-            }
-            Self::SameFile(path) => write!(f, "--to and --state are one file: {}", path.display()),
             Self::OtherRegion { region, in_arn } => {
                 write!(f, "--region is not that of the ARN: {} (the ARN's is {in_arn})", Given(region))
             }

@@ -256,7 +256,7 @@ impl std::error::Error for Error {}
 /// Plays the trace, with what happens on stdout.
 pub fn replay(plan: &ReplayPlan) -> Result<Exit, error::Error> {
     let file = File::open(&plan.trace).map_err(|error| at(&plan.trace, Error::Read(error)))?;
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = BufWriter::new(run::stdout()?);
     let mut written = Ok(());
     let mut see = |line: &Line<'_>| {
         if !plan.quiet && written.is_ok() {

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::component::wit;
 use crate::drive::{Log, Observer, Progress, Summary};
 use crate::error::{Error, Exit, Gap, InTime, InWords};
+use crate::files::{Draft, Outlet, Rights};
 use crate::terminal::{self, clean};
 
 /// Tells on stderr what happens, and keeps what the report needs.
@@ -25,7 +27,7 @@ pub struct Console {
 impl Console {
     /// With a bar if stderr is a terminal.
     pub fn new(stream: &str) -> Console {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(0);
             let template = "{spinner} {prefix} [{bar:20}] {pos}/{len} shards  {msg}";
             if let Ok(style) = ProgressStyle::with_template(template) {
@@ -145,7 +147,8 @@ impl Console {
         }
     }
 
-    fn warn(&self, words: fmt::Arguments<'_>) {
+    /// Prints a warning.
+    pub fn warn(&self, words: fmt::Arguments<'_>) {
         self.say(format_args!("warning: {words}"));
     }
 
@@ -165,9 +168,39 @@ fn gap(lost: &wit::Lost) -> Value {
     gap
 }
 
-/// Writes the outcome to a file.
+/// Checks that the report can be written to `path`, without writing anything.
+pub fn check(path: &Path) -> Result<(), Error> {
+    outlet(path).map(drop).map_err(|error| Error::Report { path: path.to_owned(), error })
+}
+
+/// Writes the outcome to a file, replacing an earlier report.
 pub fn write(path: &Path, outcome: &Value) -> Result<(), Error> {
-    std::fs::write(path, format!("{outcome:#}\n")).map_err(|error| Error::Report { path: path.to_owned(), error })
+    let text = format!("{outcome:#}\n");
+    let written = outlet(path).and_then(|outlet| match outlet {
+        Outlet::Stream(mut file) => file.write_all(text.as_bytes()),
+        Outlet::File { path, old } => {
+            let mut draft = Draft::of_shared(&path, old.as_ref().map_or(Rights::Usual, Rights::Of))?;
+            draft.write(text.as_bytes())?;
+            draft.place().map(drop)
+        }
+    });
+    written.map_err(|error| Error::Report { path: path.to_owned(), error })
+}
+
+/// What distinguishes a report from other files.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(rename = "stream")]
+    _stream: String,
+    #[serde(rename = "outcome")]
+    _outcome: String,
+}
+
+/// A report is about a page long, plus its gaps.
+const LENGTH_MAX: u64 = 64 << 20;
+
+fn outlet(path: &Path) -> io::Result<Outlet> {
+    Outlet::look(path, LENGTH_MAX, |text| serde_json::from_slice::<Head>(text).is_ok())
 }
 
 /// The word for a shard's state.

@@ -1,7 +1,7 @@
 //! One run of the program: what was asked, done.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -10,13 +10,18 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::Args;
 use crate::component::{self, Bounds, Loaded, Sandbox, wit};
-use crate::destination::{self, Destination, NdjsonFile, NdjsonStream, Sqlite, WithBadRecords, WithState};
+use crate::destination::{
+    self, Destination, NdjsonFile, NdjsonStream, Sqlite, WithBadRecords, WithState, stream_error,
+};
 use crate::drive::{self, Clock, Summary};
 use crate::error::{Error, Exit};
+use crate::files::Purpose;
+use crate::files::apart::Files;
 use crate::plan::{self, Environment, Job, Plan, StateAt};
 use crate::report::{self, Console};
 use crate::state::{FileState, State};
-use crate::trace::Recorder;
+use crate::stdout::{self, Stdout};
+use crate::trace::{self, Recorder};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::{Kinesis, Settings};
 use crate::{replay, shards, show, terminal};
@@ -26,7 +31,7 @@ pub fn run(args: Args) -> Result<Exit, Error> {
     match Job::new(args, &Environment::read())? {
         Job::Read(plan) => read(&plan),
         Job::Shards(plan) => shards::list(&plan),
-        Job::Show(plan) => match show::show(&plan.database, terminal_width(), &mut std::io::stdout()) {
+        Job::Show(plan) => match show::show(&plan.database, terminal_width(), &mut stdout()?) {
             Err(destination::Error::ClosedPipe) | Ok(()) => Ok(Exit::Reached),
             Err(error) => Err(error.into()),
         },
@@ -41,6 +46,22 @@ pub fn log(level: LevelFilter) {
     tracing_subscriber::registry().with(words).with(own).init();
 }
 
+/// Makes a write that exceeds the limit on file sizes fail like one to a full disk, instead of killing the process.
+pub fn catch_signals() -> Result<(), Error> {
+    #[cfg(unix)]
+    {
+        use signal_hook::consts::SIGXFSZ;
+        // The signal is caught rather than ignored so that child processes do not inherit this.
+        signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(Error::System)?;
+    }
+    Ok(())
+}
+
+/// Standard output for data.
+pub(crate) fn stdout() -> Result<Stdout, Error> {
+    Stdout::open().map_err(|error| Error::Destination(stream_error(error)))
+}
+
 /// Tells on stderr why the program ends.
 pub fn tell(error: &Error) {
     if let Error::Destination(destination::Error::ClosedPipe) = error {
@@ -53,15 +74,61 @@ pub fn tell(error: &Error) {
 }
 
 fn read(plan: &Plan) -> Result<Exit, Error> {
+    check_files(plan)?;
     let mut console = Console::new(plan.source.stream());
     let result = runtime()?.block_on(read_stream(plan, &mut console));
-    if let Some(path) = &plan.report {
-        report::write(path, &console.outcome(plan.source.stream(), &result))?;
+    let reported = match &plan.report {
+        Some(path) => report::write(path, &console.outcome(plan.source.stream(), &result)),
+        None => Ok(()),
+    };
+    if let (Err(_), Err(error)) = (&result, &reported) {
+        console.warn(format_args!("{error}"));
     }
     let summary = result?;
+    reported?;
     console.sum_up(plan.source.stream(), &described(&plan.destination), plan.bad_records.as_deref(), &summary);
     summary.ok()?;
     Ok(console.exit(&summary.outcome))
+}
+
+/// Fails if a file has two purposes, or a report or trace cannot be written, before anything is done.
+fn check_files(plan: &Plan) -> Result<(), Error> {
+    let mut files = Files::default();
+    match &plan.destination {
+        plan::Destination::Sqlite(path) => files.database("--to", path, plan.source.stream()),
+        plan::Destination::Ndjson(path) => files.written(Purpose::Flag("--to"), path),
+        plan::Destination::Stdout => {}
+    }
+    if let StateAt::File(path) = &plan.state {
+        files.state("--state", path);
+    }
+    for (flag, path) in [
+        ("--bad-records", plan.bad_records.as_ref()),
+        ("--report", plan.report.as_ref()),
+        ("--trace", plan.trace.as_ref().map(|(path, _)| path)),
+    ] {
+        if let Some(path) = path {
+            files.written(Purpose::Flag(flag), path);
+        }
+    }
+    for (variable, path) in &plan.settings_files {
+        files.read(Purpose::Variable(variable), path);
+    }
+    let [out, err] = stdout::files();
+    if let (plan::Destination::Stdout, Some(out)) = (&plan.destination, &out) {
+        files.open(Purpose::Stdout, out);
+    }
+    if let Some(err) = &err {
+        files.open(Purpose::Stderr, err);
+    }
+    files.check()?;
+    if let Some(path) = &plan.report {
+        report::check(path)?;
+    }
+    if let Some((path, _)) = &plan.trace {
+        trace::check(path).map_err(|error| Error::Trace { path: path.clone(), error })?;
+    }
+    Ok(())
 }
 
 async fn read_stream(plan: &Plan, console: &mut Console) -> Result<Summary, Error> {
@@ -85,9 +152,31 @@ async fn read_stream(plan: &Plan, console: &mut Console) -> Result<Summary, Erro
     }
 }
 
+/// Two workers, one for name resolution, and the clock of the sandbox.
+const THREADS: usize = 4;
+
 /// The runtime that requests run on.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    // The runtime panics or hangs if it cannot start its threads.
+    have_threads(THREADS).map_err(Error::System)?;
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Error::System)
+}
+
+/// Checks that so many threads can run at once.
+fn have_threads(count: usize) -> std::io::Result<()> {
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock();
+    let start = |_| {
+        let gate = gate.clone();
+        std::thread::Builder::new().spawn(move || drop(gate.lock()))
+    };
+    let threads: std::io::Result<Vec<_>> = (0..count).map(start).collect();
+    drop(closed);
+    for thread in threads? {
+        // It cannot panic.
+        let _ = thread.join();
+    }
+    Ok(())
 }
 
 /// The component in its sandbox.
@@ -127,7 +216,7 @@ fn open(plan: &Plan) -> Result<Box<dyn Destination>, Error> {
             let state = state()?.unwrap_or_else(|| Box::new(crate::state::MemoryState::new(None)));
             Box::new(NdjsonFile::open(path, state)?)
         }
-        plan::Destination::Stdout => Box::new(NdjsonStream::new(std::io::stdout(), state()?)),
+        plan::Destination::Stdout => Box::new(NdjsonStream::new(stdout()?, state()?)),
     };
     Ok(match &plan.bad_records {
         Some(path) => Box::new(WithBadRecords::open(path, destination)?),

@@ -23,7 +23,7 @@ pub fn list(plan: &ShardsPlan) -> Result<Exit, Error> {
         (StateAt::Destination | StateAt::Nowhere, _) => None,
     };
     let shards = run::runtime()?.block_on(look(plan, saved.as_deref()))?;
-    match terminal::print(&table(&shards), &mut std::io::stdout()).map_err(stream_error) {
+    match terminal::print(&table(&shards), &mut run::stdout()?).map_err(stream_error) {
         Ok(()) | Err(destination::Error::ClosedPipe) => Ok(Exit::Reached),
         Err(error) => Err(error.into()),
     }

@@ -23,13 +23,14 @@ mod types;
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::component::wit;
+use crate::files::{Draft, Outlet, Rights, is_at};
 
 /// The version of the form that is written, and the latest that is read.
 pub const VERSION: u32 = 1;
@@ -183,20 +184,33 @@ pub struct Recorder {
     path: PathBuf,
     /// None: a line could not be written, and what follows it would be no trace.
     file: Option<File>,
+    /// The length of the file. `None` if it is not a regular file.
+    length: Option<u64>,
     payload: Payload,
     line: Vec<u8>,
 }
 
 impl Recorder {
-    /// Begins a trace. What the file held before is gone. Nobody else may read it: it holds other people's data.
-    pub fn create(path: &Path, payload: Payload) -> std::io::Result<Recorder> {
-        let mut options = File::options();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(path)?;
-        let mut recorder = Recorder { path: path.to_owned(), file: Some(file), payload, line: Vec::new() };
-        recorder.write(&Header { trace: VERSION, program: env!("CARGO_PKG_VERSION").to_owned(), payload });
+    /// Starts a trace, replacing an earlier one. Only its owner may read it, as it contains other people's data.
+    pub fn create(path: &Path, payload: Payload) -> io::Result<Recorder> {
+        let header = Header { trace: VERSION, program: env!("CARGO_PKG_VERSION").to_owned(), payload };
+        let mut line = serde_json::to_vec(&header)?;
+        line.push(b'\n');
+        let (file, is_file) = match outlet(path)? {
+            // Writing the header below reports failures.
+            Outlet::Stream(file) => (file, false),
+            Outlet::File { path, .. } => {
+                let mut draft = Draft::of_shared(&path, Rights::Private)?;
+                draft.write(&line)?;
+                (draft.place()?, true)
+            }
+        };
+        let mut recorder = Recorder { path: path.to_owned(), file: Some(file), length: None, payload, line };
+        if is_file {
+            recorder.length = Some(recorder.line.len() as u64);
+        } else {
+            recorder.put();
+        }
         Ok(recorder)
     }
 
@@ -211,17 +225,55 @@ impl Recorder {
         self.write(&Line::Gave(gave));
     }
 
-    /// A trace that cannot be kept does not stop the reading.
     fn write(&mut self, line: &impl Serialize) {
-        let Some(file) = &mut self.file else { return };
-        self.line.clear();
-        let made = serde_json::to_writer(&mut self.line, line).map_err(std::io::Error::from);
-        self.line.push(b'\n');
-        if let Err(error) = made.and_then(|()| file.write_all(&self.line)) {
-            tracing::warn!(%error, "the trace ends here: {}", self.path.display());
-            self.file = None;
+        if self.file.is_some() {
+            self.line.clear();
+            if let Err(error) = serde_json::to_writer(&mut self.line, line) {
+                return self.end(&error.into());
+            }
+            self.line.push(b'\n');
+            self.put();
         }
     }
+
+    fn put(&mut self) {
+        let Some(file) = &mut self.file else { return };
+        match (file.write_all(&self.line), &mut self.length) {
+            (Ok(()), Some(length)) => *length += self.line.len() as u64,
+            (Ok(()), None) => {}
+            (Err(error), _) => self.end(&error),
+        }
+    }
+
+    /// Stops recording, which does not stop the reading. A partial last line is removed.
+    fn end(&mut self, error: &io::Error) {
+        tracing::warn!(%error, "the trace ends here: {}", self.path.display());
+        if let (Some(file), Some(length)) = (self.file.take(), self.length) {
+            let _ = file.set_len(length);
+        }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        if let (Some(file), Some(_)) = (&self.file, self.length)
+            && !is_at(file, &self.path)
+        {
+            tracing::warn!("the trace was removed or replaced during the run: {}", self.path.display());
+        }
+    }
+}
+
+/// Checks that a trace can be written to `path`, without writing anything.
+pub fn check(path: &Path) -> io::Result<()> {
+    outlet(path).map(drop)
+}
+
+/// What distinguishes a trace from other files.
+const HEAD: &[u8] = b"{\"trace\":";
+
+fn outlet(path: &Path) -> io::Result<Outlet> {
+    Outlet::look(path, HEAD.len() as u64, |head| head == HEAD)
 }
 
 #[cfg(test)]
@@ -229,6 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg(target_os = "linux")]
     fn a_full_disk_ends_the_trace_and_nothing_else() {
         let mut recorder = Recorder::create(Path::new("/dev/full"), Payload::Whole).expect("it can be opened");
         assert!(recorder.file.is_none());
@@ -248,8 +301,23 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            let mode = path.metadata().expect("it is there").permissions().mode();
-            assert_eq!(mode & 0o777, 0o600);
+            let mode = || path.metadata().expect("it is there").permissions().mode() & 0o777;
+            assert_eq!(mode(), 0o600);
+            // One that others may read is not written to.
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("it is ours");
+            let earlier = File::open(&path).expect("it is there");
+            Recorder::create(&path, Payload::None).expect("it is a trace");
+            assert_eq!(mode(), 0o600);
+            assert_eq!(io::read_to_string(earlier).expect("it is text"), text);
         }
+    }
+
+    #[test]
+    fn what_is_no_trace_is_not_given_up_for_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("precious");
+        std::fs::write(&path, "{\"trac").expect("room");
+        assert!(check(&path).is_err() && Recorder::create(&path, Payload::None).is_err());
+        assert_eq!(std::fs::read(&path).expect("it is there"), b"{\"trac");
     }
 }

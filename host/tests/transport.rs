@@ -144,7 +144,7 @@ async fn https_to_a_server_without_tls_is_permanent() {
 async fn an_answer_that_stops_or_trickles_times_out() {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{";
     let forms: [&'static [u8]; 3] =
-        [head[..20].as_bytes(), head.as_bytes(), b"HTTP/1.1 200 OK\r\nContent-Length: 60000000\r\n\r\n\0trickle"];
+        [&head.as_bytes()[..20], head.as_bytes(), b"HTTP/1.1 200 OK\r\nContent-Length: 60000000\r\n\r\n\0trickle"];
     for bytes in forms {
         let server = Server::start(move |_| bytes.to_vec()).await;
         let request = Request { timeout: Duration::from_millis(100), ..request() };

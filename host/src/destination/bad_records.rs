@@ -13,14 +13,14 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{Batch, Destination, Error, Written, misplaced};
-use crate::state::lock::{resolve, sync_directory};
+use crate::files::{is_at, open_or_create, resolve, sync_directory};
 
 /// The bytes of lines asked for at a time.
 const PIECE_SIZE: u32 = 1 << 20;
 
-/// How far back the file is searched for what comes again: more than what may wait for a commit, which is 32 MiB and a
-/// batch, comes to in usual lines.
-const TAIL: u64 = 128 << 20;
+/// How far back the file is searched for what comes again: more than what may wait for a commit, which is 32 MiB, with
+/// these lines counted, and a batch of at most 96 MiB, each of whose lines has its reason here.
+const TAIL: u64 = 160 << 20;
 
 /// How each line begins.
 const HEAD: &[u8] = b"{\"_kinesis\":";
@@ -30,6 +30,8 @@ pub struct WithBadRecords {
     destination: Box<dyn Destination>,
     path: PathBuf,
     file: File,
+    /// What the file holds.
+    length: u64,
     new: bool,
     /// There is something that is not durable yet.
     dirty: bool,
@@ -64,17 +66,8 @@ impl WithBadRecords {
     pub fn open(path: &Path, destination: Box<dyn Destination>) -> Result<WithBadRecords, Error> {
         let failed = |error| misplaced(path.to_owned(), error);
         let resolved = resolve(path).map_err(failed)?;
-        let new = match fs::metadata(&resolved) {
-            Ok(metadata) if metadata.is_dir() => return Err(failed(io::ErrorKind::IsADirectory.into())),
-            // Opening a pipe would wait.
-            Ok(metadata) if !metadata.is_file() => {
-                return Err(Error::Path { path: path.to_owned(), why: "it is not a file" });
-            }
-            Ok(_) => false,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-            Err(error) => return Err(failed(error)),
-        };
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&resolved).map_err(failed)?;
+        let options = OpenOptions::new().read(true).append(true).clone();
+        let (mut file, new) = open_or_create(&resolved, &options).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -83,14 +76,15 @@ impl WithBadRecords {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         let Some(known) = look_back(&mut file).map_err(failed)? else {
-            return Err(Error::Path { path: path.to_owned(), why: "it ends in a line that is not a message" });
+            return Err(Error::Path { path: path.to_owned(), why: "it holds something else than bad records" });
         };
-        Ok(WithBadRecords { destination, path: resolved, file, new, dirty: false, broken: false, known })
+        let length = file.metadata().map_err(failed)?.len();
+        Ok(WithBadRecords { destination, path: resolved, file, length, new, dirty: false, broken: false, known })
     }
 
-    /// Appends the lines of a batch that are not there yet, and counts them all.
-    fn append(&mut self, batch: &mut dyn Batch) -> Result<u64, Error> {
-        let (mut skip, mut bad) = (0, 0);
+    /// Appends the lines of a batch that are not there yet, and counts them all, and their bytes.
+    fn append(&mut self, batch: &mut dyn Batch) -> Result<(u64, u64), Error> {
+        let (mut skip, mut bad, mut bytes) = (0, 0, 0);
         while skip < batch.count() {
             let piece = batch.rejects(skip, PIECE_SIZE).map_err(Error::Batch)?;
             if piece.next <= skip || piece.next > batch.count() {
@@ -98,6 +92,7 @@ impl WithBadRecords {
             }
             skip = piece.next;
             bad += u64::from(piece.count);
+            bytes += piece.text.len() as u64;
             let new: String = piece
                 .text
                 .split_inclusive('\n')
@@ -105,10 +100,11 @@ impl WithBadRecords {
                 .collect();
             if !new.is_empty() {
                 self.dirty = true;
+                self.length += new.len() as u64;
                 self.file.write_all(new.as_bytes()).map_err(|error| self.failed(error))?;
             }
         }
-        Ok(bad)
+        Ok((bad, bytes))
     }
 
     /// Makes the lines safe, before the checkpoint is.
@@ -130,6 +126,12 @@ impl WithBadRecords {
             }
             self.dirty = false;
         }
+        if !is_at(&self.file, &self.path) {
+            return Err(Error::Replaced { path: self.path.clone() });
+        }
+        if self.file.metadata().map_err(|error| self.failed(error))?.len() != self.length {
+            return Err(Error::Altered { path: self.path.clone() });
+        }
         Ok(())
     }
 
@@ -150,7 +152,8 @@ impl Destination for WithBadRecords {
         let written = self.destination.write(batch)?;
         let bad = self.append(batch);
         self.broken = bad.is_err();
-        Ok(Written { fallbacks: bad?, ..written })
+        let (fallbacks, bytes) = bad?;
+        Ok(Written { fallbacks, bytes: written.bytes + bytes, ..written })
     }
 
     fn commit(&mut self, checkpoint: &str) -> Result<(), Error> {
@@ -167,7 +170,7 @@ impl Destination for WithBadRecords {
 impl Drop for WithBadRecords {
     /// Leaves no empty file of a reader that had nothing to put into it.
     fn drop(&mut self) {
-        if self.new && self.file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+        if self.new && is_at(&self.file, &self.path) && self.file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
             let _ = fs::remove_file(&self.path);
         }
         // Closing is not enough while a child that is about to start shares the file.
@@ -175,8 +178,14 @@ impl Drop for WithBadRecords {
     }
 }
 
-/// Cuts off a torn line, and gives the messages at the end of the file. None: it ends in something else.
+/// Cuts off a torn line, and gives the messages at the end of the file. None: it begins or ends with something else.
 fn look_back(file: &mut File) -> io::Result<Option<HashSet<Key>>> {
+    let mut head = Vec::new();
+    file.rewind()?;
+    Read::by_ref(file).take(HEAD.len() as u64).read_to_end(&mut head)?;
+    if !HEAD.starts_with(&head) {
+        return Ok(None);
+    }
     let length = file.metadata()?.len();
     let start = length.saturating_sub(TAIL);
     file.seek(SeekFrom::Start(start))?;

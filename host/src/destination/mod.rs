@@ -14,11 +14,13 @@ mod bad_records;
 mod ndjson;
 mod sqlite;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::path::PathBuf;
 
+use crate::files;
 use crate::state::{self, Saved, State};
+use crate::terminal::Clean;
 
 pub use bad_records::WithBadRecords;
 pub(crate) use ndjson::stream_error;
@@ -26,7 +28,7 @@ pub use ndjson::{NdjsonFile, NdjsonStream};
 pub use sqlite::{MEMBERS_MAX, Sqlite};
 pub(crate) use sqlite::{columns, database_error, open_read_only, quote, read_checkpoint};
 
-/// The messages of one page of one shard, rendered as they are asked for.
+/// The messages of one page of one shard, or of a part of it, rendered as they are asked for.
 pub trait Batch {
     /// The shard that all the messages are from.
     fn shard(&self) -> &str;
@@ -42,8 +44,9 @@ pub trait Batch {
     /// if there is one, else as many as fit in `size` bytes.
     fn rejects(&mut self, skip: u32, size: u32) -> Result<Rejects, BatchError>;
 
-    /// Messages from number `skip` on, `take` at most.
-    fn messages(&mut self, skip: u32, take: u32) -> Result<Vec<Message>, BatchError>;
+    /// Messages from number `skip` on: at least one if there is one, else as many as fit in `size`
+    /// bytes of their texts and data.
+    fn messages(&mut self, skip: u32, size: u32) -> Result<Vec<Message>, BatchError>;
 }
 
 /// Why a batch could not be rendered. It passes through.
@@ -93,7 +96,8 @@ pub struct Message {
 pub struct Written {
     /// The messages in the batch.
     pub messages: u64,
-    /// The bytes written: of lines, or of payloads where there are no lines.
+    /// The bytes written, of lines or of rows: with them, and not with the bytes that the stream
+    /// holds, grows what waits for a commit.
     pub bytes: u64,
     /// The messages whose data stands as base64 because it could not be put as asked.
     pub fallbacks: u64,
@@ -188,6 +192,16 @@ pub enum Error {
         /// Why.
         error: io::Error,
     },
+    /// The output was removed or replaced since it was opened.
+    Replaced {
+        /// The output.
+        path: PathBuf,
+    },
+    /// Another program wrote to or truncated the output since it was opened.
+    Altered {
+        /// The output.
+        path: PathBuf,
+    },
     /// Standard output, or another stream, could not be written.
     Stream(io::Error),
     /// The file has bytes, and no state says what they stand for.
@@ -258,6 +272,7 @@ pub enum Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = Clean(f);
         match self {
             Error::Batch(error) => write!(f, "cannot render a batch: {error}"),
             Error::ClosedPipe => write!(f, "the reader of the output has gone"),
@@ -279,6 +294,12 @@ impl fmt::Display for Error {
             }
             Error::Write { path, error } => {
                 write!(f, "cannot write to the file: {}: {error}", path.display())
+            }
+            Error::Replaced { path } => {
+                write!(f, "the output was removed or replaced during the run: {}", path.display())
+            }
+            Error::Altered { path } => {
+                write!(f, "another program changed the output during the run: {}", path.display())
             }
             Error::Stream(error) => write!(f, "cannot write to the output: {error}"),
             Error::Unexplained { path, length } => {
@@ -324,6 +345,8 @@ impl std::error::Error for Error {
             | Error::Broken
             | Error::Path { .. }
             | Error::Held { .. }
+            | Error::Replaced { .. }
+            | Error::Altered { .. }
             | Error::Unexplained { .. }
             | Error::Shorter { .. }
             | Error::InMemory
@@ -348,10 +371,13 @@ impl Error {
         let hint = match self {
             Error::Batch(_) | Error::ClosedPipe | Error::Broken => return None,
             Error::State(error) => return error.hint(),
-            Error::Path { .. } => "give the path of a file in a directory that exists",
+            Error::Path { .. } => "give the path of a regular file in a directory that exists",
             Error::Held { .. } => "wait until it is done, or give another output",
             Error::Write { error, .. } | Error::Stream(error) => {
                 return state::io_hint(error).map(str::to_owned);
+            }
+            Error::Replaced { .. } | Error::Altered { .. } => {
+                "restore the file and run again: the checkpoint has not moved past what the file held at the last commit"
             }
             Error::Unexplained { .. } => "move the file away, or give the state that goes with it: --state file:PATH",
             Error::Shorter { .. } => {
@@ -391,6 +417,8 @@ impl Error {
             | Error::ClosedPipe
             | Error::Broken
             | Error::Write { .. }
+            | Error::Replaced { .. }
+            | Error::Altered { .. }
             | Error::Stream(_)
             | Error::Database { .. } => false,
         }
@@ -399,11 +427,9 @@ impl Error {
 
 /// What opening a file at `path` came to, when it failed.
 fn misplaced(path: PathBuf, error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::NotFound => Error::Path { path, why: "its directory does not exist" },
-        io::ErrorKind::NotADirectory => Error::Path { path, why: "what should be its directory is a file" },
-        io::ErrorKind::IsADirectory => Error::Path { path, why: "it is a directory" },
-        _ => Error::Write { path, error },
+    match files::wrong_with(&error) {
+        Some(why) => Error::Path { path, why },
+        None => Error::Write { path, error },
     }
 }
 

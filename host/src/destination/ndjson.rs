@@ -4,13 +4,16 @@
 //! appended and made durable first, then the state is saved with the new length. What lies beyond
 //! that length when the file is opened was never safe, will be read again, and is cut off. So each
 //! message is there once, whatever dies when.
+//!
+//! Lines are safe only if the file is still at its path and no other program has changed it. Both are
+//! checked before a state is saved.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::{Batch, Destination, Error, Written, empty_answer, misplaced};
-use crate::state::lock::{resolve, sync_directory};
+use crate::files::{is_at, look, open_or_create, resolve, sync_directory};
 use crate::state::{Output, Saved, State};
 
 /// The bytes of lines asked for at a time. Larger pieces gain nothing and cost fresh memory.
@@ -36,7 +39,6 @@ impl NdjsonFile {
     /// account for is refused, and so is one that has fewer than it accounts for.
     pub fn open(path: &Path, mut state: Box<dyn State>) -> Result<NdjsonFile, Error> {
         let failed = |error| misplaced(path.to_owned(), error);
-        let wrong = |why| Error::Path { path: path.to_owned(), why };
         let shorter = |length, safe| Error::Shorter { path: path.to_owned(), length, safe };
         let resolved = resolve(path).map_err(failed)?;
         let name = resolved.to_string_lossy();
@@ -44,20 +46,12 @@ impl NdjsonFile {
             Some(output) if output.path == name => Some(output.length),
             _ => None,
         };
-        // Looked at before it is opened: opening a pipe waits, and opening what is gone makes it.
-        let new = match fs::metadata(&resolved) {
-            Ok(metadata) if metadata.is_dir() => return Err(wrong("it is a directory")),
-            Ok(metadata) if !metadata.is_file() => {
-                return Err(wrong("it is not a file; for a pipe or a device, send standard output there"));
-            }
-            Ok(_) => false,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-            Err(error) => return Err(failed(error)),
-        };
-        if let (true, Some(safe @ 1..)) = (new, safe) {
+        // Checked before opening, which creates a missing file.
+        let found = look(&resolved).map_err(failed)?;
+        if let (None, Some(safe @ 1..)) = (found, safe) {
             return Err(shorter(None, safe));
         }
-        let file = OpenOptions::new().append(true).create(true).open(&resolved).map_err(failed)?;
+        let (file, new) = open_or_create(&resolved, OpenOptions::new().append(true)).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -79,13 +73,27 @@ impl NdjsonFile {
         Ok(output)
     }
 
-    /// Takes the file back to what is safe.
+    /// Truncates the file to what is safe, unless another program has changed it.
     fn cut(&mut self) -> io::Result<()> {
-        if self.length != self.safe {
+        let length = self.file.metadata()?.len();
+        if self.safe < length && length <= self.length {
             self.file.set_len(self.safe)?;
             self.length = self.safe;
         }
         Ok(())
+    }
+
+    /// Fails if the file was removed, replaced or changed.
+    fn check(&self) -> Result<(), Error> {
+        let path = || self.path.clone();
+        if !is_at(&self.file, &self.path) {
+            return Err(Error::Replaced { path: path() });
+        }
+        match self.file.metadata() {
+            Ok(found) if found.len() == self.length => Ok(()),
+            Ok(_) => Err(Error::Altered { path: path() }),
+            Err(error) => Err(Error::Write { path: path(), error }),
+        }
     }
 
     fn append(&mut self, batch: &mut dyn Batch) -> Result<Written, Error> {
@@ -104,6 +112,7 @@ impl NdjsonFile {
         if self.new {
             sync_directory(&self.path).map_err(failed)?;
         }
+        self.check()?;
         // From here on the file is not cut: a state that could not be saved for certain may have
         // been saved all the same, and the next opening goes by what it finds.
         self.safe = self.length;
@@ -125,7 +134,7 @@ impl Destination for NdjsonFile {
         if self.broken {
             return Err(Error::Broken);
         }
-        let result = self.append(batch);
+        let result = self.check().and_then(|()| self.append(batch));
         if result.is_err() {
             self.broken = true;
             // A torn line may be at the end. If this fails too, the next opening cuts it.
@@ -148,7 +157,7 @@ impl Drop for NdjsonFile {
     /// Leaves what is safe, and no empty file of a reader that came to nothing.
     fn drop(&mut self) {
         let cut = self.cut();
-        if cut.is_ok() && self.new {
+        if cut.is_ok() && self.new && is_at(&self.file, &self.path) {
             let _ = fs::remove_file(&self.path);
         }
         // Closing is not enough while a child that is about to start shares the file.
@@ -281,7 +290,7 @@ mod tests {
             Ok(Rejects { next: skip, ..Rejects::default() })
         }
 
-        fn messages(&mut self, _skip: u32, _take: u32) -> Result<Vec<Message>, BatchError> {
+        fn messages(&mut self, _skip: u32, _size: u32) -> Result<Vec<Message>, BatchError> {
             Ok(Vec::new())
         }
     }

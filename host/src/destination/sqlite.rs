@@ -8,13 +8,15 @@
 //! Two readers of one stream would each load what the other has loaded. The lock keeps the second
 //! out with clear words. Where locks do not work, as on some network file systems, the revision
 //! of the checkpoint does: who finds another than it left gives up, and its transaction with it.
+//!
+//! SQLite commits to a database that was removed or replaced without complaint. So before and after
+//! each commit, the database and its write-ahead log must still be at their paths.
 
 mod flat;
 mod places;
 mod schema;
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -23,17 +25,20 @@ use jiff::Timestamp;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
-use super::{Batch, Destination, Error, Written, empty_answer, misplaced};
-use crate::state::lock::{Lock, LockError, resolve};
+use super::{Batch, Destination, Error, Message, Written, empty_answer, misplaced};
+use crate::files::apart::companions;
+use crate::files::{Identity, look, resolve};
+use crate::state;
+use crate::state::lock::{Lock, LockError};
 use flat::Flat;
 
 pub use flat::MEMBERS_MAX;
 pub(crate) use places::read as read_checkpoint;
 pub(crate) use schema::{columns, quote};
 
-/// The messages asked for at a time: enough that a call costs nothing, and a page of large ones
-/// is not held twice.
-const MESSAGES_PER_CALL: u32 = 500;
+/// The bytes of messages asked for at a time: enough that a call costs nothing, and a batch is not
+/// held twice.
+const PIECE_SIZE: u32 = 256 << 10;
 
 /// How long to wait while another program writes to the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -68,16 +73,10 @@ impl Sqlite {
         }
         schema::check_name(path, stream)?;
         let resolved = resolve(path).map_err(|error| misplaced(path.to_owned(), error))?;
-        let exists = match fs::metadata(&resolved) {
-            Ok(metadata) if metadata.is_file() => true,
-            Ok(_) => {
-                return Err(Error::Path { path: path.to_owned(), why: "it is not a file" });
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(misplaced(path.to_owned(), error)),
-        };
+        let exists = look_around(path, &resolved)?;
         let lock = Lock::take(&resolved, stream).map_err(|error| match error {
             LockError::Held { by } => Error::Held { path: path.to_owned(), stream: Some(stream.to_owned()), by },
+            LockError::Taken { path, why } => Error::State(state::Error::Lock { path, why }),
             LockError::Io(error) => misplaced(path.to_owned(), error),
         })?;
         let mut sqlite = Sqlite { path: resolved, stream: stream.to_owned(), store: None, broken: false, _lock: lock };
@@ -154,6 +153,8 @@ struct Store {
     path: PathBuf,
     stream: String,
     db: Connection,
+    /// The files when they were opened.
+    identities: Identities,
     insert: String,
     /// The revision of the checkpoint as this reader left it. None: there is none.
     revision: Option<i64>,
@@ -165,7 +166,8 @@ struct Store {
 
 impl Store {
     fn open(path: &Path, stream: &str) -> Result<Store, Error> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let access = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let failed = |error| database_error(path, "open", error);
         let db = Connection::open_with_flags(path, flags).map_err(failed)?;
         // A file that may not be written is opened all the same, and would fail at the first write.
@@ -181,6 +183,7 @@ impl Store {
             .map_err(failed)?;
         Ok(Store {
             path: path.to_owned(),
+            identities: Identities::of(path),
             stream: stream.to_owned(),
             insert: schema::insert(stream),
             db,
@@ -204,7 +207,7 @@ impl Store {
         let count = batch.count();
         let mut skip = 0;
         while skip < count {
-            let messages = batch.messages(skip, MESSAGES_PER_CALL).map_err(Error::Batch)?;
+            let messages = batch.messages(skip, PIECE_SIZE).map_err(Error::Batch)?;
             let taken = u32::try_from(messages.len()).unwrap_or(u32::MAX);
             if taken == 0 || taken > count - skip {
                 return Err(empty_answer(batch, skip));
@@ -224,7 +227,7 @@ impl Store {
                         ToSqlOutput::Borrowed(data),
                     ])
                     .map_err(failed)?;
-                written.bytes += message.data.len() as u64;
+                written.bytes += row_size(message, batch.shard(), &self.stream);
                 written.new += new as u64;
                 if let (1.., ValueRef::Text(text)) = (new, data) {
                     self.flat.note(text);
@@ -278,26 +281,59 @@ impl Store {
         if changed != 1 {
             return Err(Error::Overtaken { path: self.path.clone(), stream: self.stream.clone() });
         }
+        self.check()?;
         self.db.execute_batch("COMMIT").map_err(failed)?;
+        // A state that is kept elsewhere must not be saved if this commit went nowhere.
+        self.check()?;
         self.revision = Some(revision);
         Ok(())
     }
+
+    /// Fails if the database or its write-ahead log was removed or replaced.
+    fn check(&self) -> Result<(), Error> {
+        let there = Identities::of(&self.path);
+        let Identities { database, log } = self.identities;
+        // A log that did not exist when the database was opened may have been created since.
+        if there.database != database || (log.is_some() && there.log != log) {
+            return Err(Error::Replaced { path: self.path.clone() });
+        }
+        Ok(())
+    }
+}
+
+/// The identities of a database's files.
+struct Identities {
+    database: Option<Identity>,
+    /// The write-ahead log. `None` if there is none, for example because the file system does not support it.
+    log: Option<Identity>,
+}
+
+impl Identities {
+    fn of(path: &Path) -> Identities {
+        let [(_, log), ..] = companions(path);
+        Identities { database: Identity::at(path), log: Identity::at(&log) }
+    }
+}
+
+/// Whether there is a database at `path`. The files that SQLite opens next to it must be regular files too, as it would
+/// block on a pipe.
+fn look_around(path: &Path, resolved: &Path) -> Result<bool, Error> {
+    let exists = look(resolved).map_err(|error| misplaced(path.to_owned(), error))?.is_some();
+    for (_, companion) in companions(resolved) {
+        look(&companion).map_err(|error| misplaced(companion.clone(), error))?;
+    }
+    Ok(exists)
 }
 
 /// Opens a database to look at it.
 pub(crate) fn open_read_only(path: &Path) -> Result<Connection, Error> {
     let resolved = resolve(path).map_err(|error| misplaced(path.to_owned(), error))?;
-    let wrong = |why| Error::Path { path: path.to_owned(), why };
-    match fs::metadata(&resolved) {
-        Ok(metadata) if metadata.is_file() => {}
-        Ok(_) => return Err(wrong("it is not a file")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(wrong("there is no such file"));
-        }
-        Err(error) => return Err(misplaced(path.to_owned(), error)),
+    if !look_around(path, &resolved)? {
+        return Err(Error::Path { path: path.to_owned(), why: "there is no such file" });
     }
     let open = |name: &Path, access| {
-        let db = Connection::open_with_flags(name, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let access = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let db = Connection::open_with_flags(name, access)?;
         db.busy_timeout(BUSY_TIMEOUT)?;
         db.pragma_update(None, "query_only", true)?;
         db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
@@ -384,6 +420,13 @@ fn begin(db: &Connection) -> rusqlite::Result<()> {
         db.execute_batch("BEGIN IMMEDIATE")?;
     }
     Ok(())
+}
+
+/// The bytes of a row, of which the data may be the least.
+fn row_size(message: &Message, shard: &str, stream: &str) -> u64 {
+    let key = message.partition_key.as_ref().map_or(0, String::len);
+    let texts = message.id.len() + shard.len() + message.sequence.len() + key + stream.len();
+    (texts + "2026-11-23T15:09:35.129Z".len() + message.data.len()) as u64
 }
 
 /// Text as text, so that people can read it and JSON functions work on it; all else as it is.

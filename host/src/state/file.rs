@@ -10,18 +10,20 @@
 //!
 //! Each save writes a new file beside the old one, makes it durable, and renames it over the old
 //! one, so that there is a whole state at every moment. A file that does not parse is refused when
-//! it is opened, and so is never overwritten.
+//! it is opened, and so is never overwritten. Nor is one that appeared or disappeared during the run.
+//! A new state can be read by its owner only; an existing one keeps its mode.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::lock::{Lock, LockError, beside, resolve, sync_directory};
+use super::lock::{Lock, LockError};
 use super::{Error, Output, Saved, State};
+use crate::files::{self, Draft, Rights, is_at, is_odd, look, resolve};
 
 const VERSION: u64 = 1;
 
@@ -33,6 +35,8 @@ const SIZE_MAX: u64 = 256 << 20;
 pub struct FileState {
     path: PathBuf,
     saved: Option<Saved>,
+    /// The file as last read or saved. `None` if there is none yet.
+    file: Option<File>,
     _lock: Lock,
 }
 
@@ -41,21 +45,20 @@ impl FileState {
     /// be there, its directory must.
     pub fn open(path: &Path) -> Result<FileState, Error> {
         let resolved = resolve(path).map_err(|error| misplaced(path, error))?;
-        if resolved.is_dir() {
-            return Err(Error::Path { path: path.to_owned(), why: "it is a directory" });
-        }
+        look(&resolved).map_err(|error| misplaced(path, error))?;
         let lock = Lock::take(&resolved, "").map_err(|error| match error {
             LockError::Held { by } => Error::Held { path: path.to_owned(), by },
+            LockError::Taken { path, why } => Error::Lock { path, why },
             LockError::Io(error) => misplaced(path, error),
         })?;
-        let saved = read(&resolved)?;
-        Ok(FileState { path: resolved, saved, _lock: lock })
+        let (saved, file) = read(&resolved)?.unzip();
+        Ok(FileState { path: resolved, saved, file, _lock: lock })
     }
 
     /// What the state at `path` holds, for one who only looks: nobody is kept from it.
     pub fn peek(path: &Path) -> Result<Option<Saved>, Error> {
         match resolve(path) {
-            Ok(path) => read(&path),
+            Ok(path) => Ok(read(&path)?.map(|(saved, _)| saved)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(misplaced(path, error)),
         }
@@ -69,7 +72,21 @@ impl State for FileState {
 
     fn save(&mut self, saved: &Saved) -> Result<(), Error> {
         let text = encode(&self.path, saved)?;
-        replace(&self.path, text.as_bytes()).map_err(|error| Error::Write { path: self.path.clone(), error })?;
+        let failed = |error| Error::Write { path: self.path.clone(), error };
+        let replaced = || Error::Replaced { path: self.path.clone() };
+        let old = look(&self.path).map_err(|error| if is_odd(&error) { replaced() } else { failed(error) })?;
+        let is_ours = match (&self.file, &old) {
+            (Some(file), Some(_)) => is_at(file, &self.path),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if !is_ours {
+            return Err(replaced());
+        }
+        let rights = old.as_ref().map_or(Rights::Private, Rights::Of);
+        let mut draft = Draft::of_locked(&self.path, rights).map_err(failed)?;
+        draft.write(text.as_bytes()).map_err(failed)?;
+        self.file = Some(draft.place().map_err(failed)?);
         self.saved = Some(saved.clone());
         Ok(())
     }
@@ -90,19 +107,17 @@ struct Head {
     version: u64,
 }
 
-fn read(path: &Path) -> Result<Option<Saved>, Error> {
+fn read(path: &Path) -> Result<Option<(Saved, File)>, Error> {
     let failed = |error| Error::Read { path: path.to_owned(), error };
     let damaged = |why: String| Error::Damaged { path: path.to_owned(), why };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+    let file = match files::open(path, OpenOptions::new().read(true)) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Ok(None),
+        Err(error) if files::wrong_with(&error).is_some() => return Err(misplaced(path, error)),
         Err(error) => return Err(failed(error)),
     };
-    if !file.metadata().map_err(failed)?.is_file() {
-        return Err(Error::Path { path: path.to_owned(), why: "it is not a file" });
-    }
     let mut bytes = Vec::new();
-    file.take(SIZE_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    (&file).take(SIZE_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > SIZE_MAX {
         return Err(damaged("it is too large to be a state".to_owned()));
     }
@@ -114,13 +129,14 @@ fn read(path: &Path) -> Result<Option<Saved>, Error> {
         return Err(Error::Version { path: path.to_owned(), version: head.version });
     }
     let document: Document = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
-    Ok(Some(Saved {
+    let saved = Saved {
         checkpoint: document.checkpoint.get().to_owned(),
         output: document.output.map(|output| Output {
             path: directory(path).join(output.path).to_string_lossy().into_owned(),
             length: output.length,
         }),
-    }))
+    };
+    Ok(Some((saved, file)))
 }
 
 /// An output that lies beside the state is named from there, so that both can be moved together.
@@ -140,35 +156,22 @@ fn encode(path: &Path, saved: &Saved) -> Result<String, Error> {
     Ok(text)
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = beside(path, "", "new");
-    let written = File::create(&new).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    if let Err(error) = written.and_then(|()| fs::rename(&new, path)) {
-        let _ = fs::remove_file(&new);
-        return Err(error);
-    }
-    sync_directory(path)
-}
-
 fn directory(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
 }
 
 fn misplaced(path: &Path, error: io::Error) -> Error {
     let path = path.to_owned();
-    match error.kind() {
-        io::ErrorKind::NotFound => Error::Path { path, why: "its directory does not exist" },
-        io::ErrorKind::NotADirectory => Error::Path { path, why: "what should be its directory is a file" },
-        io::ErrorKind::IsADirectory => Error::Path { path, why: "it is a directory" },
-        _ => Error::Write { path, error },
+    match files::wrong_with(&error) {
+        Some(why) => Error::Path { path, why },
+        None => Error::Write { path, error },
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn saved(checkpoint: &str) -> Saved {
@@ -263,6 +266,79 @@ mod tests {
             assert!(error.to_string().contains(words), "{path}: {error}");
             assert!(error.asked_wrongly());
         }
+    }
+
+    /// Whoever replaced it wants to continue from the new one.
+    #[test]
+    #[cfg(unix)]
+    fn a_state_that_was_removed_or_replaced_is_not_saved_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        let refused = |state: &mut FileState| {
+            let error = state.save(&saved("{\"n\":2}")).unwrap_err();
+            assert!(matches!(error, Error::Replaced { .. }), "{error:?}");
+            assert!(!error.asked_wrongly() && error.hint().is_some());
+        };
+        let mut state = FileState::open(&path).unwrap();
+        state.save(&saved("{\"n\":1}")).unwrap();
+        fs::remove_file(&path).unwrap();
+        refused(&mut state);
+        assert!(!path.exists());
+        drop(state);
+
+        // None when it was opened, and then one by another hand.
+        let mut state = FileState::open(&path).unwrap();
+        fs::write(&path, "{\"version\":1,\"checkpoint\":7}").unwrap();
+        refused(&mut state);
+        drop(state);
+
+        let mut state = FileState::open(&path).unwrap();
+        fs::rename(&path, dir.path().join("old")).unwrap();
+        fs::copy(dir.path().join("old"), &path).unwrap();
+        refused(&mut state);
+        drop(state);
+        assert_eq!(FileState::open(&path).unwrap().load().unwrap(), Some(saved("7")));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_new_state_is_private_and_an_old_one_keeps_its_rights() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        let mode = || fs::metadata(&path).unwrap().mode() & 0o777;
+        let mut state = FileState::open(&path).unwrap();
+        state.save(&saved("{}")).unwrap();
+        assert_eq!(mode(), 0o600);
+        for kept in [0o644, 0o400] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(kept)).unwrap();
+            state.save(&saved("{}")).unwrap();
+            assert_eq!(mode(), kept);
+        }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_link_at_the_path_is_followed_and_one_at_the_next_version_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("data")).unwrap();
+        std::os::unix::fs::symlink("data/real.json", at("state.json")).unwrap();
+        fs::write(at("precious"), "precious").unwrap();
+        std::os::unix::fs::symlink("../precious", at("data/.real.json.new")).unwrap();
+        for text in ["1", "2"] {
+            let mut state = FileState::open(&at("state.json")).unwrap();
+            state.save(&saved(text)).unwrap();
+            assert!(at("data/real.json").is_file() && at("state.json").is_symlink());
+        }
+        assert_eq!(FileState::peek(&at("state.json")).unwrap(), Some(saved("2")));
+        assert_eq!(fs::read_to_string(at("precious")).unwrap(), "precious");
+        // A link that is put there later is no state.
+        let mut state = FileState::open(&at("state.json")).unwrap();
+        fs::remove_file(at("data/real.json")).unwrap();
+        std::os::unix::fs::symlink("../precious", at("data/real.json")).unwrap();
+        assert!(state.save(&saved("3")).is_err());
+        assert_eq!(fs::read_to_string(at("precious")).unwrap(), "precious");
     }
 
     #[test]

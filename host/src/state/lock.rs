@@ -1,13 +1,17 @@
-//! A lock that dies with the process that holds it: the operating system's lock on a small file,
-//! with the holder's process in it for the words of the one who is refused.
+//! A lock that dies with the process that holds it: the operating system's lock on a small file, with the holder's
+//! process in it for the words of the one who is refused.
 
-use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-/// The longest file name that common file systems take, in bytes.
-const NAME_MAX: usize = 255;
+use crate::files::{Odd, beside, is_at, is_odd, open_or_create, wrong_with};
+
+/// How often to retry when the last holder removes the lock at the same moment.
+const TRIES_MAX: u32 = 100;
+
+/// More than a process id and a newline.
+const LENGTH_MAX: u64 = 32;
 
 /// A lock held. It is given back, and its file removed, on drop.
 #[derive(Debug)]
@@ -24,22 +28,30 @@ pub(crate) enum LockError {
         /// Their process, if it said so.
         by: Option<u32>,
     },
+    /// There is something else at the path of the lock.
+    Taken {
+        /// The lock's file.
+        path: PathBuf,
+        /// What is wrong with what is there.
+        why: &'static str,
+    },
     /// The file system would not have it.
     Io(io::Error),
+}
+
+/// The path of the lock for `what` of the file at `path`.
+pub(crate) fn lock_name(path: &Path, what: &str) -> PathBuf {
+    beside(path, what, "lock")
 }
 
 impl Lock {
     /// Takes the lock for `what` of the file at `path`. An empty `what` is the whole file.
     pub(crate) fn take(path: &Path, what: &str) -> Result<Lock, LockError> {
-        let path = beside(path, what, "lock");
-        loop {
-            let mut file = OpenOptions::new()
-                .create(true)
-                .read(true)
-                .write(true)
-                .truncate(false)
-                .open(&path)
-                .map_err(LockError::Io)?;
+        let path = lock_name(path, what);
+        for _ in 0..TRIES_MAX {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true);
+            let (mut file, _) = open_or_create(&path, &options).map_err(|error| LockError::at(&path, error))?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -52,9 +64,23 @@ impl Lock {
             if !is_at(&file, &path) {
                 continue;
             }
+            if !is_lock(&mut file).map_err(LockError::Io)? {
+                return Err(LockError::Taken { path, why: "it is not a lock" });
+            }
             // The name is for words only, so a disk too full to hold it does not matter here.
-            let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+            let _ = name(&mut file);
             return Ok(Lock { file, path });
+        }
+        Err(LockError::at(&path, Odd::Restless.into()))
+    }
+}
+
+impl LockError {
+    /// Classifies a failure to open or create the lock file.
+    fn at(path: &Path, error: io::Error) -> LockError {
+        match wrong_with(&error) {
+            Some(why) if is_odd(&error) => LockError::Taken { path: path.to_owned(), why },
+            _ => LockError::Io(error),
         }
     }
 }
@@ -69,74 +95,29 @@ impl Drop for Lock {
     }
 }
 
-/// The hidden file beside `path` that is named after it: `.NAME.WHAT.SUFFIX`.
-pub(crate) fn beside(path: &Path, what: &str, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or(OsStr::new("_")));
-    if !what.is_empty() {
-        name.push(".");
-        name.push(what);
+/// Whether the file contains what a holder writes, or nothing because a holder died before writing. Anything else, such as
+/// a hard link to another file, must not be overwritten.
+fn is_lock(file: &mut File) -> io::Result<bool> {
+    let found = file.metadata()?;
+    #[cfg(unix)]
+    if std::os::unix::fs::MetadataExt::nlink(&found) > 1 {
+        return Ok(false);
     }
-    if name.len() + 1 + suffix.len() > NAME_MAX {
-        name = OsString::from(format!(".{:016x}", fnv1a(name.as_encoded_bytes())));
-    }
-    name.push(".");
-    name.push(suffix);
-    path.with_file_name(name)
+    Ok(found.len() == 0 || holder(file).is_some())
 }
 
-/// The absolute path of the file, through symbolic links, so that one file has one name. The file
-/// itself need not be there, its directory must.
-pub(crate) fn resolve(path: &Path) -> io::Result<PathBuf> {
-    match fs::canonicalize(path) {
-        Ok(path) => Ok(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
-            let parent = match path.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() => parent,
-                _ => Path::new("."),
-            };
-            Ok(fs::canonicalize(parent)?.join(name))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Makes the entry of a new or renamed file outlive a loss of power.
-pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
-    // Elsewhere a directory cannot be opened as a file, and renaming is durable by itself.
-    if !cfg!(unix) {
-        return Ok(());
-    }
-    match path.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
+/// Writes the process id to the file in one write.
+fn name(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(format!("{}\n", std::process::id()).as_bytes())
 }
 
 fn holder(file: &mut File) -> Option<u32> {
     let mut text = String::new();
-    file.take(32).read_to_string(&mut text).ok()?;
+    file.rewind().ok()?;
+    file.take(LENGTH_MAX).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
-}
-
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (file.metadata(), fs::symlink_metadata(path)) {
-        (Ok(open), Ok(named)) => open.ino() == named.ino() && open.dev() == named.dev(),
-        _ => false,
-    }
-}
-
-#[cfg(not(unix))]
-fn is_at(_file: &File, _path: &Path) -> bool {
-    true
-}
-
-/// A stable hash for names that are too long. Two names that meet would only refuse each other.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -163,27 +144,45 @@ mod tests {
     fn a_file_left_by_a_dead_holder_is_no_lock() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.db");
-        fs::write(dir.path().join(".a.db.lock"), "4000000\n").unwrap();
-        Lock::take(&path, "").unwrap();
-    }
-
-    #[test]
-    fn names_too_long_for_the_file_system_are_shortened() {
-        let path = Path::new("/x").join("s".repeat(131));
-        let name = beside(&path, &"s".repeat(128), "lock");
-        assert!(name.file_name().unwrap().len() < NAME_MAX);
-        assert_ne!(name, beside(&path, &"s".repeat(127), "lock"));
-        assert_eq!(beside(Path::new("/x/a"), "", "tmp"), Path::new("/x/.a.tmp"));
+        for left in ["4000000\n", ""] {
+            let file = dir.path().join(".a.db.lock");
+            fs::write(&file, left).unwrap();
+            let _lock = Lock::take(&path, "").unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), format!("{}\n", std::process::id()));
+        }
     }
 
     #[test]
     #[cfg(unix)]
-    fn a_symbolic_link_has_the_name_of_its_file() {
+    fn what_has_the_name_of_a_lock_and_is_none_is_left_as_it_is() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("real"), "").unwrap();
-        std::os::unix::fs::symlink("real", dir.path().join("link")).unwrap();
-        assert_eq!(resolve(&dir.path().join("link")).unwrap(), resolve(&dir.path().join("real")).unwrap());
-        assert!(resolve(&dir.path().join("new")).is_ok());
-        assert!(resolve(&dir.path().join("none/new")).is_err());
+        let at = |name: &str| dir.path().join(name);
+        let (path, lock) = (at("a.db"), at(".a.db.lock"));
+        for text in ["precious", "1\n2", "99999999999999999999999999999999999999999"] {
+            fs::write(&lock, text).unwrap();
+            assert!(matches!(Lock::take(&path, ""), Err(LockError::Taken { .. })), "{text}");
+            assert_eq!(fs::read_to_string(&lock).unwrap(), text);
+            fs::remove_file(&lock).unwrap();
+        }
+
+        fs::write(at("empty"), "").unwrap();
+        fs::hard_link(at("empty"), &lock).unwrap();
+        assert!(matches!(Lock::take(&path, ""), Err(LockError::Taken { .. })));
+        fs::remove_file(&lock).unwrap();
+
+        std::os::unix::fs::symlink("empty", &lock).unwrap();
+        assert!(matches!(Lock::take(&path, ""), Err(LockError::Taken { why, .. }) if why.contains("link")));
+        fs::remove_file(&lock).unwrap();
+        std::os::unix::fs::symlink("nowhere", &lock).unwrap();
+        assert!(matches!(Lock::take(&path, ""), Err(LockError::Taken { why, .. }) if why.contains("link")));
+        fs::remove_file(&lock).unwrap();
+        assert!(!at("nowhere").exists());
+
+        fs::create_dir(&lock).unwrap();
+        assert!(matches!(Lock::take(&path, ""), Err(LockError::Taken { why, .. }) if why.contains("directory")));
+        fs::remove_dir(&lock).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(&lock).unwrap();
+        assert!(matches!(Lock::take(&path, ""), Err(LockError::Taken { why, .. }) if why.contains("regular")));
+        assert_eq!(fs::read(at("empty")).unwrap(), b"");
     }
 }

@@ -10,11 +10,13 @@ mod file;
 pub(crate) mod lock;
 mod memory;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+use crate::terminal::Clean;
 
 pub use file::FileState;
 pub use memory::MemoryState;
@@ -59,6 +61,18 @@ pub enum Error {
         /// The other reader's process, if it said so.
         by: Option<u32>,
     },
+    /// There is something else at the path of the state's or the output's lock.
+    Lock {
+        /// The path of the lock.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The file was removed or replaced since it was opened.
+    Replaced {
+        /// The state's file.
+        path: PathBuf,
+    },
     /// The file is not a state, or is a state that was altered.
     Damaged {
         /// The state's file.
@@ -100,12 +114,19 @@ pub enum Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = Clean(f);
         match self {
             Error::Held { path, by: Some(by) } => {
                 write!(f, "another reader, process {by}, holds the state: {}", path.display())
             }
             Error::Held { path, by: None } => {
                 write!(f, "another reader holds the state: {}", path.display())
+            }
+            Error::Lock { path, why } => {
+                write!(f, "cannot take the lock: {}: {why}", path.display())
+            }
+            Error::Replaced { path } => {
+                write!(f, "the state was removed or replaced during the run: {}", path.display())
             }
             Error::Damaged { path, why } => {
                 write!(f, "the state is damaged: {}: {why}", path.display())
@@ -132,6 +153,8 @@ impl std::error::Error for Error {
         match self {
             Error::Read { error, .. } | Error::Write { error, .. } => Some(error),
             Error::Held { .. }
+            | Error::Lock { .. }
+            | Error::Replaced { .. }
             | Error::Damaged { .. }
             | Error::Version { .. }
             | Error::Path { .. }
@@ -145,11 +168,16 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Held { .. } => Some("wait until it is done, or give each reader a state of its own".to_owned()),
+            Error::Lock { path, .. } => Some(format!("remove {}, which is not a lock of this program", path.display())),
+            Error::Replaced { .. } => Some(
+                "restore it and run again to go on from the last checkpoint; without it, the next run starts over"
+                    .to_owned(),
+            ),
             Error::Damaged { path, .. } => {
                 Some(format!("bring {} back from a copy, or move it away to begin anew", path.display()))
             }
             Error::Version { .. } => Some("use a later version of this program".to_owned()),
-            Error::Path { .. } => Some("give the path of a file in a directory that exists".to_owned()),
+            Error::Path { .. } => Some("give the path of a regular file in a directory that exists".to_owned()),
             Error::Read { error, .. } | Error::Write { error, .. } => io_hint(error).map(str::to_owned),
             Error::Checkpoint(_) => None,
         }
@@ -158,8 +186,12 @@ impl Error {
     /// Whether another command line would help, rather than another try.
     pub fn asked_wrongly(&self) -> bool {
         match self {
-            Error::Held { .. } | Error::Damaged { .. } | Error::Version { .. } | Error::Path { .. } => true,
-            Error::Read { .. } | Error::Write { .. } | Error::Checkpoint(_) => false,
+            Error::Held { .. }
+            | Error::Lock { .. }
+            | Error::Damaged { .. }
+            | Error::Version { .. }
+            | Error::Path { .. } => true,
+            Error::Replaced { .. } | Error::Read { .. } | Error::Write { .. } | Error::Checkpoint(_) => false,
         }
     }
 }
@@ -171,9 +203,12 @@ pub(crate) fn io_hint(error: &io::Error) -> Option<&'static str> {
             Some("make the file and its directory writable, or give another path")
         }
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Some("give a path in a directory that exists"),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Some("make room and run again: it goes on from the last checkpoint")
         }
+        io::ErrorKind::FileTooLarge => Some(
+            "make room by raising the limit on file sizes (ulimit -f), and run again: it goes on from the last checkpoint",
+        ),
         _ => None,
     }
 }

@@ -88,6 +88,7 @@ struct Limits {
     page_records: u32,
     requests: u32,
     batches: u32,
+    batch_bytes: u32,
     pace: Option<u8>,
     list_interval: u64,
     request_timeout: u64,

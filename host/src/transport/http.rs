@@ -217,7 +217,7 @@ fn too_large(host: &str, most: usize) -> Failure {
 
 /// Says in plain words why there is no answer, by the innermost cause, which is what went wrong.
 fn failure(error: &(dyn StdError + 'static), host: &str) -> Failure {
-    let innermost = clean(causes(error).last().unwrap_or(error));
+    let innermost = clean(causes(error).last().unwrap_or(error).to_string());
     for cause in causes(error) {
         let io = cause.downcast_ref::<std::io::Error>();
         match cause.downcast_ref::<rustls::Error>() {
@@ -225,8 +225,9 @@ fn failure(error: &(dyn StdError + 'static), host: &str) -> Failure {
                 return Failure::Permanent(format!("the certificate is of an unknown issuer: {host}"));
             }
             Some(rustls::Error::InvalidCertificate(why)) => {
-                // It may list all names of the certificate.
-                return Failure::Permanent(format!("the certificate does not hold: {host} ({})", clean(why)));
+                // It may list thousands of names.
+                let why = clean(why.to_string());
+                return Failure::Permanent(format!("the certificate does not hold: {host} ({why})"));
             }
             Some(rustls::Error::InvalidMessage(_)) => {
                 return Failure::Permanent(format!("no TLS is spoken at: {host}"));

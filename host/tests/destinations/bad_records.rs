@@ -42,10 +42,12 @@ fn a_file_of_something_else_is_left_as_it_is_and_an_empty_one_is_not_left() {
     drop(open(&path));
     assert!(!path.exists());
 
-    fs::write(&path, "notes\nwithout an end").unwrap();
-    let error = WithBadRecords::open(&path, nowhere()).err().unwrap();
-    assert!(error.asked_wrongly() && error.hint().is_some(), "{error}");
-    assert_eq!(fs::read_to_string(&path).unwrap(), "notes\nwithout an end");
+    for text in ["notes\nwithout an end", "notes\n", "{\"_kinesis\":{}}\nnotes", "\n", "{}\n"] {
+        fs::write(&path, text).unwrap();
+        let error = WithBadRecords::open(&path, nowhere()).err().unwrap();
+        assert!(error.asked_wrongly() && error.hint().is_some(), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
     let error = WithBadRecords::open(dir.path(), nowhere()).err().unwrap();
     assert!(error.to_string().contains("directory"), "{error}");
 

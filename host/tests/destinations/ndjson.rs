@@ -129,7 +129,7 @@ fn what_is_no_file_takes_no_lines() {
         ("dir", "it is a directory"),
         ("none/a", "its directory does not exist"),
         ("file/a", "what should be its directory is a file"),
-        ("/dev/null", "it is not a file"),
+        ("/dev/null", "it is not a regular file"),
     ] {
         let error = NdjsonFile::open(&dir.path(path), Box::new(MemoryState::default())).err().unwrap();
         assert!(error.to_string().contains(words), "{path}: {error}");

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use kinesis_reader::destination::{Destination, Error, NdjsonFile, Sqlite};
-use kinesis_reader::state::{self, FileState};
+use kinesis_reader::error::Exit;
+use kinesis_reader::state::{self, FileState, Saved, State};
 
 use crate::common::{Dir, append, batch, ids, told};
 
@@ -138,6 +139,32 @@ fn a_full_disk_ends_the_write_and_costs_nothing_that_was_safe() {
             assert_eq!(dir.ids("a.ndjson"), ids(0..safe + 5));
         }
     }
+}
+
+/// What is replaced whole is the old one where there is no room for the new one.
+#[test]
+fn a_full_disk_leaves_the_last_state_and_the_last_report() {
+    const NAME: &str = "processes::a_full_disk_leaves_the_last_state_and_the_last_report";
+    let report = |outcome: &str| serde_json::json!({"stream": "orders", "outcome": outcome});
+    let saved = |checkpoint: &str| Saved { checkpoint: checkpoint.to_owned(), output: None };
+    if let Some(dir) = role() {
+        let mut state = FileState::open(&dir.join("s")).unwrap();
+        let error = state.save(&saved("2")).unwrap_err();
+        assert!(matches!(error, state::Error::Write { .. }) && error.hint().unwrap().contains("ulimit -f"), "{error}");
+        assert_eq!(state.load().unwrap(), Some(saved("1")));
+        let error = kinesis_reader::report::write(&dir.join("r"), &report("failed")).unwrap_err();
+        assert!(error.exit() == Exit::Failed && error.hint().unwrap().contains("room"), "{error}");
+        return;
+    }
+    let dir = Dir::new();
+    FileState::open(&dir.path("s")).unwrap().save(&saved("1")).unwrap();
+    kinesis_reader::report::write(&dir.path("r"), &report("reached")).unwrap();
+    let (mut child, mut words) = start(NAME, dir.root(), "trap '' XFSZ; ulimit -f 0; ");
+    await_word(&mut words, "1 passed");
+    assert!(child.wait().unwrap().success());
+    assert_eq!(dir.names(), ["r", "s"]);
+    assert_eq!(FileState::peek(&dir.path("s")).unwrap(), Some(saved("1")));
+    assert!(std::fs::read_to_string(dir.path("r")).unwrap().contains("reached"));
 }
 
 const ROLE: &str = "KINESIS_READER_TEST_DIRECTORY";

@@ -41,7 +41,7 @@ fn show_refuses_what_is_no_database() {
     for (path, words) in [
         ("none.db", "there is no such file"),
         ("none/a.db", "its directory does not exist"),
-        ("", "it is not a file"),
+        ("", "it is a directory"),
         ("text.db", "the file is not a SQLite database"),
     ] {
         let error = show(&dir.path(path), 80, &mut Vec::new()).unwrap_err();

@@ -211,7 +211,7 @@ fn paths_that_are_no_database_are_refused_each_in_its_words() {
     fs::create_dir(dir.path("dir.db")).unwrap();
     for (path, words) in [
         ("text.db", "the file is not a SQLite database"),
-        ("dir.db", "it is not a file"),
+        ("dir.db", "it is a directory"),
         ("none/a.db", "its directory does not exist"),
         ("text.db/a.db", "what should be its directory is a file"),
     ] {
@@ -279,4 +279,14 @@ fn a_checkpoint_kept_elsewhere_is_saved_after_the_messages() {
     drop(db);
     assert_eq!(FileState::peek(&dir.path("s.json")).unwrap().unwrap().checkpoint, r#"{"n":3}"#);
     assert_eq!(dir.count("a.db", "orders"), 3);
+}
+
+/// What waits for a commit is bounded by this.
+#[test]
+fn bytes_are_those_of_rows_whose_data_may_be_nothing() {
+    let dir = Dir::new();
+    let mut db = Sqlite::open(&dir.path("a.db"), "orders").unwrap();
+    let keyed = |n| Message { partition_key: Some("k".repeat(256)), ..message(n, b"") };
+    let written = db.write(&mut Fake::new((0..1000).map(keyed))).unwrap();
+    assert!((300_000..500_000).contains(&written.bytes), "{} bytes", written.bytes);
 }

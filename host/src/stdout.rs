@@ -1,0 +1,63 @@
+//! Standard output for data. Unlike a diagnostic, data that cannot be written is lost, so every failure is an error.
+
+use std::fs::File;
+use std::io::{self, Write};
+
+/// Standard output without a buffer. The standard library's own reports success if the descriptor is not writable.
+#[derive(Debug)]
+pub(crate) struct Stdout {
+    #[cfg(unix)]
+    file: File,
+}
+
+impl Stdout {
+    /// Duplicates the current standard output.
+    pub(crate) fn open() -> io::Result<Stdout> {
+        #[cfg(unix)]
+        {
+            use std::os::fd::AsFd;
+            Ok(Stdout { file: File::from(io::stdout().as_fd().try_clone_to_owned()?) })
+        }
+        #[cfg(not(unix))]
+        Ok(Stdout {})
+    }
+}
+
+#[cfg(unix)]
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    /// Fails if standard output is a file that has been removed, as what was written is out of reach then.
+    fn flush(&mut self) -> io::Result<()> {
+        let found = self.file.metadata()?;
+        if found.is_file() && std::os::unix::fs::MetadataExt::nlink(&found) == 0 {
+            return Err(io::Error::other("the file was removed during the run"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(not(unix))]
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::stdout().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush()
+    }
+}
+
+/// Standard output and standard error, for comparison with other files.
+pub(crate) fn files() -> [Option<File>; 2] {
+    #[cfg(unix)]
+    {
+        use std::os::fd::AsFd;
+        let own = [io::stdout().as_fd().try_clone_to_owned(), io::stderr().as_fd().try_clone_to_owned()];
+        own.map(|own| own.ok().map(File::from))
+    }
+    #[cfg(not(unix))]
+    [None, None]
+}
