@@ -1,15 +1,19 @@
 //! A batch on its way to the sink.
 
 use crate::answer::NDJSON;
-use crate::fetch::{Exchange, Request};
+use crate::fetch::{Exchange, Failure, Limit, Request, Response};
 use crate::reading::{Batch, Message};
 use crate::settings::Sink;
 
 /// How much of a batch is rendered at a time, in bytes.
 pub(crate) const PIECE: u32 = 256 << 10;
 
-/// How much of a refusal is told, in characters. It may go into a header, so it is ASCII.
-const EXCERPT: usize = 200;
+/// How much of a refusal is read, in bytes, and told, in characters.
+const EXCERPT: usize = 4096;
+const EXCERPT_SHOWN: usize = 200;
+
+/// The longest text in a header, in bytes. An identifier of a shard has 128 at most, a sequence number as many.
+const HEADER_MAX: usize = 1024;
 
 /// What came of it.
 pub(crate) enum Delivery {
@@ -30,8 +34,14 @@ pub(crate) struct Label<'a> {
     pub(crate) reason: Option<&'a str>,
 }
 
-/// Posts a batch as NDJSON. 2xx means that it is safe.
-pub(crate) fn push(batch: &Batch, sink: &Sink, label: &Label<'_>, deadline: u64) -> Delivery {
+/// Posts a batch as NDJSON.
+pub(crate) fn post(
+    batch: &Batch,
+    lines: &mut Lines<'_>,
+    sink: &Sink,
+    label: &Label<'_>,
+    deadline: u64,
+) -> Result<Exchange, Failure> {
     let (shard, count) = (batch.shard(), batch.count());
     let end = |at: u32| batch.messages(at, 1).pop().map(place).unwrap_or_default();
     let (first, last) = (end(0), end(count.saturating_sub(1)));
@@ -48,17 +58,22 @@ pub(crate) fn push(batch: &Batch, sink: &Sink, label: &Label<'_>, deadline: u64)
     if let Some(reason) = label.reason {
         headers.push(("x-kinesis-reason", reason.to_owned()));
     }
+    let mut headers: Vec<(String, Vec<u8>)> =
+        headers.into_iter().map(|(name, value)| (name.to_owned(), plain(&value).into_bytes())).collect();
     if let Some(authorization) = &sink.authorization {
-        headers.push(("authorization", authorization.clone()));
+        headers.push(("authorization".to_owned(), authorization.clone().into_bytes()));
     }
-    let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value.into_bytes())).collect();
-    let request = Request { url: &sink.url, headers, deadline };
-    let answer = match Exchange::start(request, pieces(batch)).and_then(Exchange::wait) {
+    Exchange::start(Request { url: &sink.url, headers, deadline, limit: Limit::Excerpt(EXCERPT) }, lines)
+}
+
+/// What the answer to a batch means: 2xx that it is safe.
+pub(crate) fn judge(answer: Result<Response, Failure>) -> Delivery {
+    let answer = match answer {
         Ok(answer) => answer,
         Err(failure) => return Delivery::Failed(format!("the sink gives no answer: {}", failure.why())),
     };
     let text = String::from_utf8_lossy(&answer.body);
-    let excerpt: String = text.chars().take(EXCERPT).filter(|c| c.is_ascii_graphic() || *c == ' ').collect();
+    let excerpt: String = text.trim_end().chars().take(EXCERPT_SHOWN).collect();
     let words = format!("the sink answers {}: {excerpt}", answer.status);
     match answer.status {
         200..=299 => Delivery::Safe,
@@ -77,16 +92,70 @@ fn place(message: Message) -> String {
     }
 }
 
+/// Text fit for a header. A header that the host does not take would hold the batch up for ever.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).take(HEADER_MAX).collect()
+}
+
 /// The lines of a batch, some at a time.
-pub(crate) fn pieces(batch: &Batch) -> impl Iterator<Item = Vec<u8>> {
-    let count = batch.count();
-    let mut skip = 0;
-    std::iter::from_fn(move || {
-        if skip >= count {
+pub(crate) struct Lines<'a> {
+    batch: &'a Batch,
+    count: u32,
+    skip: u32,
+    /// How many bytes were given.
+    pub(crate) bytes: u64,
+}
+
+impl<'a> Lines<'a> {
+    pub(crate) fn of(batch: &'a Batch) -> Lines<'a> {
+        Lines { batch, count: batch.count(), skip: 0, bytes: 0 }
+    }
+
+    /// Whether all were given.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.skip == self.count
+    }
+}
+
+impl Iterator for Lines<'_> {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        if self.skip >= self.count {
             return None;
         }
-        let lines = batch.lines(skip, PIECE);
-        skip += lines.count.max(1);
+        let lines = self.batch.lines(self.skip, PIECE);
+        // At least one is given. If none were, those that are left would be missing.
+        if lines.count == 0 {
+            return None;
+        }
+        self.skip = self.skip.saturating_add(lines.count);
+        self.bytes = self.bytes.saturating_add(lines.text.len() as u64);
         Some(lines.text.into_bytes())
-    })
+    }
+}
+
+/// How long deliveries take, by those that were made.
+#[derive(Default)]
+pub(crate) struct Experience {
+    /// The longest took so many milliseconds.
+    longest: u64,
+    /// The largest had so many bytes.
+    largest: u64,
+}
+
+/// How many times as long as the longest a larger batch is taken to need at most. More would keep one of four megabytes
+/// waiting for ever after some of a hundred bytes.
+const LARGER_MAX: u64 = 2;
+
+impl Experience {
+    /// How long a delivery of so many bytes takes, in milliseconds, as far as one can tell: nothing is known of the first.
+    pub(crate) fn expected(&self, bytes: u64) -> u64 {
+        self.longest.saturating_mul((bytes / self.largest.max(1)).clamp(1, LARGER_MAX))
+    }
+
+    pub(crate) fn took(&mut self, time: u64, bytes: u64) {
+        self.longest = self.longest.max(time);
+        self.largest = self.largest.max(bytes);
+    }
 }

@@ -4,23 +4,23 @@
 //! crash leaves uncommitted comes again, to the next owner. No request is sent, and no batch delivered, that could
 //! outlast the time that is left or the lease.
 
+mod begin;
+mod handing;
 mod report;
 
+pub(crate) use begin::UNREADABLE;
 use kinesis_reader_lease::{Lease, Outcome};
 
 use crate::answer::Answer;
+use crate::aws::{Correction, Post};
 use crate::bounds::Bounds;
 use crate::clock;
-use crate::deliver::{Delivery, Label, pieces, push};
-use crate::fetch::{self, Exchange, Failure, Response};
+use crate::deliver::Experience;
+use crate::fetch::{self, Exchange, Failure, Limit, Response};
 use crate::progress::Progress;
-use crate::reading::{self, Action, Batch, Body, Reader};
-use crate::settings::{Settings, Sink};
-use crate::store::{self, Store};
-
-/// What to do about a value that is not ours.
-pub(crate) const UNREADABLE: &str =
-    "it may be of a later version of this component; if it is of nobody, delete the key, and reading begins anew";
+use crate::reading::{self, Action, Body, Operation, Reader};
+use crate::settings::Settings;
+use crate::store::{Store, random};
 
 /// Bytes that may wait for their commit.
 const UNCOMMITTED_BYTES_MAX: u64 = 4 << 20;
@@ -28,14 +28,8 @@ const UNCOMMITTED_BYTES_MAX: u64 = 4 << 20;
 /// How long what was delivered may wait for its commit, in milliseconds.
 const UNCOMMITTED_TIME_MAX: u64 = 1_000;
 
-/// How far the clocks of two hosts may be apart, in milliseconds.
-const CLOCK_GRACE: u64 = 2_000;
-
-/// How long the store may take over one operation, in milliseconds.
-const STORE_PATIENCE: u64 = 8_000;
-
-/// Pages that are asked for or wait to be delivered: each may take 14 MiB of the instance's memory.
-const BATCHES: u32 = 2;
+/// Gaps of which the shard is kept. The others are counted.
+const LOST_KEPT: usize = 10_000;
 
 /// Why a drain ended.
 pub(crate) enum End {
@@ -46,10 +40,13 @@ pub(crate) enum End {
     Messages,
     Bytes,
     Requests,
-    Time,
+    /// The time is over. The words: what was in the way, where nothing was delivered.
+    Time(Option<String>),
+    /// The time was over before there was any to deliver what was read.
+    TooShort,
     /// The sink refuses a batch, and there is no other place for it.
     Blocked(String),
-    /// The sink or the dead letters do not take it now.
+    /// The sink or the dead letters do not take it now, or not in time.
     SinkFailed(String),
     /// Kinesis cannot be read on.
     Failed(String),
@@ -63,120 +60,24 @@ pub(crate) enum End {
 #[derive(Default)]
 struct Counts {
     messages: u64,
+    /// Of lines.
     bytes: u64,
     batches: u64,
     requests: u64,
     dead_letters: u64,
     lost: Vec<reading::Lost>,
+    lost_total: u64,
     retries: u64,
 }
 
 pub(crate) fn drain(settings: &Settings, bounds: &Bounds, started: u64) -> Answer {
-    let mut store = match store::open(settings) {
-        Ok(store) => store,
-        Err(why) => return unavailable(&why),
-    };
-    let owner = format!("{:016x}{:016x}", random(), random());
-    let times = kinesis_reader_lease::Settings {
-        time: settings.lease,
-        grace: CLOCK_GRACE,
-        patience: STORE_PATIENCE,
-        pause: 50,
-    };
-    let mut lease = Lease::acquire(owner, times, clock::present());
-    match store.settle(&mut lease) {
-        Outcome::Written => {}
-        Outcome::Held { retry_after } => {
-            return Answer::error(409, "another drain of this stream is at work", "try again after the time given")
-                .with("retry-after", retry_after.div_ceil(1000).max(1).to_string());
+    match begin::begin(settings, bounds, started) {
+        Ok(mut drain) => {
+            let end = drain.run();
+            drain.finish(end)
         }
-        Outcome::Lost => return unavailable("the lease was lost as it was taken"),
-        Outcome::Refused(why) => {
-            return Answer::error(500, &format!("the value in the store is not to be touched: {why}"), UNREADABLE);
-        }
-        Outcome::Unavailable(why) => return unavailable(&why),
+        Err(answer) => answer,
     }
-    let Some(held) = lease.held().cloned() else { return unavailable("the lease was not read back") };
-    let mut progress = match Progress::parse(held.checkpoint.as_deref()) {
-        Ok(progress) => progress,
-        Err(why) => return give_back(&mut store, &mut lease, held.checkpoint, Answer::error(500, &why, UNREADABLE)),
-    };
-    if let Some(ack) = &bounds.ack
-        && !progress.acknowledge(ack)
-    {
-        let answer =
-            Answer::error(400, "no lines of this name wait to be acknowledged", "drain without `ack`: they come again");
-        return give_back(&mut store, &mut lease, held.checkpoint, answer);
-    }
-    let start = match settings.start {
-        // Every drain that finds no checkpoint begins at the same time, so nothing falls between two.
-        reading::Start::Latest => reading::Start::AtTimestamp(held.begun),
-        other => other,
-    };
-    let reader = match open(settings, bounds, start, progress.checkpoint()) {
-        Ok(reader) => reader,
-        Err((status, why, hint)) => {
-            let answer = Answer::error(status, &why, hint);
-            return give_back(&mut store, &mut lease, progress.to_text(), answer);
-        }
-    };
-    let mut drain = Drain {
-        settings,
-        bounds,
-        end: started + bounds.time,
-        store,
-        lease,
-        epoch: held.epoch,
-        reader,
-        progress,
-        flight: Vec::new(),
-        counts: Counts::default(),
-        lines: Vec::new(),
-        uncommitted: None,
-    };
-    let end = drain.run();
-    drain.finish(end)
-}
-
-fn open(
-    settings: &Settings,
-    bounds: &Bounds,
-    start: reading::Start,
-    checkpoint: Option<&str>,
-) -> Result<Reader, (u16, String, &'static str)> {
-    let mut config = reading::defaults(&settings.source);
-    config.start = start;
-    config.until = reading::Until::CaughtUp(0);
-    config.limits.messages = Some(bounds.messages);
-    config.limits.batches = config.limits.batches.min(BATCHES);
-    if settings.unpaced {
-        config.limits.pace = None;
-    }
-    Reader::open(&config, checkpoint, random(), clock::now(), clock::present()).map_err(|error| match error {
-        reading::OpenError::Config(fault) => (500, format!("{}: {}", fault.field, fault.message), "see the settings"),
-        reading::OpenError::Checkpoint(reading::CheckpointError::Malformed(why)) => (500, why, UNREADABLE),
-        reading::OpenError::Checkpoint(reading::CheckpointError::Foreign(stream)) => (
-            500,
-            format!("the checkpoint is of another stream: {stream}"),
-            "it was deleted and made again under its name? Then delete the key, and reading begins anew",
-        ),
-    })
-}
-
-/// Gives the lease back with nothing done. If that fails, it ends by itself.
-fn give_back(store: &mut Store, lease: &mut Lease, checkpoint: Option<String>, answer: Answer) -> Answer {
-    lease.release(checkpoint, clock::present());
-    let _ = store.settle(lease);
-    answer
-}
-
-fn unavailable(why: &str) -> Answer {
-    Answer::error(503, &format!("the store of the lease does not answer: {why}"), "try again; nothing was read")
-        .with("retry-after", "5")
-}
-
-fn random() -> u64 {
-    wasip2::random::random::get_random_u64()
 }
 
 struct Drain<'a> {
@@ -187,10 +88,17 @@ struct Drain<'a> {
     store: Store,
     lease: Lease,
     epoch: u64,
+    /// When the first owner began, if reading goes by that for want of a checkpoint.
+    begun: Option<u64>,
     reader: Reader,
+    /// Of the time to sign by.
+    correction: Correction,
+    experience: Experience,
     progress: Progress,
     flight: Vec<Flying>,
     counts: Counts,
+    /// Why the last request that failed did, until one succeeds.
+    trouble: Option<String>,
     /// What is to be the answer, where there is no sink.
     lines: Vec<u8>,
     /// Since when, and how many bytes, what is delivered waits for its commit.
@@ -199,6 +107,8 @@ struct Drain<'a> {
 
 struct Flying {
     id: u64,
+    /// The calendar time that it was signed with.
+    signed: u64,
     exchange: Exchange,
 }
 
@@ -208,7 +118,7 @@ impl Drain<'_> {
         let mut unsent = false;
         loop {
             if clock::now() >= self.end {
-                return End::Time;
+                return self.end_of_time();
             }
             if let Err(end) = self.keep_lease() {
                 return end;
@@ -221,18 +131,47 @@ impl Drain<'_> {
                         return end;
                     }
                 }
-                Action::Notice(reading::Notice::Lost(lost)) => self.counts.lost.push(lost),
-                Action::Notice(reading::Notice::Retry(_)) => self.counts.retries += 1,
-                Action::Notice(reading::Notice::Shard(_)) => {}
+                Action::Notice(notice) => self.note(notice),
                 // What was asked for before is still taken.
                 Action::Wait(_) if unsent && self.flight.is_empty() => return End::Requests,
                 Action::Wait(wait) => self.wait(wait.until),
                 Action::Finish(reading::Outcome::Reached) => return End::CaughtUp,
                 Action::Finish(reading::Outcome::Exhausted) => return End::Exhausted,
                 Action::Finish(reading::Outcome::Limited) => return End::Messages,
-                Action::Finish(reading::Outcome::Stopped) => return End::Time,
+                Action::Finish(reading::Outcome::Stopped) => return End::Time(None),
                 Action::Finish(reading::Outcome::Failed(error)) => return End::Failed(report::words(&error)),
             }
+        }
+    }
+
+    /// The time is over. Where nothing was delivered though there was something, no drain of this length ever will.
+    fn end_of_time(&mut self) -> End {
+        if self.counts.batches > 0 {
+            return End::Time(None);
+        }
+        loop {
+            match self.reader.poll() {
+                Action::Deliver(_) => return End::TooShort,
+                Action::Notice(notice) => self.note(notice),
+                Action::Send(_) => {}
+                Action::Wait(_) | Action::Finish(_) => return End::Time(self.trouble.take()),
+            }
+        }
+    }
+
+    fn note(&mut self, notice: reading::Notice) {
+        match notice {
+            reading::Notice::Lost(lost) => {
+                self.counts.lost_total += 1;
+                if self.counts.lost.len() < LOST_KEPT {
+                    self.counts.lost.push(lost);
+                }
+            }
+            reading::Notice::Retry(error) => {
+                self.counts.retries += 1;
+                self.trouble = Some(report::words(&error));
+            }
+            reading::Notice::Shard(_) => {}
         }
     }
 
@@ -244,106 +183,78 @@ impl Drain<'_> {
             Body::Cbor(bytes) => (CBOR, bytes),
         };
         let Settings { kinesis, credentials, .. } = self.settings;
-        match kinesis.post(credentials, &request.target, kind, body, deadline) {
-            Ok(exchange) => self.flight.push(Flying { id: request.id, exchange }),
-            Err(failure) => self.tell(request.id, Err(failure)),
+        let signed = self.correction.present();
+        let limit = Limit::Whole(answer_max(request.operation));
+        match kinesis.post(credentials, Post { target: &request.target, kind, body, at: signed, deadline, limit }) {
+            Ok(exchange) => self.flight.push(Flying { id: request.id, signed, exchange }),
+            Err(failure) => self.tell(request.id, signed, Err(failure)),
         }
     }
 
     /// Waits until an answer comes, or until a time of the reader's, the caller's or the lease's.
     fn wait(&mut self, until: Option<u64>) {
+        if self.take_answers() {
+            return;
+        }
+        let renewal = self.lease.left(clock::present()).saturating_sub(self.settings.lease / 2);
+        let renewal = clock::now().saturating_add(renewal);
+        let until = until.unwrap_or(u64::MAX).min(self.end).min(renewal);
+        fetch::wait(self.flight.iter().map(|flying| &flying.exchange), until);
+        self.reader.handle_timeout(clock::now());
+    }
+
+    /// Tells the reader of the answers that are there. False: none is.
+    fn take_answers(&mut self) -> bool {
         let mut came = Vec::new();
         self.flight.retain_mut(|flying| match flying.exchange.advance() {
             Some(result) => {
-                came.push((flying.id, result));
+                came.push((flying.id, flying.signed, result));
                 false
             }
             None => true,
         });
-        if came.is_empty() {
-            let now = clock::now();
-            let renewal = now + self.lease.left(clock::present()).saturating_sub(self.settings.lease / 2);
-            let until = until.unwrap_or(u64::MAX).min(self.end).min(renewal);
-            fetch::wait(self.flight.iter().map(|flying| &flying.exchange), until);
-            self.reader.handle_timeout(clock::now());
+        let any = !came.is_empty();
+        for (id, signed, result) in came {
+            self.tell(id, signed, result);
         }
-        for (id, result) in came {
-            self.tell(id, result);
-        }
+        any
     }
 
-    fn tell(&mut self, id: u64, result: Result<Response, Failure>) {
+    fn tell(&mut self, id: u64, signed: u64, result: Result<Response, Failure>) {
         let now = clock::now();
         let told = match result {
-            Ok(response) => self.reader.handle_response(id, &lift(response), now),
+            Ok(response) => {
+                self.correction.learn(&response, signed);
+                if response.status == 200 {
+                    self.trouble = None;
+                }
+                self.reader.handle_response(id, &lift(response, signed), now)
+            }
             Err(Failure::Transient(why)) => self.reader.handle_failure(id, &reading::Failure::Transient(why), now),
             Err(Failure::Permanent(why)) => self.reader.handle_failure(id, &reading::Failure::Permanent(why), now),
         };
         debug_assert!(told.is_ok(), "the identifier is the reader's own");
     }
 
-    fn deliver(&mut self, batch: &Batch) -> Result<(), End> {
-        match &self.settings.sink {
-            None => pieces(batch).for_each(|piece| self.lines.extend_from_slice(&piece)),
-            Some(sink) => self.push(batch, sink)?,
-        }
-        self.counts.messages += u64::from(batch.count());
-        self.counts.bytes += batch.size();
-        self.counts.batches += 1;
-        let (since, bytes) = self.uncommitted.unwrap_or((clock::now(), 0));
-        self.uncommitted = Some((since, bytes + batch.size()));
-        let told = self.reader.handle_delivered(batch.id(), clock::now());
-        debug_assert!(told.is_ok(), "the batch is the reader's own");
-        if self.counts.bytes >= self.bounds.bytes {
-            return Err(End::Bytes);
-        }
-        Ok(())
-    }
-
-    fn push(&mut self, batch: &Batch, sink: &Sink) -> Result<(), End> {
-        let label = Label { stream: &self.settings.stream, epoch: self.epoch, reason: None };
-        // The host may have stopped us for as long as the lease was.
-        self.keep_lease()?;
-        let deadline = self.delivery_deadline();
-        if clock::now() >= self.end {
-            return Err(End::Time);
-        }
-        let refused = match push(batch, sink, &label, deadline) {
-            Delivery::Safe => return Ok(()),
-            Delivery::Failed(_) if clock::now() >= self.end => return Err(End::Time),
-            Delivery::Failed(why) => return Err(End::SinkFailed(why)),
-            Delivery::Refused(why) => why,
-        };
-        let Some(dead_letters) = &self.settings.dead_letters else { return Err(End::Blocked(refused)) };
-        let label = Label { reason: Some(&refused), ..label };
-        match push(batch, dead_letters, &label, self.delivery_deadline()) {
-            Delivery::Safe => {
-                self.counts.dead_letters += u64::from(batch.count());
-                Ok(())
-            }
-            Delivery::Failed(why) | Delivery::Refused(why) => Err(End::SinkFailed(format!("dead letters: {why}"))),
-        }
-    }
-
-    /// By when a delivery must be over: what is left of the sink's time, of the caller's and of the lease.
-    fn delivery_deadline(&self) -> u64 {
-        (clock::now() + self.settings.sink_timeout).min(self.end).min(self.lease_end())
-    }
-
     /// When the lease ends, on the monotonic clock. Others wait for as long as clocks may be apart beyond that.
     fn lease_end(&self) -> u64 {
-        clock::now() + self.lease.left(clock::present())
+        clock::now().saturating_add(self.lease.left(clock::present()))
     }
 
     /// Commits where it is due, and renews the lease where half of it is over.
     fn keep_lease(&mut self) -> Result<(), End> {
         let due = self.uncommitted.is_some_and(|(since, bytes)| {
             self.settings.sink.is_some()
-                && (bytes >= UNCOMMITTED_BYTES_MAX || clock::now() >= since + UNCOMMITTED_TIME_MAX)
+                && (bytes >= UNCOMMITTED_BYTES_MAX || clock::now() >= since.saturating_add(UNCOMMITTED_TIME_MAX))
         });
-        if !due && self.lease.left(clock::present()) > self.settings.lease / 2 {
-            return Ok(());
+        if due || self.lease.left(clock::present()) <= self.settings.lease / 2 {
+            return self.commit();
         }
+        Ok(())
+    }
+
+    /// Keeps how far it came, and renews the lease.
+    fn commit(&mut self) -> Result<(), End> {
         if self.settings.sink.is_some() {
             self.progress.keep(self.reader.checkpoint());
             self.uncommitted = None;
@@ -351,7 +262,7 @@ impl Drain<'_> {
         self.lease.commit(self.progress.to_text(), clock::present());
         match self.store.settle(&mut self.lease) {
             Outcome::Written => Ok(()),
-            Outcome::Lost | Outcome::Held { .. } => Err(End::LeaseLost),
+            Outcome::Lost | Outcome::Held { .. } | Outcome::Ahead { .. } | Outcome::Free => Err(End::LeaseLost),
             Outcome::Refused(why) | Outcome::Unavailable(why) => Err(End::StoreFailed(why)),
         }
     }
@@ -376,28 +287,52 @@ impl Drain<'_> {
                 self.lease.release(self.progress.to_text(), clock::present());
                 match (self.store.settle(&mut self.lease), end) {
                     (Outcome::Written, end) => end,
-                    (Outcome::Lost | Outcome::Held { .. }, _) => End::LeaseLost,
+                    (Outcome::Lost | Outcome::Held { .. } | Outcome::Ahead { .. } | Outcome::Free, _) => End::LeaseLost,
                     (Outcome::Refused(why) | Outcome::Unavailable(why), _) => End::StoreFailed(why),
                 }
             }
         };
-        report::answer(&end, &self.counts, self.epoch, &shards, ack.map(|ack| (ack, self.lines)))
+        let handed = ack.map(|ack| (ack, std::mem::take(&mut self.lines)));
+        let warning = self.passed_over();
+        report::answer(&end, &self.counts, self.epoch, &shards, warning, handed)
+    }
+
+    /// Reading goes by the time at which the first owner began, and by what is known now, that time was yet to come: its
+    /// clock was wrong. What arrived between that drain and this one was not read.
+    fn passed_over(&self) -> Option<String> {
+        let present = self.correction.present();
+        let ahead = self.begun?.checked_sub(present).filter(|ahead| *ahead > CLOCKS_APART_MAX)?;
+        Some(format!(
+            "messages may have been passed over: the first drain of this stream kept no checkpoint, and its clock was \
+             {} s ahead",
+            ahead / 1000
+        ))
     }
 }
+
+/// How far clocks may be apart without a word, in milliseconds.
+const CLOCKS_APART_MAX: u64 = 60_000;
 
 const JSON: &str = "application/x-amz-json-1.1";
 const CBOR: &str = "application/x-amz-cbor-1.1";
 
-fn lift(response: Response) -> reading::Response {
+/// The longest answer that is taken, in bytes. A page is up to 10 MiB, and a third more as base64.
+fn answer_max(operation: Operation) -> usize {
+    match operation {
+        Operation::GetRecords => 32 << 20,
+        Operation::ListShards => 16 << 20,
+        Operation::DescribeStreamSummary | Operation::GetShardIterator => 64 << 10,
+    }
+}
+
+fn lift(response: Response, signed: u64) -> reading::Response {
     let kind = response.header("content-type").unwrap_or_default();
     let cbor = kind.split(';').next().unwrap_or_default().trim() == CBOR;
-    let date = response.header("date").and_then(|date| httpdate::parse_http_date(date).ok());
-    let date = date.and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok());
     reading::Response {
         status: response.status,
         trace: response.header("x-amzn-requestid").map(ToOwned::to_owned),
-        date: date.and_then(|date| u64::try_from(date.as_millis()).ok()),
-        signed: None,
+        date: response.date(),
+        signed: Some(signed),
         body: match cbor {
             true => Body::Cbor(response.body),
             false => Body::Json(

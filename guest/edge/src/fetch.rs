@@ -1,7 +1,8 @@
 //! Requests to others, several at a time, each with a deadline of its own.
 //!
 //! The runtimes' own timeouts are ten minutes, so each request has the time it is given as its options, and is dropped
-//! at its deadline whatever the host does.
+//! at its deadline whatever the host does, also amid an answer that trickles. Of each answer no more is read than its
+//! [`Limit`].
 
 use http::Uri;
 use wasip2::clocks::monotonic_clock;
@@ -15,8 +16,17 @@ use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 
 use crate::clock::{self, NANOS};
 
-/// The greatest body that is taken: a page of Kinesis is up to 10 MiB, and a third more as base64.
-const BODY_MAX: usize = 32 << 20;
+/// How much is read of an answer.
+#[derive(Clone, Copy)]
+pub(crate) enum Limit {
+    /// All of it, which must be at most this many bytes; with an error, [`ERROR_MAX`].
+    Whole(usize),
+    /// The status is all that counts. Of a success nothing is read, of anything else this many bytes or what there is.
+    Excerpt(usize),
+}
+
+/// The longest answer that tells of an error, in bytes. Those of AWS have a few hundred.
+const ERROR_MAX: usize = 1 << 20;
 
 /// How much is asked of a body at a time.
 const PIECE: u64 = 256 << 10;
@@ -27,6 +37,7 @@ pub(crate) struct Request<'a> {
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     /// By when it must be over, on the monotonic clock.
     pub(crate) deadline: u64,
+    pub(crate) limit: Limit,
 }
 
 /// What was answered.
@@ -49,12 +60,27 @@ pub(crate) enum Failure {
 pub(crate) struct Exchange {
     state: State,
     deadline: u64,
+    limit: Limit,
+    /// The body of the request did not go out whole. Where it was cut off there may be an answer that says why, and one
+    /// that tells of success is of something else than was to be sent.
+    cut: bool,
 }
 
 enum State {
     Awaiting(FutureIncomingResponse),
     Reading { body: Incoming, response: Response },
     Done,
+}
+
+/// What came of reading a piece.
+enum Read {
+    Over(Result<Response, Failure>),
+    /// `waits`: nothing is there yet.
+    More {
+        body: Incoming,
+        response: Response,
+        waits: bool,
+    },
 }
 
 // The child before its parent: in this order they are dropped, and in no other may they be.
@@ -67,6 +93,16 @@ impl Response {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(own, _)| own.eq_ignore_ascii_case(name));
         found.and_then(|(_, value)| std::str::from_utf8(value).ok())
+    }
+
+    /// The `Date` header, in milliseconds since the Unix epoch.
+    pub(crate) fn date(&self) -> Option<u64> {
+        let date = httpdate::parse_http_date(self.header("date")?).ok()?;
+        u64::try_from(date.duration_since(std::time::UNIX_EPOCH).ok()?.as_millis()).ok()
+    }
+
+    fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
     }
 }
 
@@ -81,7 +117,7 @@ impl Failure {
 impl Exchange {
     /// Sends a request, and its body piece by piece.
     pub(crate) fn start(request: Request<'_>, pieces: impl Iterator<Item = Vec<u8>>) -> Result<Exchange, Failure> {
-        let Request { url, headers, deadline } = request;
+        let Request { url, headers, deadline, limit } = request;
         let fields = Fields::new();
         for (name, value) in headers {
             let refused = |_| Failure::Permanent(format!("the header {name} holds what no header can hold"));
@@ -105,15 +141,22 @@ impl Exchange {
         let _ = options.set_first_byte_timeout(Some(left));
         let _ = options.set_between_bytes_timeout(Some(left));
         let answer = outgoing_handler::handle(outgoing, Some(options)).map_err(failure)?;
-        if let Ok(stream) = body.write() {
-            // Where it is cut off there may be an answer that says why.
-            let _ = write(&stream, pieces, deadline);
-        }
-        let _ = OutgoingBody::finish(body, None);
-        Ok(Exchange { state: State::Awaiting(answer), deadline })
+        let written = match body.write() {
+            Ok(stream) => write(&stream, pieces, deadline).is_ok(),
+            Err(()) => false,
+        };
+        // A body that is finished looks whole to who receives it; one that is dropped breaks off.
+        let whole = written && OutgoingBody::finish(body, None).is_ok();
+        Ok(Exchange { state: State::Awaiting(answer), deadline, limit, cut: !whole })
+    }
+
+    /// By when it is over, on the monotonic clock.
+    pub(crate) fn deadline(&self) -> u64 {
+        self.deadline
     }
 
     /// Waits for its end.
+    #[cfg(feature = "dynamodb")]
     pub(crate) fn wait(mut self) -> Result<Response, Failure> {
         loop {
             if let Some(result) = self.advance() {
@@ -141,37 +184,62 @@ impl Exchange {
                             headers: incoming.headers().entries(),
                             body: Vec::new(),
                         };
+                        if self.cut && response.is_success() {
+                            let why = "the request broke off, and was answered as if it were whole";
+                            return Some(Err(Failure::Transient(why.to_owned())));
+                        }
+                        if matches!(self.limit, Limit::Excerpt(_)) && response.is_success() {
+                            return Some(Ok(response));
+                        }
                         let Ok(body) = incoming.consume() else { return Some(Ok(response)) };
                         let Ok(stream) = body.stream() else { return Some(Ok(response)) };
                         self.state = State::Reading { body: Incoming { stream, _body: body }, response };
                     }
                 },
-                State::Reading { body, mut response } => match body.stream.read(PIECE) {
-                    Ok(piece) if piece.is_empty() => {
-                        if clock::now() >= self.deadline {
-                            return Some(Err(late()));
+                State::Reading { body, response } => match self.read(body, response) {
+                    Read::Over(result) => return Some(result),
+                    Read::More { body, response, waits } => {
+                        self.state = State::Reading { body, response };
+                        if waits {
+                            return None;
                         }
-                        self.state = State::Reading { body, response };
-                        return None;
-                    }
-                    Ok(piece) if response.body.len() + piece.len() > BODY_MAX => {
-                        return Some(Err(Failure::Permanent(format!("the answer is longer than {BODY_MAX} bytes"))));
-                    }
-                    Ok(piece) => {
-                        response.body.extend_from_slice(&piece);
-                        self.state = State::Reading { body, response };
-                    }
-                    Err(StreamError::Closed) => return Some(Ok(response)),
-                    Err(StreamError::LastOperationFailed(error)) => {
-                        return Some(Err(Failure::Transient(format!(
-                            "the answer broke off: {}",
-                            error.to_debug_string()
-                        ))));
                     }
                 },
                 State::Done => return None,
             }
         }
+    }
+
+    /// Reads one piece of an answer.
+    fn read(&self, body: Incoming, mut response: Response) -> Read {
+        // An answer of which an excerpt is enough is good as far as it came.
+        let broke_off = |response, why: Failure| match self.limit {
+            Limit::Excerpt(_) => Read::Over(Ok(response)),
+            Limit::Whole(_) => Read::Over(Err(why)),
+        };
+        let piece = match body.stream.read(PIECE) {
+            Ok(piece) => piece,
+            Err(StreamError::Closed) => return Read::Over(Ok(response)),
+            Err(StreamError::LastOperationFailed(error)) => {
+                let why = format!("the answer broke off: {}", error.to_debug_string());
+                return broke_off(response, Failure::Transient(why));
+            }
+        };
+        let most = match self.limit {
+            Limit::Whole(most) if response.status == 200 => most,
+            Limit::Whole(most) => most.min(ERROR_MAX),
+            Limit::Excerpt(most) => most,
+        };
+        let room = most - response.body.len();
+        response.body.extend_from_slice(&piece[..piece.len().min(room)]);
+        if piece.len() > room {
+            // Another may be shorter: one that is not Kinesis's was perhaps put in its place.
+            return broke_off(response, Failure::Transient(format!("the answer is longer than {most} bytes")));
+        }
+        if clock::now() >= self.deadline {
+            return broke_off(response, late());
+        }
+        Read::More { body, response, waits: piece.is_empty() }
     }
 
     fn subscribe(&self) -> Option<Pollable> {

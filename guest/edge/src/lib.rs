@@ -1,5 +1,6 @@
 //! Drains a Kinesis stream from an HTTP request: `POST /drain` takes the lease, reads what is new for a bounded time,
-//! hands it on, keeps the checkpoint and gives the lease back; `GET /status` shows how far it is.
+//! hands it on, keeps the checkpoint and gives the lease back; `GET /status` shows how far it is; `POST /lease/release`
+//! frees a lease that does not end by itself.
 //!
 //! A component for Spin and any host of wasi:http, with the reader's component beside it. Top down: `handler` takes the
 //! request, `drain` does the work, `deliver` hands on, `progress` is what is kept, `store` where; `fetch` sends requests
@@ -14,7 +15,9 @@ mod drain;
 mod fetch;
 mod handler;
 mod progress;
+mod release;
 mod settings;
+mod status;
 mod store;
 
 #[cfg(feature = "keyvalue")]

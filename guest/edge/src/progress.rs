@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::reading::ShardStatus;
 
 /// How far the stream is drained.
 #[derive(Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct Progress {
     /// The reader's checkpoint of what is safe.
     kept: Option<Box<RawValue>>,
@@ -29,6 +29,7 @@ pub(crate) struct Progress {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Handed {
     ack: String,
     checkpoint: Box<RawValue>,
@@ -38,9 +39,12 @@ impl Progress {
     pub(crate) fn parse(text: Option<&str>) -> Result<Progress, String> {
         match text {
             None => Ok(Progress::default()),
-            Some(text) => {
-                serde_json::from_str(text).map_err(|error| format!("the checkpoint in the store is not ours: {error}"))
+            // A list would be read as the members in their order.
+            Some(text) if !text.trim_start().starts_with('{') => {
+                Err("the checkpoint in the store cannot be used: it is no JSON object".to_owned())
             }
+            Some(text) => serde_json::from_str(text)
+                .map_err(|error| format!("the checkpoint in the store cannot be used: {error}")),
         }
     }
 
@@ -50,6 +54,17 @@ impl Progress {
 
     pub(crate) fn checkpoint(&self) -> Option<&str> {
         self.kept.as_ref().map(|kept| kept.get())
+    }
+
+    /// The reader's checkpoints: of what is safe, and of what waits for its acknowledgement.
+    pub(crate) fn checkpoints(&self) -> impl Iterator<Item = &str> {
+        let handed = self.handed.as_ref().map(|handed| handed.checkpoint.get());
+        self.checkpoint().into_iter().chain(handed)
+    }
+
+    /// Whether it says of any shard how far that was read.
+    pub(crate) fn has_places(&self) -> bool {
+        self.checkpoints().any(|text| shards(text).is_ok_and(|shards| !shards.is_empty()))
     }
 
     /// Takes in the reader's checkpoint of what is safe.
@@ -92,14 +107,23 @@ impl Progress {
     }
 
     /// Adds what a caller may want to know.
-    pub(crate) fn show(&self, body: &mut Value) {
-        let kept = self.checkpoint().and_then(|text| serde_json::from_str::<Value>(text).ok()).unwrap_or_default();
-        let mut shards = serde_json::Map::new();
-        for (shard, place) in kept["shards"].as_object().into_iter().flatten() {
-            shards.insert(shard.clone(), json!({"place": place, "behind_ms": self.behind.get(shard)}));
+    pub(crate) fn show(&self, body: &mut Value) -> Result<(), String> {
+        let mut kept = self.checkpoint().map(shards).transpose()?.unwrap_or_default();
+        for (shard, place) in &mut kept {
+            *place = json!({"place": place.take(), "behind_ms": self.behind.get(shard)});
         }
-        body["shards"] = shards.into();
+        body["shards"] = kept.into();
         body["seen"] = json!(self.seen);
         body["unacknowledged"] = json!(self.handed.as_ref().map(|handed| &handed.ack));
+        Ok(())
+    }
+}
+
+/// The places in a checkpoint.
+fn shards(checkpoint: &str) -> Result<Map<String, Value>, String> {
+    match serde_json::from_str::<Value>(checkpoint).map(|mut read| read.get_mut("shards").map(Value::take)) {
+        Ok(Some(Value::Object(shards))) => Ok(shards),
+        Ok(_) => Err("the checkpoint in the store cannot be used: it has no shards".to_owned()),
+        Err(error) => Err(format!("the checkpoint in the store cannot be used: {error}")),
     }
 }

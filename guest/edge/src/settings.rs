@@ -3,6 +3,7 @@
 use aws_credential_types::Credentials;
 
 use crate::aws::Endpoint;
+use crate::clock::YEAR_9999;
 use crate::reading;
 
 /// The settings, made out and checked.
@@ -11,6 +12,10 @@ pub(crate) struct Settings {
     /// Its name.
     pub(crate) stream: String,
     pub(crate) start: reading::Start,
+    /// Without a checkpoint nothing is drained.
+    pub(crate) require_checkpoint: bool,
+    /// What to do where the stream was deleted and made again.
+    pub(crate) recreated: reading::Recreated,
     pub(crate) kinesis: Endpoint,
     pub(crate) credentials: Credentials,
     /// Where batches are posted. None: they are the answer.
@@ -89,11 +94,16 @@ impl Settings {
         Ok(Settings {
             kinesis: Endpoint::find("KINESIS_ENDPOINT", "kinesis", &region, setting("KINESIS_ENDPOINT")?)?,
             start: start(setting("KINESIS_START")?)?,
+            require_checkpoint: choice("REQUIRE_CHECKPOINT", [("false", false), ("true", true)])?,
+            recreated: choice(
+                "KINESIS_RECREATED",
+                [("refuse", reading::Recreated::Refuse), ("follow", reading::Recreated::Follow)],
+            )?,
             sink: sink("SINK_URL", "SINK_AUTHORIZATION")?,
             dead_letters: sink("DEAD_LETTER_URL", "DEAD_LETTER_AUTHORIZATION")?,
             lease: seconds("LEASE_SECONDS", 60, 3600)?,
             sink_timeout: seconds("SINK_TIMEOUT_SECONDS", 20, 3600)?,
-            unpaced: setting("KINESIS_PACE")?.as_deref() == Some("off"),
+            unpaced: choice("KINESIS_PACE", [("on", false), ("off", true)])?,
             store: StoreSettings {
                 key: format!("kinesis-reader/{name}"),
                 #[cfg(feature = "keyvalue")]
@@ -136,28 +146,53 @@ fn setting(name: &str) -> Result<Option<String>, Fault> {
     Ok(std::env::var(name).ok().filter(|value| !value.is_empty()))
 }
 
+/// One of two words. The first is the default.
+fn choice<T: Copy>(name: &str, words: [(&'static str, T); 2]) -> Result<T, Fault> {
+    let text = setting(name)?;
+    let chosen = words.iter().find(|(word, _)| text.as_deref().is_none_or(|text| text == *word));
+    match (chosen, text) {
+        (Some((_, value)), _) => Ok(*value),
+        (None, text) => {
+            let error = format!("{name} is neither {} nor {}: {}", words[0].0, words[1].0, text.unwrap_or_default());
+            Err(Fault { error, hint: "leave it out for the first of the two" })
+        }
+    }
+}
+
 fn start(text: Option<String>) -> Result<reading::Start, Fault> {
     match text.as_deref() {
         None | Some("trim-horizon") => Ok(reading::Start::TrimHorizon),
         Some("latest") => Ok(reading::Start::Latest),
-        Some(time) => match time.parse() {
-            Ok(time) => Ok(reading::Start::AtTimestamp(time)),
-            Err(_) => Err(fault(
-                "KINESIS_START",
-                time,
-                "trim-horizon, latest, or a time in milliseconds since the Unix epoch",
-            )),
+        Some(time) => match time.parse::<u64>() {
+            Ok(time) if time <= YEAR_9999 => Ok(reading::Start::AtTimestamp(time)),
+            Ok(_) => Err(fault("KINESIS_START", time, "milliseconds since 1970, and no time after the year 9999")),
+            Err(_) => Err(fault("KINESIS_START", time, "trim-horizon, latest, or milliseconds since 1970")),
         },
     }
 }
 
-fn sink(url: &str, authorization: &str) -> Result<Option<Sink>, Fault> {
+fn sink(url: &str, authorization: &'static str) -> Result<Option<Sink>, Fault> {
     let Some(text) = setting(url)? else { return Ok(None) };
-    match text.parse::<http::Uri>() {
-        Ok(uri) if uri.authority().is_some() && matches!(uri.scheme_str(), Some("http" | "https")) => {
-            Ok(Some(Sink { url: uri, authorization: setting(authorization)? }))
+    let authorization = match setting(authorization)? {
+        // Not the value: it is a secret.
+        Some(text) if !text.bytes().all(|b| matches!(b, b' '..=b'~')) => {
+            let error = format!("{authorization} holds what no header can hold");
+            return Err(Fault { error, hint: "one line of ASCII, as in `Bearer …`; a line break at its end?" });
         }
+        text => text,
+    };
+    match text.parse::<http::Uri>() {
+        Ok(url) if is_http(&url) => Ok(Some(Sink { url, authorization })),
         // Not the value: a URL may hold a secret.
-        _ => Err(Fault { error: format!("{url} is not a URL"), hint: "http://HOST/PATH or https://HOST/PATH" }),
+        _ => Err(Fault {
+            error: format!("{url} is not a URL"),
+            hint: "http://HOST/PATH or https://HOST/PATH, without a user or a password: those go into the header",
+        }),
     }
+}
+
+/// Whether requests can go there. A user and a password in a URL are not sent by any host, and are shown by some.
+pub(crate) fn is_http(url: &http::Uri) -> bool {
+    matches!(url.scheme_str(), Some("http" | "https"))
+        && url.authority().is_some_and(|authority| !authority.as_str().contains('@'))
 }

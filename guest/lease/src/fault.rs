@@ -26,4 +26,10 @@ pub enum Fault {
     BeginLate,
     /// A value that cannot be read is overwritten.
     OverwriteUnreadable,
+    /// A lease until a time that no right clock can have set is waited for.
+    BelieveAhead,
+    /// A lease that is revoked keeps its owner and its epoch.
+    RevokeUnfenced,
+    /// With the lease the checkpoint is thrown away.
+    RevokeAll,
 }

@@ -24,8 +24,13 @@ pub struct Settings {
 /// The longest that a lease may be, and so the longest that a crash can hold up the others.
 pub const TIME_MAX: u64 = 3_600_000;
 
-/// How far ahead the end of a lease may be before the value counts as damaged, in milliseconds.
-const AHEAD_MAX: u64 = 2 * TIME_MAX;
+/// How far ahead the end of a lease may be, in milliseconds: the longest lease, and a minute by which clocks may differ.
+/// Beyond that a clock is wrong, and waiting may not help: [`Outcome::Ahead`].
+pub const AHEAD_MAX: u64 = TIME_MAX + 60_000;
+
+/// Calls that one operation may make. With patience for eight seconds an operation makes some thirty; a store whose
+/// value changes with each reading, or a clock that stands still, must not keep it for ever.
+const CALLS_MAX: u32 = 100;
 
 /// The time that one guard is for, in milliseconds.
 const SLOT: u64 = 60_000;
@@ -99,6 +104,14 @@ pub enum Outcome {
         /// When to come again, in milliseconds from now.
         retry_after: u64,
     },
+    /// To `acquire`: it is held until a time that no right clock can have set, as it is further away than [`AHEAD_MAX`].
+    /// The clock of its owner is wrong, or ours is. [`Lease::revoke`] frees it.
+    Ahead {
+        /// How far away that is, in milliseconds.
+        by: u64,
+    },
+    /// To `revoke`: nobody holds it, or not the owner that was found first. Nothing was changed.
+    Free,
     /// To `commit` and `release`: another has taken it since. What was delivered since the last commit comes again.
     Lost,
     /// There is a value that is not to be touched, and why.
@@ -130,6 +143,8 @@ struct Operation {
     first: u64,
     deadline: u64,
     pause: u64,
+    /// Calls that were answered.
+    calls: u32,
     /// Why the last swap was not made, if reading shows that it was not. Then another is made after a pause.
     trouble: Option<String>,
     state: State,
@@ -140,6 +155,10 @@ enum Goal {
     Acquire,
     Commit(Option<String>),
     Release(Option<String>),
+    /// `epoch`: of the owner that is to lose it, once a value was read.
+    Revoke {
+        epoch: Option<u64>,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -164,8 +183,19 @@ enum State {
 impl Lease {
     /// Begins to acquire the lease. `owner` must be new: a random name.
     pub fn acquire(owner: String, settings: Settings, now: u64) -> Lease {
+        Lease::new(Goal::Acquire, owner, settings, now)
+    }
+
+    /// Begins to take the lease from whoever holds it, until whatever time, and to give it back at once. The checkpoint
+    /// stays. `owner` must be new: the lease passes through a new owner's hands, so that one who still works under it is
+    /// fenced off, and its next commit is [`Outcome::Lost`].
+    pub fn revoke(owner: String, settings: Settings, now: u64) -> Lease {
+        Lease::new(Goal::Revoke { epoch: None }, owner, settings, now)
+    }
+
+    fn new(goal: Goal, owner: String, settings: Settings, now: u64) -> Lease {
         let settings = Settings { time: settings.time.min(TIME_MAX), ..settings };
-        let operation = Operation::new(Goal::Acquire, 0, &settings, now);
+        let operation = Operation::new(goal, 1, &settings, now);
         Lease {
             settings,
             owner,
@@ -204,7 +234,7 @@ impl Lease {
             State::Reading => Step::Call(Call::Read),
             State::Guarding { since, asked } => {
                 let guard = &GUARDS[*asked];
-                Step::Call(Call::Increment { slot: (since / SLOT).saturating_add_signed(guard.slot), by: guard.by })
+                Step::Call(Call::Increment { slot: (since / SLOT).wrapping_add_signed(guard.slot), by: guard.by })
             }
             State::Swapping { since: Some(since), .. } if now.saturating_sub(*since) > CREATE_WITHIN => {
                 self.operation.state = State::Reading;
@@ -221,6 +251,11 @@ impl Lease {
 
     /// Takes the answer to the call that `poll` gave. One to another call changes nothing.
     pub fn handle(&mut self, answer: Answer, now: u64) {
+        self.operation.calls += 1;
+        if self.operation.calls > CALLS_MAX && !matches!(self.operation.state, State::Done(_)) {
+            self.end(Outcome::Unavailable(format!("the value did not come to rest in {CALLS_MAX} calls")));
+            return;
+        }
         match (&self.operation.state, answer) {
             (State::Reading, Answer::Read(Ok(bytes))) => self.read(bytes.as_deref(), now),
             (State::Reading, Answer::Read(Err(why))) => self.again(why, now),
@@ -271,16 +306,12 @@ impl Lease {
             return match (self.seen, self.operation.trouble.take()) {
                 (Some(_), _) => self.again("the store answers that there is no value any more".to_owned(), now),
                 (None, Some(why)) => self.again(why, now),
+                (None, None) if matches!(self.operation.goal, Goal::Revoke { .. }) => drop(self.end(Outcome::Free)),
                 (None, None) => self.operation.state = State::Guarding { since: now, asked: 0 },
             };
         };
         let value = match Value::parse(bytes) {
-            Ok(value) if value.until <= now.saturating_add(AHEAD_MAX) => value,
-            Ok(value) => {
-                let ahead = (value.until - now) / 1000;
-                self.end(Outcome::Refused(format!("the lease ends {ahead} s from now: a clock is wrong")));
-                return;
-            }
+            Ok(value) => value,
             Err(_) if self.has(Fault::OverwriteUnreadable) => {
                 self.create(now, now);
                 return;
@@ -308,9 +339,17 @@ impl Lease {
             // Nobody else has written either: the store will not have it, or not now.
             return self.again(why, now);
         }
-        let until = now + self.settings.time;
+        if self.attempted >= self.operation.first && self.seen != before && now >= self.operation.deadline {
+            self.end(Outcome::Unavailable("others write the value again and again".to_owned()));
+            return;
+        }
+        let until = now.saturating_add(self.settings.time);
         match self.operation.goal.clone() {
             Goal::Acquire => {
+                if value.until > now.saturating_add(AHEAD_MAX) && !self.has(Fault::BelieveAhead) {
+                    self.end(Outcome::Ahead { by: value.until - now });
+                    return;
+                }
                 let free = value.until.saturating_add(self.settings.grace);
                 if value.until > 0 && now < free && !self.has(Fault::IgnoreTime) {
                     self.end(Outcome::Held { retry_after: free - now });
@@ -325,7 +364,24 @@ impl Lease {
             }
             Goal::Commit(checkpoint) => self.follow(value, ours, checkpoint, until),
             Goal::Release(checkpoint) => self.follow(value, ours, checkpoint, 0),
+            Goal::Revoke { epoch } => self.take_from(value, epoch),
         }
+    }
+
+    /// Is to free the value, if it is still of the owner that was found first.
+    fn take_from(&mut self, value: Value, epoch: Option<u64>) {
+        if value.until == 0 || epoch.is_some_and(|epoch| epoch != value.epoch) {
+            self.end(Outcome::Free);
+            return;
+        }
+        self.operation.goal = Goal::Revoke { epoch: Some(value.epoch) };
+        let (mut epoch, mut owner) = (value.epoch + 1, self.owner.clone());
+        if self.has(Fault::RevokeUnfenced) {
+            (epoch, owner) = (value.epoch, value.owner.clone());
+            self.owner.clone_from(&owner);
+        }
+        let checkpoint = value.checkpoint.clone().filter(|_| !self.has(Fault::RevokeAll));
+        self.attempt(Value { epoch, owner, until: 0, checkpoint, ..value });
     }
 
     /// Is to swap in the first value, where nothing was at `since`.
@@ -335,7 +391,7 @@ impl Lease {
             epoch: 1,
             revision: self.attempted,
             owner: self.owner.clone(),
-            until: now + self.settings.time,
+            until: now.saturating_add(self.settings.time),
             begun: since,
             checkpoint: None,
         };
@@ -370,8 +426,8 @@ impl Lease {
             self.end(Outcome::Unavailable(why));
             return;
         }
-        self.operation.pause = pause * 2;
-        self.operation.state = State::Pausing { until: deadline.min(now + pause) };
+        self.operation.pause = pause.saturating_mul(2);
+        self.operation.state = State::Pausing { until: deadline.min(now.saturating_add(pause)) };
     }
 
     fn end(&mut self, outcome: Outcome) -> Step {
@@ -399,6 +455,7 @@ impl Lease {
 impl Operation {
     fn new(goal: Goal, first: u64, settings: &Settings, now: u64) -> Operation {
         let deadline = now.saturating_add(settings.patience);
-        Operation { goal, first, deadline, pause: settings.pause.max(1), trouble: None, state: State::Reading }
+        let (pause, state) = (settings.pause.max(1), State::Reading);
+        Operation { goal, first, deadline, pause, calls: 0, trouble: None, state }
     }
 }

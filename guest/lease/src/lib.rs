@@ -15,6 +15,20 @@
 //!   only of what an owner delivered and had not committed when another took over.
 //! - Within an [epoch](Value::epoch), the time of one owner, nothing is delivered twice or out of order.
 //!
+//! # Clocks as they are
+//!
+//! Owners go by their calendars, which may differ by [`Settings::grace`]. Where one is wrong by more, a lease is taken too
+//! early or waited for too long: messages come twice or late, and none is missed, as what moves the checkpoint is the
+//! comparison and not the time. Two things are left to an operator:
+//!
+//! - A lease that is held until a time that no right clock has set is not waited for, but told: [`Outcome::Ahead`].
+//!   [`Lease::revoke`] frees it, and keeps the checkpoint. So does `until` set to 0 by hand.
+//! - The time of the first owner counts only until the first commit. If the first owner's clock was ahead and it
+//!   committed nothing, a reader that begins at the latest cannot know what the latest was.
+//!
+//! On SQLite two that create the value are kept apart by the time, so there the exception above is also met by two whose
+//! clocks are more than a minute apart and that create in the same moment.
+//!
 //! # Stores as they are
 //!
 //! `wasi:keyvalue/atomics@0.2.0-draft2` promises more than its implementations hold. Of those in Spin 4: on SQLite a swap
@@ -30,10 +44,11 @@
 //!    two minutes in a row only one is used, so that who died in creating holds the others up for two minutes at most,
 //!    and two who create are a minute apart.
 //! 4. What cannot be read, or is of a later version, is refused and never overwritten.
+//! 5. An operation ends after its patience and a number of calls, whatever the store and the clock do.
 //!
 //! # The loop
 //!
-//! Begin with [`Lease::acquire`], [`Lease::commit`] or [`Lease::release`]. Then [`Lease::poll`] gives a [`Call`] to
+//! Begin with [`Lease::acquire`] or [`Lease::revoke`], and go on with [`Lease::commit`] or [`Lease::release`]. Then [`Lease::poll`] gives a [`Call`] to
 //! make, whose answer goes to [`Lease::handle`], until it gives an [`Outcome`].
 #![no_std]
 #![forbid(unsafe_code)]
@@ -46,5 +61,5 @@ mod value;
 
 #[cfg(feature = "faults")]
 pub use fault::Fault;
-pub use lease::{Answer, Call, Lease, Outcome, Settings, Step, TIME_MAX};
+pub use lease::{AHEAD_MAX, Answer, Call, Lease, Outcome, Settings, Step, TIME_MAX};
 pub use value::{Unreadable, Value};

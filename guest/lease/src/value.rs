@@ -17,6 +17,13 @@ use serde_json::value::RawValue;
 /// The version of the text that is written, and the latest that is read.
 const VERSION: u64 = 1;
 
+/// The most that epochs and revisions may be, and the number up to which any reader of JSON has them exactly. With a write
+/// each millisecond it is reached in 285,000 years.
+const COUNT_MAX: u64 = 1 << 53;
+
+/// The longest name of an owner, in bytes. Ours have 32.
+const OWNER_MAX: usize = 128;
+
 /// Who may read the stream, and how far it was read. Times are in milliseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Value {
@@ -41,6 +48,10 @@ pub struct Unreadable(pub String);
 impl Value {
     /// Reads what [`Value::to_bytes`] gave.
     pub fn parse(bytes: &[u8]) -> Result<Value, Unreadable> {
+        // A list would be read as the members in their order.
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(Unreadable("it is no lease: no JSON object".to_owned()));
+        }
         let Version { version } =
             serde_json::from_slice(bytes).map_err(|error| Unreadable(format!("it is no lease: {error}")))?;
         if version != VERSION {
@@ -48,6 +59,12 @@ impl Value {
         }
         let text: Text = serde_json::from_slice(bytes).map_err(|error| Unreadable(error.to_string()))?;
         let Text { version: _, epoch, revision, owner, until, begun, checkpoint } = text;
+        if epoch > COUNT_MAX || revision > COUNT_MAX {
+            return Err(Unreadable(format!("it counts further than any does: {}", epoch.max(revision))));
+        }
+        if owner.len() > OWNER_MAX {
+            return Err(Unreadable(format!("its owner's name has {} bytes, and may have {OWNER_MAX}", owner.len())));
+        }
         let checkpoint = checkpoint.map(|text| text.get().to_owned());
         Ok(Value { epoch, revision, owner, until, begun, checkpoint })
     }
@@ -95,11 +112,20 @@ mod tests {
         let refused = |text: &str| Value::parse(text.as_bytes()).expect_err(text).0;
         assert!(refused("").contains("no lease"));
         assert!(refused("1").contains("no lease"));
+        assert!(refused(r#"[1,7,31,"a",5,3,null]"#).contains("no lease"));
         assert!(refused("\u{0}\u{0}").contains("no lease"));
         assert!(refused(r#"{"version":2,"more":true}"#).contains("version 2"));
         assert!(refused(r#"{"version":1,"epoch":1}"#).contains("revision"));
         let more = r#"{"version":1,"epoch":1,"revision":1,"owner":"a","until":1,"begun":1,"checkpoint":null,"x":1}"#;
         assert!(refused(more).contains('x'));
+        for (epoch, revision, owner) in
+            [("18446744073709551615", "1", 1), ("1", "9007199254740993", 1), ("1", "1", 129)]
+        {
+            let owner = "a".repeat(owner);
+            refused(&format!(
+                r#"{{"version":1,"epoch":{epoch},"revision":{revision},"owner":"{owner}","until":1,"begun":1,"checkpoint":null}}"#
+            ));
+        }
         value.checkpoint = Some("{".to_owned());
         assert_eq!(value.to_bytes(), None);
     }

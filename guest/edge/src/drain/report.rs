@@ -3,8 +3,16 @@
 use serde_json::{Value, json};
 
 use super::{Counts, End};
-use crate::answer::{Answer, NDJSON};
+use crate::answer::{Answer, NDJSON, ascii, clean};
 use crate::reading::{self, Cause, Operation, Place, ShardState, ShardStatus};
+
+/// Gaps of which a header has room to name the shard.
+const HEADER_GAPS: usize = 3;
+
+/// The longest text in a header's report, in characters, and the longest report, in bytes. Servers and proxies bound all
+/// headers of an answer together, many of them by 8 KiB.
+const HEADER_TEXT: usize = 200;
+const HEADER_MAX: usize = 4096;
 
 /// The answer. `handed`: the lines, and the name by which they are acknowledged, where there is no sink.
 pub(super) fn answer(
@@ -12,9 +20,10 @@ pub(super) fn answer(
     counts: &Counts,
     epoch: u64,
     shards: &[ShardStatus],
+    warning: Option<String>,
     handed: Option<(String, Vec<u8>)>,
 ) -> Answer {
-    let (status, outcome, why) = verdict(end);
+    let Verdict { status, outcome, why, hint } = verdict(end);
     let mut body = json!({
         "outcome": outcome,
         "why": why,
@@ -25,10 +34,13 @@ pub(super) fn answer(
         "retries": counts.retries,
         "dead_letters": counts.dead_letters,
         "epoch": epoch,
-        "lost": counts.lost.iter().map(|l| json!({"shard": l.shard, "after": l.after, "ahead": l.ahead})).collect::<Vec<Value>>(),
+        "lost_total": counts.lost_total,
     });
-    if let End::StoreFailed(_) = end {
-        body["hint"] = json!(STORE_HINT);
+    if let Some(hint) = hint {
+        body["hint"] = json!(hint);
+    }
+    if let Some(warning) = warning {
+        body["warning"] = json!(warning);
     }
     // Lines are given only where their name is kept, and with an error only where there are some.
     let kept = !matches!(end, End::LeaseLost | End::StoreFailed(_));
@@ -37,12 +49,13 @@ pub(super) fn answer(
             Answer { status: 200, headers: Vec::new(), kind: NDJSON, body: lines }
                 .with("x-kinesis-ack", ack)
                 .with("x-kinesis-outcome", outcome)
-                .with("x-kinesis-report", body.to_string())
+                .with("x-kinesis-report", header(&body, &counts.lost))
         }
         Some(_) | None => {
+            body["lost"] = counts.lost.iter().map(gap).collect();
             // A header has no room for them; beside lines, `GET /status` tells of the shards.
             body["shards"] = shards.iter().map(shard).collect();
-            Answer::json(status, &body)
+            Answer::json(status, body)
         }
     };
     match status {
@@ -51,24 +64,66 @@ pub(super) fn answer(
     }
 }
 
+/// The report as a header: the counts, and of texts and gaps as much as there is room for.
+fn header(report: &Value, lost: &[reading::Lost]) -> String {
+    let mut whole = report.clone();
+    whole["lost"] = lost.iter().take(HEADER_GAPS).map(gap).collect();
+    clean(&mut whole);
+    for name in TEXTS {
+        if let Some(Value::String(text)) = whole.get_mut(name)
+            && let Some((end, _)) = text.char_indices().nth(HEADER_TEXT)
+        {
+            text.truncate(end);
+            text.push_str("...");
+        }
+    }
+    let text = ascii(&whole);
+    if text.len() <= HEADER_MAX {
+        return text;
+    }
+    for name in TEXTS.into_iter().chain(["lost"]) {
+        whole[name] = Value::Null;
+    }
+    ascii(&whole)
+}
+
+/// What a report has in words.
+const TEXTS: [&str; 3] = ["why", "hint", "warning"];
+
+fn gap(lost: &reading::Lost) -> Value {
+    json!({"shard": lost.shard, "after": lost.after, "ahead": lost.ahead})
+}
+
 /// What to do about a store that did not keep how far it came.
 const STORE_HINT: &str = "what was delivered since the last commit comes again; if the store finds the value too large, \
      take one that holds more, or merge shards";
 
-/// Status, name, and words.
-fn verdict(end: &End) -> (u16, &'static str, Option<&str>) {
+/// What to do about a time that is too short for anything.
+const SHORT_HINT: &str = "call with a larger max-ms: this one was over before what was read could be delivered";
+
+/// How an end is answered.
+struct Verdict<'a> {
+    status: u16,
+    outcome: &'static str,
+    why: Option<&'a str>,
+    hint: Option<&'static str>,
+}
+
+fn verdict(end: &End) -> Verdict<'_> {
+    let verdict = |status, outcome, why| Verdict { status, outcome, why, hint: None };
     match end {
-        End::CaughtUp => (200, "caught-up", None),
-        End::Exhausted => (200, "exhausted", None),
-        End::Messages => (200, "max-messages", None),
-        End::Bytes => (200, "max-bytes", None),
-        End::Requests => (200, "max-requests", None),
-        End::Time => (200, "max-ms", None),
-        End::Blocked(why) => (502, "blocked", Some(why)),
-        End::SinkFailed(why) => (502, "sink-failed", Some(why)),
-        End::Failed(why) => (502, "failed", Some(why)),
-        End::LeaseLost => (409, "lease-lost", Some("another has taken it; what was not committed comes again")),
-        End::StoreFailed(why) => (503, "store-failed", Some(why)),
+        End::CaughtUp => verdict(200, "caught-up", None),
+        End::Exhausted => verdict(200, "exhausted", None),
+        End::Messages => verdict(200, "max-messages", None),
+        End::Bytes => verdict(200, "max-bytes", None),
+        End::Requests => verdict(200, "max-requests", None),
+        End::Time(why) => verdict(200, "max-ms", why.as_deref()),
+        End::TooShort => Verdict { hint: Some(SHORT_HINT), ..verdict(504, "too-short", None) },
+        End::Blocked(why) => verdict(502, "blocked", Some(why)),
+        End::SinkFailed(why) => verdict(502, "sink-failed", Some(why)),
+        End::Failed(why) => verdict(502, "failed", Some(why)),
+        End::LeaseLost => verdict(409, "lease-lost", Some("another has taken it; what was not committed comes again")),
+        End::StoreFailed(why) => Verdict { hint: Some(STORE_HINT), ..verdict(503, "store-failed", Some(why)) },
     }
 }
 
@@ -117,7 +172,10 @@ pub(super) fn words(error: &reading::ServiceError) -> String {
             format!("the checkpoint of {shard} is ahead of the present, at {ahead} ms since 1970")
         }
         Cause::Lost(lost) => format!("records of {} have left the stream unread", lost.shard),
-        Cause::Recreated(stream) => format!("the stream was made again under its name; the checkpoint is of {stream}"),
+        Cause::Recreated(stream) => format!(
+            "the stream was deleted and made again under its name; the checkpoint is of {stream} (hint: to read the new \
+             one from its oldest record, set KINESIS_RECREATED to follow)"
+        ),
     };
     format!("{operation}, {} tries: {cause}", error.attempts)
 }

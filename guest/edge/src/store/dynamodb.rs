@@ -5,9 +5,13 @@
 
 use serde_json::{Value, json};
 
-use crate::aws::Endpoint;
-use crate::fetch::Response;
+use crate::aws::{Endpoint, Post};
+use crate::clock;
+use crate::fetch::{Limit, Response};
 use crate::settings::Settings;
+
+/// The longest answer, in bytes: an item has 400 KB at most, each character of which may stand as an escape of six.
+const ANSWER_MAX: usize = 4 << 20;
 
 pub(crate) struct Store {
     endpoint: Endpoint,
@@ -67,12 +71,23 @@ impl Store {
     fn ask(&self, operation: &str, query: &Value, deadline: u64) -> Result<Value, String> {
         let target = format!("DynamoDB_20120810.{operation}");
         let body = query.to_string().into_bytes();
-        let sent = self.endpoint.post(&self.credentials, &target, "application/x-amz-json-1.0", body, deadline);
+        let post = Post {
+            target: &target,
+            kind: "application/x-amz-json-1.0",
+            body,
+            at: clock::wall(),
+            deadline,
+            limit: Limit::Whole(ANSWER_MAX),
+        };
+        let sent = self.endpoint.post(&self.credentials, post);
         let answer = sent.and_then(|exchange| exchange.wait()).map_err(|failure| failure.why().to_owned())?;
         let Response { status, body, .. } = answer;
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        if status == 200 {
-            return Ok(body);
+        match status {
+            200 if body.is_object() => return Ok(body),
+            // A page that something else puts in its place must not look like a table without our item.
+            200 => return Err(format!("what answers {operation} is not DynamoDB: no JSON object")),
+            _ => {}
         }
         let name = body["__type"].as_str().and_then(|name| name.rsplit('#').next()).unwrap_or("no name");
         let message = body["message"].as_str().or(body["Message"].as_str()).unwrap_or_default();
