@@ -7,8 +7,8 @@ import { Run } from "./run.js";
 import { Session } from "./session.js";
 import { parsed } from "./text.js";
 
-/** Records to take from the component at a time, so that it does not hold a copy of them all. */
-const RECORDS_AT_ONCE = 1000;
+/** The bytes of records to take from the component at a time, so that it does not hold a copy of them all. */
+const RECORDS_SIZE = 1 << 20;
 
 /** The last time that a `Date` can hold. */
 const DATE_MAX = 8.64e15;
@@ -90,7 +90,7 @@ class Batch {
     const records = [];
     while (records.length < this.count) {
       const at = records.length;
-      const some = this.#call((batch) => batch.messages(at, RECORDS_AT_ONCE));
+      const some = this.#call((batch) => batch.messages(at, RECORDS_SIZE));
       advance(at, at + some.length);
       for (const { arrived, ...record } of some) records.push({ ...record, arrived: toDate(arrived) });
     }

@@ -37,6 +37,11 @@ export interface Limits {
   requests?: number;
   /** Pages requested or not yet acknowledged, over all shards. A page holds up to 10 MiB. Default: 12. */
   batches?: number;
+  /**
+   * Bytes of rendered lines per batch. A batch holds as many messages of its page as fit, and at least one. The rest of the
+   * page follows in more batches. Default: 96 MiB, which only pages of aggregated records can exceed.
+   */
+  batchBytes?: number;
   /** Time between two listings of the shards. Default: 1 minute. */
   listInterval?: Duration;
   /** Time after which a request counts as failed. Default: 30 seconds. */
@@ -231,11 +236,11 @@ export interface KinesisRecord {
   data: Uint8Array;
 }
 
-/** The messages of one page of one shard, in order. There is at least one. */
+/** Messages of one shard, in order: a page, or part of one that exceeds `batchBytes`. There is at least one. */
 export interface Batch<Payload = Record<string, any>> {
   readonly shard: string;
   readonly count: number;
-  /** The bytes of data in the messages. */
+  /** The bytes of data in the messages. Rendered lines are longer. */
   readonly size: number;
   /** The lag at the end of the batch, in milliseconds. */
   readonly behind: number;

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { after, before, mock, test } from "node:test";
 
-import { mergeCheckpoints, readBatches } from "../src/node.js";
-import { MemoryState, range, sorted, startEmulator } from "./emulator.js";
+import { mergeCheckpoints, read, readBatches } from "../src/node.js";
+import { MemoryState, aggregate, range, sorted, startEmulator } from "./emulator.js";
 
 let emulator;
 before(async () => (emulator = await startEmulator()));
@@ -110,3 +110,35 @@ function withResolvers() {
   result.promise = new Promise((resolve, reject) => Object.assign(result, { resolve, reject }));
   return result;
 }
+
+test("a page that is rendered to more than a batch may have comes in batches that go on from each other", async () => {
+  await emulator.create("grown", 1);
+  const payloads = range(0, 400).map((n) => JSON.stringify({ n }));
+  const records = [aggregate(payloads.slice(0, 200), "ż".repeat(256)), aggregate(payloads.slice(200), "ż".repeat(256))];
+  await emulator.put("grown", 0, 2, (n) => records[n]);
+  const state = new MemoryState();
+  const options = emulator.options("grown", { state, limits: { batchBytes: 50_000 } });
+  const had = [];
+  let batches = 0;
+  for await (const batch of readBatches(options)) {
+    assert.ok(Buffer.byteLength(batch.lines) <= 50_000, `${Buffer.byteLength(batch.lines)} bytes`);
+    assert.equal(batch.records().length, batch.count);
+    // The fourth is not acknowledged, and comes again.
+    if ((batches += 1) === 4) break;
+    had.push(...[...batch.messages()].map(({ n }) => n));
+    await batch.ack();
+  }
+  assert.match(state.saved, /"sub":\d+/);
+  for await (const { n } of read(options)) had.push(n);
+  assert.deepEqual(had, range(0, 400));
+});
+
+test("a key that no key can be makes a record one message", async () => {
+  await emulator.create("bomb", 1);
+  await emulator.put("bomb", 0, 1, () => aggregate(Array(1000).fill(""), "K".repeat(500_000)));
+  for await (const batch of readBatches(emulator.options("bomb"))) {
+    assert.equal(batch.count, 1);
+    assert.ok(batch.lines.length < 1_000_000);
+    await batch.ack();
+  }
+});

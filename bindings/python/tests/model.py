@@ -57,8 +57,8 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def aggregate(*payloads: bytes) -> bytes:
-    """A record as the Kinesis Producer Library makes it, of messages with the partition key `key`
+def aggregate(*payloads: bytes, key: str = "key") -> bytes:
+    """A record as the Kinesis Producer Library makes it, of messages with one partition key
     (<https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>)."""
 
     def field(number: int, data: bytes) -> bytes:
@@ -68,7 +68,7 @@ def aggregate(*payloads: bytes) -> bytes:
         return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + varint(value >> 7)
 
     records = (field(3, b"\x08\x00" + field(3, payload)) for payload in payloads)
-    message = field(1, b"key") + b"".join(records)
+    message = field(1, key.encode()) + b"".join(records)
     return b"\xf3\x89\x9a\xc2" + message + hashlib.md5(message).digest()
 
 

@@ -28,6 +28,9 @@ class Raw:
 
     def close(self) -> None:
         self._closed.set()
+        with contextlib.suppress(OSError):
+            # Wakes the thread that accepts.
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
     def trickle(self, piece: bytes, begin: bytes = b"") -> Iterator[bytes]:

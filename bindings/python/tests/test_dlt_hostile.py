@@ -116,7 +116,7 @@ def test_a_survey_without_an_end_is_an_error(kinesis: Callable[..., Model], monk
     monkeypatch.setattr(_state, "ACTIONS_MAX", 3)
     stream = kinesis(4)
     stream.listed_at_a_time = 1
-    with pytest.raises(Exception, match="the component does not come to an end"):
+    with pytest.raises(Exception, match="the component never"):
         rows(
             state_of(
                 incremental={

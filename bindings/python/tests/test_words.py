@@ -190,7 +190,7 @@ def test_credentials_that_cannot_be_are_not_shown(
 ) -> None:
     monkeypatch.setenv(name, value)
     kinesis = model()
-    assert "characters that credentials never have" in str(failed(endpoint_url=kinesis.url))
+    assert "characters that are never valid" in str(failed(endpoint_url=kinesis.url))
     assert "marked" not in logged() and kinesis.asked == []
 
 

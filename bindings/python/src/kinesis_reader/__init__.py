@@ -309,7 +309,7 @@ def _kept(
 
 
 def _check_apart(state: Path, bad_records: Path) -> None:
-    """One file never has two purposes. A path that cannot be resolved is told where it is opened."""
+    """One file never serves two purposes. Errors in the paths are reported when they are opened."""
     with contextlib.suppress(OSError):
         if any(_files.is_same(name, bad_records) for name in names(state)):
             raise OptionError(

@@ -26,7 +26,10 @@ P = TypeVar("P", bound=Page)
 
 
 class AsyncBatch(Page):
-    """Messages of one page of one shard, in order. Iterate over it, or take its `lines`; once they are safe, `ack`."""
+    """Messages of one shard, in order: a page, or a part of one whose lines are more than 32 MiB.
+
+    Iterate over it, or take its `lines`; once they are safe, `ack`.
+    """
 
     def __init__(self, run: Run, taken: Any, keeper: AsyncKeeper) -> None:
         super().__init__(run, taken)
@@ -146,7 +149,7 @@ class AsyncKeeper:
             return
         self._done = True
         if not self._run.is_of_this_process():
-            # A copy of a reader that goes on elsewhere: what it would save is out of date.
+            # In a forked process, the checkpoint is out of date.
             self._release()
             return
         try:
@@ -250,7 +253,7 @@ async def _pages(run: Run, keeper: AsyncKeeper, kind: Callable[[Run, Any], P]) -
             return
         if not isinstance(step, Wait):
             yield step
-            # It is the caller's alone now, and let go before the next one is made.
+            # Released before the next page is made.
             del step
             continue
         if monotonic() >= run.save_due:

@@ -16,13 +16,13 @@ BadRecords = Callable[[str], object]
 """Takes lines of JSON, whole ones, each with the reason under `_kinesis_reason`."""
 
 LOCK_TIME_MAX = 10.0
-"""Seconds to wait for the file, which other readers append to as well."""
+"""Seconds to wait for the lock of the file, which other readers may append to as well."""
 
 LOCK_PAUSE = 0.05
 """Seconds between two tries."""
 
 TAIL = 128 << 20
-"""Bytes that are searched for the beginning of a line that was torn. A line is shorter than what a call gives."""
+"""Bytes searched for the beginning of a torn line."""
 
 HEAD = b'{"_kinesis":'
 """How each line begins."""
@@ -41,7 +41,7 @@ def taker(given: str | os.PathLike[str] | BadRecords | None) -> BadRecords | Non
 
 
 class BadRecordsFile:
-    """A file that lines are appended to, each time durably. It is made with the first of them, as its owner's alone.
+    """A file to which lines are appended durably. It is created with the first of them, readable by its owner only.
 
     It is locked while it is written to, so that lines of several readers stay whole.
     """
@@ -65,7 +65,7 @@ class BadRecordsFile:
             raise self._failed(error) from error
 
     def close(self) -> None:
-        """Writes nothing any more."""
+        """Closes the file."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
@@ -75,7 +75,7 @@ class BadRecordsFile:
             self.close()
 
     def _opened(self) -> int:
-        """The file, which stays open: lines that were taken are in it, so it must not be another one now."""
+        """The file, which stays open. If it was removed or replaced, lines that were already written are gone."""
         if self._descriptor is None:
             self._descriptor = self._open()
         elif _files.identity(os.fstat(self._descriptor)) != _files.identity_at(self._file):
@@ -125,7 +125,7 @@ class BadRecordsFile:
 
 
 def _append(descriptor: int, data: bytes) -> None:
-    """Appends all of it or nothing."""
+    """Appends all of the data or nothing."""
     end = os.lseek(descriptor, 0, os.SEEK_END)
     try:
         _files.write(descriptor, data)
@@ -137,7 +137,7 @@ def _append(descriptor: int, data: bytes) -> None:
 
 
 def _cut_torn(descriptor: int) -> bool:
-    """Cuts off a line that a crash left without its end. `False`: what is there is no line of ours."""
+    """Cuts off a line that a crash left incomplete. `False`: the file ends in something else."""
     size = os.lseek(descriptor, 0, os.SEEK_END)
     start = max(0, size - TAIL)
     end = size

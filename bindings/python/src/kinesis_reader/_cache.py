@@ -1,8 +1,8 @@
-"""Compiled code, kept from run to run.
+"""A cache of compiled code.
 
-Whoever could write it could have this process do anything. So code is taken only from a folder and a file that are this
-user's own and that nobody else may write to. Each file has the sum of what it holds, so that one that was torn or
-damaged is not run either. What is not right is made anew.
+Anyone who could write to it could make this process run anything. So code is loaded only from a folder and a file that
+belong to this user and that nobody else can write to. Each file has a checksum, so that a torn or damaged one is not
+run either. Code that is not usable is compiled again.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ LENGTH_MAX = 256 << 20
 """Bytes of a file. A component of 300 KB is some 1 MB of code."""
 
 FILES_MAX = 8
-"""Files that are kept: a new one is made by each version of wasmtime and of the component."""
+"""Files that are kept. Each version of wasmtime and of the component makes a new one."""
 
 ENDINGS = (".code", ".new")
-"""What a file of code, and one that is being written, have at their names' ends."""
+"""Suffixes of a file of code, and of one that is being written."""
 
 
 def key(component: bytes, *compiler: str) -> bytes:
-    """What code is made of: the component, and all in the compiler and its settings that matters."""
+    """Identifies what the code was compiled from, and by which compiler."""
     hashed = hashlib.sha256()
     for part in (*compiler, ""):
         hashed.update(part.encode() + b"\0")
@@ -41,7 +41,7 @@ def key(component: bytes, *compiler: str) -> bytes:
 
 
 def get(key: bytes) -> bytes | None:
-    """The code under this key, if it is there and may be run."""
+    """The code of this key, if it is there and can be trusted."""
     try:
         data = _read(_folder() / _name(key))
     except FileNotFoundError:
@@ -56,7 +56,7 @@ def get(key: bytes) -> bytes | None:
 
 
 def put(key: bytes, code: bytes) -> None:
-    """Keeps code under this key. A cache that cannot be had costs time only."""
+    """Stores code under this key. Without a usable cache, loading only takes longer."""
     try:
         folder = _folder()
         draft = folder / f"{secrets.token_hex(8)}{ENDINGS[1]}"
@@ -78,7 +78,7 @@ def put(key: bytes, code: bytes) -> None:
 
 
 def _folder() -> Path:
-    """The folder, which is made if it is not there."""
+    """The folder, which is created if it is missing."""
     cache = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else None)
     folder = Path(cache) if cache else Path(os.path.expanduser("~")) / ".cache"
     if not folder.is_absolute():
@@ -100,7 +100,7 @@ def _read(path: Path) -> bytes:
         status = os.fstat(descriptor)
         _check_own(status)
         if status.st_nlink > 1:
-            raise PermissionError(0, "its file has another name, too")
+            raise PermissionError(0, "the file has a second name")
         return _files.read(descriptor, LENGTH_MAX)
     finally:
         os.close(descriptor)
@@ -108,7 +108,7 @@ def _read(path: Path) -> bytes:
 
 def _check_own(status: os.stat_result) -> None:
     if sys.platform != "win32" and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
-        raise PermissionError(0, "others may write it")
+        raise PermissionError(0, "others can write to it")
 
 
 def _name(key: bytes) -> str:
@@ -116,5 +116,5 @@ def _name(key: bytes) -> str:
 
 
 def _sum(key: bytes, code: bytes) -> bytes:
-    """The sum of code of this key, and not of that of another under its name."""
+    """The checksum, which includes the key."""
     return hashlib.sha256(key + code).digest()

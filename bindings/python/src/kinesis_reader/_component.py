@@ -123,7 +123,7 @@ class Finished:
 
 
 class Batch:
-    """The messages of one page, as they lie in the component. To be dropped when done."""
+    """The messages of one page, or of a part of it, as they lie in the component. To be dropped when done."""
 
     def __init__(self, calls: _Calls, resource: Any) -> None:
         self._calls = calls
@@ -311,7 +311,7 @@ class _Calls:
             # What the component holds is lost with it, and nothing else: the next run goes on from the checkpoint.
             if "wasm trap: interrupt" in str(error):
                 raise Error(f"the component did not end a call in time: {CALL_TIME_MAX * TICK:g} s") from error
-            # The cause stands last, behind where it came from.
+            # The cause is the last line, after the backtrace.
             raise Error(f"the component failed: {str(error).strip().splitlines()[-1].strip()}") from error
 
     def drop(self, resource: Any) -> None:
@@ -341,13 +341,13 @@ def _known(kind: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Utf8:
-    """A string as it is in memory."""
+    """A string, encoded."""
 
     data: bytearray
 
 
 def _bytes(text: Any) -> tuple[Any, Any]:
-    """A string's bytes, and what ctypes can copy them from."""
+    """The bytes of a string, and what ctypes can copy them from."""
     if type(text) is _Utf8:
         return text.data, (ctypes.c_char * len(text.data)).from_buffer(text.data)
     data = text if type(text) is bytes else text.encode()
@@ -458,11 +458,11 @@ def _compiled() -> tuple[wasmtime.Engine, wc.Component]:
     except OSError as error:
         hint = "install the package as a wheel; in a checkout, build the component with `cargo xtask guest`"
         raise Error(f"the component cannot be read: {printable(path)} ({error.strerror})", hint) from error
-    # wasmtime has a cache of its own, which runs whatever it finds there. Without any, loading takes some 0.2 s.
+    # wasmtime's own cache does not check what it loads. Without a cache, loading takes some 0.2 s.
     key = _cache.key(data, version("wasmtime"), sys.platform, platform.machine())
     code = _cache.get(key)
     if code is not None:
-        # Of another processor, perhaps: then it is made anew.
+        # Code for another processor is compiled again.
         with contextlib.suppress(wasmtime.WasmtimeError):
             return engine, wc.Component.deserialize(engine, code)
     try:

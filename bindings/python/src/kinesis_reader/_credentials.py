@@ -15,7 +15,7 @@ from ._signing import can_sign
 
 
 class CannotSign(Exception):
-    """There are no credentials to sign with."""
+    """There are no usable credentials."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Purse:
 def _no_credentials(error: Exception) -> Failure:
     if isinstance(error, NoCredentialsError):
         return Failure("no AWS credentials were found", transient=False)
-    # Of the kind that credentials raise when their source does not answer.
+    # The source of the credentials may answer the next time.
     why = without_secrets(str(error) or type(error).__name__)
     return Failure(f"cannot load AWS credentials: {why}", transient=True)
 
@@ -80,4 +80,4 @@ _NO_CREDENTIALS = (
     "run `aws configure` or `aws sso login`, give profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
     "(an emulator takes any values, as `test` and `test`)"
 )
-_UNFIT = "the AWS credentials have characters that credentials never have, such as spaces or ends of lines"
+_UNFIT = "the AWS credentials have characters that are never valid, such as spaces or line breaks"

@@ -1,4 +1,4 @@
-"""Threads that send requests, and what they bring back."""
+"""Threads that send requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._printable import printable
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a request, and when. An exception that nobody thought of ended its thread."""
+    """The result of a request, and when it came: a response, a failure, or what killed the thread."""
 
     request: int
     result: Response | Failure | BaseException
@@ -22,7 +22,7 @@ class Answer:
 
 
 class Crew:
-    """As many threads as there are requests at a time, within a bound."""
+    """As many threads as there are requests out at a time, within a bound."""
 
     def __init__(
         self, size: int, work: Callable[[Request], Answer], landed: Callable[[Answer], None], now: Callable[[], int]
@@ -41,7 +41,7 @@ class Crew:
         """Has a request sent."""
         with self._lock:
             self._busy += 1
-            # A thread may have died, and a process that was forked has none of those of the one it was made of.
+            # Threads may have died, for one in a forked process.
             self._threads = [thread for thread in self._threads if thread.is_alive()]
             start = len(self._threads) < min(self._busy, self._size)
             if start:
@@ -49,7 +49,7 @@ class Crew:
         self._queue.put(request)
 
     def is_idle(self) -> bool:
-        """Whether no request is under way."""
+        """Whether no request is out."""
         with self._lock:
             return self._busy == 0
 
@@ -68,7 +68,7 @@ class Crew:
             if not self._threads:
                 hint = "raise the bound on threads, or read fewer streams at a time"
                 raise Error(f"no thread can be started: {printable(error)}", hint) from error
-            # Those that there are do the work, in more time.
+            # The threads that exist do the work more slowly.
         else:
             self._threads.append(thread)
 
@@ -77,7 +77,7 @@ class Crew:
             try:
                 answer = self._work(request)
             except BaseException as error:
-                # Were it not told, the reader would wait for an answer that never comes.
+                # Unreported, the reader would wait for an answer that never comes.
                 answer = Answer(request.id, error, self._now())
             with self._lock:
                 self._busy -= 1

@@ -8,11 +8,11 @@ from ._printable import CHARACTERS_MAX, printable
 class Error(Exception):
     """Something went wrong; `hint`, where there is one, says what to do about it.
 
-    Both can be printed: what they hold from outside is escaped, and cut where it is long.
+    Both are safe to print: text from outside is escaped, and cut if it is long.
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        # What is put into a message was cut before, each part by itself.
+        # Parts from outside were cut one by one before.
         super().__init__(printable(message, 8 * CHARACTERS_MAX))
         self.hint = None if hint is None else printable(hint, 8 * CHARACTERS_MAX)
 

@@ -1,7 +1,7 @@
-"""Files at names that others can guess: what lies there is used only if it is what it should be.
+"""Opens files whose names others can predict, and only if they are regular files.
 
-Whoever can write to a directory can put a link, a pipe or a device at a name in it. Nothing here follows a link, waits
-for a pipe, or touches a device; files that are made are private until they have the mode that they should have.
+Anyone who can write to a directory can put a symbolic link, a pipe or a device at a name in it. Nothing here follows
+such a link, waits for a pipe or opens a device. New files are private until they get their final mode.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 Identity = tuple[int, int]
-"""What tells a file from all others, whatever its names are: device and inode."""
+"""Device and inode, which identify a file whatever its names are."""
 
 NAME_MAX = 255
 """The longest file name that common file systems take, in bytes."""
@@ -26,10 +26,10 @@ _BINARY = getattr(os, "O_BINARY", 0)
 
 
 def resolve(path: Path) -> Path:
-    """The absolute path of a file, through symbolic links: the one that a caller names may be a link.
+    """The absolute path of a file that a caller named, through symbolic links.
 
-    After that none is followed, so that one which is put in the place of the file, of its lock or of its next version
-    leads nowhere. The file need not be there, its directory must.
+    Links are followed here and nowhere else, so one that later takes the place of the file, its lock or its next
+    version is not followed. The file need not exist, but its directory must.
     """
     try:
         resolved = path.resolve()
@@ -39,12 +39,12 @@ def resolve(path: Path) -> Path:
     except FileNotFoundError:
         raise FileNotFoundError(errno.ENOENT, "its directory does not exist") from None
     except (RuntimeError, ValueError):
-        # Links that lead to each other, which is another exception in later Pythons; a zero byte.
+        # A loop of links, which later versions of Python report otherwise, or a NUL byte.
         raise OSError(errno.EINVAL, "it is not the path of a file") from None
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """The hidden file beside `path` that is named after it, as the program names it: `.NAME.SUFFIX`."""
+    """The hidden file `.NAME.SUFFIX` beside `path`, named as the program `kinesis-reader` names it."""
     name = os.fsencode(f".{path.name}")
     if len(name) + 1 + len(suffix) > NAME_MAX:
         name = f".{_fnv1a(name):016x}".encode()
@@ -52,7 +52,7 @@ def beside(path: Path, suffix: str) -> Path:
 
 
 def look(path: Path) -> os.stat_result | None:
-    """The regular file of this name, or `None`. What is anything else is an error: a link, a pipe, a device."""
+    """The status of a regular file, or `None` if there is nothing. Links, pipes and devices are errors."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:
@@ -62,7 +62,7 @@ def look(path: Path) -> os.stat_result | None:
 
 
 def open_regular(path: Path, flags: int, mode: int = 0o600) -> int:
-    """Opens a regular file. What is anything else is an error."""
+    """Opens a regular file. Anything else is an error."""
     look(path)
     descriptor = os.open(path, flags | _NOFOLLOW | _NONBLOCK | _BINARY, mode)
     try:
@@ -74,7 +74,7 @@ def open_regular(path: Path, flags: int, mode: int = 0o600) -> int:
 
 
 def create(path: Path) -> int:
-    """Makes a new file that nobody else can read, in place of whatever has its name."""
+    """Creates a file that only its owner can read, after removing whatever has its name."""
     for _ in range(3):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
@@ -84,7 +84,7 @@ def create(path: Path) -> int:
 
 
 def read(descriptor: int, most: int) -> bytes:
-    """The file from here on, up to so many bytes."""
+    """Reads up to `most` bytes from the current offset."""
     data = bytearray()
     while len(data) < most and (some := os.read(descriptor, min(1 << 20, most - len(data)))):
         data += some
@@ -92,14 +92,14 @@ def read(descriptor: int, most: int) -> bytes:
 
 
 def write(descriptor: int, data: bytes) -> None:
-    """Writes all of it."""
+    """Writes all of the data."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
 
 
 def keep_mode(descriptor: int, old: os.stat_result) -> None:
-    """Gives a new file the owner and the mode of the one that it replaces."""
+    """Gives a new file the owner and mode of the one that it replaces."""
     if sys.platform == "win32":
         return
     new = os.fstat(descriptor)
@@ -108,7 +108,7 @@ def keep_mode(descriptor: int, old: os.stat_result) -> None:
         try:
             os.fchown(descriptor, old.st_uid, old.st_gid)
         except OSError:
-            # The group is another one now, which may do no more than all others.
+            # The group differs now, so it gets no more rights than everyone has.
             mode = mode & 0o707 | (mode >> 3 & mode & 0o007) << 3
     os.fchmod(descriptor, mode)
 
@@ -118,14 +118,14 @@ def identity(status: os.stat_result) -> Identity:
 
 
 def identity_at(path: Path) -> Identity | None:
-    """What has this name, be it a link. `None`: nothing, or it cannot be told."""
+    """The identity of what has this name, without following links; `None` if there is nothing."""
     with contextlib.suppress(OSError):
         return identity(os.lstat(path))
     return None
 
 
 def is_same(path: Path, other: Path) -> bool:
-    """Whether two names are of one file, or would be if it were made."""
+    """Whether two paths name one file, also if it does not exist yet."""
     with contextlib.suppress(OSError, ValueError):
         return os.path.samefile(path, other)
     with contextlib.suppress(OSError):
@@ -135,7 +135,7 @@ def is_same(path: Path, other: Path) -> bool:
 
 
 def sync_directory(path: Path) -> None:
-    """Makes the entry of a new or renamed file outlive a loss of power; elsewhere renaming is durable by itself."""
+    """Makes the entry of a new or renamed file durable; on Windows it is so already."""
     if sys.platform != "win32":
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -145,7 +145,7 @@ def sync_directory(path: Path) -> None:
 
 
 def lock(descriptor: int) -> bool:
-    """Takes the lock of an open file, which ends with the process that holds it. `False`: another one holds it."""
+    """Takes the lock of an open file, which ends with its process. `False`: another process holds it."""
     try:
         if sys.platform != "win32":
             import fcntl
@@ -176,7 +176,7 @@ def unlock(descriptor: int) -> None:
 
 
 def why(error: OSError) -> str:
-    """The error in words, without the path."""
+    """What went wrong, without the path."""
     return error.strerror or type(error).__name__
 
 

@@ -1,8 +1,7 @@
-"""botocore's HTTP, with a bound on the time and on the size of every exchange.
+"""botocore's HTTP client, with a bound on the time and size of every exchange.
 
-A timeout of a socket counts from one byte to the next: an answer that trickles in, or a server that says over and over
-that it is at work, would never end. So a thread looks at what is under way, and shuts the connections of what is over
-its time.
+The timeout of a socket starts anew with each byte, so a response that trickles in, or an endless series of `100
+Continue`, would never end. A thread watches the exchanges and shuts down the connections of those that are overdue.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ from botocore.awsrequest import (
 from botocore.httpsession import URLLib3Session
 
 LOOK_INTERVAL = 0.25
-"""Seconds between two looks at what is under way."""
+"""Seconds between two checks for overdue exchanges."""
 
 PIECE_SIZE = 1 << 20
 """Bytes of a body that are read at a time."""
 
 
 class OutOfTime(Exception):
-    """The exchange did not end by its time."""
+    """The exchange did not end by its deadline."""
 
 
 class TooLarge(Exception):
-    """The answer is larger than it may be."""
+    """The response is larger than allowed."""
 
     def __init__(self, most: int) -> None:
         super().__init__(most)
@@ -42,7 +41,7 @@ class TooLarge(Exception):
 
 
 class EndedEarly(Exception):
-    """The answer is shorter than it said."""
+    """The response is shorter than announced."""
 
 
 class Http(URLLib3Session):
@@ -55,10 +54,10 @@ class Http(URLLib3Session):
         self._manager.pool_classes_by_scheme = self._pool_classes_by_scheme
 
     def exchange(self, request: Any, due: float, most: int, error_most: int) -> tuple[int, Any, bytearray]:
-        """Sends a request, and takes in status, headers and body of the answer.
+        """Sends a request and reads the response: status, headers and body.
 
-        `due` is the time, by `time.monotonic`, at which it is given up. An answer larger than `most` bytes is an error;
-        of one that is an error itself, the first `error_most` bytes are taken.
+        The exchange is given up at `due`, by `time.monotonic`. A response of more than `most` bytes is an error; of one
+        whose status is an error, the first `error_most` bytes are read.
         """
         with self._watch.over(due) as exchange:
             try:
@@ -70,12 +69,12 @@ class Http(URLLib3Session):
                     raise OutOfTime from None
                 raise
             if exchange.is_over:
-                # Without its length, an answer whose connection is shut looks whole.
+                # Without a length, a response looks complete once its connection is shut down.
                 raise OutOfTime
             return answer.status_code, answer.headers, body
 
     def close(self) -> None:
-        """Closes connections that are idle, and shuts those that are not."""
+        """Closes idle connections and shuts down the others."""
         self._watch.end_all()
         super().close()
 
@@ -89,7 +88,7 @@ def _body(answer: Any, most: int, is_error: bool) -> bytearray:
     try:
         if announced > most and not is_error:
             raise TooLarge(most)
-        # One byte more tells that there are more.
+        # One more byte shows that the body is too large.
         while len(body) <= most:
             piece = raw.read(min(PIECE_SIZE, most + 1 - len(body)))
             if not piece:
@@ -111,7 +110,7 @@ def _body(answer: Any, most: int, is_error: bool) -> bytearray:
 
 
 class Watch:
-    """Ends exchanges that are over their time."""
+    """Ends overdue exchanges."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -120,7 +119,7 @@ class Watch:
 
     @contextlib.contextmanager
     def over(self, due: float) -> Iterator[Exchange]:
-        """Watches over what this thread exchanges meanwhile."""
+        """Watches the exchange that this thread makes meanwhile."""
         exchange = Exchange(due)
         if due <= time.monotonic():
             raise OutOfTime
@@ -138,7 +137,7 @@ class Watch:
                 self._under_way.discard(exchange)
 
     def end_all(self) -> None:
-        """Ends all that are under way."""
+        """Ends all exchanges."""
         with self._lock:
             for exchange in self._under_way:
                 exchange.end()
@@ -157,7 +156,7 @@ class Watch:
 
 
 class Exchange:
-    """A request under way, and the connection that it uses."""
+    """A request that is out, and its connection."""
 
     def __init__(self, due: float) -> None:
         self.due = due
@@ -166,15 +165,15 @@ class Exchange:
         self._socket: Any = None
 
     def uses(self, connection: Any) -> None:
-        """Called as the connection is made and when it stands: an answer may keep its socket for itself."""
+        """Notes the connection. Its socket is noted too, as a response may take it over."""
         self._connection = connection
         self._socket = connection.sock or self._socket
 
     def end(self) -> None:
-        """Shuts the connection, which wakes the thread that waits for it. Called again until that thread is done."""
+        """Shuts down the connection, which wakes the thread that waits for it."""
         self.is_over = True
         for used in (getattr(self._connection, "sock", None), self._socket):
-            # TLS within TLS is an object around the socket; and TLS says good-bye, for which nobody waits here.
+            # TLS in TLS wraps the socket. The plain socket is shut down, without TLS's closing handshake.
             plain = used if isinstance(used, socket.socket) else getattr(used, "socket", None)
             if plain is not None:
                 with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""A lock that dies with the process that holds it, for a file that several readers may want.
+"""A lock for a file that several readers may want, which is released when its process dies.
 
-It is the operating system's lock on a small file, which holds the holder's process for the words of the one who is
-refused, and is removed on release. The program `kinesis-reader` takes the same one.
+It is the operating system's lock on a small file beside the other. The file contains the process ID of the holder, for
+error messages, and is removed on release. The program `kinesis-reader` takes the same lock.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pathlib import Path
 from . import _files
 
 TRIES_MAX = 100
-"""How often a lock is tried again that its last holder removed in the same moment."""
+"""How often the lock is tried again if its last holder removes the file at the same moment."""
 
 LENGTH_MAX = 32
-"""More than the number of a process and the end of its line."""
+"""More than a process ID and a line break take."""
 
 
 class Held(Exception):
-    """Another one holds it: the process `by`, if it said so."""
+    """Another reader holds the lock: the process `by`, if known."""
 
     def __init__(self, by: int | None) -> None:
         super().__init__(by)
@@ -29,7 +29,7 @@ class Held(Exception):
 
 
 class Taken(Exception):
-    """Something else has the name of the lock."""
+    """Something other than a lock has its name."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(path, why)
@@ -38,7 +38,7 @@ class Taken(Exception):
 
 
 class Lock:
-    """A lock held, until it is released. Raises `Held`, `Taken`, or `OSError` where the file system has no locks."""
+    """A lock that is held until it is released. Raises `Held`, `Taken`, or `OSError` if the file system fails."""
 
     def __init__(self, of: Path) -> None:
         self.path = name_of_lock(of)
@@ -58,14 +58,13 @@ class Lock:
         try:
             if not _files.lock(descriptor):
                 raise Held(_holder(descriptor))
-            # The last holder may have removed the file between our opening and locking it: such a lock would keep
-            # nobody out.
+            # The last holder may have removed the file after we opened it. Such a lock would keep nobody out.
             if sys.platform != "win32" and not self._is_at(descriptor):
                 os.close(descriptor)
                 return False
             if not _is_lock(descriptor):
                 raise Taken(self.path, "it is not a lock")
-            # The process is for words only, so a disk too full to hold it does not matter here.
+            # The process ID is for messages only, so a full disk does not matter here.
             with contextlib.suppress(OSError):
                 os.truncate(descriptor, 0)
                 os.lseek(descriptor, 0, os.SEEK_SET)
@@ -77,16 +76,16 @@ class Lock:
         return True
 
     def is_held(self) -> bool:
-        """Whether it still keeps others out: nobody removed or replaced its file."""
+        """Whether the lock still keeps others out, as its file was not removed or replaced."""
         return self._descriptor is not None and (sys.platform == "win32" or self._is_at(self._descriptor))
 
     def release(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is None:
             return
-        # A process that was forked has the file open too, and the lock is not its own.
+        # A forked process has the file open too, but does not own the lock.
         if sys.platform != "win32" and self._owner == os.getpid() and self._is_at(descriptor):
-            # Removed while it is still held, so that the next one can tell.
+            # Removed while still locked, so that the next holder notices.
             with contextlib.suppress(OSError):
                 self.path.unlink()
         os.close(descriptor)
@@ -105,9 +104,9 @@ def name_of_lock(of: Path) -> Path:
 
 
 def _is_lock(descriptor: int) -> bool:
-    """Whether the file is what a holder writes, or an empty one of a holder that died before it did.
+    """Whether the file is as a holder left it; one that died early leaves it empty.
 
-    What is something else, as another file's second name, is not written over.
+    Anything else, such as a second name of another file, is not overwritten.
     """
     status = os.fstat(descriptor)
     return status.st_nlink <= 1 and (status.st_size == 0 or _holder(descriptor) is not None)

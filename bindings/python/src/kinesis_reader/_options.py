@@ -59,6 +59,11 @@ SECONDS_MAX = 99_999_999_999
 """The year 5138; milliseconds since 1970 have been more than this since 1973."""
 
 
+BATCH_BYTES = 32 << 20
+"""Bytes of the lines of a batch. It is taken out of the component whole, as text of which Python may store each character
+in four bytes; and a full page of plain records, which has 10 MiB of data, is still one batch."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What to read and how. A field that is `None` is as the component has it."""
@@ -104,7 +109,7 @@ class Options:
         return config
 
     def _limits(self) -> Mapping[str, Any]:
-        limits: dict[str, Any] = {}
+        limits: dict[str, Any] = {"batch-bytes": BATCH_BYTES}
         if self.max_messages is not None:
             limits["messages"] = _whole("max_messages", self.max_messages, 1, 2**64 - 1)
         if self.page_records is not None:

@@ -1,8 +1,8 @@
-"""Text from outside made fit for a terminal, a log or an exception.
+"""Makes text from outside safe for terminals, logs and exceptions.
 
-What a service, a proxy, a certificate or a credential process says can hold anything. Printed as it is, it could move
-the cursor, forge a line of a log, or show something else than it says. The reader's component does the same to what it
-tells; `tests/golden/printable.json` holds both to it.
+What a service, a proxy, a certificate or a credential process says can contain anything. Printed as it is, it could
+move the cursor, forge a log line or be displayed as other text. The component does the same in its messages, and both
+are tested with `tests/golden/printable.json`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def printable(text: object, characters_max: int = CHARACTERS_MAX) -> str:
-    """The text with escapes for what does not show as itself, and cut if it is long. A backslash stays as it is."""
+    """Escapes characters that are not displayed as themselves, and cuts long text. Backslashes are kept."""
     try:
         text = str(text)
     except ValueError:
@@ -40,8 +40,8 @@ def shown(value: object) -> str:
     try:
         return printable(repr(value))
     except ValueError:
-        # Python writes no number of more than 4,300 digits.
-        return f"{type(value).__name__} that is too long to be shown"
+        # Python refuses to format integers of more than 4,300 digits.
+        return f"{type(value).__name__} that is too long to show"
 
 
 def _escaped(hidden: re.Match[str]) -> str:

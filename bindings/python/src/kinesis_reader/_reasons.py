@@ -1,7 +1,7 @@
-"""Why there is no answer, in words that can be shown.
+"""Error messages about connections, without secrets.
 
-What botocore and urllib3 say is not repeated as it is: it names URLs, which can hold passwords, and quotes what servers
-and proxies sent.
+Messages of botocore and urllib3 are not passed on as they are. They contain URLs, which can hold passwords, and quote
+what servers and proxies sent.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ._errors import AwsError, Error
 from ._printable import printable
 
 CHAIN_MAX = 16
-"""Exceptions within exceptions that are looked at."""
+"""How many nested exceptions are searched."""
 
 
 def cause(error: BaseException) -> str:
-    """What went wrong, by the innermost cause."""
+    """What went wrong, by the most specific cause."""
     inner = error
     for inner in _chain(error):
         if isinstance(inner, ssl.SSLCertVerificationError):
@@ -36,12 +36,12 @@ def cause(error: BaseException) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Text of a library as it may be shown: no URL in it has a user's name or a password, or a query."""
+    """A library's message without user names, passwords and queries of URLs."""
     return printable(re.sub(r"\?\S+", "?***", re.sub(r"//\S*@", "//***@", text)))
 
 
 def shown_url(url: str) -> str:
-    """A URL that was refused, as it may be shown: without what is a password in it, or may be meant as one."""
+    """A refused URL without anything that is, or may have been meant as, a password."""
     scheme, separator, rest = url.rpartition("://") if url.count("://") == 1 else ("", "", url)
     end = min((rest.find(mark) for mark in "?#" if mark in rest), default=-1)
     if end >= 0 and "@" in rest[end:]:
@@ -50,7 +50,7 @@ def shown_url(url: str) -> str:
     rest = rest if end < 0 else rest[:end]
     if "@" in rest:
         rest = "***@" + rest.rpartition("@")[2]
-    # A user's name and a password whose host was forgotten look as host and port do.
+    # `user:password` with the host forgotten looks like a host and a port.
     authority, slash, path = rest.partition("/")
     host, colon, port = authority.rpartition(":")
     if colon and not authority.startswith("[") and port and not (port.isascii() and port.isdigit()):
@@ -59,7 +59,7 @@ def shown_url(url: str) -> str:
 
 
 def check_endpoint(url: str) -> None:
-    """Refuses a URL that cannot be the service's. It is shown wherever the service does not answer."""
+    """Refuses a URL that is no endpoint, or has parts that must not appear in error messages."""
     try:
         parts = urlsplit(url)
         is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
@@ -69,14 +69,14 @@ def check_endpoint(url: str) -> None:
         raise AwsError(f"not an endpoint: {shown_url(url)}", ENDPOINT_HINT)
     if any(mark in url for mark in "@?#"):
         raise AwsError(
-            f"an endpoint has a user's name, a password or a query: {shown_url(url)}",
-            "leave that out: requests are signed with AWS credentials, which have places of their own",
+            f"the endpoint has a user name, a password or a query: {shown_url(url)}",
+            "leave them out: requests are signed with AWS credentials",
         )
 
 
 def check_proxy(proxy: str) -> str:
-    """Refuses a proxy that cannot be used, and gives its host as it may be shown."""
-    # As botocore completes it.
+    """Refuses an invalid proxy, and returns its URL without a password."""
+    # botocore completes it in the same way.
     url = proxy if proxy.startswith(("http:", "https:")) else f"http://{proxy.removeprefix('//')}"
     try:
         parsed = urllib3.util.parse_url(url)
@@ -91,12 +91,12 @@ def check_proxy(proxy: str) -> str:
         raise AwsError(f"not a proxy: {shown_url(proxy)}", hint)
     if not user.isascii():
         hint = "write other characters as %XX"
-        raise AwsError(f"a proxy has a user's name or a password that is not ASCII: {shown_url(proxy)}", hint)
+        raise AwsError(f"the proxy's user name or password is not ASCII: {shown_url(proxy)}", hint)
     return printable(f"{parsed.scheme}://{parsed.netloc}")
 
 
 def in_words(error: Exception) -> Error:
-    """Why botocore cannot be used."""
+    """Why botocore cannot be set up."""
     if isinstance(error, Error):
         return error
     if isinstance(error, ProfileNotFound):
@@ -112,7 +112,7 @@ def in_words(error: Exception) -> Error:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, and what led to it, the outermost first."""
+    """The error and its causes, the outermost first."""
     seen: list[BaseException] = []
     inner: BaseException | None = error
     while inner is not None and inner not in seen and len(seen) < CHAIN_MAX:

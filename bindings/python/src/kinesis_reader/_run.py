@@ -1,8 +1,9 @@
 """One reader and all that belongs to it, without a way to wait: that is what `_sync` and `_async` add.
 
 `Run.step` polls the component until there is something to hand out or to wait for. Requests are sent by threads, all
-that are wanted at a time, and their answers are told to `Run.told`. A page is taken out of the component whole, so
-that its shard's next page is asked for while the caller works on this one. What is safe to keep is another matter:
+that are wanted at a time, and their answers are told to `Run.told`. A batch, which is a page unless its lines are more
+than `limits.batch-bytes`, is taken out of the component whole, so that its shard's next page is asked for while the
+caller works on this one. What is safe to keep is another matter:
 `Ledger` knows which pages are acknowledged, and only those are in a checkpoint that is saved.
 """
 
@@ -49,23 +50,23 @@ SAVE_INTERVAL = 1.0
 """Seconds that an acknowledged message may wait for its checkpoint to be saved: what a crash may cost to read again."""
 
 WAIT_MIN = 0.001
-"""Seconds. A component that asks to be called again at once is asked a thousand times a second at most."""
+"""Seconds. The component is polled at most a thousand times a second without a response."""
 
 TURNS_MAX = 10_000
-"""How often the component may want nothing and wait for a time that has passed, one after the other."""
+"""How often in a row the component may wait for a time that has passed, without an action in between."""
 
 ACTIONS_MAX = 10_000_000
-"""Things that the component may want without a wait. A notice for each shard of a large stream is 10,000 of them."""
+"""Actions that the component may take without a wait. Discovery of a large stream gives 10,000 notices."""
 
 LOST_MAX = 10_000
-"""Gaps that are kept for `lost`. All are told by the log."""
+"""Gaps that are kept in `lost`. All are logged."""
 
 
 P = TypeVar("P", bound="Page")
 
 
 class Page:
-    """Messages of one page of one shard, in order."""
+    """Messages of one page of one shard, or of a part of it, in order."""
 
     def __init__(self, run: Run, taken: _component.Batch) -> None:
         self._run = run
@@ -78,6 +79,11 @@ class Page:
         """Seconds that the end of the batch is behind the tip of the shard."""
         self.checkpoint = ""
         """The checkpoint once this batch and all given out before it are safe: to be kept with them."""
+
+    @property
+    def shard_checkpoint(self) -> str:
+        """The checkpoint of its shard alone, once this batch is safe."""
+        return self._out.checkpoint
 
     @property
     def lines(self) -> str:
@@ -101,7 +107,7 @@ class Page:
 
 
 class Out:
-    """What the ledger knows of a page that was given out: not its messages, which are the caller's alone."""
+    """What the ledger keeps of a page that was given out. Its messages belong to the caller alone."""
 
     __slots__ = ("acknowledged", "checkpoint")
 
@@ -215,7 +221,7 @@ class Run:
         seed = random.SystemRandom().getrandbits(64)
         if not isinstance(checkpoint, str | None):
             kind = type(checkpoint).__name__
-            raise StateError(f"the state's load() gave no text: {kind}", "give what save() was given, or None")
+            raise StateError(f"load() of the state returned no text: {kind}", "return what save() was given, or None")
         now, present = self.now(), int(max(0.0, time.time()) * 1000)
         self._reader = self._component.open(self._config, checkpoint, seed, now, present)
         self._ledger = Ledger(self._reader)
@@ -272,7 +278,7 @@ class Run:
                     log.info("trying again: %s", why)
                 case Seen(shard, state):
                     log.debug("%s is %s", printable(shard), state)
-        raise Error(f"the component does not come to an end: {ACTIONS_MAX} actions without a wait")
+        raise Error(f"the component never waits: {ACTIONS_MAX} actions in a row")
 
     def told(self, answer: Answer) -> None:
         """Tells the reader of an answer, with the time at which it came: the caller may have been at work since."""
@@ -295,7 +301,7 @@ class Run:
         """How long to wait for an answer."""
         if wait.until is None:
             if self._crew.is_idle():
-                raise Error(f"the component waits for an answer, and asks for nothing: {wait.reason}")
+                raise Error(f"the component waits for a response, but no request is out: {wait.reason}")
             return None
         seconds = (wait.until - self.now()) / 1000
         if seconds <= 0:
@@ -328,7 +334,7 @@ class Run:
             checkpoint = self.checkpoint() if self._dirty or self._given() > 0 else None
             self.save_due = time.monotonic() + SAVE_INTERVAL
         try:
-            # What is acknowledged meanwhile is to be saved by the next one.
+            # What is acknowledged meanwhile is left to the next save.
             self._dirty = False
             yield checkpoint
         except BaseException:
@@ -350,12 +356,12 @@ class Run:
         return 0 if self._part is None else self.index + (self.acknowledged == self.index)
 
     def is_of_this_process(self) -> bool:
-        """Whether it was opened here. A process that was forked has a copy, which knows nothing of what follows."""
+        """Whether it was opened by this process. A forked process has a copy that is soon out of date."""
         return self._process == os.getpid()
 
     def _check_process(self) -> None:
         if not self.is_of_this_process():
-            raise Error("the reader was opened by another process", "open it in the one that reads, after the fork")
+            raise Error("the reader was opened by another process", "open a reader in each process, after the fork")
 
     def is_settled(self) -> bool:
         """Whether all that was given out is acknowledged, so that nothing is left to save."""

@@ -1,4 +1,4 @@
-"""What a request is signed with: the time, and credentials."""
+"""What requests are signed with: the time and credentials."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ SKEW_MIN = 240.0
 """Seconds. AWS takes a signature that is up to five minutes old or early."""
 
 ERA = (1_420_070_400.0, 4_102_444_800.0)
-"""2015 to 2100, in Unix seconds: a `Date` outside of it is of a broken clock, and no time to sign by."""
+"""2015 to 2100, in Unix seconds. A `Date` outside is from a broken clock and not used for signing."""
 
 SIGNABLE_MAX = 253_402_300_799.0
-"""The last second of the year 9999, which is the last that has a form in `X-Amz-Date`."""
+"""The last second of the year 9999, the last that `X-Amz-Date` can express."""
 
 
 class Clock:
-    """The time to sign by: the system's, moved by what the service has told."""
+    """The time to sign with: the system's, corrected by the service's."""
 
     def __init__(self) -> None:
         self._offset = 0.0
 
     def now(self) -> float:
-        """Unix seconds, always of a time that can be signed."""
+        """Unix seconds, within what can be signed."""
         return min(max(0.0, time.time() + self._offset), SIGNABLE_MAX)
 
     def correct(self, signed_at: float, date: float) -> bool:
-        """Takes the service's time where it is far from the time that was signed, in place of what it took before.
+        """Adopts the service's time if it is far from the time that was signed. It replaces an earlier correction.
 
-        `False`: it is not far, so the signature is wrong for another reason; or it is no time that a service can be of.
+        `False`: it is close, so the signature was refused for another reason, or it is implausible.
         """
         if not ERA[0] <= date < ERA[1] or abs(date - signed_at) < SKEW_MIN:
             return False
@@ -43,7 +43,7 @@ class Clock:
 
 
 def http_date(header: str | None) -> float | None:
-    """The time in a `Date` header, in Unix seconds; `None` where there is none."""
+    """The time of a `Date` header, in Unix seconds; `None` if it is missing or invalid."""
     if header is None or len(header) > 64:
         return None
     try:
@@ -54,7 +54,7 @@ def http_date(header: str | None) -> float | None:
 
 
 def can_sign(credentials: Any) -> bool:
-    """Whether the credentials can stand in a header. With others, an exception of whoever tries would show them."""
+    """Whether the credentials fit into headers. If they do not, exceptions of HTTP clients would show them."""
     given = (credentials.access_key, credentials.secret_key, credentials.token or "-")
     return all(isinstance(text, str) and re.fullmatch(r"[!-~]+", text) for text in given)
 

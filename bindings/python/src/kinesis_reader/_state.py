@@ -42,10 +42,10 @@ class State(Protocol):
 
 
 class FileState:
-    """A state in a file, replaced whole at each save, and kept from other readers until it is closed.
+    """A state in a file, replaced whole at each save, and locked against other readers until it is closed.
 
-    A new file is its owner's alone, and an old one keeps its mode. A file that was removed or replaced by another hand
-    since it was loaded is not written over.
+    A new file is readable by its owner only, and an existing one keeps its mode. A file that was removed or replaced by
+    someone else since it was loaded is not overwritten.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -60,7 +60,7 @@ class FileState:
         self._process = os.getpid()
         self._closed = False
         self._ours: _files.Identity | None = None
-        # That file, held open so that no other has its inode.
+        # That file, held open so that its inode is not reused.
         self._pin: int | None = None
         self._lock = self._locked()
         self._look()
@@ -113,12 +113,12 @@ class FileState:
             raise StateError(f"the state cannot be there: {self._shown} ({_files.why(error)})", _PLACE) from error
 
     def _hold(self) -> None:
-        """Takes the lock again, if it was released or its file removed. If others were let in, the state is another."""
+        """Takes the lock again if it was released or its file removed. `_replace` tells if someone had it meanwhile."""
         if not self._lock.is_held():
             self._lock = self._locked()
 
     def _look(self) -> bytes | None:
-        """Takes the file that is there for ours, and reads it."""
+        """Reads the file, which counts as ours from now on."""
         try:
             descriptor = _files.open_regular(self._file, os.O_RDONLY)
         except FileNotFoundError:
@@ -133,7 +133,7 @@ class FileState:
             raise StateError(f"cannot read the state: {self._shown}: {_files.why(error)}") from error
         finally:
             if sys.platform == "win32":
-                # A file that is open there cannot be replaced.
+                # Windows does not replace open files.
                 self._own(self._ours, None)
         if len(data) > SIZE_MAX:
             raise _damaged(self._shown, "it is too large to be a state")
@@ -162,7 +162,7 @@ class FileState:
             with contextlib.suppress(OSError):
                 os.unlink(new)
             if made is not None and made == _files.identity_at(self._file):
-                # Interrupted, with the new one in its place.
+                # Interrupted after the rename.
                 self._own(made, pin)
             elif pin is not None:
                 os.close(pin)
@@ -170,7 +170,7 @@ class FileState:
         _files.sync_directory(self._file.parent)
 
     def _own(self, file: _files.Identity | None, pin: int | None) -> None:
-        """From now on this file is ours."""
+        """Takes note of the file that is ours."""
         before, self._ours, self._pin = self._pin, file, pin
         if before is not None and before != pin:
             os.close(before)
@@ -178,7 +178,8 @@ class FileState:
     def _check_process(self) -> None:
         if self._process != os.getpid():
             raise StateError(
-                f"the state is of another process: {self._shown}", "open it in the process that uses it, after the fork"
+                f"the state is of another process: {self._shown}",
+                "open the state in the process that uses it, after the fork",
             )
 
     def __del__(self) -> None:
@@ -187,7 +188,7 @@ class FileState:
 
 
 def names(path: Path) -> list[Path]:
-    """The files of a state: itself, its next version and its lock."""
+    """The files of a state: the file itself, its next version and its lock."""
     resolved = _files.resolve(path)
     return [resolved, _files.beside(resolved, "new"), name_of_lock(resolved)]
 

@@ -28,7 +28,10 @@ P = TypeVar("P", bound=Page)
 
 
 class Batch(Page):
-    """Messages of one page of one shard, in order. Iterate over it, or take its `lines`; once they are safe, `ack`."""
+    """Messages of one shard, in order: a page, or a part of one whose lines are more than 32 MiB.
+
+    Iterate over it, or take its `lines`; once they are safe, `ack`.
+    """
 
     def __init__(self, run: Run, taken: Any, keeper: Keeper) -> None:
         super().__init__(run, taken)
@@ -116,7 +119,7 @@ def _close_all() -> None:
         try:
             reading.close()
         except Exception as error:
-            log.warning("what was acknowledged last is not saved, and comes again: %s", printable(error))
+            log.warning("the last acknowledged messages are not saved and come again: %s", printable(error))
 
 
 class Keeper:
@@ -156,7 +159,7 @@ class Keeper:
             return
         self._done = True
         if not self._run.is_of_this_process():
-            # A copy of a reader that goes on elsewhere: what it would save is out of date.
+            # In a forked process, the checkpoint is out of date.
             self._release()
             return
         try:
@@ -232,7 +235,7 @@ def _pages(
             return
         if not isinstance(step, Wait):
             yield step
-            # It is the caller's alone now, and let go before the next one is made.
+            # Released before the next page is made.
             del step
             continue
         if monotonic() >= run.save_due:

@@ -58,8 +58,8 @@ ERROR_SIZE_MAX = 1 << 20
 """Bytes of an answer that is an error, of which the first say what it is."""
 
 CORRECTIONS_MAX = 2
-"""How often a request is signed anew for the clock: once by a time that was not the service's, such as that of a box on
-the way, and once by the service's."""
+"""How often a request is signed again with a corrected clock. The first correction may come from a wrong clock on the
+way, and the second one from the service."""
 
 AWS_SUFFIXES = (
     "amazonaws.com",
@@ -142,7 +142,7 @@ class Transport:
         return host.endswith(tuple(f".{suffix}" for suffix in AWS_SUFFIXES))
 
     def send(self, request: Request, due: float | None = None) -> Response | Failure:
-        """Sends one request and waits for its answer, of any status, until `due` by `time.monotonic`."""
+        """Sends one request and waits for its response, of any status, until `due` by `time.monotonic`."""
         try:
             return self._exchange(request, time.monotonic() + self._timeout if due is None else due)
         except CannotSign as error:
@@ -166,7 +166,7 @@ class Transport:
             return Failure(f"the request cannot be sent: {why}", transient=True)
 
     def close(self) -> None:
-        """Closes the connections. What is under way ends without an answer."""
+        """Closes all connections. Requests that are out end without a response."""
         self._http.close()
 
     @property
@@ -175,9 +175,9 @@ class Transport:
 
     def _too_large(self, most: int) -> Failure:
         if most < 1 << 20:
-            # What is no page is no answer of Kinesis's either.
+            # Kinesis does not send such a response, so it came from somewhere else.
             return Failure(f"an answer larger than {most >> 10} KiB from {self._shown}", transient=True)
-        # A page will be as large when it is asked for again.
+        # A page will be as large the next time.
         return Failure(f"an answer larger than {most >> 20} MiB from {self._shown}", transient=False)
 
     def _exchange(self, request: Request, due: float) -> Response:
@@ -211,7 +211,7 @@ class Transport:
 
 
 class Answer:
-    """An answer taken in."""
+    """A response that was read."""
 
     def __init__(self, status: int, headers: Any, body: bytearray) -> None:
         self._status = status
@@ -228,7 +228,7 @@ class Answer:
 
     def response(self, signed_at: float) -> Response:
         """The answer for the component, with what is not UTF-8 replaced."""
-        # Times before 1970 have no form there.
+        # The component's timestamps begin in 1970.
         date = None if self.date is None or self.date < 0 else int(self.date * 1000)
         trace = self._headers.get("x-amzn-requestid")
         return Response(
@@ -241,7 +241,7 @@ class Answer:
 
 
 def _utf8(data: bytearray) -> bytearray:
-    """The text with what is not UTF-8 replaced. It is never a text of Python's as a whole, which could be large."""
+    """Replaces what is not UTF-8, piece by piece, as a `str` can take four times as much memory."""
     if data.isascii():
         return data
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -270,9 +270,9 @@ def _session(session: Any, profile: str | None) -> Any:
 
 
 def _client(session: Any, region: str | None, endpoint_url: str | None, read_timeout: float) -> tuple[Any, Any]:
-    """A client, for what it knows of regions, partitions and settings, and what certificates are verified by.
+    """A client of botocore, for its region, endpoint and settings, and the certificates to verify with.
 
-    Requests go without it.
+    Requests are sent without it.
     """
     if endpoint_url is not None:
         check_endpoint(str(endpoint_url))
@@ -284,5 +284,5 @@ def _client(session: Any, region: str | None, endpoint_url: str | None, read_tim
     except InvalidRegionError:
         raise AwsError(f"not a region: {printable(region)}", "regions look like us-east-1") from None
     except Exception as error:
-        # botocore names URLs and quotes files and services: what it says is not shown as the cause either.
+        # Messages of botocore can contain secrets, so the error is not chained.
         raise in_words(error) from None

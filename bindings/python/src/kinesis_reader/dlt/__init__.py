@@ -37,7 +37,7 @@ from .._transport import Transport
 from . import _rows
 from ._collector import held_back
 from ._incremental import SequenceIncremental
-from ._state import CHECKPOINT, LAST_RUN, beginning
+from ._state import CHECKPOINT, LAST_RUN, Parts, beginning
 from .helpers import get_shard_iterator, max_sequence_by_shard
 
 log = logging.getLogger("kinesis_reader")
@@ -129,10 +129,12 @@ def kinesis_stream(
     begin = beginning(state.get(CHECKPOINT) if keeps else None, sequences, component, config, transport)
     reading = read_batches(Run(component, config, transport, json.loads), _Begin(begin))
 
-    def keep() -> None:
+    def keep(shard: str = "", place: dict[str, Any] | None = None) -> None:
         if keeps:
             state[CHECKPOINT] = json.loads(reading.checkpoint)
-        # The service may have told by now that the clock is ahead.
+            if place is not None:
+                state[CHECKPOINT]["shards"][shard] = place
+        # By now the service may have corrected the clock.
         by_service = transport.clock.now() - (time.monotonic() - begun) - 1
         state[LAST_RUN] = min(state[LAST_RUN], pendulum.from_timestamp(by_service))
 
@@ -142,7 +144,11 @@ def kinesis_stream(
         for batch in reading:
             # A place for every shard is kept before a row goes out: who stops at one finds the others again.
             keep()
+            # dlt's state knows records, but not parts of records.
+            parts = Parts(reading.checkpoint, batch)
             for rows in _rows.chunks(batch.lines, row, chunk_size):
+                if (place := parts.after(rows[-1]["_kinesis"]["seq_no"])) is not None:
+                    keep(batch.shard, place)
                 yield rows
                 if left is not None:
                     left -= len(rows)
@@ -153,7 +159,7 @@ def kinesis_stream(
 
 
 def _first(state: dict[str, Any], initial_at_timestamp: TAnyDateTime | None, now: float) -> datetime | None:
-    """Where shards begin that have no place yet: at the time of the last run, or at the one that was given."""
+    """Where shards without a position begin: at the time of the last run, or at the given one."""
     is_kept = LAST_RUN in state
     given = state[LAST_RUN] if is_kept else initial_at_timestamp
     try:
@@ -162,8 +168,10 @@ def _first(state: dict[str, Any], initial_at_timestamp: TAnyDateTime | None, now
         where = "the state" if is_kept else "initial_at_timestamp"
         raise OptionError(f"not a time in {where}: {shown(given)}", "give a time, None, or 0") from error
     if is_kept and CHECKPOINT not in state and first is not None and first.timestamp() > now:
-        # As the reader tells of a place in its checkpoint that is later than the present.
-        log.warning("the last run is dated in the future: %s: records may be unread of shards that had none", first)
+        # The component warns in the same way of positions in a checkpoint.
+        log.warning(
+            "the last run is dated in the future: %s: records of shards that had none before may be unread", first
+        )
     return first
 
 

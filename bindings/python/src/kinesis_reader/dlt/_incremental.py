@@ -18,6 +18,9 @@ class SequenceIncremental(Incremental[Any]):
     Of a list that comes straight from the reader, rows of one shard in the order of their sequence numbers, only the
     ends count: if the first row is later than what is known of the shard, all are, and the last is what is known from
     then on. So dlt looks at the last record's rows alone. A list that was changed on its way is looked at row by row.
+
+    A record of many messages can come in several batches, and in several runs: its rows after those that are known have
+    the sequence number that is known, and dlt would take them for old ones.
     """
 
     def __call__(self, rows: Any, meta: Any = None) -> Any:
@@ -26,7 +29,11 @@ class SequenceIncremental(Incremental[Any]):
         first, last = rows[0]["_kinesis"], rows[-1]["_kinesis"]
         known = (self.last_value or {}).get(first["shard_id"])
         if known is not None and not is_later(first["seq_no"], known):
-            return super().__call__(rows, meta)
+            rest = self._rest(rows, known)
+            if rest is None:
+                return super().__call__(rows, meta)
+            later = self(Rows(rows[rest:]), meta) if rest < len(rows) else None
+            return Rows(rows[:rest] + (later or []))
         start = len(rows) - 1
         while start > 0 and rows[start - 1]["_kinesis"]["seq_no"] == last["seq_no"]:
             start -= 1
@@ -34,6 +41,14 @@ class SequenceIncremental(Incremental[Any]):
         metrics = getattr(self, "_incremental_metrics", {})
         metrics["unfiltered_items_count"] = metrics.get("unfiltered_items_count", 0) + start
         return rows
+
+    @staticmethod
+    def _rest(rows: Rows, known: str) -> int | None:
+        """How many rows are of the record that is known in part; `None`: they are no such rows."""
+        count = 0
+        while count < len(rows) and rows[count]["_kinesis"]["seq_no"] == known and "sub_seq" in rows[count]["_kinesis"]:
+            count += 1
+        return count or None
 
     def _is_plain(self) -> bool:
         return self.last_value_func is max_sequence_by_shard and self.end_value is None and self.row_order is None

@@ -46,7 +46,8 @@ class Rows(list[Row]):
 
 
 def chunks(lines: str, rows: Callable[[str], list[Row]], size: int) -> Iterator[Rows]:
-    """Rows in lists of a size. The messages of one record stay together: dlt's state tells records apart, no more."""
+    """Rows in lists of a size. Those of one record stay together, so that a list ends with a record if the lines do:
+    dlt's state tells records apart, no more."""
     made, end = Rows(), size
     for some in slices(lines):
         made += rows(some)

@@ -19,7 +19,7 @@ from typing import Any
 from .._component import Component, Failure, Finished, Reader, Request, Wait, merge_checkpoints
 from .._errors import Error, StateError
 from .._printable import shown
-from .._run import WAIT_MIN
+from .._run import WAIT_MIN, Page
 from .._transport import Transport
 
 CHECKPOINT = "kinesis_reader"
@@ -43,7 +43,7 @@ def beginning(
         shard: {"after": sequence}
         for shard, sequence in sequences.items()
         # A sequence number that is none was not written by Kinesis.
-        if isinstance(sequence, str) and _SEQUENCE.fullmatch(sequence)
+        if isinstance(sequence, str) and _SEQUENCE.fullmatch(sequence) and not _is_part(checkpoint, shard, sequence)
     }
     if checkpoint is None and not after:
         return None
@@ -56,6 +56,30 @@ def beginning(
         hint = "bring the pipeline's state back from a copy, or begin anew with another pipeline"
         raise StateError(f"the checkpoint in the state is damaged: {shown(error)}", hint) from error
     return merge_checkpoints(kept, json.dumps({"version": 1, "stream": {"name": name}, "shards": after}))
+
+
+class Parts:
+    """The records that a batch has only a part of. A record of many messages comes in several batches, or runs."""
+
+    def __init__(self, before: str, batch: Page) -> None:
+        """`before`: the checkpoint at which the batch begins."""
+        self._first = json.loads(before)["shards"].get(batch.shard, {})
+        self._last = json.loads(batch.shard_checkpoint)["shards"][batch.shard]
+
+    def after(self, sequence: str) -> dict[str, Any] | None:
+        """The position after the rows of this record, if dlt's state cannot express it."""
+        if "sub" in self._last and sequence == self._last["after"]:
+            return dict(self._last)
+        return {"after": sequence} if "sub" in self._first else None
+
+
+def _is_part(checkpoint: Mapping[str, Any] | None, shard: str, sequence: str) -> bool:
+    """Whether only some messages of this record were read, which only the checkpoint knows."""
+    try:
+        place = (checkpoint or {})["shards"][shard]
+        return place["after"] == sequence and "sub" in place
+    except (KeyError, TypeError):
+        return False
 
 
 def survey(component: Component, config: Any, transport: Transport) -> str:
@@ -83,7 +107,7 @@ def survey(component: Component, config: Any, transport: Transport) -> str:
             case Wait(until=until):
                 time.sleep(max(WAIT_MIN, ((until or 0) - now()) / 1000))
                 reader.handle_timeout(now())
-    raise Error("the component does not come to an end before it reads a shard")
+    raise Error("the component never gets to reading a shard")
 
 
 def _ask(reader: Reader, transport: Transport, request: Request, origin: float, now: Callable[[], int]) -> None:
