@@ -8,7 +8,8 @@
 //!   know, because the service passed over them in silence.
 //! - **Checkpoint**: it names for each shard seen exactly what was reported as delivered.
 //! - **Lineage**: a shard is read only once all its parents that are still there are delivered to their ends.
-//! - **Manners**: requests, batches and pace stay in their bounds, each wait is for something that is due.
+//! - **Manners**: requests, batches, their lines and the pace stay in their bounds, each wait is for something that is
+//!   due.
 //! - **Ends**: when the reader says that it has reached its end, nothing is missing.
 
 mod ledger;
@@ -16,13 +17,13 @@ mod manners;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kinesis_reader_machine::{Batch, BatchId, Cause, Lost, Message, Outcome, Request, Start, Until};
+use kinesis_reader_machine::{Batch, BatchId, Cause, Instant, Lost, Message, Outcome, Request, Start, Until};
 use serde_json::Value;
 
 pub use ledger::Ledger;
 use manners::Manners;
 
-use crate::kinesis::stream::Shard;
+use crate::kinesis::stream::{Record, Shard};
 use crate::kinesis::{Asked, Facts, Listed, Page, Refusal, Stream};
 
 /// What the reader did and may not do.
@@ -47,10 +48,81 @@ pub enum Place {
     /// Before the first record that arrived between `earliest` and `latest` or later. With LATEST, `tip` is where the
     /// shard's tip was when the reader asked for it, and the first message may be as late as that one.
     From { earliest: u64, latest: u64, tip: Option<usize> },
-    /// Before this record; all before it are delivered.
-    Before(usize),
+    /// All before this point is delivered.
+    Before(Spot),
     /// After all, without having read it: it was closed when LATEST was asked for.
     Passed,
+}
+
+/// A point in a shard: before a record, or behind some of the messages of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Spot {
+    pub record: usize,
+    /// The messages of the record that are before the point: fewer than it has.
+    pub within: usize,
+}
+
+impl Spot {
+    /// Before a record.
+    pub fn at(record: usize) -> Spot {
+        Spot { record, within: 0 }
+    }
+
+    /// Where a message begins. None: it is not of the shard.
+    fn before(message: &Message, shard: &Shard) -> Option<Spot> {
+        let record = shard.position(&message.sequence)?;
+        let within = match message.subsequence {
+            Some(wanted) => shard.messages(&shard.records[record]).position(|(number, _)| number == wanted)?,
+            None => 0,
+        };
+        Some(Spot { record, within })
+    }
+
+    /// Behind the message that begins here.
+    fn next(self, shard: &Shard) -> Spot {
+        match self.within + 1 {
+            within if within < shard.count(&shard.records[self.record]) => Spot { within, ..self },
+            _ => Spot::at(self.record + 1),
+        }
+    }
+
+    /// The number in its record of the message before this point, if that is of the same record.
+    fn subsequence(self, shard: &Shard) -> Option<u32> {
+        let before = self.within.checked_sub(1)?;
+        shard.messages(shard.records.get(self.record)?).nth(before).map(|(number, _)| number)
+    }
+}
+
+/// The messages of a shard between two points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub shard: usize,
+    pub from: Spot,
+    pub to: Spot,
+}
+
+impl Span {
+    /// Of each record that has a part in it, which of its messages.
+    fn records(self, shard: &Shard) -> impl Iterator<Item = (&Record, std::ops::Range<usize>)> {
+        let last = if self.to.within > 0 { self.to.record + 1 } else { self.to.record };
+        (self.from.record..last.max(self.from.record)).map(move |number| {
+            let record = &shard.records[number];
+            let from = if number == self.from.record { self.from.within } else { 0 };
+            let to = if number == self.to.record { self.to.within } else { shard.count(record) };
+            (record, from..to)
+        })
+    }
+
+    /// How many user records of other shards are passed over in it.
+    fn foreign(self, shard: &Shard) -> u64 {
+        let passed =
+            |spot: Spot| spot.subsequence(shard).map_or(0, |number| u64::from(number) + 1 - spot.within as u64);
+        let whole: u64 = shard.records[self.from.record..self.to.record]
+            .iter()
+            .map(|record| (record.users.len().max(1) - shard.count(record)) as u64)
+            .sum();
+        whole + passed(self.to) - passed(self.from)
+    }
 }
 
 /// A shard as the reader should see it.
@@ -62,6 +134,15 @@ pub struct Track {
     /// The service passed over records before this one in silence, because they had left the stream.
     pub passed_over: usize,
 }
+
+/// The maximum number of consecutive listings that cannot be used, and of other wrong responses.
+const WRONGS_MAX: u32 = 4;
+
+/// The number of consecutive listings that may lack a shard.
+const STALE_LISTINGS_MAX: u32 = 12;
+
+/// The maximum number of consecutive pages of a listing without a new shard.
+const BARREN_PAGES_MAX: u32 = 50;
 
 const UNHEARD: Track = Track { place: Place::Unheard, lost: false, passed_over: 0 };
 
@@ -77,8 +158,10 @@ pub struct Terms {
     pub failures: Option<u32>,
     pub requests: usize,
     pub batches: usize,
+    pub batch_bytes: u64,
     pub pace: Option<u8>,
     pub backoff_first_ms: u64,
+    pub list_interval_ms: u64,
     /// When the run was opened, by the service's clock.
     pub opened: u64,
     /// How far from the service's time the reader may hold it to be.
@@ -102,9 +185,21 @@ pub struct Run {
     heard: Option<u64>,
     /// The shards of the listing that is under way.
     listing: Vec<Listed>,
+    /// Consecutive pages of it without a new shard.
+    barren: u32,
+    /// It cannot be used.
+    wrong: bool,
+    /// Responses that contradict themselves or earlier ones.
+    wrongs: u32,
+    /// Consecutive listings that could not be used.
+    restarts: u32,
+    /// The number of listings since one named a parent that none shows.
+    lacking: Option<u32>,
     pub manners: Manners,
-    /// Shard, first record, and the record after the last.
-    out: BTreeMap<BatchId, (usize, usize, usize)>,
+    out: BTreeMap<BatchId, Span>,
+    /// The bytes of lines in the last batch of a shard, where no page came since: what follows is of the same page, and
+    /// did not fit.
+    filled: BTreeMap<usize, u64>,
     handed: u64,
     /// User records of other shards that were passed over.
     foreign: u64,
@@ -136,7 +231,13 @@ impl Run {
             answered: false,
             heard: None,
             listing: Vec::new(),
+            barren: 0,
+            wrong: false,
+            wrongs: 0,
+            restarts: 0,
+            lacking: None,
             out: BTreeMap::new(),
+            filled: BTreeMap::new(),
             handed: 0,
             foreign: 0,
             past: BTreeSet::new(),
@@ -156,20 +257,19 @@ impl Run {
     /// An answer reached the reader in time.
     pub fn answered(&mut self, facts: &Facts, stream: &Stream, now: u64) -> Judged {
         self.answered = true;
-        if !matches!(facts, Facts::Refused(_)) {
+        if !matches!(facts, Facts::Garbled | Facts::Refused(_)) {
             self.heard.get_or_insert(now);
         }
         match facts {
             Facts::Described => {}
-            Facts::Listed { shards, first, last, again: _ } => {
-                if *first {
-                    self.listing.clear();
+            Facts::Listed { shards, first, last, wrong, lacks, again: _ } => {
+                if *lacks {
+                    self.lacking.get_or_insert(0);
                 }
-                self.listing.extend(shards);
-                if *last {
-                    self.complete_listing();
-                }
+                self.page_of_listing(shards, *first, *last, *wrong)?;
+                self.waits_for_listings(stream, now)?;
             }
+            Facts::Garbled => self.wrongs += 1,
             Facts::Sought { shard, asked, position, clamped } => {
                 if !self.terms.recreated {
                     self.seeks_its_place(*asked, &stream.shards[*shard], self.track(*shard))?;
@@ -187,7 +287,8 @@ impl Run {
             Facts::Read(page) => {
                 let passed = self.heard.unwrap_or(now) + 2_000 + self.terms.doubt_ms;
                 let records = stream.shards[page.shard].records.get(page.from..page.to).unwrap_or(&[]);
-                if page.goes_on && records.iter().any(|record| record.arrived > passed) {
+                let is_late = records.iter().any(|record| record.arrived > passed);
+                if page.goes_on && is_late && !self.repeats(page) {
                     self.past.insert(page.shard);
                 }
                 self.read(page);
@@ -196,6 +297,10 @@ impl Run {
                 Refusal::Fatal => self.fatal = true,
                 // One more try is enough to see that they were set right.
                 Refusal::Credentials | Refusal::Clock if self.troubles > 0 => self.unsigned = true,
+                Refusal::ExpiredToken => {
+                    self.troubles += 1;
+                    self.restarts += 1;
+                }
                 Refusal::Transient | Refusal::Expired | Refusal::NotFound | Refusal::Credentials | Refusal::Clock => {
                     self.troubles += 1
                 }
@@ -210,10 +315,12 @@ impl Run {
         let fits = match (asked, track.place) {
             (_, Place::Unheard | Place::Passed) => false,
             (Asked::Oldest, _) if track.lost => true,
-            (Asked::Oldest, Place::Oldest | Place::Before(0)) => true,
+            (Asked::Oldest, Place::Oldest | Place::Before(Spot { record: 0, within: 0 })) => true,
             (Asked::Latest, Place::From { tip, .. }) => !self.resumed && tip.is_none(),
             (Asked::Time(time), Place::From { earliest, latest, .. }) => (earliest..=latest).contains(&time),
-            (Asked::After(next), Place::Before(place)) => next == place,
+            (Asked::After(next), Place::Before(place)) => Spot::at(next) == place,
+            // Some of its messages are still to come.
+            (Asked::At(record), Place::Before(place)) => record == place.record && place.within > 0,
             (Asked::Oldest | Asked::Latest | Asked::Time(_) | Asked::At(_) | Asked::After(_), _) => false,
         };
         if fits { Ok(()) } else { violation!("an iterator of {} is asked for at {asked:?}: {track:?}", shard.id) }
@@ -224,7 +331,16 @@ impl Run {
         self.troubles += 1;
     }
 
+    /// Whether a page begins before the reader's position. The reader may refuse such a page.
+    fn repeats(&self, page: &Page) -> bool {
+        matches!(self.track(page.shard).place, Place::Before(next) if page.from < next.record)
+    }
+
     fn read(&mut self, page: &Page) {
+        if page.from < page.to && self.repeats(page) {
+            self.wrongs += 1;
+        }
+        self.filled.remove(&page.shard);
         if page.asked < page.from {
             self.tracks.entry(page.shard).or_insert(UNHEARD).passed_over = page.from;
         }
@@ -240,6 +356,46 @@ impl Run {
                 track.place = Place::Oldest;
             }
         }
+    }
+
+    /// A page of a listing that has further pages reached the reader, which was told this time.
+    pub fn listing_goes_on(&mut self, told: Instant) {
+        if !self.wrong && self.barren < BARREN_PAGES_MAX {
+            self.manners.listed(self.barren > 0, told);
+        }
+    }
+
+    /// While listings lack a shard, the next one must follow after a pause, or because of another event.
+    fn waits_for_listings(&self, stream: &Stream, now: u64) -> Judged {
+        let usual = (now - self.terms.opened) / self.terms.list_interval_ms;
+        let most = 2 * STALE_LISTINGS_MAX as usize + stream.shards.len() + self.troubles as usize + usual as usize;
+        match self.lacking {
+            Some(listings) if listings as usize > most => violation!("{listings} listings, and one shard is lacking"),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn page_of_listing(&mut self, shards: &[Listed], first: bool, last: bool, wrong: bool) -> Judged {
+        if first {
+            self.listing.clear();
+            (self.barren, self.wrong) = (0, false);
+        }
+        let is_new = |listed: &Listed| self.listing.iter().all(|known| known.shard != listed.shard);
+        self.barren = if shards.iter().any(is_new) { 0 } else { self.barren + 1 };
+        if self.barren > BARREN_PAGES_MAX {
+            return violation!("a listing is gone on with after {BARREN_PAGES_MAX} pages that brought nothing");
+        }
+        self.listing.extend(shards);
+        if wrong && !self.wrong || self.barren >= BARREN_PAGES_MAX {
+            self.restarts += 1;
+        }
+        self.wrong |= wrong;
+        if last && !self.wrong {
+            self.restarts = 0;
+            self.lacking = self.lacking.map(|listings| listings + 1);
+            self.complete_listing();
+        }
+        Ok(())
     }
 
     fn complete_listing(&mut self) {
@@ -272,28 +428,30 @@ impl Run {
             return violation!("a batch of a shard that is not: {}", batch.shard());
         };
         let shard = &stream.shards[index];
-        let messages = batch.messages(0, batch.count());
-        let Some(first) = messages.first() else { return violation!("an empty batch of {}", shard.id) };
-        let Some(from) = shard.position(&first.sequence) else {
-            return violation!("a message that is not of {}: {}", shard.id, first.sequence);
+        if self.stopped {
+            return violation!("a batch of {} after the stop", shard.id);
+        }
+        let messages = batch.messages(0, u32::MAX);
+        let ends = (messages.first().zip(messages.last()))
+            .and_then(|(first, last)| Some((Spot::before(first, shard)?, Spot::before(last, shard)?.next(shard))));
+        let Some((from, to)) = ends.filter(|(from, to)| from < to) else {
+            return violation!("messages of {} that go back, or are not its: {messages:?}", shard.id);
         };
-        let last = messages.last().and_then(|last| shard.position(&last.sequence));
-        let Some(to) = last.filter(|last| *last >= from).map(|last| last + 1) else {
-            return violation!("messages of {} that go back", shard.id);
-        };
-        let count: usize = shard.records[from..to].iter().map(|record| shard.count(record)).sum();
+        let span = Span { shard: index, from, to };
+        let count: usize = span.records(shard).map(|(_, part)| part.len()).sum();
         if messages.len() as u32 != batch.count() || messages.len() != count {
             let (got, told) = (messages.len(), batch.count());
             return violation!("{got} messages of {}, a count of {told}, and {count} are there", shard.id);
         }
         self.may_begin(index, from, shard)?;
-        lines_agree(batch, &messages)?;
-        if self.out.values().any(|&(other, _, _)| other == index) {
+        let lines = lines_agree(batch, &messages)?;
+        self.fits(index, batch, &lines)?;
+        if self.out.values().any(|out| out.shard == index) {
             return violation!("two batches of {} are out", shard.id);
         }
         let mut rest = messages.iter();
-        for record in &shard.records[from..to] {
-            ledger.compare(index, shard, record, rest.by_ref().take(shard.count(record)))?;
+        for (record, part) in span.records(shard) {
+            ledger.compare(index, shard, record, part.start, rest.by_ref().take(part.len()))?;
             if let Until::Time(end) = self.terms.until
                 && record.arrived >= end.0
             {
@@ -305,22 +463,45 @@ impl Run {
             }
         }
         self.handed += messages.len() as u64;
-        let there: usize = shard.records[from..to].iter().map(|record| record.users.len().max(1)).sum();
-        self.foreign += (there - count) as u64;
+        self.foreign += span.foreign(shard);
         if self.terms.messages.is_some_and(|most| self.handed > most) {
             return violation!("{} messages, and {:?} were asked for", self.handed, self.terms.messages);
         }
-        self.out.insert(batch.id(), (index, from, to));
+        self.out.insert(batch.id(), span);
         self.manners.batches(self.out.len())?;
-        ledger.passed(index, self.track(index).place, from);
+        ledger.passed(index, self.track(index).place, from.record);
         Ok(())
     }
 
+    /// A batch has no more lines than its bound, or one alone; and no fewer than fit, where others of its page follow.
+    fn fits(&mut self, index: usize, batch: &Batch, lines: &[u64]) -> Judged {
+        let (most, bytes) = (self.terms.batch_bytes, lines.iter().sum());
+        if bytes > most && lines.len() > 1 {
+            return violation!("{} lines of {bytes} bytes in a batch of {}, of {most}", lines.len(), batch.shard());
+        }
+        let first = lines.first().copied().unwrap_or(0);
+        match self.filled.insert(index, bytes) {
+            Some(filled) if filled + first <= most => {
+                violation!("a line of {first} bytes had room in the batch before, of {filled} of {most}")
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether a batch of this shard is of the same page as the one before.
+    pub fn goes_on_in_page(&self, shard: &str, stream: &Stream) -> bool {
+        stream.find(shard).is_some_and(|index| self.filled.contains_key(&index))
+    }
+
     /// Whether the next message of a shard may be this one.
-    fn may_begin(&self, index: usize, from: usize, shard: &Shard) -> Judged {
+    fn may_begin(&self, index: usize, spot: Spot, shard: &Shard) -> Judged {
         let track = self.track(index);
+        let from = spot.record;
         let left = from <= shard.gone;
         let fits = match track.place {
+            Place::Before(next) if next == spot => true,
+            // Only what is left of a record begins within it.
+            _ if spot.within > 0 => false,
             Place::Unheard | Place::Passed => false,
             Place::Oldest => left,
             Place::From { earliest, latest, tip } => {
@@ -329,16 +510,16 @@ impl Run {
                 let first = shard.at(earliest).min(shard.put_before(earliest)).min(tip.unwrap_or(usize::MAX));
                 first <= from && (from <= last || left)
             }
-            Place::Before(next) => next == from || next < from && left && (track.lost || from <= track.passed_over),
+            Place::Before(next) => next < spot && left && (track.lost || from <= track.passed_over),
         };
         if fits {
             return Ok(());
         }
-        violation!("{} goes on with record {from} of which {} are gone, at {track:?}", shard.id, shard.gone)
+        violation!("{} goes on with {spot:?} of which {} are gone, at {track:?}", shard.id, shard.gone)
     }
 
-    /// The shard of a batch that is out, its first record, and the record after its last.
-    pub fn span(&self, id: BatchId) -> Option<(usize, usize, usize)> {
+    /// What a batch holds that is out.
+    pub fn span(&self, id: BatchId) -> Option<Span> {
         self.out.get(&id).copied()
     }
 
@@ -354,7 +535,7 @@ impl Run {
 
     /// A batch was reported as delivered.
     pub fn delivered(&mut self, id: BatchId) {
-        let Some((shard, _, to)) = self.out.remove(&id) else { return };
+        let Some(Span { shard, to, .. }) = self.out.remove(&id) else { return };
         let track = self.tracks.entry(shard).or_insert(UNHEARD);
         track.place = Place::Before(to);
         track.lost = false;
@@ -369,7 +550,10 @@ impl Run {
         let shard = &stream.shards[index];
         let track = self.track(index);
         let (after, trimmed) = match track.place {
-            Place::Before(next) if next > 0 => (shard.records.get(next - 1), next <= shard.gone),
+            Place::Before(next) if next > Spot::at(0) => {
+                let last = if next.within > 0 { next.record } else { next.record - 1 };
+                (shard.records.get(last), last < shard.gone)
+            }
             Place::Before(_) | Place::Unheard | Place::Oldest | Place::From { .. } | Place::Passed => (None, false),
         };
         if lost.after.as_deref() != after.map(|record| record.sequence.as_str()) {
@@ -400,7 +584,13 @@ impl Run {
                 _ if place["at"] == "end" => done(),
                 _ if self.ended.contains(&index) => false,
                 Place::Unheard => place.is_null(),
-                Place::Before(next) if next > 0 => after == Some(&shard.records[next - 1].sequence),
+                Place::Before(next) if next.within > 0 => {
+                    after == Some(&shard.records[next.record].sequence)
+                        && place["sub"].as_u64() == next.subsequence(shard).map(u64::from)
+                }
+                Place::Before(next) if next.record > 0 => {
+                    after == Some(&shard.records[next.record - 1].sequence) && place["sub"].is_null()
+                }
                 Place::Before(_) | Place::Oldest => place["at"] == "trim-horizon",
                 Place::From { earliest, latest, .. } => {
                     place["at"].as_u64().is_some_and(|place| (earliest..=latest).contains(&place))
@@ -445,7 +635,7 @@ impl Run {
         let reached = match track.place {
             Place::Unheard | Place::Oldest => shard.gone,
             Place::From { latest, tip, .. } => tip.unwrap_or(0).max(shard.at(latest)).max(shard.gone),
-            Place::Before(next) => next.max(over),
+            Place::Before(next) => next.record.max(over),
             Place::Passed => shard.records.len(),
         };
         // A shard that was never heard of cannot be missed.
@@ -470,9 +660,11 @@ impl Run {
             Outcome::Failed(error) => {
                 // Nobody ever answered: then it need not be tried for long.
                 let most = self.terms.failures.map(|most| if !self.answered { most.min(4) } else { most });
-                let worn = most.is_some_and(|most| self.troubles >= most);
+                let wrongs = self.restarts.max(self.wrongs);
+                let worn = most.is_some_and(|most| self.troubles >= most || wrongs >= most.min(WRONGS_MAX));
                 return match error.cause {
                     _ if self.fatal || self.unsigned || worn => Ok(()),
+                    _ if most.is_some() && self.lacking.is_some_and(|listings| listings > STALE_LISTINGS_MAX) => Ok(()),
                     Cause::Recreated(_) if self.terms.recreated => Ok(()),
                     _ => violation!("failed without a reason: {error:?}"),
                 };
@@ -517,9 +709,10 @@ impl Run {
     }
 }
 
-/// The lines of a batch, asked for in pieces, are its messages.
-fn lines_agree(batch: &Batch, messages: &[Message]) -> Judged {
+/// The lines of a batch, asked for in pieces, are its messages. Gives the length of each.
+fn lines_agree(batch: &Batch, messages: &[Message]) -> Result<Vec<u64>, Violation> {
     let mut told = 0;
+    let mut lengths = Vec::new();
     while told < batch.count() {
         let lines = batch.lines(told, 700);
         let texts: Vec<&str> = lines.text.lines().collect();
@@ -540,7 +733,8 @@ fn lines_agree(batch: &Batch, messages: &[Message]) -> Judged {
                 return violation!("a line that is not its message: {text}, {message:?}");
             }
         }
+        lengths.extend(lines.text.split_inclusive('\n').map(|line| line.len() as u64));
         told += lines.count;
     }
-    Ok(())
+    Ok(lengths)
 }

@@ -9,6 +9,7 @@ use kinesis_reader_machine::{Config, Limits, MessageId, OnGap, Payload, Recreate
 
 use crate::chance::Chance;
 use crate::kinesis::habits::Lag;
+use crate::kinesis::wrong::Wrong;
 use crate::kinesis::{Habits, SIGNATURE_MS};
 
 /// "The maximum size of the data payload of a record before base64-encoding is 10 MiB."
@@ -32,6 +33,8 @@ pub struct Scenario {
     pub runs: u64,
     /// The stream is deleted and made again between two runs.
     pub recreated: u8,
+    /// These runs are followed by one in which the service is always wrong in this way.
+    pub doom: Option<Wrong>,
 }
 
 /// Where the first run begins.
@@ -226,7 +229,7 @@ impl Scenario {
         let host = Host::draw(habits.checks_signatures, chance);
         let by_arn = chance.percent(30);
         habits.arn_only = by_arn;
-        Scenario {
+        let mut scenario = Scenario {
             network: Network::draw(chance),
             limits: limits(chance),
             by_arn,
@@ -239,10 +242,15 @@ impl Scenario {
             ]),
             runs: chance.within(1, 5),
             recreated: if habits.describe_denied { 0 } else { chance.of(&[0, 0, 0, 20]) },
+            doom: chance.percent(25).then(|| chance.of(&Wrong::ALL)),
             habits,
             host,
             writer,
-        }
+        };
+        // A page that is rendered to more than a batch may have comes in several.
+        let most = scenario.limits.batch_bytes;
+        scenario.limits.batch_bytes = chance.of(&[most, most, most, 1, 700, 4_000]);
+        scenario
     }
 
     /// Switches every fault off; what the service may do on a good day it still does.
@@ -356,6 +364,7 @@ fn limits(chance: &mut Chance) -> Limits {
         page_records: chance.of(&[1, 2, 3, 10, 100, 10_000]),
         requests: chance.of(&[1, 2, 5, 32]),
         batches: chance.of(&[1, 2, 3, 12]),
+        batch_bytes: Limits::default().batch_bytes,
         pace: chance.of(&[None, Some(100), Some(100), Some(50), Some(20)]),
         list_interval: Duration::from_millis(chance.of(&[1_000, 10_000, 60_000])),
         request_timeout: Duration::from_millis(chance.of(&[3_000, 10_000, 30_000])),

@@ -9,7 +9,7 @@ use crate::world::{self, Failure};
 /// A feature of a scenario that can be switched off.
 type Part = (&'static str, fn(&mut Scenario));
 
-const PARTS: [Part; 33] = [
+const PARTS: [Part; 36] = [
     ("all quirks of the service", |s| s.habits = Habits::plain()),
     ("service errors", |s| s.habits.errors = Default::default()),
     ("false ends", |s| s.habits.false_ends = 0),
@@ -18,7 +18,9 @@ const PARTS: [Part; 33] = [
     ("children next to an iterator", |s| s.habits.early_children = false),
     ("call and byte limits", |s| (s.habits.limits, s.habits.neighbours) = (false, 0)),
     ("repeated records", |s| s.habits.after_is_at = false),
-    ("odd listing pages", |s| (s.habits.repeats, s.habits.token_loops) = (0, 0)),
+    ("odd listing pages", |s| s.habits.repeats = 0),
+    ("invalid responses", |s| s.habits.wrong = None),
+    ("a run of invalid responses", |s| s.doom = None),
     ("multi-page listings", |s| s.habits.listing_page = 1000),
     ("empty and short pages", |s| (s.habits.voids, s.habits.short_pages) = (0, 0)),
     ("odd lags", |s| (s.habits.lag, s.habits.idle_lag) = (Habits::plain().lag, Habits::plain().idle_lag)),
@@ -43,6 +45,7 @@ const PARTS: [Part; 33] = [
     ("interrupts", |s| s.host.interrupts = 0),
     ("transactions", |s| s.host.keeping = Keeping::OneAfterTheOther),
     ("recreation", |s| s.recreated = 0),
+    ("batches of parts of a page", |s| s.limits.batch_bytes = u32::MAX),
     ("aggregates", |s| s.writer.aggregated = 0),
     ("consecutive reshards", |s| s.writer.cascade = 0),
     ("reshards", |s| s.writer.reshards = 0),

@@ -17,6 +17,7 @@ use kinesis_reader_machine::{Cause, Outcome, Reader, Start, Timestamp, Until};
 use crate::chance::Chance;
 use crate::kinesis::habits::{IdleLag, Lag};
 use crate::kinesis::stream::Shard;
+use crate::kinesis::wrong::Wrong;
 use crate::kinesis::{Kinesis, Stream};
 use crate::oracle::{Judged, Ledger, Run, Terms, Tracks, Violation};
 use crate::scenario::{Dates, Keeping, RECORD_BYTES_MAX, STREAM, Scenario, StartKind};
@@ -28,6 +29,12 @@ const BEGIN: u64 = 1_763_900_000_000;
 
 /// Steps of a run without faults: more would be a loop.
 const CALM_STEPS: u64 = 300_000;
+
+/// Steps of a run that the service keeps from its end: sixteen generations of shards are many.
+const DOOMED_STEPS: u64 = 3_000_000;
+
+/// The number of consecutive failures that ends a run with a service that stays wrong.
+const DOOMED_FAILURES: u32 = 12;
 
 /// What was seen, and how often.
 pub type Seen = BTreeMap<&'static str, u64>;
@@ -150,6 +157,9 @@ impl World {
         }
         self.scenario.calm();
         self.kinesis.habits = self.scenario.habits.clone();
+        if let Some(wrong) = self.scenario.doom {
+            self.doomed_run(wrong)?;
+        }
         // Once with the writer at work, which may reshard at any moment, and once in quiet.
         self.calm_run()?;
         self.writer.stop();
@@ -186,8 +196,7 @@ impl World {
             }
             _ => Until::Stopped,
         };
-        // A place within an aggregate is for the tests of aggregates: here places are between records.
-        let limited = self.scenario.writer.aggregated == 0 && self.chance.percent(20);
+        let limited = self.chance.percent(20);
         let messages = if limited { Some(self.chance.magnitude(1, 60)) } else { None };
         let crash = self.chance.percent(self.scenario.host.crashes);
         let crash_at = if crash { self.chance.magnitude(1, 1_500) } else { u64::MAX };
@@ -228,6 +237,30 @@ impl World {
         Err(Violation("with faults off the stream is said to be another, time and again".to_owned()))
     }
 
+    /// With a service that stays wrong, a run must still end in bounded time. What it delivers until then must be right.
+    fn doomed_run(&mut self, wrong: Wrong) -> Judged {
+        self.kinesis.habits.wrong = Some((wrong, 100));
+        let failures = self.scenario.limits.failures.replace(DOOMED_FAILURES);
+        let least = match self.start() {
+            Start::AtTimestamp(time) => time.0,
+            Start::TrimHorizon | Start::Latest => BEGIN,
+        };
+        let until = match self.chance.percent(50) {
+            true => Until::CaughtUp(Duration::ZERO),
+            false => Until::Time(Timestamp(self.now.saturating_sub(1_200_000).max(least))),
+        };
+        let end = self.run(until, None, DOOMED_STEPS, None)?;
+        if !matches!(end, End::Finished(Outcome::Reached | Outcome::Exhausted | Outcome::Failed(_))) {
+            return Err(Violation(format!("{}: the run ended so: {end:?}", wrong.forever())));
+        }
+        self.see(wrong.forever());
+        self.after(end);
+        self.scenario.limits.failures = failures;
+        self.kinesis.habits.wrong = None;
+        self.kinesis.settled = self.now;
+        Ok(())
+    }
+
     /// More virtual time than a run without faults can need.
     fn patience(&self) -> u64 {
         let limits = &self.scenario.limits;
@@ -238,7 +271,12 @@ impl World {
         let voids = if self.scenario.habits.voids > 0 { 16 } else { 1 };
         let pages = records * voids + stream.shards.len() as u64 * 60;
         let turn = 200 * 100 / u64::from(limits.pace.unwrap_or(100)) + 4 * self.scenario.network.latency_ms.1 + 50;
-        600_000 + pages * turn + bytes / 200
+        // And each message in a batch of its own.
+        let messages =
+            records + stream.shards.iter().flat_map(|s| &s.records).map(|r| r.users.len() as u64).sum::<u64>();
+        let patience = 600_000 + pages * turn + bytes / 200 + messages * 60;
+        // Each page may have to be requested again after a pause.
+        if self.kinesis.habits.wrong.is_some() { 4 * patience + pages * 2_000 } else { patience }
     }
 
     fn after(&mut self, end: End) {
@@ -298,8 +336,10 @@ impl World {
             failures: limits.failures,
             requests: limits.requests as usize,
             batches: limits.batches as usize,
+            batch_bytes: limits.batch_bytes.into(),
             pace: limits.pace,
             backoff_first_ms: limits.backoff_first.as_millis() as u64,
+            list_interval_ms: limits.list_interval.as_millis() as u64,
             opened: self.now,
             doubt_ms: self.scenario.host.calendar.doubt_ms(),
             stale_ms: self.kinesis.habits.stale_ms,
@@ -384,6 +424,7 @@ impl World {
         for (is, what) in [
             (self.writer.splits > 0, "split"),
             (self.writer.merges > 0, "merge"),
+            (self.writer.overlong > 0, "aggregate with a key that is too long"),
             (deep, "three generations"),
             (brief, "shard that lived briefly"),
             (empty, "closed shard without records"),

@@ -1,6 +1,6 @@
 //! The writer: puts records into the stream and reshards it, on a random schedule.
 
-use crate::aggregate::UserRecord;
+use crate::aggregate::{UserRecord, aggregate};
 use crate::chance::Chance;
 use crate::kinesis::Kinesis;
 use crate::scenario;
@@ -13,15 +13,20 @@ pub struct Writer {
     put: u64,
     pub splits: u64,
     pub merges: u64,
+    /// Records that would be aggregates, were it not for the length of a key.
+    pub overlong: u64,
     at_work: bool,
 }
 
 /// More shards would only slow a seed down.
 const SHARDS_MAX: usize = 40;
 
+/// "Partition keys are Unicode strings with a maximum length limit of 256 characters for each key."
+const KEY_CHARS_MAX: usize = 256;
+
 impl Writer {
     pub fn new(plan: scenario::Writer, chance: Chance, now: u64) -> Writer {
-        Writer { plan, chance, next: now, put: 0, splits: 0, merges: 0, at_work: true }
+        Writer { plan, chance, next: now, put: 0, splits: 0, merges: 0, overlong: 0, at_work: true }
     }
 
     /// Returns the time of the next action.
@@ -60,8 +65,15 @@ impl Writer {
         for _ in 0..self.chance.within(1, self.plan.burst) {
             let key = (!self.chance.percent(kinesis.habits.keyless)).then(|| format!("key \"{}\"", self.put % 7));
             if self.chance.percent(self.plan.aggregated) {
-                let users = self.users(kinesis.stream.shards[shard].hash);
-                kinesis.stream.put_aggregate(shard, key, users, arrived, now);
+                let mut users = self.users(kinesis.stream.shards[shard].hash);
+                if self.chance.percent(5) {
+                    // One key is longer than keys may be, so it is no aggregate: one message, with all the data.
+                    users[0].partition_key = "ż".repeat(KEY_CHARS_MAX + 1);
+                    kinesis.stream.put(shard, key, aggregate(&users), arrived, now);
+                    self.overlong += 1;
+                } else {
+                    kinesis.stream.put_aggregate(shard, key, users, arrived, now);
+                }
             } else {
                 let data = self.data();
                 kinesis.stream.put(shard, key, data, arrived, now);
@@ -76,7 +88,11 @@ impl Writer {
         let ours = self.chance.within(1, count);
         let mut users = Vec::new();
         for n in 1..=count {
-            let mut user = UserRecord::new(&format!("user {}", self.chance.within(0, 3)), self.data());
+            let name = match self.chance.percent(2) {
+                true => "ż".repeat(KEY_CHARS_MAX),
+                false => format!("user {}", self.chance.within(0, 3)),
+            };
+            let mut user = UserRecord::new(&name, self.data());
             if n == ours || self.chance.percent(50) {
                 user.explicit_hash_key = Some(low + u128::from(self.chance.any()) % ((high - low).max(1)));
             }

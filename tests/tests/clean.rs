@@ -76,11 +76,11 @@ fn gaps_and_malformed_answers_act_on_no_terminal() {
     let read = || run(at(&folder, &usual).args(["read", STREAM, "-v", "--to", "ndjson:lines", "--report", "report"]));
     assert!(read().status.success());
     let state = folder.path().join("lines.state");
-    let mut saved: Value = serde_json::from_slice(&fs::read(&state).expect("the state")).expect("it is JSON");
-    let checkpoint = saved["checkpoint"].as_str().expect("a checkpoint");
+    let saved = fs::read_to_string(&state).expect("the state");
     let gone = format!(r#""shards":{{{}:{{"at":"trim-horizon"}},"#, json!(HOSTILE));
-    saved["checkpoint"] = checkpoint.replace(r#""shards":{"#, &gone).into();
-    fs::write(&state, saved.to_string()).expect("it can be written");
+    let changed = saved.replace(r#""shards":{"#, &gone);
+    assert_ne!(changed, saved);
+    fs::write(&state, changed).expect("it can be written");
     assert_clean(&read(), "a gap in a hostile shard");
     let report = fs::read_to_string(folder.path().join("report")).expect("the report");
     assert!(report.lines().all(|line| clean(line) == line), "{report}");
@@ -207,7 +207,8 @@ fn no_password_in_a_url_is_printed() {
         "http://127.0.0.1/?X-Amz-Signature=MARKED",
         "https://user:MARKED@[::1]:99999",
     ];
-    let mut cases: Vec<(Vec<&str>, Vec<(&str, &str)>)> = Vec::new();
+    type Case<'a> = (Vec<&'a str>, Vec<(&'a str, &'a str)>);
+    let mut cases: Vec<Case<'_>> = Vec::new();
     for url in urls {
         cases.push((vec!["read", STREAM, "--endpoint-url", url], vec![]));
         cases.push((vec!["shards", STREAM], vec![("AWS_ENDPOINT_URL", url)]));

@@ -48,6 +48,11 @@ fn service() {
     on_all("service", checks::service::check, checks::service::seeds());
 }
 
+#[test]
+fn parts() {
+    on_all("parts", checks::parts::check, checks::parts::seeds());
+}
+
 /// Places at which a seed is cut off.
 const CUTS: usize = 24;
 

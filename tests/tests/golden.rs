@@ -301,12 +301,12 @@ fn invalid_responses_are_rejected_with_their_location() {
         assert_eq!(page(text).unwrap_err(), words, "{text}");
     }
     assert_eq!(
-        decode_listing(&Body::Json(r#"{"Shards":[{"HashKeyRange":{"StartingHashKey":1}}]}"#.into())).unwrap_err().0,
+        decode_listing(&Body::Json(r#"{"Shards":[{"HashKeyRange":{"StartingHashKey":1}}]}"#.into())).unwrap_err().why,
         "Shards[0].HashKeyRange.StartingHashKey: expected a string at byte 46"
     );
-    assert_eq!(decode_iterator(&Body::Json("{}".into())).unwrap_err().0, "ShardIterator: missing");
+    assert_eq!(decode_iterator(&Body::Json("{}".into())).unwrap_err().why, "ShardIterator: missing");
     assert_eq!(
-        decode_summary(&Body::Json(r#"{"StreamDescriptionSummary":{"StreamName":"s"}}"#.into())).unwrap_err().0,
+        decode_summary(&Body::Json(r#"{"StreamDescriptionSummary":{"StreamName":"s"}}"#.into())).unwrap_err().why,
         "StreamDescriptionSummary.StreamARN: missing"
     );
 }
@@ -344,7 +344,7 @@ fn all_forms_of_cbor_are_decoded() {
     // Text that is not UTF-8.
     let body = b"\xa1\x67Records\x81\xa2\x6eSequenceNumber\x611\x6cPartitionKey\x61\xff";
     let error = decode_page(Body::Cbor(body.to_vec())).unwrap_err();
-    assert!(error.0.starts_with("Records[0].PartitionKey: "), "{error}");
+    assert!(error.why.starts_with("Records[0].PartitionKey: "), "{error}");
 }
 
 // ----------------------------------------------------------------------------------------------- properties, garbage

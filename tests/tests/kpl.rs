@@ -128,7 +128,14 @@ fn parts_come_in_any_order_and_unknown_ones_are_passed_over() {
 fn what_departs_from_the_form_is_one_message_whole() {
     let key = bytes(1, b"k");
     let user = bytes(3, &[number(1, 0), bytes(3, b"x")].concat());
-    let bodies: [(&str, Vec<u8>); 13] = [
+    let tagged = |tags: &[Vec<u8>]| {
+        let tags: Vec<u8> = tags.iter().flat_map(|tag| bytes(4, tag)).collect();
+        [key.clone(), bytes(3, &[number(1, 0), bytes(3, b"x"), tags].concat())].concat()
+    };
+    let tag = |key: usize, value: usize| [bytes(1, "ż".repeat(key).as_bytes()), bytes(2, &b"v".repeat(value))].concat();
+    let keyed = |key: &str| [bytes(1, key.as_bytes()), user.clone()].concat();
+    let hashed = |hash: &str| [key.clone(), bytes(2, hash.as_bytes()), user.clone()].concat();
+    let bodies: [(&str, Vec<u8>); 20] = [
         ("nothing", Vec::new()),
         ("no user record", key.clone()),
         ("no table", user.clone()),
@@ -147,6 +154,13 @@ fn what_departs_from_the_form_is_one_message_whole() {
         ("a length beyond the end", [key.clone(), user.clone(), vec![0x1a, 5, 1]].concat()),
         ("a number without an end", [key.clone(), user.clone(), vec![0x40, 0xff]].concat()),
         ("a group", [key.clone(), user.clone(), vec![0x4b, 0x4c]].concat()),
+        ("a key of more than 256 characters", keyed(&"k".repeat(257))),
+        ("a key of more than 256 characters of four bytes", keyed(&"\u{1f422}".repeat(257))),
+        ("a hash key of more than 39 digits", hashed(&"0".repeat(40))),
+        ("a tag without a key", tagged(&[bytes(2, b"v")])),
+        ("a tag whose key is too long", tagged(&[tag(129, 0)])),
+        ("a tag whose value is too long", tagged(&[tag(1, 257)])),
+        ("more tags than there may be", tagged(&vec![tag(1, 1); 51])),
     ];
     for (what, body) in bodies {
         let carrier = record(1, sealed(&body));
@@ -155,8 +169,19 @@ fn what_departs_from_the_form_is_one_message_whole() {
             assert_eq!(run.messages, [Got::of(&carrier)], "{what}");
         }
     }
-    let sound = record(1, sealed(&[key, user].concat()));
-    assert_eq!(data(&Stream { records: vec![sound], range: Some(ALL), raw: false }.read(None, None).messages), ["x"]);
+    let sound = [
+        keyed("k"),
+        keyed(""),
+        keyed(&"k".repeat(256)),
+        keyed(&"\u{1f422}".repeat(256)),
+        hashed(&u128::MAX.to_string()),
+        hashed(&"0".repeat(39)),
+        tagged(&vec![tag(128, 256); 50]),
+    ];
+    for body in sound {
+        let stream = Stream { records: vec![record(1, sealed(&body))], range: Some(ALL), raw: false };
+        assert_eq!(data(&stream.read(None, None).messages), ["x"]);
+    }
 }
 
 #[test]
@@ -178,21 +203,43 @@ fn the_largest_page_of_the_smallest_messages_is_read_in_pieces() {
     let records: Vec<Record> = (1..=10).map(|n| record(n, aggregate(&users))).collect();
     let size: usize = records.iter().map(|record| record.data.len()).sum();
     assert!(size > 10_000_000, "{size}");
-    let stream = Stream { records, range: Some(ALL), raw: false };
-    let batch = stream.first_batch();
-    assert_eq!(batch.count() as usize, 10 * users.len());
-    let (mut skip, mut pieces) = (0, 0);
-    // From here and there: the whole is 400 MB.
-    while skip < batch.count() {
-        let lines = batch.lines(skip, 1 << 16);
-        let first: Value = serde_json::from_str(lines.text.lines().next().expect("a line")).expect("JSON");
-        let (record, subsequence) = (skip as usize / users.len(), skip as usize % users.len());
-        assert_eq!(first["_kinesis"]["seq_no"], (record + 1).to_string());
-        assert_eq!(first["_kinesis"]["sub_seq"], subsequence);
-        skip += lines.count + 70_001;
-        pieces += 1;
+    let run = Stream { records, range: Some(ALL), raw: false }.read(None, None);
+    assert_eq!(run.messages.len(), 10 * users.len());
+    // The whole is 400 MB.
+    assert_eq!((run.batches.len(), run.totals.pages), (4, 1));
+    let mut before = 0;
+    for batch in &run.batches {
+        let (mut skip, mut bytes) = (0, 0);
+        while skip < batch.count() {
+            let lines = batch.lines(skip, 1 << 16);
+            let first: Value = serde_json::from_str(lines.text.lines().next().expect("a line")).expect("JSON");
+            let number = before + skip as usize;
+            assert_eq!(first["_kinesis"]["seq_no"], (number / users.len() + 1).to_string());
+            assert_eq!(first["_kinesis"]["sub_seq"], number % users.len());
+            (skip, bytes) = (skip + lines.count, bytes + lines.text.len());
+        }
+        before += batch.count() as usize;
+        assert!(bytes <= 96 << 20, "{bytes} bytes");
+        assert!(bytes > (96 << 20) - 1000 || before == run.messages.len(), "{bytes} bytes, and more had room");
     }
-    assert_eq!(pieces, 25);
+}
+
+#[test]
+fn a_full_page_of_plain_records_is_one_batch_whatever_is_in_them() {
+    // Each byte of them becomes six.
+    let records: Vec<Record> = (1..=10).map(|n| record(n, vec![1; 1 << 20])).collect();
+    let stream = Stream { records, range: Some(ALL), raw: false };
+    let run = stream.run(None, |config| config.payload = kinesis_reader_machine::Payload::Text);
+    assert_eq!(run.batches.iter().map(Batch::count).collect::<Vec<_>>(), [10]);
+}
+
+#[test]
+fn a_record_whose_messages_share_a_key_that_no_key_can_be_does_not_grow() {
+    let users = vec![UserRecord::new(&"K".repeat(1_040_000), ""); 1000];
+    let carrier = record(1, aggregate(&users));
+    let run = Stream { records: vec![carrier.clone()], range: Some(ALL), raw: false }.read(None, None);
+    assert_eq!(run.messages, [Got::of(&carrier)]);
+    assert!(run.lines(u32::MAX).len() < 2 << 20, "a third more, as base64");
 }
 
 // ---------------------------------------------------------------------------------------------------------- properties
@@ -404,10 +451,6 @@ impl Stream {
         self.run(checkpoint, |config| config.limits.messages = most)
     }
 
-    fn first_batch(&self) -> Batch {
-        self.run(None, |_| {}).batches.remove(0)
-    }
-
     fn run(&self, checkpoint: Option<&str>, change: impl FnOnce(&mut Config)) -> Run {
         let mut config = Config::new(Source::Name("orders".to_owned()));
         config.payload = kinesis_reader_machine::Payload::Base64;
@@ -427,9 +470,8 @@ impl Stream {
                 }
                 Action::Deliver(batch) => {
                     // In two calls, the second of which begins anywhere.
-                    let part = batch.count() / 3;
-                    let taken: Vec<_> =
-                        batch.messages(0, part).into_iter().chain(batch.messages(part, u32::MAX)).collect();
+                    let mut taken = batch.messages(0, batch.count());
+                    taken.extend(batch.messages(taken.len() as u32, u32::MAX));
                     assert_eq!(taken.len(), batch.count() as usize);
                     assert_eq!(taken.iter().map(|message| message.data.len() as u64).sum::<u64>(), batch.size());
                     messages.extend(taken.into_iter().map(|message| Got {

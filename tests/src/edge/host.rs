@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -13,7 +13,7 @@ use hyper::{Request, Response};
 use tokio::net::TcpListener;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Cache, CacheConfig, Config, Engine, Store};
-use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
@@ -135,6 +135,9 @@ impl Host {
         if let Some(ahead) = self.options.clock.clone() {
             wasi.wall_clock(Ahead(ahead));
         }
+        if let Some(ahead) = self.options.monotonic.clone() {
+            wasi.monotonic_clock(AheadMonotonic(ahead, Instant::now()));
+        }
         State {
             wasi: wasi.build(),
             http: WasiHttpCtx::new(),
@@ -156,9 +159,26 @@ impl HostWallClock for Ahead {
     }
 
     fn now(&self) -> Duration {
-        let ahead = std::fs::read_to_string(&self.0).ok().and_then(|text| text.parse().ok());
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-            + Duration::from_millis(ahead.expect("the file is written whole"))
+        let ahead = std::fs::read_to_string(&self.0).ok().and_then(|text| text.parse::<i64>().ok());
+        let (now, ahead) = (SystemTime::now().duration_since(UNIX_EPOCH), ahead.expect("the file is written whole"));
+        let (now, apart) = (now.unwrap_or_default(), Duration::from_millis(ahead.unsigned_abs()));
+        // No calendar of WASI goes back beyond 1970.
+        if ahead < 0 { now.saturating_sub(apart) } else { now + apart }
+    }
+}
+
+/// The monotonic clock, ahead by what a file says: time that passes without a wait.
+struct AheadMonotonic(PathBuf, Instant);
+
+impl HostMonotonicClock for AheadMonotonic {
+    fn resolution(&self) -> u64 {
+        1_000_000
+    }
+
+    fn now(&self) -> u64 {
+        let ahead: u64 =
+            std::fs::read_to_string(&self.0).ok().and_then(|text| text.parse().ok()).expect("written whole");
+        u64::try_from(self.1.elapsed().as_nanos()).expect("less than centuries") + ahead * 1_000_000
     }
 }
 

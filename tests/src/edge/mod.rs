@@ -8,6 +8,7 @@ pub mod host;
 pub mod moto;
 pub mod sink;
 pub mod store;
+pub mod stub;
 pub mod wasmtime;
 
 use std::collections::BTreeMap;
@@ -62,6 +63,8 @@ pub struct Options {
     pub die: Option<events::Point>,
     /// A file with the milliseconds by which the calendar is ahead.
     pub clock: Option<PathBuf>,
+    /// The same for the monotonic clock.
+    pub monotonic: Option<PathBuf>,
 }
 
 impl Options {
@@ -75,6 +78,7 @@ impl Options {
             seed: 0,
             die: None,
             clock: None,
+            monotonic: None,
         };
         options
             .set("KINESIS_STREAM", stream)

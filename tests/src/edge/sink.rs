@@ -18,6 +18,8 @@ pub struct Batch {
     pub epoch: u64,
     /// The headers, by name.
     pub headers: BTreeMap<String, String>,
+    /// The bytes of its lines.
+    pub bytes: usize,
     pub messages: Vec<Message>,
 }
 
@@ -128,7 +130,8 @@ fn batch(headers: &HeaderMap, text: &str) -> Batch {
     let shard = headers["x-kinesis-shard"].clone();
     let messages = messages(text, Some(&shard));
     assert_eq!(headers["x-kinesis-messages"], messages.len().to_string(), "the count in its header");
-    Batch { shard, epoch: headers["x-kinesis-epoch"].parse().expect("a number"), headers, messages }
+    let epoch = headers["x-kinesis-epoch"].parse().expect("a number");
+    Batch { shard, epoch, headers, bytes: text.len(), messages }
 }
 
 /// The messages in lines, all of one shard where one is told.

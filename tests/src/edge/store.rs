@@ -125,6 +125,12 @@ impl Database {
         self.change(key, |_| Some(value.to_vec())).expect("the store answers");
     }
 
+    /// Loses a value, as a store does that is made anew.
+    pub fn remove(&self, key: &str) {
+        let connection = self.connection.lock().expect("nobody panics with it");
+        connection.execute("DELETE FROM pairs WHERE key = ?1", [key]).expect("the store answers");
+    }
+
     fn chance(&self, one_in: u32) -> bool {
         self.chance.lock().expect("nobody panics with it").u32(0..one_in) == 0
     }

@@ -3,6 +3,7 @@
 //! Each seed draws its own: most liberties are off in most seeds, so that some seed has each alone and some have
 //! several together.
 
+use super::wrong::Wrong;
 use crate::chance::Chance;
 
 /// How `MillisBehindLatest` is told.
@@ -25,6 +26,8 @@ pub enum IdleLag {
     Constant(u64),
     /// More from page to page.
     Growing,
+    /// A millisecond less from page to page. It would take days to fall to 0.
+    Falling(u64),
 }
 
 /// The order of a listing.
@@ -93,8 +96,8 @@ pub struct Habits {
     pub order: Order,
     /// Pages of a listing that tell again of a shard that an earlier page told of.
     pub repeats: u8,
-    /// Pages of a listing whose token is the one they were asked for with.
-    pub token_loops: u8,
+    /// Responses that Kinesis never gives: which, and how often, in percent.
+    pub wrong: Option<(Wrong, u8)>,
     /// A listing may be of a stream this long ago.
     pub stale_ms: u64,
     pub iterator_life_ms: u64,
@@ -158,7 +161,7 @@ impl Habits {
             listing_page: 1000,
             order: Order::Sorted,
             repeats: 0,
-            token_loops: 0,
+            wrong: None,
             stale_ms: 0,
             iterator_life_ms: 300_000,
             token_life_ms: 300_000,
@@ -202,7 +205,7 @@ impl Habits {
             habits.listing_page = chance.magnitude(1, 8) as usize;
         }
         habits.repeats = chance.of(&[0, 0, 10, 50]);
-        habits.token_loops = if chance.percent(10) { 5 } else { 0 };
+        habits.wrong = chance.percent(15).then(|| (chance.of(&Wrong::ALL), chance.of(&[2, 10, 30])));
         habits.order = chance.of(&[Order::Sorted, Order::Reversed, Order::Shuffled]);
         if chance.percent(30) {
             habits.iterator_life_ms = chance.magnitude(3_000, 300_000);
@@ -240,8 +243,9 @@ impl Habits {
     /// The liberties that AWS takes and emulators do not.
     fn aws(&mut self, chance: &mut Chance) {
         self.idle_lag = match chance.within(0, 9) {
-            0 => IdleLag::Constant(chance.magnitude(1, 86_400_000)),
+            0 => IdleLag::Constant(chance.of(&[chance.clone().magnitude(1, 86_400_000), u64::MAX])),
             1 => IdleLag::Growing,
+            2 => IdleLag::Falling(chance.magnitude(86_400_000, 1 << 60)),
             _ => IdleLag::Zero,
         };
         self.short_pages = chance.of(&[0, 0, 20, 80]);
@@ -257,7 +261,7 @@ impl Habits {
     pub fn calm(&mut self) {
         self.errors = Errors::default();
         self.false_ends = 0;
-        self.token_loops = 0;
+        self.wrong = None;
         self.neighbours = 0;
     }
 }

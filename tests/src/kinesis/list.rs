@@ -4,8 +4,42 @@ use super::body::Writer;
 use super::habits::Order;
 use super::rejection::{Refusal, Rejection};
 use super::request::{self, Forbidden};
+use super::stream::Shard;
+use super::wrong::Wrong;
 use super::{Facts, Kinesis, Listed, Operation, Served};
 use serde_json::Value;
+
+/// An identifier that the service's model forbids. Printed, it would clear the terminal.
+const FORBIDDEN: &str = "shardId-0\u{1b}[2J";
+
+/// A shard that is younger than all others and in no listing.
+const NEVER: &str = "shardId-999999999999";
+
+/// What a listing says of a shard.
+struct Told<'a> {
+    shard: &'a Shard,
+    id: &'a str,
+    parents: Vec<&'a str>,
+    open: bool,
+    /// By these parents and what else is listed.
+    is_own_ancestor: bool,
+}
+
+impl Told<'_> {
+    fn write(&self, writer: &mut Writer) {
+        let last = if self.open { None } else { self.shard.last_sequence.as_deref() };
+        writer.object(|writer| {
+            writer.text("ShardId", self.id);
+            writer.maybe("ParentShardId", self.parents.first().copied());
+            writer.maybe("AdjacentParentShardId", self.parents.get(1).copied());
+            super::read::hash_range(self.shard, writer);
+            writer.member("SequenceNumberRange", |range| {
+                range.text("StartingSequenceNumber", &self.shard.first_sequence);
+                range.maybe("EndingSequenceNumber", last);
+            });
+        });
+    }
+}
 
 /// The rest of a listing.
 pub(super) struct Token {
@@ -17,6 +51,8 @@ pub(super) struct Token {
     known: usize,
     /// The moment that the listing shows.
     shown: u64,
+    /// The token that the page with this token was requested with.
+    before: Option<usize>,
 }
 
 impl Kinesis {
@@ -42,7 +78,7 @@ impl Kinesis {
         if let Some(rejection) = self.groundless(Operation::ListShards) {
             return Ok(Err(rejection));
         }
-        let loops = !first && self.chance.percent(self.habits.token_loops);
+        let asked_with = token;
         let (rest, known, shown) = match token {
             None => {
                 let shown = now.saturating_sub(self.chance.within(0, self.habits.stale_ms));
@@ -55,7 +91,7 @@ impl Kinesis {
                     || self.chance.percent(self.habits.errors.token_expired);
                 if expired {
                     let message = "The specified next token is no longer valid";
-                    return Ok(Err(Rejection::new(Refusal::Expired, "ExpiredNextTokenException", message)));
+                    return Ok(Err(Rejection::new(Refusal::ExpiredToken, "ExpiredNextTokenException", message)));
                 }
                 // Each page is of its own moment, and no earlier than the page before.
                 (token.rest.clone(), token.known, token.shown + self.chance.within(0, now - token.shown))
@@ -63,22 +99,61 @@ impl Kinesis {
         };
         let max = asked.max_results.map_or(usize::MAX, |max| max as usize);
         let again = known > 0 && self.chance.percent(self.habits.repeats);
-        let (listed, later, visible) = self.listing(rest, known, shown, max.min(self.habits.listing_page), again);
-        let last = later.is_empty();
-        let next = match (last, asked.next_token) {
-            (true, _) => None,
-            (false, Some(token)) if loops => Some(token),
-            (false, _) => {
-                let incarnation = self.stream.incarnation;
-                self.tokens.push(Token { incarnation, born: now, rest: later, known: visible, shown });
-                Some(format!("AAAAAAAAAAG\"{}==", self.tokens.len() - 1))
+        let most = if self.errs(Wrong::TokenToNothing) { 0 } else { max.min(self.habits.listing_page) };
+        let (listed, later, visible) = self.listing(rest, known, shown, most, again && most > 0);
+        let (to_itself, to_earlier) = (self.errs(Wrong::TokenToItself), self.errs(Wrong::TokenToEarlier));
+        let last = later.is_empty() && !to_itself && !to_earlier && most > 0;
+        let next = match asked_with {
+            _ if last => None,
+            Some(token) if to_itself => Some(token),
+            Some(token) if to_earlier && self.tokens[token].before.is_some() => self.tokens[token].before,
+            Some(_) | None => {
+                let (incarnation, before) = (self.stream.incarnation, asked_with);
+                self.tokens.push(Token { incarnation, born: now, rest: later, known: visible, shown, before });
+                Some(self.tokens.len() - 1)
             }
         };
+        let leads_to_itself = next.is_some() && next == asked_with;
+        let next = next.map(|token| format!("AAAAAAAAAAG\"{token}=="));
+        let ways = [Wrong::OwnParent, Wrong::Cycle, Wrong::ParentToCome, Wrong::ForbiddenId];
+        let wrong = ways.into_iter().find(|&way| self.errs(way)).filter(|_| !listed.is_empty());
+        let wrong = wrong.map(|way| (self.chance.within(0, listed.len() as u64 - 1) as usize, way));
+        let told = self.told(&listed, wrong);
         writer.object(|answer| {
-            answer.array("Shards", &listed, |writer, listed| self.shard(*listed, writer));
+            answer.array("Shards", &told, |writer, told| told.write(writer));
             answer.maybe("NextToken", next.as_deref());
         });
-        Ok(Ok(Facts::Listed { shards: listed, first, last, again }))
+        if told.iter().any(|told| told.id == FORBIDDEN) {
+            return Ok(Ok(Facts::Garbled));
+        }
+        let contradicts = told.iter().any(|told| told.is_own_ancestor);
+        let lacks = told.iter().any(|told| told.parents == [NEVER]);
+        Ok(Ok(Facts::Listed { shards: listed, first, last, again, wrong: leads_to_itself || contradicts, lacks }))
+    }
+
+    /// What the response says about shards, one of which may be wrong.
+    fn told(&self, listed: &[Listed], wrong: Option<(usize, Wrong)>) -> Vec<Told<'_>> {
+        let shards = &self.stream.shards;
+        let names = |indices: &[usize]| indices.iter().map(|&i| shards[i].id.as_str()).collect::<Vec<&str>>();
+        let is_listed = |child: &&usize| listed.iter().any(|listed| listed.shard == **child);
+        let tell = |(at, &Listed { shard, open }): (usize, &Listed)| {
+            let shard = &shards[shard];
+            let mut told = Told { shard, id: &shard.id, parents: names(&shard.parents), open, is_own_ancestor: false };
+            match wrong.filter(|(other, _)| *other == at) {
+                Some((_, Wrong::OwnParent | Wrong::Cycle)) => {
+                    let child = wrong
+                        .and_then(|(_, wrong)| shard.children.iter().find(is_listed).filter(|_| wrong == Wrong::Cycle));
+                    told.parents = vec![child.map_or(&shard.id, |&child| &shards[child].id)];
+                    told.is_own_ancestor = true;
+                }
+                // A third parent would be a contradiction as well.
+                Some((_, Wrong::ParentToCome)) if shard.parents.len() < 2 => told.parents = vec![NEVER],
+                Some((_, Wrong::ForbiddenId)) => told.id = FORBIDDEN,
+                Some(_) | None => {}
+            }
+            told
+        };
+        listed.iter().enumerate().map(tell).collect()
     }
 
     /// A page of a listing, what follows it, and how many shards the listing knows of.
@@ -111,22 +186,6 @@ impl Kinesis {
         let open = |shard: usize| shards[shard].closed.is_none_or(|closed| closed > shown);
         let listed = rest.iter().map(|&shard| Listed { shard, open: open(shard) }).collect();
         (listed, later, visible)
-    }
-
-    fn shard(&self, listed: Listed, writer: &mut Writer) {
-        let shard = &self.stream.shards[listed.shard];
-        let parent = |i: usize| shard.parents.get(i).map(|&parent| self.stream.shards[parent].id.as_str());
-        let last = if listed.open { None } else { shard.last_sequence.as_deref() };
-        writer.object(|writer| {
-            writer.text("ShardId", &shard.id);
-            writer.maybe("ParentShardId", parent(0));
-            writer.maybe("AdjacentParentShardId", parent(1));
-            super::read::hash_range(shard, writer);
-            writer.member("SequenceNumberRange", |range| {
-                range.text("StartingSequenceNumber", &shard.first_sequence);
-                range.maybe("EndingSequenceNumber", last);
-            });
-        });
     }
 
     fn token(&self, token: &str) -> Result<usize, Forbidden> {

@@ -14,6 +14,7 @@ mod request;
 pub mod stream;
 #[cfg(test)]
 mod tests;
+pub mod wrong;
 
 use std::collections::BTreeMap;
 
@@ -53,12 +54,16 @@ pub struct Answer {
 pub enum Facts {
     /// The stream was described.
     Described,
-    /// A page of a listing. `again`: of some shard an earlier page told already.
-    Listed { shards: Vec<Listed>, first: bool, last: bool, again: bool },
+    /// A page of a listing. `again`: an earlier page showed one of its shards already. `wrong`: the listing cannot be used,
+    /// because its token leads to this page, or a shard is its own ancestor. `lacks`: it names a parent that no listing
+    /// shows.
+    Listed { shards: Vec<Listed>, first: bool, last: bool, again: bool, wrong: bool, lacks: bool },
     /// An iterator. `clamped`: the place asked for has left the stream, and the service says nothing of it.
     Sought { shard: usize, asked: Asked, position: usize, clamped: bool },
     /// A page of records, from one position up to another.
     Read(Page),
+    /// A response of status 200 that Kinesis never gives.
+    Garbled,
     /// A refusal.
     Refused(Refusal),
 }

@@ -7,11 +7,14 @@ use super::habits::{IdleLag, Lag, Trimmed};
 use super::rejection::{Refusal, Rejection};
 use super::request::{self, Forbidden, IteratorType};
 use super::stream::{Record, Shard};
+use super::wrong::Wrong;
 use super::{Asked, Facts, Kinesis, Operation, Page, Served};
 
 /// "GetRecords can return up to 10 MB of data […] or up to 10,000 records."
 const PAGE_BYTES: u64 = 10 * 1024 * 1024;
 const PAGE_RECORDS: usize = 10_000;
+/// The maximum number of shards in a chase, so that a reader which follows all of them fails in time.
+const CHASE_SHARDS: usize = 2_000;
 
 /// An iterator that was given out.
 #[derive(Clone)]
@@ -92,7 +95,10 @@ impl Kinesis {
                 }
             }
         };
-        let iterator = self.give(shard, position, now, 0);
+        let by_sequence = matches!(point, Asked::At(_) | Asked::After(_));
+        let gone = there.gone;
+        let leads = if by_sequence && self.errs(Wrong::IteratorToOldest) { gone } else { position };
+        let iterator = self.give(shard, leads, now, 0);
         writer.object(|answer| answer.text("ShardIterator", &iterator));
         Ok(Ok(Facts::Sought { shard, asked: point, position, clamped }))
     }
@@ -119,14 +125,25 @@ impl Kinesis {
             let message = "Rate exceeded for shard";
             return Ok(Err(Rejection::new(Refusal::Throttled, "ProvisionedThroughputExceededException", message)));
         }
+        if self.errs(Wrong::ExpiredAtOnce) {
+            return Ok(Err(Rejection::new(Refusal::Expired, "ExpiredIteratorException", "Iterator expired")));
+        }
         if let Some(rejection) = self.groundless(Operation::GetRecords) {
             return Ok(Err(rejection));
         }
         let limit = asked.limit.map_or(PAGE_RECORDS, |limit| limit as usize);
-        Ok(Ok(Facts::Read(self.page(iterator, limit, now, writer))))
+        Ok(Ok(self.page(iterator, limit, now, writer)))
     }
 
-    fn page(&mut self, iterator: Iterator, limit: usize, now: u64, writer: &mut Writer) -> Page {
+    fn page(&mut self, iterator: Iterator, limit: usize, now: u64, writer: &mut Writer) -> Facts {
+        let there = &self.stream.shards[iterator.shard];
+        if there.is_open()
+            && iterator.position == there.records.len()
+            && self.stream.shards.len() < CHASE_SHARDS
+            && self.errs(Wrong::Chase)
+        {
+            self.stream.succeed(iterator.shard, now);
+        }
         let shard = &self.stream.shards[iterator.shard];
         let from = iterator.position.max(shard.gone);
         let tip = shard.records.len();
@@ -136,7 +153,9 @@ impl Kinesis {
         let records = &shard.records[from..to];
         let bytes = records.iter().map(|record| record.data.len() as u64).sum();
         let end = !shard.is_open() && to == tip && voids == 0 && (from == to || !self.habits.separate_end);
-        let false_end = shard.is_open() && self.chance.percent(self.habits.false_ends);
+        let is_open = shard.is_open();
+        let false_end = is_open && (self.chance.percent(self.habits.false_ends) || self.errs(Wrong::NoIterator));
+        let shard = &self.stream.shards[iterator.shard];
 
         let lag = match (self.habits.lag, shard.records[from..to].last()) {
             _ if end => self.habits.end_lag,
@@ -154,6 +173,7 @@ impl Kinesis {
                 IdleLag::Zero => 0,
                 IdleLag::Constant(lag) => lag,
                 IdleLag::Growing => 1000 + iterator.idle * 200,
+                IdleLag::Falling(lag) => lag - iterator.idle,
             },
             (Lag::ZeroOnRecords, Some(_)) => 0,
             (Lag::BehindTipRecord, Some(last)) => shard.records[tip - 1].arrived.saturating_sub(last.arrived),
@@ -167,7 +187,8 @@ impl Kinesis {
             None
         } else {
             let idle = if from == tip { iterator.idle + 1 } else { 0 };
-            let next = self.give(iterator.shard, to, now, idle);
+            let leads = if self.errs(Wrong::IteratorToItself) { from } else { to };
+            let next = self.give(iterator.shard, leads, now, idle);
             if from == to
                 && let Some(given) = self.iterators.last_mut()
             {
@@ -175,9 +196,15 @@ impl Kinesis {
             }
             Some(next)
         };
-        let records = &self.stream.shards[iterator.shard].records[from..to];
+        let disorder = to - from > 1 && self.errs(Wrong::Disorder);
+        let own_child = end && self.errs(Wrong::OwnChild);
+        let shard = &self.stream.shards[iterator.shard];
+        let mut records: Vec<&Record> = shard.records[from..to].iter().collect();
+        if disorder {
+            records.reverse();
+        }
         writer.object(|answer| {
-            answer.array("Records", records, |writer, record| {
+            answer.array("Records", &records, |writer, record| {
                 writer.object(|member| {
                     member.text("SequenceNumber", &record.sequence);
                     member.time("ApproximateArrivalTimestamp", record.arrived);
@@ -187,13 +214,23 @@ impl Kinesis {
             });
             answer.maybe("NextShardIterator", next.as_deref());
             answer.number("MillisBehindLatest", lag);
-            if !children.is_empty() {
+            if own_child {
+                answer.array("ChildShards", &[shard], |writer, shard| {
+                    writer.object(|writer| {
+                        writer.text("ShardId", &shard.id);
+                        writer.array("ParentShards", &[shard], |writer, shard| writer.string(&shard.id));
+                    });
+                });
+            } else if !children.is_empty() {
                 answer.array("ChildShards", &children, |writer, &child| self.child(child, writer));
             }
         });
         self.quotas.entry(iterator.shard).or_default().brought(bytes, now);
+        if disorder || own_child {
+            return Facts::Garbled;
+        }
         let (asked, goes_on) = (iterator.position, next.is_some());
-        Page { shard: iterator.shard, asked, from, to, bytes, goes_on, end, children }
+        Facts::Read(Page { shard: iterator.shard, asked, from, to, bytes, goes_on, end, children })
     }
 
     /// How many of these records go on a page: at least one if there is one.

@@ -13,8 +13,10 @@ pub enum Refusal {
     Throttled,
     /// Nothing is wrong with the request; the same again later.
     Transient,
-    /// The iterator or token is too old; another is needed.
+    /// The iterator is too old; another is needed.
     Expired,
+    /// The token is too old; the listing must begin anew.
+    ExpiredToken,
     /// The place in the shard has left the stream.
     Trimmed,
     /// There is no such shard.
@@ -128,7 +130,9 @@ impl Rejection {
                 ]),
             },
             Refusal::Denied => known("AccessDeniedException"),
-            Refusal::Trimmed | Refusal::NotFound => unreachable!("these have their ground in the stream"),
+            Refusal::Trimmed | Refusal::NotFound | Refusal::ExpiredToken => {
+                unreachable!("these have their ground in the stream")
+            }
         }
     }
 }

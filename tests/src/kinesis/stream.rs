@@ -158,6 +158,13 @@ impl Stream {
         self.add(vec![shard, other], (low, end), now);
     }
 
+    /// Closes a shard and adds a single child. Kinesis has no such operation, but a response may claim it.
+    pub fn succeed(&mut self, shard: usize, now: u64) {
+        let hash = self.shards[shard].hash;
+        self.close(shard, now);
+        self.add(vec![shard], hash, now);
+    }
+
     /// Lets go of what is older than the retention.
     pub fn age(&mut self, now: u64) {
         let oldest = now.saturating_sub(self.retention_ms);

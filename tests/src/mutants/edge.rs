@@ -15,13 +15,15 @@ const FAULTS: &str = include_str!("../../mutants/edge.txt");
 pub const SOURCES: &str = "guest/edge/src";
 
 /// What the copy is made of.
-const ROOMS: [&str; 7] = [
+const ROOMS: [&str; 9] = [
     "guest/edge/Cargo.toml",
     "guest/edge/Cargo.lock",
     "guest/edge/http",
     "guest/edge/kv",
     "guest/edge/wit",
+    "guest/json",
     "guest/lease",
+    "guest/reader",
     "wit",
 ];
 
@@ -71,11 +73,15 @@ pub fn run(build: &Path, tests: &Path, only: Option<&str>) -> io::Result<bool> {
     Ok(caught == all && all > 0)
 }
 
-/// The project's workspace with the lease alone, which the drain is built with.
+/// The project's workspace with those members alone that the drain is built with.
 fn workspace(project: &str) -> String {
     let kept = project.lines().filter(|line| !["members", "default-members"].iter().any(|own| line.starts_with(own)));
     let kept: Vec<&str> = kept.collect();
-    kept.join("\n").replacen("[workspace]", "[workspace]\nmembers = [\"guest/lease\"]", 1)
+    kept.join("\n").replacen(
+        "[workspace]",
+        "[workspace]\nmembers = [\"guest/json\", \"guest/lease\", \"guest/reader\"]",
+        1,
+    )
 }
 
 fn passes(tests: &Path, root: &Path, test: &str) -> io::Result<bool> {

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use kinesis_reader_machine::Message;
 
-use super::{Judged, Place, Tracks, violation};
+use super::{Judged, Place, Span, Tracks, violation};
 use crate::kinesis::Stream;
 use crate::kinesis::stream::{Record, Shard};
 
 /// What the destination holds, and what it need not.
 #[derive(Default)]
 pub struct Ledger {
-    /// How often each record was written, by shard.
-    copies: BTreeMap<usize, Vec<u32>>,
+    /// How often each message was written, by shard and record.
+    copies: BTreeMap<usize, Vec<Vec<u32>>>,
     /// Records that were passed over with good reason, by shard.
     missing: BTreeMap<usize, Vec<(usize, usize)>>,
     /// The identifier that each message was given.
@@ -22,15 +22,16 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Messages must be those of their record, and be called the same each time.
+    /// Messages must be those of their record, from number `first` of them on, and be called the same each time.
     pub(super) fn compare<'a>(
         &mut self,
         index: usize,
         shard: &Shard,
         record: &Record,
+        first: usize,
         messages: impl Iterator<Item = &'a Message>,
     ) -> Judged {
-        let mut users = shard.messages(record);
+        let mut users = shard.messages(record).skip(first);
         for message in messages {
             let (subsequence, key, data) = match users.next() {
                 Some((number, user)) => (Some(number), Some(&user.partition_key), &user.data),
@@ -56,7 +57,7 @@ impl Ledger {
     /// Delivery goes on at a record, from a place before it.
     pub(super) fn passed(&mut self, shard: usize, place: Place, from: usize) {
         let missing = match place {
-            Place::Before(next) => (next, from),
+            Place::Before(next) => (next.record, from),
             Place::Unheard | Place::Oldest | Place::From { .. } | Place::Passed => (0, from),
         };
         if missing.0 < missing.1 {
@@ -64,17 +65,21 @@ impl Ledger {
         }
     }
 
-    /// Messages of a shard up to a record are in the destination for good.
-    pub fn write(&mut self, shard: usize, from: usize, to: usize) {
-        let copies = self.copies.entry(shard).or_default();
-        if copies.len() < to {
-            copies.resize(to, 0);
+    /// Messages of a shard are in the destination for good.
+    pub fn write(&mut self, span: Span, stream: &Stream) {
+        let shard = &stream.shards[span.shard];
+        let copies = self.copies.entry(span.shard).or_default();
+        for (number, (record, part)) in (span.from.record..).zip(span.records(shard)) {
+            if copies.len() <= number {
+                copies.resize(number + 1, Vec::new());
+            }
+            copies[number].resize(shard.count(record), 0);
+            for copy in &mut copies[number][part] {
+                self.again += u64::from(*copy > 0);
+                *copy += 1;
+                self.written += 1;
+            }
         }
-        for copy in &mut copies[from..to] {
-            self.again += u64::from(*copy > 0);
-            *copy += 1;
-        }
-        self.written += (to - from) as u64;
     }
 
     /// With faults off and the last run at its end: every record is there, or is known to be missing.
@@ -89,16 +94,18 @@ impl Ledger {
             };
             // What comes after the last message that was delivered was judged when the run ended.
             let end = match place {
-                Place::Before(next) => next,
+                Place::Before(next) => next.record,
                 Place::Unheard | Place::Oldest | Place::From { .. } | Place::Passed => 0,
             };
             for record in 0..end {
-                let copies = self.copies.get(&index).and_then(|copies| copies.get(record)).copied().unwrap_or(0);
+                let copies = self.copies.get(&index).and_then(|copies| copies.get(record));
+                let is_whole = shard.count(&shard.records[record]) == copies.map_or(0, Vec::len)
+                    && copies.into_iter().flatten().all(|copies| *copies > 0);
                 let excused = || {
                     let spans = self.missing.get(&index).map_or(&[][..], Vec::as_slice);
                     record < over || spans.iter().any(|&(from, to)| (from..to).contains(&record))
                 };
-                if copies == 0 && !excused() {
+                if !is_whole && !excused() {
                     return violation!("record {record} of {} is nowhere, and nothing told of it", shard.id);
                 }
             }

@@ -140,18 +140,29 @@ impl Manners {
         let Some(out) = self.out.remove(&id) else { return };
         match refusal {
             Some(
-                Refusal::Throttled | Refusal::Transient | Refusal::Expired | Refusal::Credentials | Refusal::Clock,
+                Refusal::Throttled
+                | Refusal::Transient
+                | Refusal::Expired
+                | Refusal::ExpiredToken
+                | Refusal::Credentials
+                | Refusal::Clock,
             ) => {
                 self.not_before.insert(out.shard.clone(), now.0 + self.pause_ms);
             }
             Some(Refusal::Trimmed | Refusal::NotFound | Refusal::Fatal | Refusal::Denied) | None => {}
         }
-        if refusal == Some(Refusal::Expired) {
+        if let Some(Refusal::Expired | Refusal::ExpiredToken) = refusal {
             self.expired.insert(out.body);
         }
         if let (Operation::GetRecords, Some(shard)) = (out.operation, out.shard) {
             self.reads.insert(shard, Read { sent: out.sent, bytes });
         }
+    }
+
+    /// A page of a listing that has further pages reached the reader. "This operation has a limit of 1000 transactions per
+    /// second per data stream": a reader takes a tenth of that, and less for pages without a new shard.
+    pub fn listed(&mut self, is_barren: bool, now: Instant) {
+        self.not_before.insert(None, now.0 + if is_barren { 50 } else { 10 });
     }
 
     /// The reader was told the time. Gives how many requests it gave up.

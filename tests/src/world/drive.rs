@@ -10,7 +10,7 @@ use kinesis_reader_machine::{
 use super::network::{Back, Fate, Times, shown};
 use super::{Kept, World};
 use crate::kinesis::{Facts, Refusal};
-use crate::oracle::{Judged, Run, Track, Violation};
+use crate::oracle::{Judged, Run, Span, Track, Violation};
 use crate::scenario::Keeping;
 
 /// How a run ended.
@@ -348,6 +348,7 @@ impl<'a> Drive<'a> {
     fn see_answer(&mut self, facts: &Facts) {
         let what = match facts {
             Facts::Described => return,
+            Facts::Listed { wrong: true, .. } => "listing that cannot be used",
             Facts::Listed { again: true, .. } => "shard that a listing tells of twice",
             Facts::Listed { last: false, .. } => "page of a listing that has more",
             Facts::Listed { .. } => return,
@@ -361,10 +362,11 @@ impl<'a> Drive<'a> {
             Facts::Read(page) if page.from == page.to => "empty page",
             Facts::Read(page) if page.bytes > 2 << 20 => "page of more than a second's bytes",
             Facts::Read(_) => return,
+            Facts::Garbled => "response that Kinesis never gives",
             Facts::Refused(refusal) => match refusal {
                 Refusal::Throttled => "throttled",
                 Refusal::Transient => "failure of the service",
-                Refusal::Expired => "expired iterator or token",
+                Refusal::Expired | Refusal::ExpiredToken => "expired iterator or token",
                 Refusal::Trimmed => "place trimmed",
                 Refusal::NotFound => "shard not found",
                 Refusal::Fatal => "refused for good",
@@ -392,12 +394,16 @@ impl<'a> Drive<'a> {
             let refusal = match &facts {
                 Some(Facts::Refused(refusal)) => Some(*refusal),
                 Some(Facts::Described | Facts::Listed { .. } | Facts::Sought { .. } | Facts::Read(_)) => None,
+                Some(Facts::Garbled) => Some(Refusal::Transient),
                 None => Some(Refusal::Transient),
             };
             self.run.manners.answered(id, bytes, refusal, Instant(self.told));
             match &facts {
                 Some(facts) => self.run.answered(facts, &self.world.kinesis.stream, self.world.now)?,
                 None => self.run.troubled(),
+            }
+            if let Some(Facts::Listed { last: false, .. }) = facts {
+                self.run.listing_goes_on(Instant(self.told));
             }
         } else {
             self.world.see("answer that nobody waits for");
@@ -463,6 +469,9 @@ impl<'a> Drive<'a> {
     fn deliver(&mut self, batch: Batch) -> Judged {
         self.world.history.add(self.world.now, || format!("deliver {batch:?}"));
         let foreign = self.run.foreign();
+        if self.run.goes_on_in_page(batch.shard(), &self.world.kinesis.stream) {
+            self.world.see("page in several batches");
+        }
         self.run.delivers(&batch, &self.world.kinesis.stream, &mut self.world.ledger)?;
         if batch.messages(0, u32::MAX).iter().any(|message| message.subsequence.is_some()) {
             self.world.see("aggregate");
@@ -493,12 +502,12 @@ impl<'a> Drive<'a> {
         let Some(batch) = self.batches.remove(&id) else { return Ok(()) };
         let keeping = self.world.scenario.host.keeping;
         self.step()?;
-        let Some((shard, from, to)) = self.run.span(id) else {
+        let Some(span) = self.run.span(id) else {
             return Err(Violation(format!("a batch that is not out: {batch:?}")).into());
         };
         match keeping {
             Keeping::OneAfterTheOther => {
-                self.world.ledger.write(shard, from, to);
+                self.world.ledger.write(span, &self.world.kinesis.stream);
                 self.step()?;
                 self.report(id)?;
                 self.step()?;
@@ -508,11 +517,11 @@ impl<'a> Drive<'a> {
                 self.report(id)?;
                 self.step()?;
                 self.save(true)?;
-                self.world.ledger.write(shard, from, to);
+                self.world.ledger.write(span, &self.world.kinesis.stream);
             }
             Keeping::TogetherJoined => {
-                self.join(&batch, shard, to)?;
-                self.world.ledger.write(shard, from, to);
+                self.join(&batch, span)?;
+                self.world.ledger.write(span, &self.world.kinesis.stream);
                 self.step()?;
                 self.report(id)?;
             }
@@ -576,7 +585,7 @@ impl<'a> Drive<'a> {
     }
 
     /// Keeps a batch's own checkpoint beside what was kept of the other shards.
-    fn join(&mut self, batch: &Batch, shard: usize, to: usize) -> Judged {
+    fn join(&mut self, batch: &Batch, Span { shard, to, .. }: Span) -> Judged {
         let own = batch.checkpoint();
         let kept = self.world.kept.take();
         let (checkpoint, mut tracks) = match kept {

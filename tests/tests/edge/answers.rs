@@ -51,6 +51,7 @@ async fn a_drain_brings_what_is_new_within_its_bounds() {
 async fn who_may_not_drain_is_refused_before_anything_is_done() {
     let world = World::new().await;
     let (host, url) = host(world.push()).await;
+    let (long, empty) = (format!("drain?ack={}", "x".repeat(2_000)), format!("drain?{}", "&".repeat(2_000)));
     let cases = [
         ("GET", "drain", Some(TOKEN), 405),
         ("PUT", "drain", Some(TOKEN), 405),
@@ -64,12 +65,24 @@ async fn who_may_not_drain_is_refused_before_anything_is_done() {
         ("POST", "drain?max-messages=all", Some(TOKEN), 400),
         ("POST", "drain?messages=1", Some(TOKEN), 400),
         ("POST", "drain?ack=1234", Some(TOKEN), 400),
+        ("POST", "drain?max-ms=18446744073709551615", Some(TOKEN), 400),
+        ("POST", "drain?max-ms=18446744073709551616", Some(TOKEN), 400),
+        ("POST", "drain?max-ms=-1", Some(TOKEN), 400),
+        ("POST", "drain?max-ms=+1", Some(TOKEN), 400),
+        ("POST", "drain?max-ms=1e3", Some(TOKEN), 400),
+        ("POST", "drain?max-ms", Some(TOKEN), 400),
+        ("POST", "drain?max-ms=1000&max-ms=1000", Some(TOKEN), 400),
+        ("POST", "drain?ack=1&ack=2", Some(TOKEN), 400),
+        ("POST", "drain?=", Some(TOKEN), 400),
+        ("GET", "status?verbose", Some(TOKEN), 400),
+        ("POST", long.as_str(), Some(TOKEN), 400),
+        ("POST", empty.as_str(), Some(TOKEN), 400),
     ];
     for (method, path, token, expected) in cases {
         let answer = ask(method, &format!("{url}/{path}"), token).await.expect("the host answers");
         assert_eq!(answer.status, expected, "{method} /{path}: {answer:?}");
         let told = answer.json();
-        assert!(told["error"].is_string() && told["hint"].is_string(), "{told}");
+        assert!(told["error"].is_string() && told["hint"].is_string() && answer.text.len() < 4_000, "{told}");
         match expected {
             401 => assert_eq!(answer.header("www-authenticate"), "Bearer"),
             405 => assert!(["GET", "POST"].contains(&answer.header("allow"))),
@@ -90,13 +103,26 @@ async fn what_is_not_set_right_is_told_to_who_may_know() {
         ("AWS_SECRET_ACCESS_KEY", ""),
         ("KINESIS_ENDPOINT", "kinesis"),
         ("KINESIS_START", "yesterday"),
+        ("KINESIS_START", "-1"),
+        ("KINESIS_START", "253402300800000"),
+        ("KINESIS_START", "18446744073709551615"),
+        ("KINESIS_PACE", "fast"),
+        ("KINESIS_RECREATED", "yes"),
+        ("REQUIRE_CHECKPOINT", "perhaps"),
         ("SINK_URL", "ftp://sink"),
+        ("SINK_URL", "http://user:SECRET@127.0.0.1:1/"),
+        ("SINK_AUTHORIZATION", "Bearer SECRET\n"),
+        ("DEAD_LETTER_URL", "http://user:SECRET@127.0.0.1:1/"),
+        ("KINESIS_ENDPOINT", "http://user:SECRET@127.0.0.1:1/"),
+        ("LEASE_SECONDS", "18446744073709551615"),
+        ("LEASE_SECONDS", "0"),
         ("LEASE_SECONDS", "soon"),
     ] {
         let (_host, url) = host(world.push().set(name, value)).await;
         let answer = drain(&url, "").await;
         assert_eq!(answer.status, 500, "{answer:?}");
         assert!(answer.text.contains(name) && answer.text.contains("hint"), "{answer:?}");
+        assert!(!answer.text.contains("SECRET\\n") && !answer.text.contains("user:SECRET"), "{answer:?}");
         let answer = ask("POST", &format!("{url}/drain"), Some("no")).await.expect("the host answers");
         assert_eq!(answer.status, 401, "{answer:?}");
     }
@@ -139,7 +165,7 @@ async fn a_store_that_is_down_before_the_read_or_after_it() {
     let asked = host.events.count(Event::KinesisAsked);
 
     // The drain goes on asking the store for some seconds, which pass faster here.
-    let unavailable = async |calls: usize, jump: u64| {
+    let unavailable = async |calls: usize, jump: i64| {
         host.database.go_down_after(calls);
         let answer = drain(&url, "");
         let jumped = async {

@@ -1,14 +1,20 @@
 //! The edge component, run: what it imports, what it answers, and that it loses nothing whatever dies when.
 
 mod answers;
+mod clocks;
 mod dynamodb;
+mod hostile;
+mod leases;
 mod limits;
 mod parts;
 mod pull;
 mod sinks;
+mod slow;
+mod stored;
 mod takeover;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use tempfile::TempDir;
@@ -64,9 +70,12 @@ async fn host(options: Options) -> (Arc<Host>, String) {
 }
 
 /// Moves the calendar.
-fn ahead(clock: &Path, milliseconds: u64) {
-    std::fs::write(clock.with_extension("new"), milliseconds.to_string()).expect("it can be written");
-    std::fs::rename(clock.with_extension("new"), clock).expect("it can be moved");
+fn ahead(clock: &Path, milliseconds: i64) {
+    static WRITTEN: AtomicUsize = AtomicUsize::new(0);
+    // Of a name of its own, as two may move it at once.
+    let beside = clock.with_extension(WRITTEN.fetch_add(1, Ordering::SeqCst).to_string());
+    std::fs::write(&beside, milliseconds.to_string()).expect("it can be written");
+    std::fs::rename(beside, clock).expect("it can be moved");
 }
 
 /// How far the stream is drained, as its status shows it.

@@ -1,6 +1,8 @@
 //! Without a sink the lines are the answer, and count as delivered when the next call says so.
 
 use serde_json::json;
+use tests::aggregate::{UserRecord, aggregate};
+use tests::edge::Options;
 use tests::edge::client::{Answer, drain, status};
 use tests::edge::sink::messages;
 
@@ -43,4 +45,39 @@ async fn lines_come_again_until_they_are_acknowledged() {
     let none = drain(&url, &format!("ack={}", rest.header("x-kinesis-ack"))).await;
     assert_eq!((none.status, none.text.as_str()), (200, ""));
     assert!(places(&url).await.iter().all(|(_, place)| place.contains("after")));
+}
+
+/// A record of 12 KB that is 900 KB of lines. What is bounded is what is given, with a sink and without.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_and_batches_are_bounded_by_the_bytes_of_their_lines() {
+    const MOST: usize = 100_000;
+    let world = World::new().await;
+    let user = |n| UserRecord {
+        explicit_hash_key: Some(0),
+        ..UserRecord::new(&"\u{1}".repeat(256), format!("{{\"n\":{n}}}"))
+    };
+    let users: Vec<UserRecord> = (0..500).map(user).collect();
+    world.emulator.put_data(STREAM, &aggregate(&users), 0).await;
+
+    let (_host, url) = host(world.push()).await;
+    let mut drains = 0;
+    while world.sink.count() < users.len() {
+        let report = drain(&url, &format!("max-bytes={MOST}")).await.json();
+        assert!(report["bytes"].as_u64().is_some_and(|bytes| (1..=2 * MOST as u64).contains(&bytes)), "{report}");
+        drains += 1;
+    }
+    assert!(world.sink.batches().iter().all(|batch| batch.bytes <= MOST), "{drains} drains");
+    let came: Vec<u64> = world.sink.batches().iter().flat_map(|b| &b.messages).map(|m| m.number).collect();
+    assert_eq!(came, (0..500).collect::<Vec<u64>>());
+    assert!(drains >= 5, "{drains} drains");
+
+    let (_host, url) = host(Options { store: world.folder.path().join("other.db"), ..world.pull() }).await;
+    let (mut all, mut ack) = (Vec::new(), String::new());
+    while all.len() < users.len() {
+        let answer = drain(&url, &format!("max-bytes={MOST}&ack={ack}")).await;
+        assert!((1..=2 * MOST).contains(&answer.text.len()), "{} bytes", answer.text.len());
+        all.extend(numbers(&answer));
+        answer.header("x-kinesis-ack").clone_into(&mut ack);
+    }
+    assert_eq!(all, (0..500).collect::<Vec<u64>>());
 }

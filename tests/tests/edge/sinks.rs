@@ -44,7 +44,6 @@ async fn what_a_sink_does_not_take_comes_again() {
     let (_host, slow) = host(world.push().set("SINK_TIMEOUT_SECONDS", "1")).await;
     let answer = drain(&slow, "").await;
     assert_eq!((answer.status, &answer.json()["outcome"]), (502, &json!("sink-failed")), "{answer:?}");
-    assert_eq!(drain(&url, "max-ms=700").await.json()["outcome"], "max-ms", "longer than the caller waits");
     assert_eq!(places(&url).await, before);
 
     world.sink.thinks(std::time::Duration::ZERO);
@@ -61,9 +60,10 @@ async fn no_delivery_outlasts_what_is_left() {
     world.sink.holds(true);
     let patient = || world.push().set("SINK_TIMEOUT_SECONDS", "3600");
     let (_host, url) = host(patient().set("LEASE_SECONDS", "3600")).await;
-    assert_eq!(drain(&url, "max-ms=500").await.json()["outcome"], "max-ms", "of the caller's time");
+    let answer = drain(&url, "max-ms=500").await;
+    assert_eq!((answer.status, &answer.json()["outcome"]), (502, &json!("sink-failed")), "of the caller's time");
     let (_host, url) = host(patient().set("LEASE_SECONDS", "2")).await;
-    let answer = drain(&url, "max-ms=900000").await;
+    let answer = drain(&url, "").await;
     assert_eq!((answer.status, &answer.json()["outcome"]), (502, &json!("sink-failed")), "of the lease: {answer:?}");
     world.sink.holds(false);
     assert_eq!(drain(&url, "").await.json()["messages"], 10);
@@ -128,6 +128,7 @@ fn what_must_hold_of_all_that_came_is_noticed_where_it_does_not() {
         shard: "shardId-000000000000".to_owned(),
         epoch,
         headers: BTreeMap::new(),
+        bytes: 0,
         messages: sequences.iter().map(|one| Message { sequence: (*one).to_owned(), number: 0 }).collect(),
     };
     let died = [batch(1, &["1", "2", "3"]), batch(2, &["3", "4", "20"])];

@@ -124,8 +124,8 @@ impl Disk {
         if self.is_mounted {
             return run(command);
         }
-        // In blocks of 512 bytes. The signal would end the program before the write could fail.
-        let bound = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", self.kib / 2);
+        // In blocks of 512 bytes.
+        let bound = format!("ulimit -f {}; exec \"$0\" \"$@\"", self.kib / 2);
         let mut bounded = Command::new("/bin/sh");
         bounded.arg("-c").arg(bound).arg(command.get_program()).args(command.get_args()).env_clear();
         bounded.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use aws_credential_types::Credentials;
 use kinesis_reader::component::{Bounds, COMPONENT, Loaded, Sandbox, wit};
-use kinesis_reader::destination::{Destination, NdjsonFile, Sqlite};
+use kinesis_reader::destination::{Destination, NdjsonFile, NdjsonStream, Sqlite};
 use kinesis_reader::drive::{self, Clock, Error, Log, Summary};
 use kinesis_reader::state::FileState;
-use kinesis_reader::transport::Kinesis;
 use kinesis_reader::transport::endpoint::{Endpoint, Known};
+use kinesis_reader::transport::{Failure, Kinesis, Request, Response, Transport};
 use tests::emulator::REGION;
 use tests::program::STREAM;
 
@@ -54,4 +54,27 @@ pub(crate) async fn drive(
     let credentials = Credentials::new("test", "test", None, None, "test");
     let kinesis = Kinesis::with_credentials(endpoint, credentials, None).expect("plain http needs nothing");
     drive::drive(reader, Arc::new(kinesis), destination, &mut Log, clock, std::future::pending()).await
+}
+
+/// A transport whose requests die.
+struct Deadly;
+
+impl Transport for Deadly {
+    async fn send(&self, request: Request) -> Result<Response, Failure> {
+        panic!("{} was too much", request.target)
+    }
+}
+
+/// It is not taken for one without an answer in time, which would be tried again.
+#[tokio::test]
+async fn a_request_that_dies_ends_the_run() {
+    let mut loaded = ours();
+    let config = loaded.defaults(&wit::Source::Name(STREAM.to_owned())).expect("it answers");
+    let clock = Clock::start();
+    let reader = loaded.open(&config, None, 1, clock.now(), 1_763_900_000_000).expect("it opens");
+    let (mut nowhere, mut log) = (NdjsonStream::new(std::io::sink(), None), Log);
+    let driven = drive::drive(reader, Arc::new(Deadly), &mut nowhere, &mut log, clock, std::future::pending());
+    let error = driven.await.expect("the component is well").ok().expect_err("it cannot go on");
+    assert!(error.to_string().contains("the transport failed"), "{error}");
+    assert_eq!(error.exit(), kinesis_reader::error::Exit::Failed);
 }

@@ -3,9 +3,13 @@
 
 mod clock;
 mod disk;
+mod endless;
+mod files;
+mod growth;
 mod inside;
 mod mad;
 mod network;
 mod sandbox;
 mod signals;
 mod stores;
+mod streams;

@@ -5,6 +5,7 @@
 //! the lease from early; and with a sink that goes by the greatest number, exactly once. Mistakes that are planted are
 //! found.
 
+mod calendar;
 mod store;
 mod worker;
 mod world;
@@ -59,13 +60,35 @@ fn a_process_that_stops_for_minutes_while_it_creates_on_sqlite_misses_nothing() 
     }
 }
 
+/// Clocks that are years off, stand still or are set at any moment, and operators who free the lease: one that is held
+/// until the year 9999, and one that is at work.
+#[test]
+fn wrong_clocks_cost_repetitions_and_nothing_else() {
+    let mut seen: BTreeMap<(Quirk, &str), u64> = BTreeMap::new();
+    for seed in 0..SEEDS {
+        let scenario = with_wrong_clocks(seed);
+        let met = play(seed, &scenario).unwrap_or_else(|why| panic!("seed {seed}: {why}\n{scenario:?}"));
+        met.into_iter().for_each(|(what, count)| *seen.entry((scenario.quirk, what)).or_default() += count);
+    }
+    for quirk in QUIRKS {
+        for what in ["clock set", "ahead", "revoked", "free", "lost", "messages twice"] {
+            assert!(seen.contains_key(&(quirk, what)), "never met on {quirk:?}: {what}");
+        }
+    }
+}
+
+fn with_wrong_clocks(seed: u64) -> Scenario {
+    let meddling = [0, 10][(seed / 7 % 2) as usize];
+    Scenario { wrong_clocks: true, meddling, latest: false, ..Scenario::of(seed) }
+}
+
 #[test]
 fn what_cannot_be_read_is_left_alone() {
     let newer = br#"{"version":2,"epoch":1}"#;
-    let ahead =
-        br#"{"version":1,"epoch":1,"revision":1,"owner":"a","until":99999999999999,"begun":1,"checkpoint":null}"#;
+    let endless =
+        br#"{"version":1,"epoch":1,"revision":18446744073709551615,"owner":"a","until":0,"begun":1,"checkpoint":null}"#;
     for seed in 0..SEEDS / 10 {
-        for there in [newer.as_slice(), ahead, b"", b"\x01\0\0\0\0\0\0\0"] {
+        for there in [newer.as_slice(), endless, b"", b"\x01\0\0\0\0\0\0\0"] {
             let scenario = Scenario::of(seed);
             play_unreadable(seed, &scenario, there).unwrap_or_else(|why| panic!("seed {seed}: {why}\n{scenario:?}"));
         }
@@ -88,8 +111,14 @@ fn mistakes_that_are_planted_are_found() {
     ];
     let faults = faults.map(|fault| (format!("{fault:?}"), Some(fault), None));
     let mistakes = [Mistake::CommitFirst, Mistake::CountFailed].map(|m| (format!("{m:?}"), None, Some(m)));
-    for (name, fault, mistake) in faults.into_iter().chain(mistakes) {
-        let found = |seed: &u64| play(*seed, &Scenario { fault, mistake, ..Scenario::of(*seed) }).is_err();
+    let clocks = [Fault::BelieveAhead, Fault::RevokeUnfenced, Fault::RevokeAll];
+    let clocks = clocks.map(|fault| (format!("{fault:?}"), Some(fault), None));
+    let cases = faults.into_iter().chain(mistakes).map(|case| (case, false));
+    for ((name, fault, mistake), wrong_clocks) in cases.chain(clocks.map(|case| (case, true))) {
+        let found = |seed: &u64| {
+            let scenario = if wrong_clocks { with_wrong_clocks(*seed) } else { Scenario::of(*seed) };
+            play(*seed, &Scenario { fault, mistake, ..scenario }).is_err()
+        };
         let by = (0..FAULT_SEEDS).filter(found).count();
         eprintln!("{name}: found by {by} of {FAULT_SEEDS} seeds");
         assert!(by > 0, "{name} is not found");
@@ -128,5 +157,79 @@ fn a_store_that_takes_no_write_is_given_up_in_time_with_its_own_words() {
             let words = said.err().unwrap_or_else(|| "what was written is not there".to_owned());
             assert_eq!((outcome, lease.held()), (Outcome::Unavailable(words), None));
         }
+    }
+}
+
+/// What a hostile store can do, on a clock that stands still: each reading finds another value, free and newer.
+#[test]
+fn a_value_that_never_comes_to_rest_is_given_up() {
+    let settings = Settings { time: 60_000, grace: 2_000, patience: 8_000, pause: 50 };
+    for (now, until) in [(0, 0), (1_763_900_000_000, 0), (u64::MAX, 0), (1_763_900_000_000, u64::MAX)] {
+        let owner = || "b".to_owned();
+        for mut lease in [Lease::acquire(owner(), settings, now), Lease::revoke(owner(), settings, now)] {
+            let (mut calls, mut revision) = (0, 0);
+            let outcome = loop {
+                let answer = match lease.poll(now) {
+                    Step::Done(outcome) => break outcome,
+                    Step::Call(Call::Read) => {
+                        revision += 1;
+                        let owner = format!("a{revision}");
+                        let value = Value { epoch: 1, revision, owner, until, begun: 1, checkpoint: None };
+                        Answer::Read(Ok(value.to_bytes()))
+                    }
+                    Step::Call(Call::Swap(_)) => Answer::Swapped(Err("it has changed".to_owned())),
+                    Step::Call(Call::Increment { by, .. }) => Answer::Incremented(Ok(by)),
+                    Step::Call(Call::Pause(_)) => Answer::Paused,
+                };
+                lease.handle(answer, now);
+                calls += 1;
+                assert!(calls < 200, "no end at {now}");
+            };
+            match outcome {
+                Outcome::Unavailable(_) | Outcome::Free | Outcome::Ahead { .. } => {}
+                other => panic!("{other:?} at {now}"),
+            }
+        }
+    }
+}
+
+/// `until` may be anything, and what frees the lease leaves all else: by hand, or by whoever is asked to.
+#[test]
+fn a_lease_of_any_length_is_freed_with_its_checkpoint() {
+    let settings = Settings { time: 60_000, grace: 2_000, patience: 8_000, pause: 50 };
+    let now = 1_763_900_000_000;
+    let checkpoint = Some(r#"{"kept":[7]}"#.to_owned());
+    for until in [1, now, now + 30_000, now + 7_200_000, 253_402_300_799_999, u64::MAX] {
+        let value =
+            Value { epoch: 3, revision: 9, owner: "a".to_owned(), until, begun: 1, checkpoint: checkpoint.clone() };
+        let mut there = value.to_bytes().expect("it is JSON");
+        let mut settle = |mut lease: Lease| loop {
+            let answer = match lease.poll(now) {
+                Step::Done(outcome) => break (outcome, lease),
+                Step::Call(Call::Read) => Answer::Read(Ok(Some(there.clone()))),
+                Step::Call(Call::Swap(value)) => {
+                    there = value;
+                    Answer::Swapped(Ok(()))
+                }
+                Step::Call(other) => panic!("{other:?}"),
+            };
+            lease.handle(answer, now);
+        };
+        let (outcome, _) = settle(Lease::acquire("b".to_owned(), settings, now));
+        match until {
+            1 => assert_eq!(outcome, Outcome::Written),
+            _ if until <= now + 3_660_000 => assert!(matches!(outcome, Outcome::Held { .. }), "{until}: {outcome:?}"),
+            _ => assert_eq!(outcome, Outcome::Ahead { by: until - now }),
+        }
+        let (outcome, lease) = settle(Lease::revoke("c".to_owned(), settings, now));
+        let held = lease.held().cloned().expect("it was written");
+        assert_eq!((outcome, held.until, &held.checkpoint), (Outcome::Written, 0, &checkpoint));
+        let (outcome, _) = settle(Lease::revoke("d".to_owned(), settings, now));
+        assert_eq!(outcome, Outcome::Free);
+        let (outcome, lease) = settle(Lease::acquire("e".to_owned(), settings, now));
+        assert_eq!(
+            (outcome, lease.held().map(|held| held.checkpoint.clone())),
+            (Outcome::Written, Some(checkpoint.clone()))
+        );
     }
 }

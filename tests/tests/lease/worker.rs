@@ -3,6 +3,7 @@
 use kinesis_reader_lease::{Answer, Call, Lease, Outcome, Settings, Step, Value};
 use tests::chance::Chance;
 
+use crate::calendar::Calendar;
 use crate::store::{Handle, Quirk};
 use crate::world::{Mistake, Scenario, World};
 
@@ -12,13 +13,14 @@ pub(crate) const SETTINGS: Settings = Settings { time: 30_000, grace: 2_000, pat
 const DELIVERY_TIME: u64 = 5_000;
 
 pub(crate) struct Worker {
-    /// How far its clock is from the true time.
-    skew: i64,
+    calendar: Calendar,
     /// When it goes on.
     pub(crate) wake: u64,
     handle: Handle,
     places: Vec<usize>,
     pages: u64,
+    /// It was told that the lease is held until a time that no right clock has set.
+    told_ahead: bool,
     state: State,
 }
 
@@ -45,24 +47,50 @@ enum Stage {
     Acquire,
     Commit,
     Release,
+    /// An operator frees the lease by way of this host.
+    Revoke,
 }
 
 impl Worker {
     pub(crate) fn new(skew: i64, wake: u64) -> Worker {
-        Worker { skew, wake, handle: Handle::Unread, places: Vec::new(), pages: 0, state: State::Idle }
+        Worker {
+            calendar: Calendar::beside(skew),
+            wake,
+            handle: Handle::Unread,
+            places: Vec::new(),
+            pages: 0,
+            told_ahead: false,
+            state: State::Idle,
+        }
+    }
+
+    /// Its clock is set right, if it is one that can be wrong.
+    pub(crate) fn correct_clock(&mut self) {
+        self.calendar.correct();
     }
 
     /// One step, and what may go wrong in it.
     pub(crate) fn step(&mut self, world: &mut World, scenario: &Scenario, chance: &mut Chance) {
-        let now = world.now.saturating_add_signed(self.skew);
+        if scenario.wrong_clocks && chance.percent(3) {
+            world.count("clock set");
+            self.calendar.set(world.now, chance);
+        }
+        if let State::Idle = self.state {
+            self.calendar.begin(world.now);
+        }
+        let now = self.calendar.present(world.now);
         self.wake = world.now + chance.magnitude(1, 400);
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Idle => {
                 let owner = format!("owner-{}", chance.any());
-                let mut lease = Lease::acquire(owner, SETTINGS, now);
+                let (mut lease, stage) = match self.told_ahead || chance.percent(scenario.meddling) {
+                    true => (Lease::revoke(owner, SETTINGS, now), Stage::Revoke),
+                    false => (Lease::acquire(owner, SETTINGS, now), Stage::Acquire),
+                };
+                self.told_ahead = false;
                 lease.plant(scenario.fault);
                 self.pages = chance.within(1, 5);
-                self.operate(lease.into(), Stage::Acquire, now, world, scenario, chance);
+                self.operate(lease.into(), stage, now, world, scenario, chance);
             }
             State::Operating { mut lease, stage, call } => {
                 if let Some(call) = call {
@@ -142,7 +170,7 @@ impl Worker {
     ) {
         let outcome = match lease.poll(now) {
             Step::Call(Call::Pause(until)) => {
-                self.wake = world.now + until.saturating_sub(now);
+                self.wake = world.now.saturating_add(until.saturating_sub(now));
                 lease.handle(Answer::Paused, until);
                 self.state = State::Operating { lease, stage, call: None };
                 return;
@@ -173,19 +201,32 @@ impl Worker {
                 world.count("given back");
                 self.end(world, chance);
             }
-            (Stage::Acquire | Stage::Commit | Stage::Release, Outcome::Held { retry_after }) => {
+            (Stage::Revoke, Outcome::Written) => {
+                world.count("revoked");
+                self.end(world, chance);
+            }
+            (_, Outcome::Held { retry_after }) => {
                 world.count("held");
                 self.wake = world.now + retry_after.min(chance.magnitude(1, 200_000));
             }
-            (Stage::Acquire | Stage::Commit | Stage::Release, Outcome::Lost) => {
+            (_, Outcome::Ahead { .. }) => {
+                world.count("ahead");
+                self.end(world, chance);
+                self.told_ahead = chance.percent(30);
+            }
+            (_, Outcome::Free) => {
+                world.count("free");
+                self.end(world, chance);
+            }
+            (_, Outcome::Lost) => {
                 world.count("lost");
                 self.end(world, chance);
             }
-            (Stage::Acquire | Stage::Commit | Stage::Release, Outcome::Refused(_)) => {
+            (_, Outcome::Refused(_)) => {
                 world.count("refused");
                 self.end(world, chance);
             }
-            (Stage::Acquire | Stage::Commit | Stage::Release, Outcome::Unavailable(_)) => {
+            (_, Outcome::Unavailable(_)) => {
                 world.count("unavailable");
                 self.end(world, chance);
             }

@@ -31,11 +31,20 @@ pub(crate) struct Scenario {
     pub(crate) sink_fails: u8,
     /// On SQLite, a process may be stopped for minutes within the very call that creates the value.
     pub(crate) stalls_in_creation: bool,
+    /// Clocks are set to any time at any moment. An operator frees a lease that is held until a time that is too far away.
+    pub(crate) wrong_clocks: bool,
+    /// An operator frees a lease without having been told anything, also one that is at work.
+    pub(crate) meddling: u8,
     pub(crate) fault: Option<Fault>,
     pub(crate) mistake: Option<Mistake>,
 }
 
 impl Scenario {
+    /// Whether two may create the value, the later over the earlier: on SQLite, where what keeps them apart is the time.
+    fn may_create_twice(&self) -> bool {
+        self.stalls_in_creation || (self.wrong_clocks && self.quirk == Quirk::OverwriteAbsent)
+    }
+
     pub(crate) fn of(seed: u64) -> Scenario {
         let mut chance = Chance::new(seed, 1);
         let mut often = |most: u8| [0, 1, most][chance.within(0, 2) as usize];
@@ -50,6 +59,8 @@ impl Scenario {
             lost_reply: if quirk == Quirk::LostReply { lost.max(5) } else { lost / 10 },
             sink_fails,
             stalls_in_creation: false,
+            wrong_clocks: false,
+            meddling: 0,
             fault: None,
             mistake: None,
         }
@@ -149,7 +160,7 @@ impl World {
 
     /// What must hold in the end.
     fn judge(&mut self, scenario: &Scenario) -> Result<(), String> {
-        if let (Some(wrong), false) = (&self.wrong, scenario.stalls_in_creation) {
+        if let (Some(wrong), false) = (&self.wrong, scenario.may_create_twice()) {
             return Err(wrong.clone());
         }
         let values: Vec<(u64, Value)> =
@@ -160,7 +171,7 @@ impl World {
         let mut last: BTreeMap<(u64, &str, usize), usize> = BTreeMap::new();
         for Delivery { epoch, owner, shard, index } in &self.delivered {
             // Where a first value may come late, two owners may have one epoch.
-            let owner = if scenario.stalls_in_creation { owner } else { "" };
+            let owner = if scenario.may_create_twice() { owner } else { "" };
             if let Some(before) = last.insert((*epoch, owner, *shard), *index)
                 && *index != before + 1
             {
@@ -197,13 +208,14 @@ impl World {
     fn judge_history(&self, values: &[(u64, Value)], scenario: &Scenario) -> Result<(), String> {
         for pair in values.windows(2) {
             let [(_, old), (at, new)] = pair else { continue };
-            if scenario.stalls_in_creation {
+            if scenario.may_create_twice() {
                 continue;
             }
             if (new.epoch, new.revision) <= (old.epoch, old.revision) || new.revision <= old.revision {
                 return Err(format!("{new:?} after {old:?}"));
             }
-            if new.epoch != old.epoch && old.until > at + SETTINGS.grace / 2 {
+            // By whose clock, where they differ?
+            if !scenario.wrong_clocks && new.epoch != old.epoch && old.until > at + SETTINGS.grace / 2 {
                 return Err(format!("{new:?} was taken {} ms too early", old.until - at));
             }
         }
@@ -220,7 +232,18 @@ pub(crate) fn play(seed: u64, scenario: &Scenario) -> Result<BTreeMap<&'static s
         turn(&mut workers, &mut world, scenario, &mut chance);
     }
     // Nothing fails any more: once everything has arrived, it must come to its end.
-    let calm = Scenario { crash: 0, stall: 0, lost_reply: 0, sink_fails: 0, ..scenario.clone() };
+    let calm = Scenario {
+        crash: 0,
+        stall: 0,
+        lost_reply: 0,
+        sink_fails: 0,
+        wrong_clocks: false,
+        meddling: 0,
+        ..scenario.clone()
+    };
+    if scenario.wrong_clocks {
+        workers.iter_mut().for_each(Worker::correct_clock);
+    }
     for turns in 0..20_000 {
         if turns % 50 == 0 && world.is_done() {
             break;

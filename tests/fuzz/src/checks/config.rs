@@ -44,6 +44,7 @@ pub fn check(data: &[u8]) {
             page_records: bytes.number() as u32,
             requests: bytes.number() as u32,
             batches: bytes.number() as u32,
+            batch_bytes: bytes.number() as u32,
             pace: bytes.perhaps().map(|share| share as u8),
             list_interval: length(&mut bytes),
             request_timeout: length(&mut bytes),

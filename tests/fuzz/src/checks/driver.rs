@@ -38,6 +38,7 @@ pub fn check(data: &[u8]) {
 
 struct Host {
     reader: Reader,
+    batch_bytes: u32,
     now: u64,
     wake: Option<u64>,
     requests: Vec<Request>,
@@ -70,15 +71,17 @@ impl Host {
         limits.batches = 1 + bytes.below(5) as u32;
         limits.pace = bytes.one(&[None, Some(100), Some(1)]);
         limits.failures = bytes.one(&[None, Some(1), Some(3)]);
+        limits.batch_bytes = bytes.one(&[1, 500, 5_000, 96 << 20]);
         let saved = match bytes.below(3) {
             0 => None,
             _ => Some(checkpoint(bytes)),
         };
         let seed = bytes.number();
+        let batch_bytes = config.limits.batch_bytes;
         let reader = Reader::open(config, saved.as_deref(), seed, Instant(0), Timestamp(BEGIN)).ok()?;
         let checkpoint = Checkpoint::parse(&reader.checkpoint()).expect("it is one");
         let (requests, batches) = (Vec::new(), Vec::new());
-        Some(Host { reader, now: 0, wake: None, requests, batches, checkpoint, finished: false })
+        Some(Host { reader, batch_bytes, now: 0, wake: None, requests, batches, checkpoint, finished: false })
     }
 
     /// Polls until there is nothing to do but wait.
@@ -107,12 +110,13 @@ impl Host {
 
     fn deliver(&mut self, batch: Batch) {
         assert!(batch.count() > 0);
-        let (mut count, mut lines, mut fallbacks) = (0, 0, 0);
+        let (mut count, mut lines, mut bytes, mut fallbacks) = (0, 0, 0, 0);
         while count < batch.count() {
             let some = batch.lines(count, 300);
             assert!(some.count > 0, "no line from {count} on");
             count += some.count;
             lines += some.text.lines().count();
+            bytes += some.text.len();
             fallbacks += some.fallbacks;
         }
         let (mut next, mut rejected) = (0, 0);
@@ -124,6 +128,7 @@ impl Host {
         assert_eq!(rejected, fallbacks);
         assert!(batch.behind().as_millis() <= u128::from(u64::MAX) && format!("{batch:?}").contains("to: "));
         assert_eq!(lines, batch.count() as usize);
+        assert!(bytes <= self.batch_bytes as usize || lines == 1, "{lines} lines of {bytes} bytes in a batch");
         assert_eq!(batch.messages(0, u32::MAX).len(), lines);
         assert!(Checkpoint::parse(&batch.checkpoint()).is_ok());
         assert!(self.batches.iter().all(|other| other.shard() != batch.shard()), "two batches of a shard");

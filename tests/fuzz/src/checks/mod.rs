@@ -10,6 +10,7 @@ pub mod driver;
 pub mod envelope;
 pub mod kpl;
 pub mod page;
+pub mod parts;
 pub mod service;
 
 use base64::Engine as _;

@@ -124,7 +124,7 @@ fn records(bytes: &mut Bytes<'_>) -> Vec<Record> {
 const TIMES: u64 = 253_402_300_800_000;
 
 /// Bytes of any kind, and JSON that is right, nearly right, and long.
-fn payload(bytes: &mut Bytes<'_>) -> Vec<u8> {
+pub fn payload(bytes: &mut Bytes<'_>) -> Vec<u8> {
     match bytes.below(7) {
         0 => bytes.some().to_vec(),
         1 => bytes.some().repeat(1 + bytes.below(64) as usize),

@@ -1,0 +1,447 @@
+//! Services that never come to an end or contradict themselves. Every run must end within its bounds, and no service may be
+//! called too often.
+//!
+//! The machine is driven in virtual time by a service of a few lines. A bounded run must end, with an error or because it
+//! has read as far as it was asked to. A run without an end must fail, or go on at a pace.
+
+use kinesis_reader_machine::wire::{Body, Operation};
+use kinesis_reader_machine::{
+    Action, Cause, Config, Failure, Instant, Notice, Outcome, Reader, Request, Response, Source, Timestamp, Until,
+};
+use serde_json::{Value, json};
+
+const OPENED: u64 = 1_763_900_000_000;
+const HOUR: u64 = 3_600_000;
+const SEQUENCE: u64 = 1_000_000_000;
+
+/// How a run must end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comes {
+    /// With an error whose text contains this.
+    To(&'static str),
+    /// As it was asked to. A run without an end goes on.
+    ToItsEnd,
+    /// As it was asked to. A run without an end fails with this text.
+    ToItsEndOr(&'static str),
+}
+use Comes::{To, ToItsEnd, ToItsEndOr};
+
+/// A service: its response to an operation, by the request's body and the number of such requests before it.
+type Service = fn(Operation, &Value, usize) -> Option<Value>;
+
+#[test]
+fn a_listing_that_does_not_end_ends_the_run() {
+    let loops = "the listing does not end";
+    check("a token to its own page", To(loops), |operation, _, _| list(operation, &[shard(0)], Some("T".to_owned())));
+    check("two tokens in turn", To(loops), |operation, asked, _| {
+        list(operation, &[shard(0)], Some(if asked["NextToken"] == "A" { "B" } else { "A" }.to_owned()))
+    });
+    check("a round of seven tokens", To(loops), |operation, asked, _| {
+        let at = asked["NextToken"].as_str().map_or(0, |token| token.parse::<u64>().expect("ours"));
+        list(operation, &[shard(at % 7)], Some(((at + 1) % 7).to_string()))
+    });
+    check("new tokens without shards", To(loops), |operation, _, n| list(operation, &[], Some(n.to_string())));
+    check("new tokens with the same shard", To(loops), |operation, _, n| {
+        list(operation, &[shard(0)], Some(n.to_string()))
+    });
+    check("new tokens, and a new shard on each page", To("more than 1000 pages"), |operation, _, n| {
+        list(operation, &[shard(n as u64)], Some(n.to_string()))
+    });
+    check("new tokens, and a new shard on every tenth page", To("more than 1000 pages"), |operation, _, n| {
+        list(operation, &[shard(n as u64 / 10)], Some(n.to_string()))
+    });
+    check("a token that expires at once", To("ExpiredNextTokenException"), |operation, asked, n| {
+        match asked["NextToken"].as_str() {
+            Some(_) => Some(json!({"__type": "ExpiredNextTokenException", "message": "no"})),
+            None => list(operation, &[shard(0)], Some(n.to_string())),
+        }
+    });
+    check("a token longer than the model's", To("NextToken: longer than 1048576 bytes"), |operation, _, n| {
+        list(operation, &[shard(0)], Some("T".repeat(1 << 20) + &n.to_string()))
+    });
+}
+
+#[test]
+fn a_listing_of_ever_more_shards_ends_the_run() {
+    let more: Service = |operation, _, n| {
+        let shards: Vec<Value> = (0..10_000).map(|i| json!({"ShardId": format!("s{:010}", n * 10_000 + i)})).collect();
+        list(operation, &shards, Some(n.to_string()))
+    };
+    let run = Run::of(more, Until::Stopped, None);
+    let Some(Outcome::Failed(error)) = &run.outcome else { panic!("{run:?}") };
+    assert_eq!(error.cause, Cause::Unintelligible("the stream has more than 200000 shards".to_owned()));
+    // The description, the pages of 200,000 shards, and one more.
+    assert_eq!((error.attempts, run.sent.len()), (1, 1 + 21));
+}
+
+#[test]
+fn a_lineage_that_contradicts_itself_ends_the_run() {
+    check("a shard that is its own parent", To("shard shardId-000000000000 is its own ancestor"), |operation, _, _| {
+        list(operation, &[child(0, &[0])], None)
+    });
+    check("a shard that is its own second parent", To("is its own ancestor"), |operation, _, _| {
+        list(operation, &[shard(0), child(1, &[0, 1])], None)
+    });
+    check("two shards that are each other's parents", To("is its own ancestor"), |operation, _, _| {
+        list(operation, &[child(0, &[1]), child(1, &[0])], None)
+    });
+    check("five shards in a round, on pages of one", To("is its own ancestor"), |operation, asked, _| {
+        let at = asked["NextToken"].as_str().map_or(0, |token| token.parse::<u64>().expect("ours"));
+        list(operation, &[child(at, &[(at + 1) % 5])], (at < 4).then(|| (at + 1).to_string()))
+    });
+    check("another parent in each listing", To("has more than 2 parents"), |operation, asked, n| match operation {
+        Operation::ListShards => list(operation, &[child(9, &[n as u64])], (n < 4).then(|| n.to_string())),
+        _ => page(operation, asked, json!({"Records": [], "MillisBehindLatest": 0})),
+    });
+    check("a parent that no listing shows", To("no listing shows shard shardId-000000000009"), |operation, _, _| {
+        list(operation, &[child(0, &[9])], None)
+    });
+    check("a shard that follows itself", To("ChildShards: shard shardId-000000000000 is"), |operation, asked, _| {
+        let child = json!([{"ShardId": "shardId-000000000000", "ParentShards": ["shardId-000000000000"]}]);
+        page(operation, asked, json!({"Records": [], "MillisBehindLatest": 0, "ChildShards": child}))
+    });
+    check("a page that makes a parent of a child", To("ChildShards: shard shardId"), |operation, asked, _| {
+        if operation == Operation::ListShards {
+            return list(operation, &[shard(0), child(1, &[0])], None);
+        }
+        let child = json!([{"ShardId": "shardId-000000000000", "ParentShards": ["shardId-000000000001"]}]);
+        page(operation, asked, json!({"Records": [], "MillisBehindLatest": 0, "ChildShards": child}))
+    });
+    check("shards that end at once, and name others", ToItsEnd, |operation, asked, n| {
+        let (one, next) = (format!("shardId-{n:012}"), format!("shardId-{:012}", n + 1));
+        let parent = asked["ShardIterator"].as_str().unwrap_or(&one).to_owned();
+        let child = json!([{"ShardId": next, "ParentShards": [parent]}]);
+        match operation {
+            Operation::GetShardIterator => Some(json!({"ShardIterator": asked["ShardId"]})),
+            _ => page(operation, asked, json!({"Records": [], "MillisBehindLatest": 0, "ChildShards": child})),
+        }
+    });
+}
+
+#[test]
+fn a_forbidden_identifier_ends_the_run_and_is_escaped_in_the_error() {
+    const CLEAN: &str = r#"not a shard id: "shardId-0\u{1b}]0;x\u{7}\n\u{202e}gnp""#;
+    const ID: &str = "shardId-0\u{1b}]0;x\u{7}\n\u{202e}gnp";
+    check("a shard", To(CLEAN), |operation, _, _| list(operation, &[json!({"ShardId": ID})], None));
+    check("a parent", To(CLEAN), |operation, _, _| {
+        list(operation, &[json!({"ShardId": "a", "ParentShardId": ID})], None)
+    });
+    check("a second parent", To(CLEAN), |operation, _, _| {
+        list(operation, &[json!({"ShardId": "a", "AdjacentParentShardId": ID})], None)
+    });
+    check("a child", To(CLEAN), |operation, asked, _| {
+        page(operation, asked, json!({"Records": [], "ChildShards": [{"ShardId": ID, "ParentShards": []}]}))
+    });
+    check("a parent of a child", To(CLEAN), |operation, asked, _| {
+        page(operation, asked, json!({"Records": [], "ChildShards": [{"ShardId": "a", "ParentShards": [ID]}]}))
+    });
+    check("a path", To("not a shard id"), |operation, _, _| list(operation, &[json!({"ShardId": "../../x"})], None));
+    check("one that is too long", To("not a shard id"), |operation, _, _| {
+        list(operation, &[json!({"ShardId": "9".repeat(1 << 20)})], None)
+    });
+    check("the end of a shard's numbers", To(r#"not a sequence number: "9\u{1b}""#), |operation, _, _| {
+        list(operation, &[json!({"ShardId": "a", "SequenceNumberRange": {"EndingSequenceNumber": "9\u{1b}"}})], None)
+    });
+    check("an ARN", To(r#"not the ARN of a stream: "arn:aws:\u{1b}[31m"#), |operation, _, _| {
+        let summary = json!({"StreamName": "orders", "StreamARN": "arn:aws:\u{1b}[31mkinesis"});
+        (operation == Operation::DescribeStreamSummary).then(|| json!({"StreamDescriptionSummary": summary}))
+    });
+    check("a rejection", To(r"no\u{1b}[31m\u{202e}x"), |operation, _, _| {
+        let rejection = json!({"__type": "AccessDeniedException", "message": "no\u{1b}[31m\u{202e}x"});
+        (operation == Operation::ListShards).then_some(rejection)
+    });
+}
+
+#[test]
+fn iterators_that_lead_back_end_the_run() {
+    let back = "leads back to records that were delivered";
+    check("the same page and iterator again and again", To(back), |operation, asked, _| {
+        page(operation, asked, json!({"Records": records(0..10), "NextShardIterator": "i", "MillisBehindLatest": 1000}))
+    });
+    check("the same without a lag, at the tip", ToItsEndOr(back), |operation, asked, _| {
+        page(operation, asked, json!({"Records": records(0..10), "NextShardIterator": "i", "MillisBehindLatest": 0}))
+    });
+    check("two pages in turn", To(back), |operation, asked, n| {
+        let from = n as u64 % 2 * 10;
+        let records = records(from..from + 10);
+        page(operation, asked, json!({"Records": records, "NextShardIterator": "i", "MillisBehindLatest": 1000}))
+    });
+    check("the same records with an empty page between", ToItsEnd, |operation, asked, n| {
+        let records = if n % 2 == 0 { records(0..10) } else { Vec::new() };
+        page(operation, asked, json!({"Records": records, "NextShardIterator": "i", "MillisBehindLatest": 1000 + n}))
+    });
+    check("the same records, of which the iterator expires", To("ExpiredIterator"), |operation, asked, n| {
+        match operation {
+            Operation::GetRecords if n % 2 == 0 => Some(json!({"__type": "ExpiredIteratorException", "message": "no"})),
+            _ => {
+                let page_ = json!({"Records": records(0..10), "NextShardIterator": "i", "MillisBehindLatest": 9});
+                page(operation, asked, page_)
+            }
+        }
+    });
+    check("the same records, and no next iterator", To("no next iterator"), |operation, asked, _| {
+        page(operation, asked, json!({"Records": records(0..10), "MillisBehindLatest": 1000}))
+    });
+    check("no records, and no next iterator", To("no next iterator"), |operation, asked, _| {
+        page(operation, asked, json!({"Records": [], "MillisBehindLatest": 0}))
+    });
+    check("an iterator that expires at once", To("ExpiredIteratorException"), |operation, asked, _| match operation {
+        Operation::GetRecords => Some(json!({"__type": "ExpiredIteratorException", "message": "no"})),
+        _ => page(operation, asked, Value::Null),
+    });
+    check("an iterator that expires before it comes", To("ExpiredIteratorException"), |operation, asked, _| {
+        match operation {
+            Operation::GetShardIterator => Some(json!({"__type": "ExpiredIteratorException", "message": "no"})),
+            _ => page(operation, asked, Value::Null),
+        }
+    });
+    check("a shard that is not there and yet is listed", To("ResourceNotFoundException"), |operation, asked, _| {
+        match operation {
+            Operation::GetShardIterator => Some(json!({"__type": "ResourceNotFoundException", "message": "no shard"})),
+            _ => page(operation, asked, Value::Null),
+        }
+    });
+    check(
+        "an iterator that is longer than any",
+        To("NextShardIterator: longer than 4096 bytes"),
+        |operation, asked, n| {
+            let iterator = "i".repeat(10 << 10) + &n.to_string();
+            page(operation, asked, json!({"Records": [], "NextShardIterator": iterator, "MillisBehindLatest": 9}))
+        },
+    );
+}
+
+#[test]
+fn invalid_records_and_records_out_of_order_end_the_run() {
+    let disorder = "not after the record before it";
+    check("records in reverse", To(disorder), |operation, asked, _| {
+        let records: Vec<Value> = records(0..5).into_iter().rev().collect();
+        page(operation, asked, json!({"Records": records, "NextShardIterator": "i", "MillisBehindLatest": 0}))
+    });
+    check("records of one number", To(disorder), |operation, asked, _| {
+        let records: Vec<Value> = (0..5).flat_map(|_| records(7..8)).collect();
+        page(operation, asked, json!({"Records": records, "NextShardIterator": "i", "MillisBehindLatest": 0}))
+    });
+    check("a number below zero", To(r#"not a sequence number: "-1""#), |operation, asked, _| {
+        page(operation, asked, json!({"Records": [{"SequenceNumber": "-1", "Data": ""}], "NextShardIterator": "i"}))
+    });
+    check("a number with an escape", To(r#"not a sequence number: "1\u{1b}[2J""#), |operation, asked, _| {
+        let record = json!({"SequenceNumber": "1\u{1b}[2J", "Data": ""});
+        page(operation, asked, json!({"Records": [record], "NextShardIterator": "i"}))
+    });
+    check("a number of a million digits", To(r#"not a sequence number: "9999"#), |operation, asked, _| {
+        let record = json!({"SequenceNumber": "9".repeat(1 << 20), "Data": ""});
+        page(operation, asked, json!({"Records": [record], "NextShardIterator": "i"}))
+    });
+}
+
+#[test]
+fn a_lag_without_records_does_not_keep_a_run_from_its_end() {
+    fn empty(operation: Operation, asked: &Value, lag: impl Into<Value>) -> Option<Value> {
+        let lag: Value = lag.into();
+        page(operation, asked, json!({"Records": [], "NextShardIterator": "i", "MillisBehindLatest": lag}))
+    }
+    check("always the same", ToItsEnd, |operation, asked, _| empty(operation, asked, 5000));
+    check("always the greatest", ToItsEnd, |operation, asked, _| empty(operation, asked, u64::MAX));
+    check("from high up, by a millisecond", ToItsEnd, |operation, asked, n| {
+        empty(operation, asked, (1_u64 << 60) - n as u64)
+    });
+    check("from a day, by a millisecond", ToItsEnd, |operation, asked, n| {
+        empty(operation, asked, 24 * HOUR - n as u64)
+    });
+    check("ever more", ToItsEnd, |operation, asked, n| empty(operation, asked, 1_u64 << n.min(62)));
+    check("up and down by hours", ToItsEnd, |operation, asked, n| {
+        empty(operation, asked, HOUR + n as u64 % 2 * 10 * HOUR)
+    });
+    check("none, and then one", ToItsEnd, |operation, asked, n| empty(operation, asked, n as u64 % 2 * 5000));
+    check("below zero", ToItsEnd, |operation, asked, _| empty(operation, asked, -5));
+    check("more than a number holds", To("MillisBehindLatest: number out of range"), |operation, asked, _| {
+        empty(operation, asked, 2e19)
+    });
+}
+
+#[test]
+fn texts_of_the_host_and_the_service_are_escaped_in_notices() {
+    const ODD: &str = "a\u{1b}[31m\n\u{202e}b";
+    const CLEAN: &str = r"a\u{1b}[31m\n\u{202e}b";
+    let config = Config::new(Source::Name("orders".to_owned()));
+    let mut reader = Reader::open(config, None, 1, Instant(0), Timestamp(OPENED)).expect("a good configuration");
+    let mut causes = Vec::new();
+    while causes.len() < 2 {
+        match reader.poll_action() {
+            Action::Send(request) if causes.is_empty() => {
+                let failure = Failure::Transient(ODD.to_owned());
+                reader.handle_failure(request.id, failure, Instant(1)).expect("it was asked");
+            }
+            Action::Send(request) => {
+                let body = Body::Json(json!({"__type": "ServiceUnavailable", "message": ODD}).to_string());
+                let trace = Some(ODD.to_owned());
+                let response = Response { status: 503, body, trace, date: None, signed: None };
+                reader.handle_response(request.id, response, Instant(10_000)).expect("it was asked");
+            }
+            Action::Notice(Notice::Retry(error)) => causes.push(error.cause),
+            Action::Wait(_) => reader.handle_timeout(Instant(10_000)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(causes[0], Cause::Failure(Failure::Transient(CLEAN.to_owned())));
+    let Cause::Rejected { rejection, trace } = &causes[1] else { panic!("{causes:?}") };
+    assert_eq!((rejection.message.as_str(), trace.as_deref()), (r"a\u{1b}[31m \u{202e}b", Some(CLEAN)));
+}
+
+/// Runs this service in each mode, and checks how the run ends and how often it called the service.
+#[track_caller]
+fn check(name: &str, comes: Comes, service: Service) {
+    let past = Until::Time(Timestamp(OPENED - HOUR));
+    for (until, pace) in [
+        (Until::CaughtUp(core::time::Duration::ZERO), None),
+        (Until::CaughtUp(core::time::Duration::ZERO), Some(100)),
+        (past, None),
+        (Until::Stopped, None),
+        (Until::Stopped, Some(100)),
+    ] {
+        let run = Run::of(service, until, pace);
+        let what = format!("{name}, {until:?}, pace {pace:?}: {run:?}");
+        match (&run.outcome, comes) {
+            (Some(Outcome::Failed(error)), To(words) | ToItsEndOr(words)) => {
+                let said = match &error.cause {
+                    Cause::Unintelligible(why) => why.clone(),
+                    Cause::Rejected { rejection, .. } => rejection.to_string(),
+                    other => panic!("{what}: {other:?}"),
+                };
+                assert!(said.contains(words), "{what}: {said}");
+                assert!(!said.chars().any(char::is_control), "{what}: {said:?}");
+            }
+            (Some(Outcome::Reached | Outcome::Exhausted), ToItsEnd | ToItsEndOr(_)) if until != Until::Stopped => {}
+            // The records end the read, whatever the service would do next.
+            (Some(Outcome::Reached), To(_)) if until == past && run.delivered => {}
+            // It goes on at a pace, which is checked below.
+            (None, ToItsEnd) if until == Until::Stopped => {}
+            _ => panic!("{what}"),
+        }
+        // Failures and the pauses between them take no longer.
+        assert!(run.outcome.is_none() || run.ms() <= 120_000, "{what}");
+        assert!(run.most_in_a_second() <= 110, "{} requests in a second: {what}", run.most_in_a_second());
+        if run.outcome.is_none() {
+            assert!(run.ms() >= REQUESTS_MAX as u64 * 1000 / 11, "{what}");
+        }
+    }
+}
+
+/// The number of requests after which a run without an end is stopped.
+const REQUESTS_MAX: usize = 5_000;
+
+/// A run.
+struct Run {
+    outcome: Option<Outcome>,
+    /// The time of each request.
+    sent: Vec<u64>,
+    delivered: bool,
+}
+
+impl Run {
+    fn of(service: Service, until: Until, pace: Option<u8>) -> Run {
+        let mut config = Config { until, ..Config::new(Source::Name("orders".to_owned())) };
+        config.limits.pace = pace;
+        let mut reader = Reader::open(config, None, 1, Instant(0), Timestamp(OPENED)).expect("a good configuration");
+        let (mut run, mut now) = (Run { outcome: None, sent: Vec::new(), delivered: false }, 0);
+        let mut asked = [0; 4];
+        while until != Until::Stopped || run.sent.len() < REQUESTS_MAX {
+            match reader.poll_action() {
+                Action::Send(request) => {
+                    run.sent.push(now);
+                    let n = &mut asked[request.operation as usize];
+                    let response = answer(service, &request, *n);
+                    (*n, now) = (*n + 1, now + 1);
+                    reader.handle_response(request.id, response, Instant(now)).expect("it was asked");
+                }
+                Action::Deliver(batch) => {
+                    run.delivered = true;
+                    reader.handle_delivered(batch.id(), Instant(now)).expect("it is out");
+                }
+                Action::Notice(_) => {}
+                Action::Wait(wait) => {
+                    now = wait.until.expect("something is due").0;
+                    reader.handle_timeout(Instant(now));
+                }
+                Action::Finish(outcome) => {
+                    run.outcome = Some(outcome);
+                    break;
+                }
+            }
+            assert!(run.sent.len() < 20_000, "it does not end");
+        }
+        run
+    }
+
+    fn ms(&self) -> u64 {
+        self.sent.last().copied().unwrap_or(0)
+    }
+
+    fn most_in_a_second(&self) -> usize {
+        let before = |time: u64| self.sent.partition_point(|&sent| sent < time);
+        self.sent.iter().enumerate().map(|(at, &from)| before(from + 1000) - at).max().unwrap_or(0)
+    }
+}
+
+impl std::fmt::Debug for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} after {} requests in {} ms", self.outcome, self.sent.len(), self.ms())
+    }
+}
+
+/// The service's response. By default the stream is one open shard without records.
+fn answer(service: Service, request: &Request, n: usize) -> Response {
+    let Body::Json(asked) = &request.body else { panic!("JSON is asked for") };
+    let asked: Value = serde_json::from_str(asked).expect("JSON");
+    let said = service(request.operation, &asked, n).or_else(|| match request.operation {
+        Operation::DescribeStreamSummary => Some(json!({"__type": "AccessDeniedException", "message": "no"})),
+        Operation::ListShards => list(Operation::ListShards, &[shard(0)], None),
+        operation => page(operation, &asked, json!({"Records": [], "NextShardIterator": "i", "MillisBehindLatest": 0})),
+    });
+    let said = said.expect("an answer");
+    let status = if said.get("__type").is_some() { 400 } else { 200 };
+    Response { status, body: Body::Json(said.to_string()), trace: None, date: None, signed: None }
+}
+
+/// A page of a listing.
+fn list(operation: Operation, shards: &[Value], token: Option<String>) -> Option<Value> {
+    (operation == Operation::ListShards).then(|| json!({"Shards": shards, "NextToken": token}))
+}
+
+/// The response to a request for an iterator, or the page.
+fn page(operation: Operation, _asked: &Value, page: Value) -> Option<Value> {
+    match operation {
+        Operation::GetShardIterator => Some(json!({"ShardIterator": "i"})),
+        Operation::GetRecords => Some(page),
+        Operation::DescribeStreamSummary | Operation::ListShards => None,
+    }
+}
+
+fn shard(number: u64) -> Value {
+    child(number, &[])
+}
+
+fn child(number: u64, parents: &[u64]) -> Value {
+    let parent = |at: usize| parents.get(at).map(|parent| format!("shardId-{parent:012}"));
+    json!({
+        "ShardId": format!("shardId-{number:012}"),
+        "ParentShardId": parent(0),
+        "AdjacentParentShardId": parent(1),
+        "SequenceNumberRange": {"StartingSequenceNumber": "1"},
+    })
+}
+
+/// Records that arrived two hours before the opening.
+fn records(numbers: std::ops::Range<u64>) -> Vec<Value> {
+    let record = |number: u64| {
+        let arrived = (OPENED - 2 * HOUR) as f64 / 1000.0;
+        json!({
+            "SequenceNumber": (SEQUENCE + number).to_string(),
+            "ApproximateArrivalTimestamp": arrived,
+            "Data": "e30=",
+            "PartitionKey": "k",
+        })
+    };
+    numbers.map(record).collect()
+}

@@ -1,0 +1,119 @@
+//! The program and services that never come to an end or contradict themselves: each run ends by itself, soon, with an
+//! error that is fit for a terminal.
+//!
+//! `tests/tests/endless.rs` has more of them, for the machine alone. Here we check that nothing in the host keeps a run
+//! from its end.
+
+use std::process::Output;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Value, json};
+use tests::emulator::REGION;
+use tests::hostile::{Asked, Hostile, answer, record, shard};
+use tests::program::{STREAM, bare, read, run, said};
+
+/// More requests than two runs make.
+const REQUESTS_MAX: usize = 1_000;
+
+#[test]
+fn listings_that_do_not_end_are_an_error() {
+    for (name, token) in [
+        ("the same token", (|_, _| json!("T")) as fn(&Asked, u64) -> Value),
+        ("two tokens in turn", |asked, _| json!(if asked.body["NextToken"] == "A" { "B" } else { "A" })),
+        ("new tokens", |_, count| json!(count.to_string())),
+    ] {
+        let count = AtomicU64::new(0);
+        let server = Hostile::start(move |asked| {
+            let token = token(asked, count.fetch_add(1, Ordering::Relaxed));
+            let shards = if token == "T" { vec![shard("shardId-000000000000")] } else { Vec::new() };
+            (asked.operation == "ListShards").then(|| answer(200, "", &json!({"Shards": shards, "NextToken": token})))
+        });
+        fails(&server, name, "the listing does not end");
+    }
+}
+
+#[test]
+fn shards_that_are_their_own_ancestors_are_an_error() {
+    for (name, parents) in [("its own parent", &[(0, 0)][..]), ("a cycle of three", &[(0, 1), (1, 2), (2, 0)])] {
+        let server = Hostile::start(move |asked| {
+            let listed = |&(shard, parent): &(u64, u64)| json!({"ShardId": format!("shardId-{shard:012}"), "ParentShardId": format!("shardId-{parent:012}")});
+            let shards: Vec<Value> = parents.iter().map(listed).collect();
+            (asked.operation == "ListShards").then(|| answer(200, "", &json!({"Shards": shards})))
+        });
+        fails(&server, name, "is its own ancestor");
+    }
+    let child = json!([{"ShardId": "shardId-000000000000", "ParentShards": ["shardId-000000000000"]}]);
+    let server = Hostile::start(move |asked| {
+        let page = json!({"Records": [], "MillisBehindLatest": 0, "ChildShards": child});
+        (asked.operation == "GetRecords").then(|| answer(200, "", &page))
+    });
+    fails(&server, "its own child", "is its own ancestor");
+}
+
+#[test]
+fn iterators_that_lead_back_and_records_out_of_order_are_an_error() {
+    let page = |numbers: [u64; 3], lag: u64| {
+        let records = numbers.map(|number| record(number, "key", b"{}"));
+        answer(200, "", &json!({"Records": records, "NextShardIterator": "0", "MillisBehindLatest": lag}))
+    };
+    for (name, numbers, lag, words) in [
+        ("the same page", [0, 1, 2], 1000, "leads back to records that were delivered"),
+        ("records in reverse", [2, 1, 0], 0, "not after the record before it"),
+        ("records of one number", [1, 1, 1], 0, "not after the record before it"),
+    ] {
+        let page = page(numbers, lag);
+        let server = Hostile::start(move |asked| (asked.operation == "GetRecords").then(|| page.clone()));
+        fails(&server, name, words);
+    }
+}
+
+#[test]
+fn forbidden_identifiers_are_an_error_without_what_a_terminal_obeys() {
+    const ID: &str = "shardId-0\u{1b}]0;name\u{7}\u{1b}[2J\n1999-01-01T00:00:00Z  INFO forged\r\u{202e}gnp.exe";
+    for id in [ID, "../../x", "shardId-\0", &"9".repeat(1 << 20)] {
+        let listing = answer(200, "", &json!({"Shards": [shard(id)]}));
+        let server = Hostile::start(move |asked| (asked.operation == "ListShards").then(|| listing.clone()));
+        fails(&server, &id[..7], "not a shard id");
+    }
+}
+
+#[test]
+fn a_lag_that_never_ends_does_not_keep_a_run_from_its_end() {
+    for (name, lag) in
+        [("constant", (|_| 5000) as fn(u64) -> u64), ("greatest", |_| u64::MAX), ("falling", |count| (1 << 60) - count)]
+    {
+        let count = AtomicU64::new(0);
+        let server = Hostile::start(move |asked| {
+            let lag = lag(count.fetch_add(1, Ordering::Relaxed));
+            let page = json!({"Records": [], "NextShardIterator": "0", "MillisBehindLatest": lag});
+            (asked.operation == "GetRecords").then(|| answer(200, "", &page))
+        });
+        let folder = tempfile::tempdir().expect("a folder");
+        let output = run(&mut read(folder.path(), &server.url, "sqlite:out.db"));
+        assert!(output.status.success(), "{name}: {}", said(&output));
+        assert!(server.requests() < REQUESTS_MAX, "{name}: {} requests", server.requests());
+    }
+}
+
+/// Asserts that a run fails soon, with this text, and that nothing which the program prints acts on a terminal.
+#[track_caller]
+fn fails(server: &Hostile, name: &str, text: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = run(&mut read(folder.path(), &server.url, "sqlite:out.db"));
+    assert_eq!(output.status.code(), Some(1), "{name}: {}", said(&output));
+    assert!(said(&output).contains(text), "{name}: {}", said(&output));
+    assert_clean(name, &output);
+    let mut shards = bare(folder.path());
+    shards.args(["shards", STREAM, "--endpoint-url", &server.url, "--region", REGION]);
+    assert_clean(name, &run(&mut shards));
+    assert!(server.requests() < REQUESTS_MAX, "{name}: {} requests", server.requests());
+}
+
+#[track_caller]
+fn assert_clean(name: &str, output: &Output) {
+    for bytes in [&output.stdout, &output.stderr] {
+        let text = String::from_utf8_lossy(bytes);
+        let acts = |character: char| character != '\n' && character.is_control() || character == '\u{202e}';
+        assert!(!text.chars().any(acts) && !text.lines().any(|line| line.starts_with("1999")), "{name}: {text:?}");
+    }
+}
