@@ -18,7 +18,7 @@ const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm"];
 /// The reader must be small enough to be fetched and started anywhere.
-const SIZE_MAX: u64 = 300_000;
+const SIZE_MAX: u64 = 380_000;
 
 /// A crate that is built as a component.
 pub(crate) struct Guest {
