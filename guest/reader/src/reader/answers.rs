@@ -220,7 +220,8 @@ impl Reader {
         let sight = Sight {
             behind: page.behind().unwrap_or(0),
             empty: !is_news,
-            full: page.len() >= limit as usize || size >= FULL_BYTES,
+            // Of a page that only repeats records nothing is known of what follows.
+            full: page.len() >= limit as usize || size >= FULL_BYTES || (!is_news && !page.is_empty()),
             newest: page.arrivals().max().map(Timestamp),
             closed,
             asked: sent,
