@@ -21,7 +21,7 @@ use crate::sequence::Sequence;
 use crate::shard::{Event, Iterator, Seek, State, Then, Trouble, Why};
 use crate::survey::Phase;
 use crate::time::{Instant, Timestamp};
-use crate::tip::{Look, Sight};
+use crate::tip::{Look, Sight, Tip};
 use crate::wire::{self, Body, Class, Operation};
 
 /// A page of this many bytes is taken as full: the service gives 10 MiB at most, and stops before the record that
@@ -273,7 +273,12 @@ impl Reader {
                     let is_first = iterator.is_first && was_empty;
                     let iterator = Iterator { text: next.to_owned(), born: sent, seek, is_first };
                     // A page of records that were delivered already is no success.
-                    let trouble = if is_news || was_empty { Trouble::default() } else { *trouble };
+                    let trouble = match (is_news, was_empty) {
+                        (true, _) => Trouble::default(),
+                        // Nor does an empty page show that a later one will not lead back again.
+                        (false, true) => Trouble { wrongs: trouble.wrongs, ..Trouble::default() },
+                        (false, false) => *trouble,
+                    };
                     Then::Read { iterator, trouble }
                 }
             }
@@ -367,6 +372,12 @@ impl Reader {
                     Verdict::Gone => Event::Gone,
                     Verdict::Refused => Event::Refused,
                 };
+                // What an iterator showed of the tip is void once it led back.
+                if verdict == Verdict::Astray
+                    && let Some(shard) = self.shards.get_mut(key.0)
+                {
+                    shard.tip = Tip::new();
+                }
                 self.step(key, event);
                 self.settle(key, error);
             }
