@@ -79,7 +79,11 @@ pub async fn before(service: &str, change: impl Fn(&str, Reply) -> Reply + Clone
 
 /// A server that reads the head of a request and nothing else, says this, and keeps the connection.
 pub async fn deaf(says: &'static str) -> String {
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
+    // Without a small receive buffer, the kernel takes megabytes that nothing has read.
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket is free");
+    socket.set_recv_buffer_size(4096).expect("the size is valid");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a port is free");
+    let listener = socket.listen(64).expect("the socket is bound");
     let url = format!("http://{}/", listener.local_addr().expect("it is bound"));
     tokio::spawn(async move {
         let mut open = Vec::new();
