@@ -124,8 +124,8 @@ struct Operator;
 
 impl Observer for Operator {
     fn notice(&mut self, notice: &wit::Notice) {
-        if let wit::Notice::Lost(lost) = notice {
-            eprintln!("warning: {}", Gap(lost));
+        if let wit::Notice::Gap(gap) = notice {
+            eprintln!("warning: {}", Gap(gap));
         }
     }
 }

@@ -9,7 +9,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::destination::stream_error;
 use crate::error::{Error, Exit};
-use crate::{run, terminal, trace};
+use crate::{recording, run, terminal};
 
 /// Reads Amazon Kinesis streams into SQLite or files, each message exactly once
 ///
@@ -30,7 +30,7 @@ const FOOT: &str = "\
 Examples:
   kinesis-reader read orders
       everything the stream holds into the table `orders` of orders.db; run again for what is new
-  kinesis-reader read orders --to ndjson:- --from '1h ago' | jq .
+  kinesis-reader read orders --to ndjson:- --start '1h ago' | jq .
   kinesis-reader read orders --follow
   kinesis-reader show orders.db
 
@@ -59,7 +59,7 @@ impl Args {
                 };
             }
             complaint(error, &line).lines().for_each(terminal::say);
-            Exit::Asked
+            Exit::Usage
         })
     }
 
@@ -102,11 +102,11 @@ fn complaint(error: clap::Error, line: &[OsString]) -> String {
 pub enum Command {
     /// Read a stream into a database, a file or stdout
     Read(Box<Read>),
-    /// List the shards of a stream: lineage, open or closed, place in the checkpoint, lag
+    /// List the shards of a stream: lineage, open or closed, position in the checkpoint, lag
     Shards(Box<Shards>),
     /// Show what a database holds: tables, counts, the newest rows, the checkpoint
     Show(Show),
-    /// Play what `read --trace` kept again, without network, and see whether the reader does the same
+    /// Play what `read --recording` kept again, without network, and see whether the reader does the same
     Replay(Replay),
 }
 
@@ -124,8 +124,8 @@ pub struct Read {
 
     /// Where the first run begins; later runs go on from the checkpoint: trim-horizon (the oldest
     /// record there is), latest, a TIME, or a DURATION ago
-    #[arg(long, value_name = "START", default_value = "trim-horizon")]
-    pub from: String,
+    #[arg(long, alias = "from", value_name = "START", default_value = "trim-horizon")]
+    pub start: String,
 
     /// When to stop: caught-up (with what the stream held at the start), a TIME of arrival, or forever
     #[arg(long, value_name = "END", default_value = "caught-up")]
@@ -169,11 +169,11 @@ pub struct Read {
     pub message_id: MessageId,
 
     /// Write messages that are not as --payload asks to this file too, as lines with the reason
-    #[arg(long, value_name = "FILE")]
-    pub bad_records: Option<PathBuf>,
+    #[arg(long, alias = "bad-records", value_name = "FILE")]
+    pub invalid_records: Option<PathBuf>,
 
     /// What to do where records have left the stream unread
-    #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnGap::Tell)]
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnGap::Continue)]
     pub on_gap: OnGap,
 
     /// What to do where the stream was deleted and made again since the last run
@@ -186,12 +186,12 @@ pub struct Read {
 
     /// Keep what the reader is told and what it answers in this file, for `replay` and bug reports.
     /// It holds no credentials, but the stream's name and, unless blanked, the messages
-    #[arg(long, value_name = "FILE")]
-    pub trace: Option<PathBuf>,
+    #[arg(long, alias = "trace", value_name = "FILE")]
+    pub recording: Option<PathBuf>,
 
-    /// What a trace keeps of the messages
-    #[arg(long, value_name = "WHAT", value_enum, default_value_t = trace::Payload::Whole, requires = "trace")]
-    pub trace_payload: trace::Payload,
+    /// What a recording keeps of the messages
+    #[arg(long, alias = "trace-payload", value_name = "WHAT", value_enum, default_value_t = recording::Payload::Whole, requires = "recording")]
+    pub recording_payload: recording::Payload,
 
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -207,7 +207,7 @@ holds: each message is there exactly once. On stdout it is there at least once.
 
 Examples:
   kinesis-reader read orders
-  kinesis-reader read orders --to ndjson:orders.ndjson --from 2025-11-23 --until 2025-11-24
+  kinesis-reader read orders --to ndjson:orders.ndjson --start 2025-11-23 --until 2025-11-24
   kinesis-reader read orders --to ndjson:- --state file:orders.state --follow
   kinesis-reader read arn:aws:kinesis:eu-central-1:123456789012:stream/orders --profile prod
   kinesis-reader read orders --endpoint-url http://localhost:4567 --pace off";
@@ -240,9 +240,9 @@ pub struct Show {
 #[derive(Debug, ArgGroup)]
 #[command(after_help = REPLAY_FOOT)]
 pub struct Replay {
-    /// The file that `read --trace` wrote
+    /// The file that `read --recording` wrote
     #[arg(value_name = "FILE")]
-    pub trace: PathBuf,
+    pub recording: PathBuf,
 
     /// Print only the last line
     #[arg(short, long)]
@@ -250,9 +250,9 @@ pub struct Replay {
 }
 
 const REPLAY_FOOT: &str = "\
-A trace that a crash has torn can be played up to there.
+A recording that a crash has torn can be played up to there.
 
-Exit codes: 0 the same, 1 not the same (the first difference is printed), 2 not a trace";
+Exit codes: 0 the same, 1 not the same (the first difference is printed), 2 not a recording";
 
 /// Where messages and checkpoint are.
 #[derive(Debug, Default, ArgGroup)]
@@ -305,7 +305,8 @@ pub enum Payload {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OnGap {
     /// Say which, read on from what is left, and exit with 3
-    Tell,
+    #[value(alias = "tell")]
+    Continue,
     /// Exit with 1 and stay before it, so that the next run finds it again
     Fail,
 }
@@ -354,7 +355,7 @@ mod tests {
     fn a_stream_alone_is_enough() {
         let Command::Read(read) = parse("read orders").unwrap().command else { panic!("not a read") };
         assert_eq!(
-            (read.stream.as_str(), read.from.as_str(), read.until.as_str()),
+            (read.stream.as_str(), read.start.as_str(), read.until.as_str()),
             ("orders", "trim-horizon", "caught-up")
         );
         assert_eq!((read.pace.as_str(), read.payload, read.message_id), ("100%", Payload::Merged, MessageId::Sha256));
@@ -369,7 +370,7 @@ mod tests {
             ("read orders --paylod json", ErrorKind::UnknownArgument, "--payload"),
             ("read orders --payload xml", ErrorKind::InvalidValue, "merged, json, text, base64"),
             ("read orders --message-id md5", ErrorKind::InvalidValue, "sha256, dlt"),
-            ("read orders --on-gap stop", ErrorKind::InvalidValue, "tell, fail"),
+            ("read orders --on-gap stop", ErrorKind::InvalidValue, "continue, fail"),
             ("read orders --recreated no", ErrorKind::InvalidValue, "refuse, follow"),
             ("read orders --page-records 10001", ErrorKind::ValueValidation, "1..=10000"),
             ("read orders --max-messages 0", ErrorKind::ValueValidation, "0"),
@@ -404,7 +405,7 @@ mod tests {
         for flag in [
             "--to",
             "--state",
-            "--from",
+            "--start",
             "--until",
             "--follow",
             "--behind",
@@ -419,12 +420,12 @@ mod tests {
             "--profile",
             "--role-arn",
             "--endpoint-url",
-            "--bad-records",
+            "--invalid-records",
             "--on-gap",
             "--recreated",
             "--report",
-            "--trace",
-            "--trace-payload",
+            "--recording",
+            "--recording-payload",
         ] {
             assert!(read.contains(flag), "{flag}");
         }

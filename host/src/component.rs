@@ -20,8 +20,8 @@ use wasmtime::{Config, Engine, ResourceLimiter, Store, Trap};
 
 use cache::{Cache, Key};
 
+use crate::recording::{Call, Delivery, Input, Output, Recorder};
 use crate::terminal::Clean;
-use crate::trace::{Call, Delivery, Gave, Recorder, Told};
 
 mod bindings {
     #![allow(missing_docs, reason = "the documentation is in the WIT")]
@@ -222,7 +222,7 @@ impl Loaded {
         now: u64,
         present: u64,
     ) -> Result<Reader, Error> {
-        self.told(|| Told::opened(config, checkpoint, seed, now, present));
+        self.record_input(|| Input::opened(config, checkpoint, seed, now, present));
         self.store.set_epoch_deadline(ticks(self.bounds.call));
         let reading = self.world.kinesis_reader_reading();
         let opened = reading.reader().call_open(&mut self.store, config, checkpoint, seed, now, present);
@@ -233,16 +233,16 @@ impl Loaded {
 }
 
 impl Loaded {
-    fn told<'a>(&mut self, told: impl FnOnce() -> Told<'a>) {
+    fn record_input<'a>(&mut self, input: impl FnOnce() -> Input<'a>) {
         if let Some(recorder) = &mut self.recorder {
-            recorder.told(told());
+            recorder.input(told());
         }
     }
 
-    /// What a call gave, once it is noted if it gave nothing.
+    /// What a call output, once it is noted if it output nothing.
     fn noted<T>(&mut self, call: Call, result: Result<T, Error>) -> Result<T, Error> {
         if let (Some(recorder), Err(error)) = (&mut self.recorder, &result) {
-            recorder.gave(Gave::Failed { call, why: error.to_string().into() });
+            recorder.output(Output::Failed { call, why: error.to_string().into() });
         }
         result
     }
@@ -322,28 +322,28 @@ impl Reader {
             wit::Action::Finish(outcome) => Action::Finish(outcome),
         };
         if self.loaded.recorder.is_some() {
-            let gave = self.gave(&action)?;
+            let output = self.output(&action)?;
             if let Some(recorder) = &mut self.loaded.recorder {
-                recorder.gave(gave);
+                recorder.output(output);
             }
         }
         Ok(action)
     }
 
-    /// An action as a trace has it.
-    pub(crate) fn gave<'a>(&mut self, action: &'a Action) -> Result<Gave<'a>, Error> {
+    /// An action as a recording has it.
+    pub(crate) fn output<'a>(&mut self, action: &'a Action) -> Result<Output<'a>, Error> {
         Ok(match action {
-            Action::Send(request) => Gave::Send(Cow::Borrowed(request)),
-            Action::Deliver(BatchHandle(batch)) => Gave::Deliver(Delivery {
+            Action::Send(request) => Output::Send(Cow::Borrowed(request)),
+            Action::Deliver(BatchHandle(batch)) => Output::Deliver(Delivery {
                 id: call!(&mut self.loaded, batch, call_id, *batch)?,
                 shard: call!(&mut self.loaded, batch, call_shard, *batch)?,
                 count: call!(&mut self.loaded, batch, call_count, *batch)?,
                 size: call!(&mut self.loaded, batch, call_size, *batch)?,
                 checkpoint: call!(&mut self.loaded, batch, call_checkpoint, *batch)?,
             }),
-            Action::Notice(notice) => Gave::Notice(Cow::Borrowed(notice)),
-            Action::Wait(wait) => Gave::Wait(*wait),
-            Action::Finish(outcome) => Gave::Finish(Cow::Borrowed(outcome)),
+            Action::Notice(notice) => Output::Notice(Cow::Borrowed(notice)),
+            Action::Wait(wait) => Output::Wait(*wait),
+            Action::Finish(outcome) => Output::Finish(Cow::Borrowed(outcome)),
         })
     }
 
@@ -366,45 +366,45 @@ impl Reader {
 
     /// Tells of the response to a request.
     pub fn handle_response(&mut self, id: u64, response: &wit::Response, now: u64) -> Result<(), Error> {
-        self.loaded.told(|| Told::Response { id, response: Cow::Borrowed(response), now });
-        let told = call!(&mut self.loaded, reader, call_handle_response, self.handle, id, response, now);
-        self.loaded.noted(Call::Tell, told.and_then(|told| told.map_err(Error::Misuse)))
+        self.loaded.record_input(|| Input::Response { id, response: Cow::Borrowed(response), now });
+        let input = call!(&mut self.loaded, reader, call_handle_response, self.handle, id, response, now);
+        self.loaded.noted(Call::Tell, input.and_then(|input| input.map_err(Error::Misuse)))
     }
 
     /// Tells that a request got no response.
     pub fn handle_failure(&mut self, id: u64, failure: &wit::Failure, now: u64) -> Result<(), Error> {
-        self.loaded.told(|| Told::Failure { id, failure: Cow::Borrowed(failure), now });
-        let told = call!(&mut self.loaded, reader, call_handle_failure, self.handle, id, failure, now);
-        self.loaded.noted(Call::Tell, told.and_then(|told| told.map_err(Error::Misuse)))
+        self.loaded.record_input(|| Input::Failure { id, failure: Cow::Borrowed(failure), now });
+        let input = call!(&mut self.loaded, reader, call_handle_failure, self.handle, id, failure, now);
+        self.loaded.noted(Call::Tell, input.and_then(|input| input.map_err(Error::Misuse)))
     }
 
     /// Tells that the messages of a batch are safe, or will be before any checkpoint that is kept from here on.
     pub fn handle_delivered(&mut self, id: u64, now: u64) -> Result<(), Error> {
-        self.loaded.told(|| Told::Delivered { id, now });
-        let told = call!(&mut self.loaded, reader, call_handle_delivered, self.handle, id, now);
-        self.loaded.noted(Call::Tell, told.and_then(|told| told.map_err(Error::Misuse)))
+        self.loaded.record_input(|| Input::Delivered { id, now });
+        let input = call!(&mut self.loaded, reader, call_handle_delivered, self.handle, id, now);
+        self.loaded.noted(Call::Tell, input.and_then(|input| input.map_err(Error::Misuse)))
     }
 
     /// Tells that time has passed.
     pub fn handle_timeout(&mut self, now: u64) -> Result<(), Error> {
-        self.loaded.told(|| Told::Timeout { now });
-        let told = call!(&mut self.loaded, reader, call_handle_timeout, self.handle, now);
-        self.loaded.noted(Call::Tell, told)
+        self.loaded.record_input(|| Input::Timeout { now });
+        let input = call!(&mut self.loaded, reader, call_handle_timeout, self.handle, now);
+        self.loaded.noted(Call::Tell, input)
     }
 
     /// Asks for no more pages.
     pub fn stop(&mut self, now: u64) -> Result<(), Error> {
-        self.loaded.told(|| Told::Stop { now });
-        let told = call!(&mut self.loaded, reader, call_stop, self.handle, now);
-        self.loaded.noted(Call::Tell, told)
+        self.loaded.record_input(|| Input::Stop { now });
+        let input = call!(&mut self.loaded, reader, call_stop, self.handle, now);
+        self.loaded.noted(Call::Tell, input)
     }
 
-    /// The place reached in every shard.
+    /// The position reached in every shard.
     pub fn checkpoint(&mut self) -> Result<String, Error> {
         let text = call!(&mut self.loaded, reader, call_checkpoint, self.handle);
         let text = self.loaded.noted(Call::Checkpoint, text)?;
         if let Some(recorder) = &mut self.loaded.recorder {
-            recorder.gave(Gave::Checkpoint(Cow::Borrowed(&text)));
+            recorder.output(Output::Checkpoint(Cow::Borrowed(&text)));
         }
         Ok(text)
     }
@@ -414,8 +414,8 @@ impl Reader {
         call!(&mut self.loaded, reader, call_revision, self.handle)
     }
 
-    /// Of the checkpoint the places that changed after the revision `since`. None: it is to be taken whole, as always
-    /// where a trace is kept, which is to have it whole.
+    /// Of the checkpoint the positions that changed after the revision `since`. None: it is to be taken whole, as always
+    /// where a recording is kept, which is to have it whole.
     pub fn changes(&mut self, since: u64) -> Result<Option<String>, Error> {
         if self.loaded.recorder.is_some() {
             return Ok(None);
@@ -441,8 +441,8 @@ impl Batch<'_> {
     }
 
     /// Lines of the messages from number `skip` on that cannot be put as asked, as many as fit in `size` bytes.
-    pub fn rejects(&mut self, skip: u32, size: u32) -> Result<wit::Rejects, Error> {
-        call!(&mut self.reader.loaded, batch, call_rejects, self.handle, skip, size)
+    pub fn invalid_lines(&mut self, skip: u32, size: u32) -> Result<wit::InvalidLines, Error> {
+        call!(&mut self.reader.loaded, batch, call_invalid_lines, self.handle, skip, size)
     }
 
     /// Messages from number `skip` on: at least one if there is one, else as many as fit in `size` bytes.
@@ -497,7 +497,7 @@ impl std::error::Error for Error {}
 
 impl Error {
     /// Whether a flag or a saved checkpoint is at fault.
-    pub fn asked_wrongly(&self) -> bool {
+    pub fn is_usage_error(&self) -> bool {
         match self {
             Error::Open(_) => true,
             Error::Load(_) | Error::Misuse(_) | Error::OutOfMemory(_) | Error::TooSlow(_) | Error::Trap(_) => false,

@@ -64,7 +64,7 @@ pub struct Log;
 impl Observer for Log {
     fn notice(&mut self, notice: &wit::Notice) {
         match notice {
-            wit::Notice::Lost(lost) => tracing::warn!("{}", Gap(lost)),
+            wit::Notice::Gap(gap) => tracing::warn!("{}", Gap(gap)),
             wit::Notice::Retry(error) => tracing::info!("trying again: {}", InWords(error)),
             wit::Notice::Shard(shard) => {
                 let (id, parents) = (clean(&shard.shard), shard.parents.iter().map(clean).collect::<Vec<_>>());
@@ -236,7 +236,7 @@ struct Ledger {
     since: Option<Instant>,
     /// The checkpoint that is kept, by its revision.
     kept: u64,
-    /// The places from which this run reads are kept.
+    /// The positions from which this run reads are kept.
     begun: bool,
     /// The last commit wrote a large checkpoint whole.
     wrote_much: bool,
@@ -276,7 +276,7 @@ impl Ledger {
         reader.handle_delivered(id, clock.now())?;
         self.written.messages += written.messages;
         self.written.bytes += written.bytes;
-        self.written.fallbacks += written.fallbacks;
+        self.written.invalid += written.invalid;
         self.written.new += written.new;
         self.unsafe_bytes += written.bytes;
         self.since.get_or_insert_with(Instant::now);
@@ -443,12 +443,12 @@ impl<T: Transport> Flight<T> {
 }
 
 fn lift(response: transport::Response) -> wit::Response {
-    let transport::Response { status, body, trace, date, signed } = response;
+    let transport::Response { status, body, aws_request_id, date, signed } = response;
     let body = match body {
         transport::Body::Json(text) => wit::Body::Json(text),
         transport::Body::Cbor(bytes) => wit::Body::Cbor(bytes),
     };
-    wit::Response { status, body, trace, date, signed }
+    wit::Response { status, body, aws_request_id, date, signed }
 }
 
 impl destination::Batch for component::Batch<'_> {
@@ -461,13 +461,13 @@ impl destination::Batch for component::Batch<'_> {
     }
 
     fn lines(&mut self, skip: u32, size: u32) -> Result<destination::Lines, destination::BatchError> {
-        let wit::Lines { text, count, fallbacks } = component::Batch::lines(self, skip, size)?;
-        Ok(destination::Lines { text, count, fallbacks })
+        let wit::Lines { text, count, invalid } = component::Batch::lines(self, skip, size)?;
+        Ok(destination::Lines { text, count, invalid })
     }
 
-    fn rejects(&mut self, skip: u32, size: u32) -> Result<destination::Rejects, destination::BatchError> {
-        let wit::Rejects { text, count, next } = component::Batch::rejects(self, skip, size)?;
-        Ok(destination::Rejects { text, count, next })
+    fn invalid_lines(&mut self, skip: u32, size: u32) -> Result<destination::InvalidLines, destination::BatchError> {
+        let wit::InvalidLines { text, count, next } = component::Batch::invalid_lines(self, skip, size)?;
+        Ok(destination::InvalidLines { text, count, next })
     }
 
     fn messages(&mut self, skip: u32, size: u32) -> Result<Vec<destination::Message>, destination::BatchError> {

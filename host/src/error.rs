@@ -17,7 +17,7 @@ pub enum Exit {
     /// 1: it failed. What was made safe stays safe.
     Failed,
     /// 2: it was asked wrongly: a flag, a setting or a saved state. Nothing was read.
-    Asked,
+    Usage,
     /// 3: it reached its end, but records had left the stream unread.
     Gap,
     /// 130: it was interrupted, after what was under way had been made safe.
@@ -29,7 +29,7 @@ impl From<Exit> for ExitCode {
         ExitCode::from(match exit {
             Exit::Reached => 0,
             Exit::Failed => 1,
-            Exit::Asked => 2,
+            Exit::Usage => 2,
             Exit::Gap => 3,
             Exit::Interrupted => 130,
         })
@@ -68,7 +68,7 @@ pub enum Error {
         error: std::io::Error,
     },
     /// A run cannot be kept.
-    Trace {
+    Recording {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -98,7 +98,7 @@ impl Error {
             | wit::Cause::Rejected(_)
             | wit::Cause::Unintelligible(_)
             | wit::Cause::Recreated(_)
-            | wit::Cause::Lost(_) => return None,
+            | wit::Cause::Gap(_) => return None,
         };
         let endpoint = kinesis.endpoint();
         let (url, region) = (endpoint.to_string(), endpoint.region().to_owned());
@@ -108,17 +108,17 @@ impl Error {
     /// How the program ends with it.
     pub fn exit(&self) -> Exit {
         let asked = match self {
-            Error::Plan(error) => error.asked_wrongly(),
-            Error::Transport(error) => error.asked_wrongly(),
+            Error::Plan(error) => error.is_usage_error(),
+            Error::Transport(error) => error.is_usage_error(),
             Error::Destination(destination::Error::ClosedPipe) => return Exit::Reached,
-            Error::Destination(error) => error.asked_wrongly(),
-            Error::Component(error) => error.asked_wrongly(),
+            Error::Destination(error) => error.is_usage_error(),
+            Error::Component(error) => error.is_usage_error(),
             Error::Service(error) => matches!(error.cause, wit::Cause::Recreated(_)),
-            Error::Report { error, .. } | Error::Trace { error, .. } => files::wrong_with(error).is_some(),
+            Error::Report { error, .. } | Error::Recording { error, .. } => files::wrong_with(error).is_some(),
             Error::OneFile(_) | Error::Replay { .. } => true,
             Error::Unreached { .. } | Error::System(_) => false,
         };
-        if asked { Exit::Asked } else { Exit::Failed }
+        if asked { Exit::Usage } else { Exit::Failed }
     }
 
     /// What to do about it.
@@ -132,10 +132,10 @@ impl Error {
             Error::Unreached { region, .. } => {
                 Some(format!("look at the region ({region}), at --endpoint-url if there is one, and at the network"))
             }
-            Error::Report { error, .. } | Error::Trace { error, .. } => match state::io_hint(error) {
+            Error::Report { error, .. } | Error::Recording { error, .. } => match state::io_hint(error) {
                 Some(hint) => Some(hint.to_owned()),
                 None if files::wrong_with(error).is_some() => {
-                    Some("give the path of a new file, or of an earlier report or trace".to_owned())
+                    Some("give the path of a new file, or of an earlier report or aws_request_id".to_owned())
                 }
                 None => None,
             },
@@ -155,7 +155,7 @@ fn service_hint(error: &wit::ServiceError) -> Option<String> {
         wit::Cause::Recreated(_) => {
             Some("read the new one into another --to or --state, or go on with it here: --recreated follow".to_owned())
         }
-        wit::Cause::Lost(_) => Some("to read on from what is left: --on-gap tell".to_owned()),
+        wit::Cause::Gap(_) => Some("to read on from what is left: --on-gap continue".to_owned()),
         wit::Cause::Unintelligible(_) => Some("look whether the endpoint is a Kinesis".to_owned()),
     }
 }
@@ -181,21 +181,21 @@ impl fmt::Display for InWords<'_> {
         if let wit::Cause::Recreated(stream) = cause {
             return write!(f, "the stream was deleted and made again; the checkpoint is of the earlier one: {stream}");
         }
-        if let wit::Cause::Lost(lost) = cause {
-            return write!(f, "{}", Gap(lost));
+        if let wit::Cause::Gap(gap) = cause {
+            return write!(f, "{}", Gap(gap));
         }
         f.write_str(operation)?;
         if let Some(shard) = shard {
             write!(f, " of {shard}")?;
         }
         match cause {
-            wit::Cause::Rejected(wit::Rejection { status: _, code, message, trace, hint: _ }) => {
+            wit::Cause::Rejected(wit::Rejection { status: _, code, message, aws_request_id, hint: _ }) => {
                 write!(f, " was refused: {code}")?;
                 if !message.is_empty() {
                     write!(f, ": {message}")?;
                 }
-                if let Some(trace) = trace {
-                    write!(f, " (request {trace})")?;
+                if let Some(aws_request_id) = aws_request_id {
+                    write!(f, " (request {aws_request_id})")?;
                 }
             }
             wit::Cause::Unintelligible(why) => write!(f, " has an answer that cannot be understood: {why}")?,
@@ -203,7 +203,7 @@ impl fmt::Display for InWords<'_> {
                 write!(f, " has no answer: {why}")?;
             }
             wit::Cause::Timeout => f.write_str(" has no answer in time")?,
-            wit::Cause::Recreated(_) | wit::Cause::Lost(_) => {}
+            wit::Cause::Recreated(_) | wit::Cause::Gap(_) => {}
         }
         if *attempts > 1 {
             write!(f, ", after {attempts} tries")?;
@@ -225,12 +225,12 @@ impl fmt::Display for InTime {
 }
 
 /// A gap, in words.
-pub struct Gap<'a>(pub &'a wit::Lost);
+pub struct Gap<'a>(pub &'a wit::Gap);
 
 impl fmt::Display for Gap<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = Clean(f);
-        let wit::Lost { shard, after, ahead } = self.0;
+        let wit::Gap { shard, after, ahead } = self.0;
         if let Some(ahead) = ahead {
             return write!(
                 f,
@@ -262,9 +262,9 @@ impl fmt::Display for Error {
                 let why = files::wrong_with(error).map_or_else(|| error.to_string(), str::to_owned);
                 write!(f, "cannot write the report: {}: {why}", path.display())
             }
-            Error::Trace { path, error } => {
+            Error::Recording { path, error } => {
                 let why = files::wrong_with(error).map_or_else(|| error.to_string(), str::to_owned);
-                write!(f, "cannot write the trace: {}: {why}", path.display())
+                write!(f, "cannot write the aws_request_id: {}: {why}", path.display())
             }
             Error::OneFile(files) => write!(f, "{files}"),
             Error::Replay { path, error } => write!(f, "cannot replay: {}: {error}", path.display()),

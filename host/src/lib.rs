@@ -15,8 +15,8 @@ pub mod drive;
 
 pub mod component;
 pub mod destination;
+pub mod recording;
 pub mod state;
-pub mod trace;
 pub mod transport;
 
 pub mod error;

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::args::{self, Args, Command};
+use crate::recording;
 use crate::terminal::{Clean, Given};
-use crate::trace;
 use crate::transport::Settings;
 
 pub use crate::args::{MessageId, OnGap, Payload, Recreated, Wire};
@@ -28,7 +28,7 @@ pub enum Job {
     Shards(Box<ShardsPlan>),
     /// Show what a database holds.
     Show(ShowPlan),
-    /// Play a trace.
+    /// Play a recording.
     Replay(ReplayPlan),
 }
 
@@ -50,7 +50,7 @@ pub struct Plan {
     /// Make messages of the user records in what the Kinesis Producer Library aggregated.
     pub deaggregate: bool,
     /// Where messages are written too that are not as `payload` asks.
-    pub bad_records: Option<PathBuf>,
+    pub invalid_records: Option<PathBuf>,
     /// What follows from a gap.
     pub on_gap: OnGap,
     /// What to do where the stream was made anew.
@@ -66,7 +66,7 @@ pub struct Plan {
     /// Where to write the outcome.
     pub report: Option<PathBuf>,
     /// Where to keep what the reader is told and gives, and what of the messages.
-    pub trace: Option<(PathBuf, trace::Payload)>,
+    pub recording: Option<(PathBuf, recording::Payload)>,
     /// The files with AWS settings and credentials, with the variables that select them.
     pub settings_files: Vec<(&'static str, PathBuf)>,
 }
@@ -94,8 +94,8 @@ pub struct ShowPlan {
 /// What to play.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplayPlan {
-    /// The trace's file.
-    pub trace: PathBuf,
+    /// The recording's file.
+    pub recording: PathBuf,
     /// Whether only the end is told.
     pub quiet: bool,
 }
@@ -197,7 +197,7 @@ impl Job {
                 };
                 Ok(Self::Show(ShowPlan { database }))
             }
-            Command::Replay(args::Replay { trace, quiet }) => Ok(Self::Replay(ReplayPlan { trace, quiet })),
+            Command::Replay(args::Replay { recording, quiet }) => Ok(Self::Replay(ReplayPlan { recording, quiet })),
         }
     }
 }
@@ -206,7 +206,7 @@ impl Plan {
     fn new(read: args::Read, environment: &Environment) -> Result<Self, Error> {
         let now_ms = environment.now_ms;
         let source = Source::parse(&read.stream)?;
-        let start = start(&read.from, now_ms)?;
+        let start = start(&read.start, now_ms)?;
         let until = until(&read, now_ms)?;
         if let Until::Time(end) = until {
             let begins = match start {
@@ -214,7 +214,7 @@ impl Plan {
                 Start::Latest(time) | Start::At(time) => time,
             };
             if end <= begins {
-                return Err(Error::EndsBeforeItBegins { from: read.from, until: read.until });
+                return Err(Error::EndsBeforeItBegins { from: read.start, until: read.until });
             }
         }
         let (destination, state) = kept(&read.kept, &source)?;
@@ -231,7 +231,7 @@ impl Plan {
             wire: read.wire,
             payload: read.payload,
             deaggregate: !read.no_deaggregate,
-            bad_records: read.bad_records,
+            invalid_records: read.invalid_records,
             on_gap: read.on_gap,
             recreated: read.recreated,
             message_id: read.message_id,
@@ -239,7 +239,7 @@ impl Plan {
             state,
             aws,
             report: read.report,
-            trace: read.trace.map(|path| (path, read.trace_payload)),
+            recording: read.recording.map(|path| (path, read.recording_payload)),
             settings_files: environment.settings_files.clone(),
         })
     }
@@ -263,7 +263,7 @@ fn start(text: &str, now_ms: u64) -> Result<Start, Error> {
         "trim-horizon" => Ok(Start::TrimHorizon),
         "latest" => Ok(Start::Latest(now_ms)),
         _ => {
-            let bad = |why| Error::BadTime { flag: "--from", text: text.to_owned(), why };
+            let bad = |why| Error::BadTime { flag: "--start", text: text.to_owned(), why };
             let point = time::point(text).unwrap_or_else(|| time::ago(text)).map_err(bad)?;
             let at = point.resolve(now_ms).map_err(bad)?;
             if at > now_ms {
@@ -425,7 +425,7 @@ pub enum Error {
 
 impl Error {
     /// Always: a plan is made of flags alone.
-    pub fn asked_wrongly(&self) -> bool {
+    pub fn is_usage_error(&self) -> bool {
         true
     }
 
@@ -442,7 +442,7 @@ impl Error {
                 "write trim-horizon, latest, 2025-11-23T12:00:00Z, 2025-11-23, Unix seconds, or a duration ago, as in 90s, 1h30m or 2d"
             }
             Self::FromTheFuture(_) => "use latest for what arrives from now on",
-            Self::EndsBeforeItBegins { .. } => "give an --until that is later than --from",
+            Self::EndsBeforeItBegins { .. } => "give an --until that is later than --start",
             Self::BehindWhat(_) => "--behind says what counts as caught up; leave it out, or use --until caught-up",
             Self::BadPace(_) => "write a percentage from 1% to 100%, or off",
             Self::BadDestination(text) => {
@@ -471,9 +471,9 @@ impl fmt::Display for Error {
                 write!(f, "not a duration for --behind: {} ({why})", Given(text))
             }
             Self::BadTime { flag, text, why } => write!(f, "not a time for {flag}: {} ({why})", Given(text)),
-            Self::FromTheFuture(text) => write!(f, "--from is in the future: {}", Given(text)),
+            Self::FromTheFuture(text) => write!(f, "--start is in the future: {}", Given(text)),
             Self::EndsBeforeItBegins { from, until } => {
-                write!(f, "--until is not after --from: {} (--from is {})", Given(until), Given(from))
+                write!(f, "--until is not after --start: {} (--start is {})", Given(until), Given(from))
             }
             Self::BehindWhat(until) => write!(f, "--behind has no meaning with this end: {}", Given(until)),
             Self::BadPace(text) => write!(f, "not a pace: {}", Given(text)),

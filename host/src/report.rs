@@ -21,7 +21,7 @@ pub struct Console {
     bar: Option<ProgressBar>,
     started: Instant,
     /// Where records had left the stream unread.
-    gaps: Vec<wit::Lost>,
+    gaps: Vec<wit::Gap>,
 }
 
 impl Console {
@@ -55,7 +55,7 @@ impl Console {
     }
 
     /// The last line.
-    pub fn sum_up(&self, stream: &str, to: &str, bad_records: Option<&Path>, summary: &Summary) {
+    pub fn sum_up(&self, stream: &str, to: &str, invalid_records: Option<&Path>, summary: &Summary) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
@@ -86,9 +86,9 @@ impl Console {
                 HumanCount(totals.dropped)
             ));
         }
-        if written.fallbacks > 0 {
-            let bad = HumanCount(written.fallbacks);
-            match bad_records {
+        if written.invalid > 0 {
+            let bad = HumanCount(written.invalid);
+            match invalid_records {
                 Some(path) => self.warn(format_args!("{bad} messages are not as asked: see {}", path.display())),
                 None => self.warn(format_args!("{bad} messages could not be put as asked and stand as text or base64")),
             }
@@ -126,7 +126,7 @@ impl Console {
                     "new": written.new,
                     "bytes": totals.bytes,
                     "dropped": totals.dropped,
-                    "fallbacks": written.fallbacks,
+                    "invalid": written.invalid,
                     "requests": totals.requests,
                     "throttled": totals.throttled,
                     "retried": totals.retried,
@@ -160,7 +160,7 @@ impl Console {
     }
 }
 
-fn gap(lost: &wit::Lost) -> Value {
+fn gap(lost: &wit::Gap) -> Value {
     let mut gap = json!({"shard": clean(&lost.shard), "after": lost.after.as_ref().map(clean)});
     if let Some(ahead) = lost.ahead {
         gap["ahead"] = InTime(ahead).to_string().into();
@@ -222,7 +222,7 @@ pub fn state_word(state: wit::ShardState) -> &'static str {
 impl Observer for Console {
     fn notice(&mut self, notice: &wit::Notice) {
         match notice {
-            wit::Notice::Lost(lost) => {
+            wit::Notice::Gap(lost) => {
                 self.warn(format_args!("{}", Gap(lost)));
                 self.gaps.push(lost.clone());
             }

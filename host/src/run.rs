@@ -11,17 +11,17 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::args::Args;
 use crate::component::{self, Bounds, Loaded, Sandbox, wit};
 use crate::destination::{
-    self, Destination, NdjsonFile, NdjsonStream, Sqlite, WithBadRecords, WithState, stream_error,
+    self, Destination, NdjsonFile, NdjsonStream, Sqlite, WithInvalidRecords, WithState, stream_error,
 };
 use crate::drive::{self, Clock, Summary};
 use crate::error::{Error, Exit};
 use crate::files::Purpose;
 use crate::files::apart::Files;
 use crate::plan::{self, Environment, Job, Plan, StateAt};
+use crate::recording::{self, Recorder};
 use crate::report::{self, Console};
 use crate::state::{FileState, State};
 use crate::stdout::{self, Stdout};
-use crate::trace::{self, Recorder};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::{Kinesis, Settings};
 use crate::{replay, shards, show, terminal};
@@ -86,12 +86,12 @@ fn read(plan: &Plan) -> Result<Exit, Error> {
     }
     let summary = result?;
     reported?;
-    console.sum_up(plan.source.stream(), &described(&plan.destination), plan.bad_records.as_deref(), &summary);
+    console.sum_up(plan.source.stream(), &described(&plan.destination), plan.invalid_records.as_deref(), &summary);
     summary.ok()?;
     Ok(console.exit(&summary.outcome))
 }
 
-/// Fails if a file has two purposes, or a report or trace cannot be written, before anything is done.
+/// Fails if a file has two purposes, or a report or recording cannot be written, before anything is done.
 fn check_files(plan: &Plan) -> Result<(), Error> {
     let mut files = Files::default();
     match &plan.destination {
@@ -103,9 +103,9 @@ fn check_files(plan: &Plan) -> Result<(), Error> {
         files.state("--state", path);
     }
     for (flag, path) in [
-        ("--bad-records", plan.bad_records.as_ref()),
+        ("--invalid-records", plan.invalid_records.as_ref()),
         ("--report", plan.report.as_ref()),
-        ("--trace", plan.trace.as_ref().map(|(path, _)| path)),
+        ("--recording", plan.recording.as_ref().map(|(path, _)| path)),
     ] {
         if let Some(path) = path {
             files.written(Purpose::Flag(flag), path);
@@ -125,8 +125,8 @@ fn check_files(plan: &Plan) -> Result<(), Error> {
     if let Some(path) = &plan.report {
         report::check(path)?;
     }
-    if let Some((path, _)) = &plan.trace {
-        trace::check(path).map_err(|error| Error::Trace { path: path.clone(), error })?;
+    if let Some((path, _)) = &plan.recording {
+        recording::check(path).map_err(|error| Error::Recording { path: path.clone(), error })?;
     }
     Ok(())
 }
@@ -139,9 +139,9 @@ async fn read_stream(plan: &Plan, console: &mut Console) -> Result<Summary, Erro
     let transport = connect(&plan.aws).await?;
     let wire = wire(plan.wire, transport.endpoint());
     let config = config(plan, wire, loaded.defaults(&source(&plan.source))?);
-    if let Some((path, payload)) = &plan.trace {
+    if let Some((path, payload)) = &plan.recording {
         let recorder = Recorder::create(path, *payload);
-        loaded.record(recorder.map_err(|error| Error::Trace { path: path.clone(), error })?);
+        loaded.record(recorder.map_err(|error| Error::Recording { path: path.clone(), error })?);
     }
     let reader = loaded.open(&config, saved.as_deref(), drive::seed(), clock.now(), drive::present())?;
     let interrupt = interrupted().map_err(Error::System)?;
@@ -218,8 +218,8 @@ fn open(plan: &Plan) -> Result<Box<dyn Destination>, Error> {
         }
         plan::Destination::Stdout => Box::new(NdjsonStream::new(stdout()?, state()?)),
     };
-    Ok(match &plan.bad_records {
-        Some(path) => Box::new(WithBadRecords::open(path, destination)?),
+    Ok(match &plan.invalid_records {
+        Some(path) => Box::new(WithInvalidRecords::open(path, destination)?),
         None => destination,
     })
 }
@@ -258,7 +258,7 @@ fn config(plan: &Plan, wire: wit::Wire, defaults: wit::Config) -> wit::Config {
         },
         deaggregate: plan.deaggregate,
         on_gap: match plan.on_gap {
-            plan::OnGap::Tell => wit::OnGap::Tell,
+            plan::OnGap::Continue => wit::OnGap::Continue,
             plan::OnGap::Fail => wit::OnGap::Fail,
         },
         recreated: match plan.recreated {
@@ -266,7 +266,7 @@ fn config(plan: &Plan, wire: wit::Wire, defaults: wit::Config) -> wit::Config {
             plan::Recreated::Follow => wit::Recreated::Follow,
         },
         limits: wit::Limits {
-            messages: plan.limits.max_messages,
+            max_messages: plan.limits.max_messages,
             page_records: plan.limits.page_records.unwrap_or(defaults.limits.page_records),
             pace: plan.limits.pace,
             ..defaults.limits

@@ -1,4 +1,4 @@
-//! `kinesis-reader shards`: each shard with its lineage, whether it is open, its place in the checkpoint and its lag.
+//! `kinesis-reader shards`: each shard with its lineage, whether it is open, its position in the checkpoint and its lag.
 //!
 //! A reader is opened at the saved checkpoint and driven until each shard that may be read has told its lag. What it
 //! brings is not taken, and nothing is kept: to look changes nothing.
@@ -94,18 +94,18 @@ impl Looks {
 }
 
 fn table(shards: &[wit::ShardStatus]) -> String {
-    let heads = ["shard", "parents", "state", "place", "behind"].map(str::to_owned);
+    let heads = ["shard", "parents", "state", "position", "behind"].map(str::to_owned);
     let rows = shards.iter().map(|shard| {
         let parents = if shard.parents.is_empty() { "-".to_owned() } else { shard.parents.join(" ") };
         let state = if shard.closed { "closed" } else { "open" };
-        let place = match &shard.place {
-            wit::Place::TrimHorizon => "not read".to_owned(),
-            wit::Place::At(time) => format!("at {}", InTime(*time)),
-            wit::Place::After(last) => match last.subsequence {
+        let position = match &shard.position {
+            wit::Position::TrimHorizon => "not read".to_owned(),
+            wit::Position::At(time) => format!("at {}", InTime(*time)),
+            wit::Position::After(last) => match last.subsequence {
                 Some(subsequence) => format!("after {}, message {subsequence}", last.sequence),
                 None => format!("after {}", last.sequence),
             },
-            wit::Place::End => "read to its end".to_owned(),
+            wit::Position::End => "read to its end".to_owned(),
         };
         let behind = match (shard.behind, shard.state) {
             (Some(0), _) => "nothing".to_owned(),
@@ -113,7 +113,7 @@ fn table(shards: &[wit::ShardStatus]) -> String {
             (None, wit::ShardState::Blocked) => "waits for its parents".to_owned(),
             (None, _) => "-".to_owned(),
         };
-        [shard.shard.clone(), parents, state.to_owned(), place, behind].map(terminal::clean)
+        [shard.shard.clone(), parents, state.to_owned(), position, behind].map(terminal::clean)
     });
     let rows: Vec<[String; 5]> = std::iter::once(heads).chain(rows).collect();
     let mut widths = [0; 5];
@@ -168,7 +168,7 @@ mod tests {
             parents: parents.iter().map(|parent| (*parent).to_owned()).collect(),
             state: wit::ShardState::Blocked,
             closed: false,
-            place: wit::Place::TrimHorizon,
+            position: wit::Position::TrimHorizon,
             behind: None,
         };
         let told = table(&[shard("a", &[]), shard("longer", &["a", "\u{1b}[2J"])]);
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "shard   parents      state  place     behind",
+                "shard   parents      state  position     behind",
                 "a       -            open   not read  waits for its parents",
                 "longer  a \\u{1b}[2J  open   not read  waits for its parents",
             ]

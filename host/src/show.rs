@@ -51,7 +51,7 @@ fn describe(db: &Connection, path: &Path, width: usize) -> Result<String, Sqlite
         for checkpoint in checkpoints(db)? {
             if let Some(table) = tables.iter().find(|t| t.name == checkpoint.stream) {
                 stream(&mut text, db, table, width)?;
-                places(&mut text, &checkpoint);
+                positions(&mut text, &checkpoint);
             }
         }
     }
@@ -180,7 +180,7 @@ fn newest(text: &mut String, db: &Connection, table: &str, width: usize) -> Resu
 }
 
 /// The checkpoint's text is the reader's own; what is not as expected is shown as it stands.
-fn places(text: &mut String, checkpoint: &Checkpoint) {
+fn positions(text: &mut String, checkpoint: &Checkpoint) {
     let _ = writeln!(text, "  checkpoint: revision {}, saved {}", checkpoint.revision, clean(&checkpoint.saved));
     let Ok(Value::Object(mut members)) = serde_json::from_str(&checkpoint.text) else {
         let _ = writeln!(text, "    {}", clean(&checkpoint.text));
@@ -192,12 +192,12 @@ fn places(text: &mut String, checkpoint: &Checkpoint) {
         None => serde_json::Map::new(),
     };
     for (name, value) in members.iter().take(SHARDS_MAX) {
-        let _ = writeln!(text, "    {}: {}", clean(name), place(value));
+        let _ = writeln!(text, "    {}: {}", clean(name), position(value));
     }
     let wide = shards.keys().map(|shard| clean(shard).width()).max();
     for (shard, value) in shards.iter().take(SHARDS_MAX) {
         let shard = pad(&clean(shard), wide.unwrap_or(0));
-        let _ = writeln!(text, "    {shard}  {}", place(value));
+        let _ = writeln!(text, "    {shard}  {}", position(value));
     }
     if shards.len() > SHARDS_MAX {
         let _ = writeln!(text, "    and {} more shards", shards.len() - SHARDS_MAX);
@@ -205,7 +205,7 @@ fn places(text: &mut String, checkpoint: &Checkpoint) {
 }
 
 /// A value in words: `after 4959…, sub 3`, `at 2026-11-23T15:09:35.129Z`.
-fn place(value: &Value) -> String {
+fn position(value: &Value) -> String {
     let Value::Object(members) = value else {
         return scalar("", value);
     };
@@ -319,7 +319,7 @@ mod tests {
             let mut out = String::new();
             let checkpoint =
                 Checkpoint { stream: "s".to_owned(), revision: 3, text: text.to_owned(), saved: "then".to_owned() };
-            places(&mut out, &checkpoint);
+            positions(&mut out, &checkpoint);
             out
         };
         assert_eq!(

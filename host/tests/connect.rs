@@ -223,7 +223,7 @@ async fn child() -> ExitCode {
         Ok(kinesis) => kinesis,
         Err(error) => {
             println!("{error}\nhint: {}", error.hint().unwrap());
-            return ExitCode::from(if error.asked_wrongly() { 2 } else { 1 });
+            return ExitCode::from(if error.is_usage_error() { 2 } else { 1 });
         }
     };
     println!("{} {}", kinesis.endpoint().region(), kinesis.endpoint());

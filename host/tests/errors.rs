@@ -35,7 +35,7 @@ fn every_error_is_displayed_clean() {
         Box::new(transport::Error::BadCertificates { path: path(), why: text() }),
         Box::new(plan::Error::BadStream(text())),
         Box::new(plan::Error::BadDestination(long.clone())),
-        Box::new(replay::Error::NoTrace { line: 1, why: text() }),
+        Box::new(replay::Error::NotARecording { line: 1, why: text() }),
         Box::new(kinesis_reader::error::Error::Report { path: path(), error: io() }),
         Box::new(kinesis_reader::error::Error::Unreached { url: text(), region: text(), why: long, attempts: 4 }),
     ];

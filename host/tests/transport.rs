@@ -30,7 +30,7 @@ async fn one_connection_serves_many_requests() {
         let signed = response.signed.unwrap();
         assert!((before..=now_ms()).contains(&signed), "{signed}");
         assert_eq!((response.status, response.body), (200, Body::Json("{}".to_owned())));
-        assert_eq!(response.trace.as_deref(), Some("request-1"));
+        assert_eq!(response.aws_request_id.as_deref(), Some("request-1"));
         assert_eq!(response.date, Some(1_763_901_296_000));
     }
     assert_eq!((server.requests(), server.connections()), (5, 1));

@@ -18,7 +18,8 @@ use std::{env, fs, thread};
 const FAULTS: &str = include_str!("../mutants/faults.txt");
 
 /// The modules of this crate that the simulation is made of.
-const ROOMS: [&str; 9] = ["aggregate", "chance", "kinesis", "oracle", "scenario", "shrink", "sim", "world", "writer"];
+const ROOMS: [&str; 9] =
+    ["aggregate", "chance", "kinesis", "oracle", "scenario", "shrink", "sim", "environment", "writer"];
 
 /// Seeds that a fault may take to show, if it does not in those that are counted.
 const SEEDS_MAX: u64 = 40_000;

@@ -1,6 +1,6 @@
 //! What must hold, judged from the stream itself and from what the reader was told and asked for.
 //!
-//! The oracle knows nothing of how the reader works. It follows each shard's place by the answers that reached the
+//! The oracle knows nothing of how the reader works. It follows each shard's position by the answers that reached the
 //! reader and the batches reported as delivered, and compares:
 //!
 //! - **Delivery**: the messages of a shard are its records in order, from where the run had to begin, none left out
@@ -8,20 +8,20 @@
 //!   know, because the service passed over them in silence.
 //! - **Checkpoint**: it names for each shard seen exactly what was reported as delivered.
 //! - **Lineage**: a shard is read only once all its parents that are still there are delivered to their ends.
-//! - **Manners**: requests, batches, their lines and the pace stay in their bounds, each wait is for something that is
+//! - **RateLimits**: requests, batches, their lines and the pace stay in their bounds, each wait is for something that is
 //!   due.
 //! - **Ends**: when the reader says that it has reached its end, nothing is missing.
 
 mod ledger;
-mod manners;
+mod rate_limits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kinesis_reader_machine::{Batch, BatchId, Cause, Instant, Lost, Message, Outcome, Request, Start, Until};
+use kinesis_reader_machine::{Batch, BatchId, Cause, Gap, Instant, Message, Outcome, Request, Start, Until};
 use serde_json::Value;
 
 pub use ledger::Ledger;
-use manners::Manners;
+use rate_limits::RateLimits;
 
 use crate::kinesis::stream::{Record, Shard};
 use crate::kinesis::{Asked, Facts, Listed, Page, Refusal, Stream};
@@ -40,7 +40,7 @@ use violation;
 
 /// Where the reader is in a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum Position {
     /// It has not heard of the shard.
     Unheard,
     /// Before the oldest record.
@@ -128,7 +128,7 @@ impl Span {
 /// A shard as the reader should see it.
 #[derive(Clone, Copy, Debug)]
 pub struct Track {
-    pub place: Place,
+    pub position: Position,
     /// The reader told that records are lost, and has delivered nothing since.
     pub lost: bool,
     /// The service passed over records before this one in silence, because they had left the stream.
@@ -144,7 +144,7 @@ const STALE_LISTINGS_MAX: u32 = 12;
 /// The maximum number of consecutive pages of a listing without a new shard.
 const BARREN_PAGES_MAX: u32 = 50;
 
-const UNHEARD: Track = Track { place: Place::Unheard, lost: false, passed_over: 0 };
+const UNHEARD: Track = Track { position: Position::Unheard, lost: false, passed_over: 0 };
 
 /// What a checkpoint stands for: the tracks at the time when it was taken.
 pub type Tracks = BTreeMap<usize, Track>;
@@ -176,7 +176,7 @@ pub struct Terms {
 pub struct Run {
     pub terms: Terms,
     pub tracks: Tracks,
-    /// There was a checkpoint with places: the start does not count.
+    /// There was a checkpoint with positions: the start does not count.
     resumed: bool,
     listed: bool,
     /// An answer reached the reader, of whatever kind.
@@ -195,7 +195,7 @@ pub struct Run {
     restarts: u32,
     /// The number of listings since one named a parent that none shows.
     lacking: Option<u32>,
-    pub manners: Manners,
+    pub rate_limits: RateLimits,
     out: BTreeMap<BatchId, Span>,
     /// The bytes of lines in the last batch of a shard, where no page came since: what follows is of the same page, and
     /// did not fit.
@@ -208,7 +208,7 @@ pub struct Run {
     /// Shards of which the reader saw an empty last page that names what follows.
     ended: BTreeSet<usize>,
     /// Gaps that were told of.
-    told: BTreeSet<(usize, Place)>,
+    told: BTreeSet<(usize, Position)>,
     /// How much went wrong that may count towards giving up.
     troubles: u32,
     fatal: bool,
@@ -221,10 +221,10 @@ impl Run {
     /// A run that begins where the tracks of its checkpoint say.
     pub fn new(terms: Terms, saved: Option<&Tracks>) -> Run {
         let mut tracks = saved.cloned().unwrap_or_default();
-        tracks.retain(|_, track| track.place != Place::Unheard);
+        tracks.retain(|_, track| track.position != Position::Unheard);
         Run {
             resumed: !tracks.is_empty(),
-            manners: Manners::new(&terms),
+            rate_limits: RateLimits::new(&terms),
             terms,
             tracks,
             listed: false,
@@ -272,10 +272,10 @@ impl Run {
             Facts::Garbled => self.wrongs += 1,
             Facts::Sought { shard, asked, position, clamped } => {
                 if !self.terms.recreated {
-                    self.seeks_its_place(*asked, &stream.shards[*shard], self.track(*shard))?;
+                    self.seeks_its_position(*asked, &stream.shards[*shard], self.track(*shard))?;
                 }
                 let track = self.tracks.entry(*shard).or_insert(UNHEARD);
-                if let Place::From { tip: tip @ None, .. } = &mut track.place
+                if let Position::From { tip: tip @ None, .. } = &mut track.position
                     && *asked == Asked::Latest
                 {
                     *tip = Some(*position);
@@ -311,16 +311,16 @@ impl Run {
     }
 
     /// An iterator points to where the reader is in the shard: no record is asked for again, and none passed over.
-    fn seeks_its_place(&self, asked: Asked, shard: &Shard, track: Track) -> Judged {
-        let fits = match (asked, track.place) {
-            (_, Place::Unheard | Place::Passed) => false,
+    fn seeks_its_position(&self, asked: Asked, shard: &Shard, track: Track) -> Judged {
+        let fits = match (asked, track.position) {
+            (_, Position::Unheard | Position::Passed) => false,
             (Asked::Oldest, _) if track.lost => true,
-            (Asked::Oldest, Place::Oldest | Place::Before(Spot { record: 0, within: 0 })) => true,
-            (Asked::Latest, Place::From { tip, .. }) => !self.resumed && tip.is_none(),
-            (Asked::Time(time), Place::From { earliest, latest, .. }) => (earliest..=latest).contains(&time),
-            (Asked::After(next), Place::Before(place)) => Spot::at(next) == place,
+            (Asked::Oldest, Position::Oldest | Position::Before(Spot { record: 0, within: 0 })) => true,
+            (Asked::Latest, Position::From { tip, .. }) => !self.resumed && tip.is_none(),
+            (Asked::Time(time), Position::From { earliest, latest, .. }) => (earliest..=latest).contains(&time),
+            (Asked::After(next), Position::Before(position)) => Spot::at(next) == position,
             // Some of its messages are still to come.
-            (Asked::At(record), Place::Before(place)) => record == place.record && place.within > 0,
+            (Asked::At(record), Position::Before(position)) => record == position.record && position.within > 0,
             (Asked::Oldest | Asked::Latest | Asked::Time(_) | Asked::At(_) | Asked::After(_), _) => false,
         };
         if fits { Ok(()) } else { violation!("an iterator of {} is asked for at {asked:?}: {track:?}", shard.id) }
@@ -333,7 +333,7 @@ impl Run {
 
     /// Whether a page begins before the reader's position. The reader may refuse such a page.
     fn repeats(&self, page: &Page) -> bool {
-        matches!(self.track(page.shard).place, Place::Before(next) if page.from < next.record)
+        matches!(self.track(page.shard).position, Position::Before(next) if page.from < next.record)
     }
 
     fn read(&mut self, page: &Page) {
@@ -352,8 +352,8 @@ impl Run {
         }
         for &child in &page.children {
             let track = self.tracks.entry(child).or_insert(UNHEARD);
-            if track.place == Place::Unheard {
-                track.place = Place::Oldest;
+            if track.position == Position::Unheard {
+                track.position = Position::Oldest;
             }
         }
     }
@@ -361,7 +361,7 @@ impl Run {
     /// A page of a listing that has further pages reached the reader, which was told this time.
     pub fn listing_goes_on(&mut self, told: Instant) {
         if !self.wrong && self.barren < BARREN_PAGES_MAX {
-            self.manners.listed(self.barren > 0, told);
+            self.rate_limits.listed(self.barren > 0, told);
         }
     }
 
@@ -405,18 +405,18 @@ impl Run {
         let latest = self.heard.unwrap_or(self.terms.opened);
         for listed in &self.listing {
             let track = self.tracks.entry(listed.shard).or_insert(UNHEARD);
-            if track.place != Place::Unheard {
+            if track.position != Position::Unheard {
                 continue;
             }
-            track.place = match self.terms.start {
-                _ if !first => Place::Oldest,
-                Start::TrimHorizon => Place::Oldest,
+            track.position = match self.terms.start {
+                _ if !first => Position::Oldest,
+                Start::TrimHorizon => Position::Oldest,
                 // A time to come is taken as the present.
                 Start::AtTimestamp(time) => {
-                    Place::From { earliest: time.0.min(earliest), latest: time.0.min(latest), tip: None }
+                    Position::From { earliest: time.0.min(earliest), latest: time.0.min(latest), tip: None }
                 }
-                Start::Latest if listed.open => Place::From { earliest, latest, tip: None },
-                Start::Latest => Place::Passed,
+                Start::Latest if listed.open => Position::From { earliest, latest, tip: None },
+                Start::Latest => Position::Passed,
             };
         }
         self.listed = true;
@@ -468,8 +468,8 @@ impl Run {
             return violation!("{} messages, and {:?} were asked for", self.handed, self.terms.messages);
         }
         self.out.insert(batch.id(), span);
-        self.manners.batches(self.out.len())?;
-        ledger.passed(index, self.track(index).place, from.record);
+        self.rate_limits.batches(self.out.len())?;
+        ledger.passed(index, self.track(index).position, from.record);
         Ok(())
     }
 
@@ -498,19 +498,19 @@ impl Run {
         let track = self.track(index);
         let from = spot.record;
         let left = from <= shard.gone;
-        let fits = match track.place {
-            Place::Before(next) if next == spot => true,
+        let fits = match track.position {
+            Position::Before(next) if next == spot => true,
             // Only what is left of a record begins within it.
             _ if spot.within > 0 => false,
-            Place::Unheard | Place::Passed => false,
-            Place::Oldest => left,
-            Place::From { earliest, latest, tip } => {
+            Position::Unheard | Position::Passed => false,
+            Position::Oldest => left,
+            Position::From { earliest, latest, tip } => {
                 let last = shard.at(latest).max(tip.unwrap_or(0));
                 // Times of arrival are not exact: what truly came later will do, too.
                 let first = shard.at(earliest).min(shard.put_before(earliest)).min(tip.unwrap_or(usize::MAX));
                 first <= from && (from <= last || left)
             }
-            Place::Before(next) => next < spot && left && (track.lost || from <= track.passed_over),
+            Position::Before(next) => next < spot && left && (track.lost || from <= track.passed_over),
         };
         if fits {
             return Ok(());
@@ -537,32 +537,34 @@ impl Run {
     pub fn delivered(&mut self, id: BatchId) {
         let Some(Span { shard, to, .. }) = self.out.remove(&id) else { return };
         let track = self.tracks.entry(shard).or_insert(UNHEARD);
-        track.place = Place::Before(to);
+        track.position = Position::Before(to);
         track.lost = false;
-        self.manners.delivered();
+        self.rate_limits.delivered();
     }
 
     /// The reader told of a gap.
-    pub fn lost(&mut self, lost: &Lost, stream: &Stream) -> Judged {
+    pub fn lost(&mut self, lost: &Gap, stream: &Stream) -> Judged {
         let Some(index) = stream.find(&lost.shard) else {
             return violation!("a gap in a shard that is not: {}", lost.shard);
         };
         let shard = &stream.shards[index];
         let track = self.track(index);
-        let (after, trimmed) = match track.place {
-            Place::Before(next) if next > Spot::at(0) => {
+        let (after, trimmed) = match track.position {
+            Position::Before(next) if next > Spot::at(0) => {
                 let last = if next.within > 0 { next.record } else { next.record - 1 };
                 (shard.records.get(last), last < shard.gone)
             }
-            Place::Before(_) | Place::Unheard | Place::Oldest | Place::From { .. } | Place::Passed => (None, false),
+            Position::Before(_) | Position::Unheard | Position::Oldest | Position::From { .. } | Position::Passed => {
+                (None, false)
+            }
         };
         if lost.after.as_deref() != after.map(|record| record.sequence.as_str()) {
-            return violation!("a gap in {} after {:?}, and its place is {track:?}", shard.id, lost.after);
+            return violation!("a gap in {} after {:?}, and its position is {track:?}", shard.id, lost.after);
         }
         if !trimmed && shard.expired.is_none() {
             return violation!("a gap in {} where there is none: {track:?}, {} are gone", shard.id, shard.gone);
         }
-        if !self.told.insert((index, track.place)) && shard.expired.is_none() {
+        if !self.told.insert((index, track.position)) && shard.expired.is_none() {
             return violation!("the gap in {} is told twice", shard.id);
         }
         self.tracks.entry(index).or_insert(UNHEARD).lost = true;
@@ -577,29 +579,29 @@ impl Run {
         }
         for (&index, track) in &self.tracks {
             let shard = &stream.shards[index];
-            let place = &text["shards"][&shard.id];
-            let after = place["after"].as_str();
+            let position = &text["shards"][&shard.id];
+            let after = position["after"].as_str();
             let done = || !shard.is_open() && self.reaches(index, shard.records.len(), shard);
-            let fits = match track.place {
-                _ if place["at"] == "end" => done(),
+            let fits = match track.position {
+                _ if position["at"] == "end" => done(),
                 _ if self.ended.contains(&index) => false,
-                Place::Unheard => place.is_null(),
-                Place::Before(next) if next.within > 0 => {
+                Position::Unheard => position.is_null(),
+                Position::Before(next) if next.within > 0 => {
                     after == Some(&shard.records[next.record].sequence)
-                        && place["sub"].as_u64() == next.subsequence(shard).map(u64::from)
+                        && position["sub"].as_u64() == next.subsequence(shard).map(u64::from)
                 }
-                Place::Before(next) if next.record > 0 => {
-                    after == Some(&shard.records[next.record - 1].sequence) && place["sub"].is_null()
+                Position::Before(next) if next.record > 0 => {
+                    after == Some(&shard.records[next.record - 1].sequence) && position["sub"].is_null()
                 }
-                Place::Before(_) | Place::Oldest => place["at"] == "trim-horizon",
-                Place::From { earliest, latest, .. } => {
-                    place["at"].as_u64().is_some_and(|place| (earliest..=latest).contains(&place))
+                Position::Before(_) | Position::Oldest => position["at"] == "trim-horizon",
+                Position::From { earliest, latest, .. } => {
+                    position["at"].as_u64().is_some_and(|position| (earliest..=latest).contains(&position))
                 }
-                Place::Passed => false,
+                Position::Passed => false,
             };
             // A shard that was read to its end and has left the stream may be forgotten.
-            if !(fits || place.is_null() && shard.expired.is_some() && done()) {
-                return violation!("a checkpoint with {} at {place}, and it is at {track:?}", shard.id);
+            if !(fits || position.is_null() && shard.expired.is_some() && done()) {
+                return violation!("a checkpoint with {} at {position}, and it is at {track:?}", shard.id);
             }
         }
         Ok(())
@@ -632,14 +634,14 @@ impl Run {
     fn reaches(&self, index: usize, need: usize, shard: &Shard) -> bool {
         let track = self.track(index);
         let over = track.passed_over.max(if track.lost { shard.gone } else { 0 });
-        let reached = match track.place {
-            Place::Unheard | Place::Oldest => shard.gone,
-            Place::From { latest, tip, .. } => tip.unwrap_or(0).max(shard.at(latest)).max(shard.gone),
-            Place::Before(next) => next.record.max(over),
-            Place::Passed => shard.records.len(),
+        let reached = match track.position {
+            Position::Unheard | Position::Oldest => shard.gone,
+            Position::From { latest, tip, .. } => tip.unwrap_or(0).max(shard.at(latest)).max(shard.gone),
+            Position::Before(next) => next.record.max(over),
+            Position::Passed => shard.records.len(),
         };
         // A shard that was never heard of cannot be missed.
-        reached >= need || shard.expired.is_some() && (track.lost || track.place == Place::Unheard)
+        reached >= need || shard.expired.is_some() && (track.lost || track.position == Position::Unheard)
     }
 
     /// The reader said that it is done.

@@ -8,9 +8,9 @@ use kinesis_reader_machine::wire::Wire;
 use kinesis_reader_machine::{Config, Limits, MessageId, OnGap, Payload, Recreated, Source, Start, Until};
 
 use crate::chance::Chance;
-use crate::kinesis::habits::Lag;
+use crate::kinesis::quirks::Lag;
 use crate::kinesis::wrong::Wrong;
-use crate::kinesis::{Habits, SIGNATURE_MS};
+use crate::kinesis::{Quirks, SIGNATURE_MS};
 
 /// "The maximum size of the data payload of a record before base64-encoding is 10 MiB."
 pub const RECORD_BYTES_MAX: u64 = 10 << 20;
@@ -21,7 +21,7 @@ pub const STREAM: &str = "orders";
 /// What a seed is about. Shares are in percent.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    pub habits: Habits,
+    pub quirks: Quirks,
     pub network: Network,
     pub host: Host,
     pub writer: Writer,
@@ -224,11 +224,11 @@ impl Scenario {
     pub fn draw(seed: u64) -> Scenario {
         let mut chance = Chance::new(seed, 1);
         let chance = &mut chance;
-        let mut habits = Habits::draw(chance);
-        let writer = Writer::draw(habits.lag == Lag::Age, chance);
-        let host = Host::draw(habits.checks_signatures, chance);
+        let mut quirks = Quirks::draw(chance);
+        let writer = Writer::draw(quirks.lag == Lag::Age, chance);
+        let host = Host::draw(quirks.checks_signatures, chance);
         let by_arn = chance.percent(30);
-        habits.arn_only = by_arn;
+        quirks.arn_only = by_arn;
         let mut scenario = Scenario {
             network: Network::draw(chance),
             limits: limits(chance),
@@ -241,9 +241,9 @@ impl Scenario {
                 StartKind::AtTimestamp,
             ]),
             runs: chance.within(1, 5),
-            recreated: if habits.describe_denied { 0 } else { chance.of(&[0, 0, 0, 20]) },
+            recreated: if quirks.describe_denied { 0 } else { chance.of(&[0, 0, 0, 20]) },
             doom: chance.percent(25).then(|| chance.of(&Wrong::ALL)),
-            habits,
+            quirks,
             host,
             writer,
         };
@@ -255,7 +255,7 @@ impl Scenario {
 
     /// Switches every fault off; what the service may do on a good day it still does.
     pub fn calm(&mut self) {
-        self.habits.calm();
+        self.quirks.calm();
         let latency_ms = (self.network.latency_ms.0, self.network.latency_ms.0 + 30);
         self.network = Network { latency_ms, refused: 0, reset: 0, silent: 0, late: 0, cut: 0, html: 0, unsent: 0 };
         self.host = Host {
@@ -288,10 +288,10 @@ impl Scenario {
             payload: chance.of(&[Payload::Merged, Payload::Json, Payload::Text, Payload::Base64]),
             message_id: MessageId::Sha256,
             deaggregate: true,
-            on_gap: OnGap::Tell,
+            on_gap: OnGap::Continue,
             recreated: Recreated::Refuse,
             wire: self.wire,
-            limits: Limits { messages, ..self.limits.clone() },
+            limits: Limits { max_messages: messages, ..self.limits.clone() },
         }
     }
 }

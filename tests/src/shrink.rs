@@ -2,31 +2,31 @@
 
 use kinesis_reader_machine::wire::Wire;
 
-use crate::kinesis::Habits;
+use crate::environment::{self, Failure};
+use crate::kinesis::Quirks;
 use crate::scenario::{Dates, Keeping, Scenario};
-use crate::world::{self, Failure};
 
 /// A feature of a scenario that can be switched off.
 type Part = (&'static str, fn(&mut Scenario));
 
 const PARTS: [Part; 36] = [
-    ("all quirks of the service", |s| s.habits = Habits::plain()),
-    ("service errors", |s| s.habits.errors = Default::default()),
-    ("false ends", |s| s.habits.false_ends = 0),
-    ("stale listings", |s| s.habits.stale_ms = 0),
+    ("all quirks of the service", |s| s.quirks = Quirks::plain()),
+    ("service errors", |s| s.quirks.errors = Default::default()),
+    ("false ends", |s| s.quirks.false_ends = 0),
+    ("stale listings", |s| s.quirks.stale_ms = 0),
     ("CBOR", |s| s.wire = Wire::Json),
-    ("children next to an iterator", |s| s.habits.early_children = false),
-    ("call and byte limits", |s| (s.habits.limits, s.habits.neighbours) = (false, 0)),
-    ("repeated records", |s| s.habits.after_is_at = false),
-    ("odd listing pages", |s| s.habits.repeats = 0),
-    ("invalid responses", |s| s.habits.wrong = None),
+    ("children next to an iterator", |s| s.quirks.early_children = false),
+    ("call and byte limits", |s| (s.quirks.limits, s.quirks.neighbours) = (false, 0)),
+    ("repeated records", |s| s.quirks.after_is_at = false),
+    ("odd listing pages", |s| s.quirks.repeats = 0),
+    ("invalid responses", |s| s.quirks.wrong = None),
     ("a run of invalid responses", |s| s.doom = None),
-    ("multi-page listings", |s| s.habits.listing_page = 1000),
-    ("empty and short pages", |s| (s.habits.voids, s.habits.short_pages) = (0, 0)),
-    ("odd lags", |s| (s.habits.lag, s.habits.idle_lag) = (Habits::plain().lag, Habits::plain().idle_lag)),
-    ("retention", |s| s.habits.retention_ms = Habits::plain().retention_ms),
-    ("short-lived iterators", |s| s.habits.iterator_life_ms = 300_000),
-    ("inexact arrival times", |s| s.habits.arrival_jitter_ms = 0),
+    ("multi-page listings", |s| s.quirks.listing_page = 1000),
+    ("empty and short pages", |s| (s.quirks.voids, s.quirks.short_pages) = (0, 0)),
+    ("odd lags", |s| (s.quirks.lag, s.quirks.idle_lag) = (Quirks::plain().lag, Quirks::plain().idle_lag)),
+    ("retention", |s| s.quirks.retention_ms = Quirks::plain().retention_ms),
+    ("short-lived iterators", |s| s.quirks.iterator_life_ms = 300_000),
+    ("inexact arrival times", |s| s.quirks.arrival_jitter_ms = 0),
     ("network faults", |s| {
         let network = &mut s.network;
         (network.refused, network.reset, network.silent) = (0, 0, 0);
@@ -58,7 +58,7 @@ pub fn shrink(failure: Failure, history: usize) -> (Vec<&'static str>, Failure) 
     let mut simplest = failure;
     for part in PARTS {
         let with = |scenario: &mut Scenario| off.iter().chain([&part]).for_each(|(_, switch)| switch(scenario));
-        if let Err(failure) = world::play_changed(simplest.seed, with, history) {
+        if let Err(failure) = environment::play_changed(simplest.seed, with, history) {
             simplest = failure;
             off.push(part);
         }

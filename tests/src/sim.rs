@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use crate::world::{self, Failure};
+use crate::environment::{self, Failure};
 
 /// A summary of many seeds.
 #[derive(Default)]
@@ -30,7 +30,7 @@ pub fn play(first: u64, count: u64, failures_max: usize) -> Summary {
                     if seed >= first + count {
                         break;
                     }
-                    let played = world::play(seed);
+                    let played = environment::play(seed);
                     let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
                     summary.seeds += 1;
                     match played {

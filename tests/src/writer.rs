@@ -61,9 +61,9 @@ impl Writer {
         }
         // Low indexes are more likely, so there are hot shards and idle ones.
         let shard = open[(self.chance.magnitude(1, open.len() as u64) - 1) as usize];
-        let arrived = now - self.chance.within(0, kinesis.habits.arrival_jitter_ms).min(now);
+        let arrived = now - self.chance.within(0, kinesis.quirks.arrival_jitter_ms).min(now);
         for _ in 0..self.chance.within(1, self.plan.burst) {
-            let key = (!self.chance.percent(kinesis.habits.keyless)).then(|| format!("key \"{}\"", self.put % 7));
+            let key = (!self.chance.percent(kinesis.quirks.keyless)).then(|| format!("key \"{}\"", self.put % 7));
             if self.chance.percent(self.plan.aggregated) {
                 let mut users = self.users(kinesis.stream.shards[shard].hash);
                 if self.chance.percent(5) {

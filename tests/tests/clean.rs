@@ -111,7 +111,7 @@ fn payloads_traces_and_databases_act_on_no_terminal() {
         _ => None,
     });
     let folder = tempfile::tempdir().expect("a folder");
-    let read = run(at(&folder, &server).args(["read", STREAM, "--trace", "trace", "--bad-records", "bad"]));
+    let read = run(at(&folder, &server).args(["read", STREAM, "--recording", "recording", "--invalid-records", "bad"]));
     assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
     assert_clean(&read, "read");
     let shown = run(bare(folder.path()).args(["show", "orders.db"]).env("COLUMNS", "100000"));
@@ -128,21 +128,21 @@ fn payloads_traces_and_databases_act_on_no_terminal() {
     drop(db);
     assert_clean(&run(bare(folder.path()).args(["show", "orders.db"])), "show a changed database");
 
-    let trace = fs::read_to_string(folder.path().join("trace")).expect("the trace");
-    let head: String = trace.split_inclusive('\n').take(3).collect();
+    let recording = fs::read_to_string(folder.path().join("recording")).expect("the recording");
+    let head: String = recording.split_inclusive('\n').take(3).collect();
     let hostile = json!(HOSTILE);
     for line in [
-        format!(r#"{{"told":{{"failure":{{"id":0,"failure":{{"Transient":{hostile}}},"now":1}}}}}}"#),
-        format!(r#"{{"told":{hostile}}}"#),
-        format!(r#"{{"gave":{{"checkpoint":{hostile}}}}}"#),
-        format!(r#"{{"gave":{{"failed":{{"call":"poll","why":{hostile}}}}}}}"#),
-        format!(r#"{{"gave":{{"notice":{{"Lost":{{"shard":{hostile},"after":{hostile}}}}}}}}}"#),
+        format!(r#"{{"input":{{"failure":{{"id":0,"failure":{{"Transient":{hostile}}},"now":1}}}}}}"#),
+        format!(r#"{{"input":{hostile}}}"#),
+        format!(r#"{{"output":{{"checkpoint":{hostile}}}}}"#),
+        format!(r#"{{"output":{{"failed":{{"call":"poll","why":{hostile}}}}}}}"#),
+        format!(r#"{{"output":{{"notice":{{"Gap":{{"shard":{hostile},"after":{hostile}}}}}}}}}"#),
         HOSTILE.to_owned(),
     ] {
         fs::write(folder.path().join("made"), format!("{head}{line}\n")).expect("it can be written");
         assert_clean(&run(bare(folder.path()).args(["replay", "made"])), &line);
     }
-    assert_clean(&run(bare(folder.path()).args(["replay", "trace"])), "replay");
+    assert_clean(&run(bare(folder.path()).args(["replay", "recording"])), "replay");
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn arguments_act_on_no_terminal() {
     for words in [
         vec!["read", HOSTILE],
         vec!["read", "arn:aws:kinesis:us-east-1:123456789012:stream/\u{1b}[31m"],
-        vec!["read", STREAM, "--from", HOSTILE],
+        vec!["read", STREAM, "--start", HOSTILE],
         vec!["read", STREAM, "--until", HOSTILE],
         vec!["read", STREAM, "--behind", HOSTILE],
         vec!["read", STREAM, "--pace", HOSTILE],
@@ -165,9 +165,9 @@ fn arguments_act_on_no_terminal() {
         vec!["read", STREAM, "--to", &format!("sqlite:{path}")],
         vec!["read", STREAM, "--to", &format!("ndjson:{path}")],
         vec!["read", STREAM, "--state", &format!("file:{path}")],
-        vec!["read", STREAM, "--bad-records", &path],
+        vec!["read", STREAM, "--invalid-records", &path],
         vec!["read", STREAM, "--report", &path],
-        vec!["read", STREAM, "--trace", &path],
+        vec!["read", STREAM, "--recording", &path],
         vec!["show", &path],
         vec!["replay", &path],
         vec![HOSTILE],
@@ -216,7 +216,8 @@ fn no_password_in_a_url_is_printed() {
     }
     for url in &urls[..4] {
         // Arguments that are no URLs.
-        for flag in ["--to", "--state", "--from", "--until", "--pace", "--wire", "--region", "--role-arn", "--nosuch"] {
+        for flag in ["--to", "--state", "--start", "--until", "--pace", "--wire", "--region", "--role-arn", "--nosuch"]
+        {
             cases.push((vec!["read", STREAM, flag, url], vec![]));
         }
         for words in [vec!["read", url], vec!["read", STREAM, url], vec![url], vec!["show", url], vec!["replay", url]] {
@@ -232,7 +233,7 @@ fn no_password_in_a_url_is_printed() {
         "user:MARKED@127.0.0.1:1".to_owned(),
     ];
     for proxy in &proxies {
-        cases.push((vec!["read", STREAM, "-vvv", "--trace", "trace"], vec![https, ("HTTPS_PROXY", proxy)]));
+        cases.push((vec!["read", STREAM, "-vvv", "--recording", "recording"], vec![https, ("HTTPS_PROXY", proxy)]));
         cases.push((vec!["shards", STREAM], vec![https, ("ALL_PROXY", proxy)]));
     }
     let role = "arn:aws:iam::123456789012:role/r";
@@ -249,7 +250,7 @@ fn no_password_in_a_url_is_printed() {
         let what = format!("{words:?} {env:?}");
         assert!(!output.status.success(), "{what}");
         assert_clean(&output, &what);
-        for name in ["report.json", "trace"] {
+        for name in ["report.json", "recording"] {
             let text = fs::read_to_string(folder.path().join(name)).unwrap_or_default();
             assert!(!text.contains("MARKED"), "{what}: {text}");
             let _ = fs::remove_file(folder.path().join(name));

@@ -5,7 +5,7 @@ use kinesis_reader_machine as machine;
 use machine::wire::{Body, Wire};
 use tests::chance::Chance;
 use tests::kinesis::Kinesis;
-use tests::kinesis::habits::Habits;
+use tests::kinesis::quirks::Quirks;
 use tests::kinesis::stream::Stream;
 
 const BEGIN: u64 = 1_763_900_000_000;
@@ -75,7 +75,7 @@ fn side_by_side(loaded: Loaded, seed: u64) -> (u32, u32) {
                 let response = machine::Response {
                     status: answer.status,
                     body: answer.body.clone(),
-                    trace: None,
+                    aws_request_id: None,
                     date: Some(machine::Timestamp(date)),
                     signed: Some(machine::Timestamp(BEGIN + now)),
                 };
@@ -87,7 +87,7 @@ fn side_by_side(loaded: Loaded, seed: u64) -> (u32, u32) {
                 let response = wit::Response {
                     status: answer.status,
                     body,
-                    trace: None,
+                    aws_request_id: None,
                     date: Some(date),
                     signed: Some(BEGIN + now),
                 };
@@ -100,14 +100,15 @@ fn side_by_side(loaded: Loaded, seed: u64) -> (u32, u32) {
                 assert_eq!((batch.id().0, batch.shard(), batch.count()), (same.id, same.shard.as_str(), same.count));
                 let same_lines = same.lines(0, u32::MAX).expect("lines");
                 assert_eq!(
-                    (&lines.text, lines.count, lines.fallbacks),
-                    (&same_lines.text, same_lines.count, same_lines.fallbacks),
+                    (&lines.text, lines.count, lines.invalid),
+                    (&same_lines.text, same_lines.count, same_lines.invalid),
                     "seed {seed}"
                 );
-                let (rejects, same_rejects) = (batch.rejects(0, u32::MAX), same.rejects(0, u32::MAX).expect("lines"));
+                let (invalid_lines, same_invalid_lines) =
+                    (batch.invalid_lines(0, u32::MAX), same.invalid_lines(0, u32::MAX).expect("lines"));
                 assert_eq!(
-                    (rejects.text, rejects.count, rejects.next),
-                    (same_rejects.text, same_rejects.count, same_rejects.next)
+                    (invalid_lines.text, invalid_lines.count, invalid_lines.next),
+                    (same_invalid_lines.text, same_invalid_lines.count, same_invalid_lines.next)
                 );
                 let data: Vec<Vec<u8>> = batch.messages(0, u32::MAX).into_iter().map(|message| message.data).collect();
                 let messages = same.messages(0, u32::MAX).expect("messages");
@@ -145,8 +146,8 @@ fn side_by_side(loaded: Loaded, seed: u64) -> (u32, u32) {
 
 /// Creates a stream with a few shards and messages, sometimes resharded.
 fn service(seed: u64, chance: &mut Chance) -> Kinesis {
-    let habits = Habits::draw(chance);
-    let mut stream = Stream::new("orders", 0, 3, habits.sequences, habits.retention_ms, BEGIN - 100_000);
+    let quirks = Quirks::draw(chance);
+    let mut stream = Stream::new("orders", 0, 3, quirks.sequences, quirks.retention_ms, BEGIN - 100_000);
     for n in 0..chance.within(0, 90) {
         let shard = chance.within(0, 2) as usize;
         let data = [format!("{{\"n\":{n}}}"), "[1]".to_owned(), "no JSON".to_owned()][n as usize % 3].clone();
@@ -161,7 +162,7 @@ fn service(seed: u64, chance: &mut Chance) -> Kinesis {
     if chance.percent(60) {
         stream.split(0, BEGIN - 50_000);
     }
-    Kinesis::new(habits, stream, Chance::new(seed, 2))
+    Kinesis::new(quirks, stream, Chance::new(seed, 2))
 }
 
 fn open(mut loaded: Loaded, seed: u64, chance: &mut Chance) -> (machine::Reader, Reader) {
@@ -180,7 +181,7 @@ fn open(mut loaded: Loaded, seed: u64, chance: &mut Chance) -> (machine::Reader,
 
 fn native_notice(notice: machine::Notice) -> String {
     match notice {
-        machine::Notice::Lost(lost) => format!("lost {} {:?}", lost.shard, lost.after),
+        machine::Notice::Gap(lost) => format!("lost {} {:?}", lost.shard, lost.after),
         machine::Notice::Retry(error) => format!("retry {:?} {}", error.shard, error.attempts),
         machine::Notice::Shard(status) => format!("shard {} {:?} {}", status.shard, status.parents, status.closed),
     }
@@ -188,7 +189,7 @@ fn native_notice(notice: machine::Notice) -> String {
 
 fn notice_of(notice: wit::Notice) -> String {
     match notice {
-        wit::Notice::Lost(lost) => format!("lost {} {:?}", lost.shard, lost.after),
+        wit::Notice::Gap(lost) => format!("lost {} {:?}", lost.shard, lost.after),
         wit::Notice::Retry(error) => format!("retry {:?} {}", error.shard, error.attempts),
         wit::Notice::Shard(status) => format!("shard {} {:?} {}", status.shard, status.parents, status.closed),
     }

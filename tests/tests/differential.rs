@@ -96,12 +96,12 @@ fn boxed(component: &Compiled, asked: &Asked) -> Came {
                     wit::Operation::ListShards => first(Operation::ListShards),
                     wit::Operation::GetShardIterator => first(Operation::GetShardIterator),
                 };
-                let response = wit::Response { status: 200, body, trace: None, date: None, signed: None };
+                let response = wit::Response { status: 200, body, aws_request_id: None, date: None, signed: None };
                 reader.handle_response(request.id, &response, 0).expect("the request is pending");
             }
             Action::Deliver(handle) => {
                 let mut batch = reader.batch(&handle).expect("a batch");
-                let (mut text, mut rejects, mut skip) = (String::new(), String::new(), 0);
+                let (mut text, mut invalid_lines, mut skip) = (String::new(), String::new(), 0);
                 while skip < batch.count {
                     let lines = batch.lines(skip, asked.piece).expect("lines");
                     assert!(lines.count > 0, "{asked:?}");
@@ -110,12 +110,12 @@ fn boxed(component: &Compiled, asked: &Asked) -> Came {
                 }
                 skip = 0;
                 while skip < batch.count {
-                    let some = batch.rejects(skip, asked.piece).expect("rejects");
+                    let some = batch.invalid_lines(skip, asked.piece).expect("invalid_lines");
                     assert!(some.next > skip, "{asked:?}");
-                    rejects += &some.text;
+                    invalid_lines += &some.text;
                     skip = some.next;
                 }
-                return Came::Lines { text, rejects };
+                return Came::Lines { text, invalid_lines };
             }
             Action::Notice(wit::Notice::Retry(_)) => return Came::Refused,
             Action::Notice(_) => {}

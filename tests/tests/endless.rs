@@ -275,8 +275,8 @@ fn texts_of_the_host_and_the_service_are_escaped_in_notices() {
             }
             Action::Send(request) => {
                 let body = Body::Json(json!({"__type": "ServiceUnavailable", "message": ODD}).to_string());
-                let trace = Some(ODD.to_owned());
-                let response = Response { status: 503, body, trace, date: None, signed: None };
+                let aws_request_id = Some(ODD.to_owned());
+                let response = Response { status: 503, body, aws_request_id, date: None, signed: None };
                 reader.handle_response(request.id, response, Instant(10_000)).expect("it was asked");
             }
             Action::Notice(Notice::Retry(error)) => causes.push(error.cause),
@@ -285,8 +285,8 @@ fn texts_of_the_host_and_the_service_are_escaped_in_notices() {
         }
     }
     assert_eq!(causes[0], Cause::Failure(Failure::Transient(CLEAN.to_owned())));
-    let Cause::Rejected { rejection, trace } = &causes[1] else { panic!("{causes:?}") };
-    assert_eq!((rejection.message.as_str(), trace.as_deref()), (r"a\u{1b}[31m \u{202e}b", Some(CLEAN)));
+    let Cause::Rejected { rejection, aws_request_id } = &causes[1] else { panic!("{causes:?}") };
+    assert_eq!((rejection.message.as_str(), aws_request_id.as_deref()), (r"a\u{1b}[31m \u{202e}b", Some(CLEAN)));
 }
 
 /// Runs this service in each mode, and checks how the run ends and how often it called the service.
@@ -401,7 +401,7 @@ fn answer(service: Service, request: &Request, n: usize) -> Response {
     });
     let said = said.expect("an answer");
     let status = if said.get("__type").is_some() { 400 } else { 200 };
-    Response { status, body: Body::Json(said.to_string()), trace: None, date: None, signed: None }
+    Response { status, body: Body::Json(said.to_string()), aws_request_id: None, date: None, signed: None }
 }
 
 /// A page of a listing.

@@ -56,8 +56,8 @@ fn messages_that_dlt_rejects_or_splits_are_one_valid_line() {
                     let members = text.strip_prefix('{').filter(|_| form == Payload::Merged);
                     whole(text) || members.is_some_and(|members| line.ends_with(&format!(",{members}\n")))
                 }
-                (Rendered::Fallback, Some(text)) => whole(&Value::from(text).to_string()),
-                (Rendered::Fallback, None) => line.ends_with(&format!(",\"data_base64\":\"{}\"}}\n", case.data_base64)),
+                (Rendered::Invalid, Some(text)) => whole(&Value::from(text).to_string()),
+                (Rendered::Invalid, None) => line.ends_with(&format!(",\"data_base64\":\"{}\"}}\n", case.data_base64)),
                 (Rendered::AsAsked, None) => false,
             };
             assert!(kept, "{}: {line}", case.case);

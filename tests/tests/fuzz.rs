@@ -53,7 +53,7 @@ fn parts() {
     on_all("parts", checks::parts::check, checks::parts::seeds());
 }
 
-/// Places at which a seed is cut off.
+/// Positions at which a seed is cut off.
 const CUTS: usize = 24;
 
 fn on_all(target: &str, check: fn(&[u8]), seeds: Vec<Vec<u8>>) {

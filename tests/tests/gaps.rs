@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kinesis_reader_machine::wire::{Body, Operation};
 use kinesis_reader_machine::{
-    Action, Cause, Config, Instant, Lost, Notice, OnGap, Outcome, Reader, Recreated, Request, Response, Source, Start,
+    Action, Cause, Config, Gap, Instant, Notice, OnGap, Outcome, Reader, Recreated, Request, Response, Source, Start,
     Timestamp,
 };
 use serde_json::{Value, json};
@@ -27,11 +27,11 @@ fn a_generation_that_came_and_went_between_two_runs_is_a_gap() {
 
     let failed = stream.run(Some(&first.checkpoint), |config| config.on_gap = OnGap::Fail);
     let Outcome::Failed(error) = &failed.outcome else { panic!("{:?}", failed.outcome) };
-    assert!(matches!(&error.cause, Cause::Lost(lost) if gaps.contains(lost)), "{error:?}");
+    assert!(matches!(&error.cause, Cause::Gap(lost) if gaps.contains(lost)), "{error:?}");
     assert_eq!(failed.read, [0; 0]);
     // It stays before the gap, so that another run finds it again.
     assert!(failed.checkpoint.contains(r#""shardId-000000000000":{"after":"3"}"#), "{}", failed.checkpoint);
-    for on_gap in [OnGap::Fail, OnGap::Tell] {
+    for on_gap in [OnGap::Fail, OnGap::Continue] {
         let again = stream.run(Some(&failed.checkpoint), |config| config.on_gap = on_gap);
         assert_eq!(matches!(again.outcome, Outcome::Failed(_)), on_gap == OnGap::Fail, "{:?}", again.outcome);
         assert!(!again.gaps.is_empty());
@@ -58,7 +58,7 @@ fn what_left_the_stream_before_the_first_run_is_no_gap() {
 }
 
 #[test]
-fn a_place_that_left_the_stream_is_a_gap_and_what_is_left_is_read() {
+fn a_position_that_left_the_stream_is_a_gap_and_what_is_left_is_read() {
     let mut stream = Stream::new(&["0"]);
     stream.put("0", 1..4);
     let first = stream.run(None, |_| {});
@@ -66,7 +66,7 @@ fn a_place_that_left_the_stream_is_a_gap_and_what_is_left_is_read() {
     stream.trim("0", 6);
     let failed = stream.run(Some(&first.checkpoint), |config| config.on_gap = OnGap::Fail);
     let Outcome::Failed(error) = failed.outcome else { panic!("{:?}", failed.outcome) };
-    assert_eq!((error.cause, failed.gaps), (Cause::Lost(lost("0", Some(3))), vec![lost("0", Some(3))]));
+    assert_eq!((error.cause, failed.gaps), (Cause::Gap(lost("0", Some(3))), vec![lost("0", Some(3))]));
     assert_eq!((failed.read, &failed.checkpoint), (vec![], &first.checkpoint));
     let second = stream.run(Some(&failed.checkpoint), |_| {});
     assert_eq!((second.read, second.gaps), (vec![7, 8], vec![lost("0", Some(3))]));
@@ -96,7 +96,7 @@ fn a_stream_made_anew_is_refused_or_followed_as_asked() {
         config.on_gap = OnGap::Fail;
     });
     let Outcome::Failed(error) = failed.outcome else { panic!("{:?}", failed.outcome) };
-    assert_eq!((error.cause, failed.gaps), (Cause::Lost(gap[0].clone()), gap.clone()));
+    assert_eq!((error.cause, failed.gaps), (Cause::Gap(gap[0].clone()), gap.clone()));
     assert_eq!((failed.read, failed.checkpoint), (vec![], first.checkpoint.clone()));
 
     // From its oldest record, whatever the first run was to begin with.
@@ -118,10 +118,10 @@ fn a_position_yet_to_come_is_a_gap_and_the_present_is_read() {
     let name = r#"{"name":"orders"}"#;
     let kept = |time: u64| format!(r#"{{"version":1,"stream":{name},"shards":{{"{}":{{"at":{time}}}}}}}"#, id("0"));
     for ahead in [PRESENT + 2_001, 2_147_483_647_000, 253_402_300_799_000, u64::MAX] {
-        let gap = vec![Lost { shard: id("0"), after: None, ahead: Some(Timestamp(ahead)) }];
+        let gap = vec![Gap { shard: id("0"), after: None, ahead: Some(Timestamp(ahead)) }];
         let failed = stream.run(Some(&kept(ahead)), |config| config.on_gap = OnGap::Fail);
         let Outcome::Failed(error) = failed.outcome else { panic!("{:?}", failed.outcome) };
-        assert_eq!((error.cause, failed.gaps, failed.read), (Cause::Lost(gap[0].clone()), gap.clone(), vec![]));
+        assert_eq!((error.cause, failed.gaps, failed.read), (Cause::Gap(gap[0].clone()), gap.clone(), vec![]));
         assert!(failed.checkpoint.contains(&format!(r#"{{"at":{ahead}}}"#)), "{}", failed.checkpoint);
 
         let run = stream.run(Some(&kept(ahead)), |_| {});
@@ -146,8 +146,8 @@ fn another_account_s_stream_is_not_followed() {
 /// When each run is opened.
 const PRESENT: u64 = 5_000_000;
 
-fn lost(shard: &str, after: Option<u32>) -> Lost {
-    Lost { shard: id(shard), after: after.map(|after| after.to_string()), ahead: None }
+fn lost(shard: &str, after: Option<u32>) -> Gap {
+    Gap { shard: id(shard), after: after.map(|after| after.to_string()), ahead: None }
 }
 
 fn id(shard: &str) -> String {
@@ -179,7 +179,7 @@ struct Shard {
 struct Run {
     outcome: Outcome,
     read: Vec<u32>,
-    gaps: Vec<Lost>,
+    gaps: Vec<Gap>,
     checkpoint: String,
 }
 
@@ -215,8 +215,13 @@ impl Stream {
             match reader.poll_action() {
                 Action::Send(request) => {
                     let (status, body) = self.answer(&request);
-                    let response =
-                        Response { status, body: Body::Json(body.to_string()), trace: None, date: None, signed: None };
+                    let response = Response {
+                        status,
+                        body: Body::Json(body.to_string()),
+                        aws_request_id: None,
+                        date: None,
+                        signed: None,
+                    };
                     reader.handle_response(request.id, response, now).expect("it was asked");
                 }
                 Action::Deliver(batch) => {
@@ -225,7 +230,7 @@ impl Stream {
                     }
                     reader.handle_delivered(batch.id(), now).expect("it is out");
                 }
-                Action::Notice(Notice::Lost(lost)) => gaps.push(lost),
+                Action::Notice(Notice::Gap(lost)) => gaps.push(lost),
                 Action::Notice(_) => {}
                 Action::Wait(wait) => {
                     now = wait.until.expect("there is a time");

@@ -86,7 +86,7 @@ fn over_a_split_a_message_that_was_put_again_is_there_once() {
     });
     assert_eq!(data(&first.messages), ["one", "three"]);
     assert_eq!(data(&second.messages), ["two"]);
-    // The place in the aggregate does not depend on what was passed over.
+    // The position in the aggregate does not depend on what was passed over.
     assert_eq!(first.messages.iter().map(|message| message.subsequence).collect::<Vec<_>>(), [Some(0), Some(2)]);
     assert_eq!((first.totals.dropped, second.totals.dropped), (1, 0));
 }
@@ -448,7 +448,7 @@ impl Run {
 impl Stream {
     /// Reads on from a checkpoint, as many messages as are asked for.
     fn read(&self, most: Option<u64>, checkpoint: Option<&str>) -> Run {
-        self.run(checkpoint, |config| config.limits.messages = most)
+        self.run(checkpoint, |config| config.limits.max_messages = most)
     }
 
     fn run(&self, checkpoint: Option<&str>, change: impl FnOnce(&mut Config)) -> Run {
@@ -465,7 +465,7 @@ impl Stream {
                     let Body::Json(query) = &request.body else { panic!("no JSON") };
                     let query: Value = serde_json::from_str(query).expect("JSON");
                     let body = self.answer(request.operation, &query);
-                    let response = Response { status: 200, body, trace: None, date: None, signed: None };
+                    let response = Response { status: 200, body, aws_request_id: None, date: None, signed: None };
                     reader.handle_response(request.id, response, now).expect("it was asked");
                 }
                 Action::Deliver(batch) => {

@@ -123,7 +123,7 @@ impl Run {
             wit::Operation::GetRecords => (200, self.page(request.shard.as_deref().and_then(number).expect("a shard"))),
         };
         let body = wit::Body::Json(body);
-        wit::Response { status, body, trace: None, date: None, signed: None }
+        wit::Response { status, body, aws_request_id: None, date: None, signed: None }
     }
 
     /// The shards from this one on, a thousand of them. Those with odd numbers come first, so no order helps.

@@ -140,7 +140,7 @@ async fn what_left_the_stream_unread_is_told_or_ends_the_run() {
         let (code, report, told) = read(&["--on-gap", "fail"]);
         assert_eq!((code, &report["gaps"], &report["outcome"]), (1, &gap, &"failed".into()), "{told}");
         assert!(told.contains("error: records of shardId-99999999999 have left the stream"), "{told}");
-        assert!(told.contains("hint: ") && told.contains("--on-gap tell"), "{told}");
+        assert!(told.contains("hint: ") && told.contains("--on-gap continue"), "{told}");
     }
     let (code, report, told) = read(&[]);
     assert_eq!((code, &report["gaps"], &report["outcome"]), (3, &gap, &"reached".into()), "{told}");
@@ -185,7 +185,7 @@ async fn a_stream_made_anew_is_not_read_into_the_old_one_s_place_unless_asked() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_records_stand_in_their_file_once_whatever_dies_when() {
+async fn invalid_records_stand_in_their_file_once_whatever_dies_when() {
     let emulator = Emulator::ferrokinesis().await;
     emulator.create(STREAM, 3).await;
     let mut moments = fastrand::Rng::with_seed(11);
@@ -196,7 +196,7 @@ async fn bad_records_stand_in_their_file_once_whatever_dies_when() {
         let folder = tempfile::tempdir().expect("a folder");
         let read = || {
             let mut command = program(&emulator, &folder, to);
-            command.args(["--page-records", "5", "--bad-records", "bad.ndjson", "--report", "report.json"]);
+            command.args(["--page-records", "5", "--invalid-records", "bad.ndjson", "--report", "report.json"]);
             command
         };
         for _ in 0..10 {
@@ -220,10 +220,11 @@ async fn bad_records_stand_in_their_file_once_whatever_dies_when() {
         }
     }
     let folder = tempfile::tempdir().expect("a folder");
-    let output = run(program(&emulator, &folder, "sqlite:out.db").args(["--bad-records", "b"]).stderr(Stdio::piped()));
+    let output =
+        run(program(&emulator, &folder, "sqlite:out.db").args(["--invalid-records", "b"]).stderr(Stdio::piped()));
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && told.contains("200 messages are not as asked: see b"), "{told}");
-    let same = run(program(&emulator, &folder, "ndjson:b").args(["--bad-records", "b"]).stderr(Stdio::piped()));
+    let same = run(program(&emulator, &folder, "ndjson:b").args(["--invalid-records", "b"]).stderr(Stdio::piped()));
     assert_eq!(same.status.code(), Some(2));
 }
 

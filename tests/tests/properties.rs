@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use kinesis_reader_machine::sequence::Sequence;
 use kinesis_reader_machine::{
-    Checkpoint, CheckpointError, Identity, LastMessage, MessageId, Payload, Place, Timestamp, merge_checkpoints,
+    Checkpoint, CheckpointError, Identity, MessageId, MessagePosition, Payload, Position, Timestamp, merge_checkpoints,
 };
 use num_bigint::BigUint;
 use proptest::collection::{btree_map, vec};
@@ -30,10 +30,10 @@ proptest! {
         let joined = join(&a, &b);
         for of in [&a, &b] {
             prop_assert_eq!(&join(&joined, of), &joined);
-            prop_assert!(of.shards.iter().all(|(shard, place)| joined.shards[shard] >= *place));
+            prop_assert!(of.shards.iter().all(|(shard, position)| joined.shards[shard] >= *position));
         }
-        let either = |shard: &String, place: &Place| [&a, &b].iter().any(|of| of.shards.get(shard) == Some(place));
-        prop_assert!(joined.shards.iter().all(|(shard, place)| either(shard, place)));
+        let either = |shard: &String, position: &Position| [&a, &b].iter().any(|of| of.shards.get(shard) == Some(position));
+        prop_assert!(joined.shards.iter().all(|(shard, position)| either(shard, position)));
         // Joining texts gives the same.
         let texts = merge_checkpoints(&a.to_text(), &b.to_text()).expect("checkpoints of the same stream");
         prop_assert_eq!(texts, joined.to_text());
@@ -61,16 +61,16 @@ proptest! {
     }
 
     #[test]
-    fn positions_are_ordered_like_their_numbers(a in place(), b in place()) {
+    fn positions_are_ordered_like_their_numbers(a in position(), b in position()) {
         // Kind, sequence number, and subsequence number; a whole record comes after all its parts.
-        let rank = |place: &Place| match place {
-            Place::TrimHorizon => (0, BigUint::ZERO, 0),
-            Place::At(time) => (1, BigUint::from(time.0), 0),
-            Place::After(LastMessage { sequence, subsequence }) => {
+        let rank = |position: &Position| match position {
+            Position::TrimHorizon => (0, BigUint::ZERO, 0),
+            Position::At(time) => (1, BigUint::from(time.0), 0),
+            Position::After(MessagePosition { sequence, subsequence }) => {
                 let number = sequence.as_str().parse().expect("a number");
                 (2, number, subsequence.map_or(u64::MAX, u64::from))
             }
-            Place::End => (3, BigUint::ZERO, 0),
+            Position::End => (3, BigUint::ZERO, 0),
         };
         prop_assert_eq!(a.cmp(&b), rank(&a).cmp(&rank(&b)));
         prop_assert_eq!(a == b, rank(&a) == rank(&b));
@@ -107,20 +107,20 @@ fn checkpoint() -> impl Strategy<Value = Checkpoint> {
         .prop_map(|(arn, created)| Identity { name: "orders".to_owned(), arn, created });
     // Few shards, so that checkpoints overlap.
     let shard = prop_oneof!["[a-d]", "[a-zA-Z0-9_.-]{1,128}"];
-    (stream, btree_map(shard, place(), 0..6))
+    (stream, btree_map(shard, position(), 0..6))
         .prop_map(|(stream, shards): (_, BTreeMap<_, _>)| Checkpoint { stream, shards })
 }
 
-fn place() -> impl Strategy<Value = Place> {
+fn position() -> impl Strategy<Value = Position> {
     // Short numbers, which collide, and long ones.
     let sequence = prop_oneof!["0|[1-9][0-9]{0,2}", "[1-9][0-9]{0,128}"];
     let sequence = sequence.prop_map(|text| text.parse::<Sequence>().expect("a number"));
     let part = option::of(prop_oneof![0..4u32, any::<u32>()]);
     prop_oneof![
-        Just(Place::TrimHorizon),
-        prop_oneof![0..3u64, any::<u64>()].prop_map(|time| Place::At(Timestamp(time))),
-        (sequence, part).prop_map(|(sequence, subsequence)| Place::After(LastMessage { sequence, subsequence })),
-        Just(Place::End),
+        Just(Position::TrimHorizon),
+        prop_oneof![0..3u64, any::<u64>()].prop_map(|time| Position::At(Timestamp(time))),
+        (sequence, part).prop_map(|(sequence, subsequence)| Position::After(MessagePosition { sequence, subsequence })),
+        Just(Position::End),
     ]
 }
 

@@ -1,5 +1,5 @@
-//! Traces, played again: each in `golden/traces` to the component and to the machine itself, and those that the program
-//! writes. A trace from the wild becomes a test by dropping it into that folder.
+//! Recordings, played again: each in `golden/recordings` to the component and to the machine itself, and those that the program
+//! writes. A recording from the wild becomes a test by dropping it into that folder.
 
 use std::fs::{self, File};
 use std::io::BufReader;
@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use kinesis_reader::component::{Bounds, COMPONENT, Sandbox};
+use kinesis_reader::recording::{Delivery, Input, Output};
 use kinesis_reader::replay::{InSandbox, Player, complete, play};
-use kinesis_reader::trace::{Delivery, Gave, Told};
 use kinesis_reader_component::exports::kinesis::reader::reading as glue;
 use kinesis_reader_machine as machine;
 use serde::Serialize;
@@ -18,21 +18,21 @@ use tests::emulator::{Emulator, REGION};
 #[test]
 fn every_trace_has_the_same_actions_in_the_component_and_in_the_machine() {
     let sandbox = Sandbox::new(Bounds::default(), None).expect("a sandbox");
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/traces");
-    let mut traces = 0;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/recordings");
+    let mut recordings = 0;
     for entry in fs::read_dir(folder).expect("the folder is there") {
         let path = entry.expect("it can be read").path();
-        let trace = || BufReader::new(File::open(&path).expect("it can be read"));
+        let recording = || BufReader::new(File::open(&path).expect("it can be read"));
         let loaded = sandbox.load(COMPONENT).expect("it loads");
-        let boxed = play(trace(), &mut InSandbox::new(loaded), &mut |_| {});
+        let boxed = play(recording(), &mut InSandbox::new(loaded), &mut |_| {});
         let boxed = boxed.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert_eq!(boxed.difference, None, "{}: in the component", path.display());
-        let native = play(trace(), &mut Native(None), &mut |_| {}).expect("it was a trace before");
+        let native = play(recording(), &mut Native(None), &mut |_| {}).expect("it was a recording before");
         assert_eq!(native, boxed, "{}: in the machine", path.display());
-        assert!(native.told > 1 && native.gave > 1, "{}: {native:?}", path.display());
-        traces += 1;
+        assert!(native.input > 1 && native.output > 1, "{}: {native:?}", path.display());
+        recordings += 1;
     }
-    assert!(traces >= 4, "{traces} traces");
+    assert!(recordings >= 4, "{recordings} recordings");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,18 +49,18 @@ async fn a_run_is_played_again_whole_blanked_and_torn() {
         command.args(["read", "orders", "--pace", "off", "--page-records", "10", "--to", to, "--region", REGION]);
         told(command.args(["--endpoint-url", &emulator.url]).args(more), 0)
     };
-    let replay = |trace: &str, code: i32| told(program(folder.path()).args(["replay", trace, "--quiet"]), code);
+    let replay = |recording: &str, code: i32| told(program(folder.path()).args(["replay", recording, "--quiet"]), code);
     let text = |name: &str| fs::read_to_string(folder.path().join(name)).expect("it was written");
 
-    read("ndjson:a", &["--trace", "whole.ndjson"]);
-    read("ndjson:b", &["--trace", "none.ndjson", "--trace-payload", "none"]);
+    read("ndjson:a", &["--recording", "whole.ndjson"]);
+    read("ndjson:b", &["--recording", "none.ndjson", "--recording-payload", "none"]);
     // From a checkpoint.
     emulator.put("orders", 90..95).await;
-    read("ndjson:a", &["--trace", "more.ndjson"]);
-    for trace in ["whole.ndjson", "none.ndjson", "more.ndjson"] {
-        let words = replay(trace, 0);
-        assert!(words.starts_with("the same: ") && !words.contains("ends before"), "{trace}: {words}");
-        assert!(!text(trace).contains(MARK_KEY), "{trace}");
+    read("ndjson:a", &["--recording", "more.ndjson"]);
+    for recording in ["whole.ndjson", "none.ndjson", "more.ndjson"] {
+        let words = replay(recording, 0);
+        assert!(words.starts_with("the same: ") && !words.contains("ends before"), "{recording}: {words}");
+        assert!(!text(recording).contains(MARK_KEY), "{recording}");
     }
     // What every message has, as base64, and the keys that the emulator is given.
     let (item, key) = ("eyJpdGVt", "key-");
@@ -98,8 +98,8 @@ async fn a_run_is_played_again_whole_blanked_and_torn() {
     for (name, text, why) in [
         ("lines.ndjson", text("a"), "line 1"),
         ("empty", String::new(), "line 1"),
-        ("later", whole.replacen("\"trace\":1", "\"trace\":2", 1), "version 2"),
-        ("damaged", whole.replacen("\"told\"", "\"tolled\"", 1), "line 2"),
+        ("later", whole.replacen("\"recording\":1", "\"recording\":2", 1), "version 2"),
+        ("damaged", whole.replacen("\"input\"", "\"tolled\"", 1), "line 2"),
     ] {
         fs::write(folder.path().join(name), text).expect("it can be written");
         let output = run(program(folder.path()).args(["replay", name]), 2);
@@ -119,10 +119,10 @@ impl Native {
 }
 
 impl Player for Native {
-    fn tell(&mut self, told: &Told<'_>) -> Result<(), String> {
+    fn tell(&mut self, input: &Input<'_>) -> Result<(), String> {
         let instant = |now: &u64| machine::Instant(*now);
-        let done = match told {
-            Told::Open { config, checkpoint, seed, now, present } => {
+        let done = match input {
+            Input::Open { config, checkpoint, seed, now, present } => {
                 let source: glue::Source = via(&config["source"]);
                 let defaults: glue::Config = machine::Config::new(source.into()).into();
                 let config: glue::Config = via(&complete(via(&defaults), config));
@@ -131,20 +131,20 @@ impl Player for Native {
                 self.0 = Some(opened.map_err(|error| error.to_string())?);
                 Ok(())
             }
-            Told::Response { id, response, now } => {
+            Input::Response { id, response, now } => {
                 let response: glue::Response = via(response);
                 self.reader()?.handle_response(machine::RequestId(*id), response.into(), instant(now))
             }
-            Told::Failure { id, failure, now } => {
+            Input::Failure { id, failure, now } => {
                 let failure: glue::Failure = via(failure);
                 self.reader()?.handle_failure(machine::RequestId(*id), failure.into(), instant(now))
             }
-            Told::Delivered { id, now } => self.reader()?.handle_delivered(machine::BatchId(*id), instant(now)),
-            Told::Timeout { now } => {
+            Input::Delivered { id, now } => self.reader()?.handle_delivered(machine::BatchId(*id), instant(now)),
+            Input::Timeout { now } => {
                 self.reader()?.handle_timeout(instant(now));
                 Ok(())
             }
-            Told::Stop { now } => {
+            Input::Stop { now } => {
                 self.reader()?.stop(instant(now));
                 Ok(())
             }
@@ -152,21 +152,21 @@ impl Player for Native {
         done.map_err(|misuse| misuse.to_string())
     }
 
-    fn poll(&mut self) -> Result<Gave<'static>, String> {
-        let gave = match self.reader()?.poll_action() {
-            machine::Action::Send(request) => Gave::Send(via(&glue::Request::from(request))),
-            machine::Action::Deliver(batch) => Gave::Deliver(Delivery {
+    fn poll(&mut self) -> Result<Output<'static>, String> {
+        let output = match self.reader()?.poll_action() {
+            machine::Action::Send(request) => Output::Send(via(&glue::Request::from(request))),
+            machine::Action::Deliver(batch) => Output::Deliver(Delivery {
                 id: batch.id().0,
                 shard: batch.shard().to_owned(),
                 count: batch.count(),
                 size: batch.size(),
                 checkpoint: batch.checkpoint(),
             }),
-            machine::Action::Notice(notice) => Gave::Notice(via(&glue::Notice::from(notice))),
-            machine::Action::Wait(wait) => Gave::Wait(via(&glue::Wait::from(wait))),
-            machine::Action::Finish(outcome) => Gave::Finish(via(&glue::Outcome::from(outcome))),
+            machine::Action::Notice(notice) => Output::Notice(via(&glue::Notice::from(notice))),
+            machine::Action::Wait(wait) => Output::Wait(via(&glue::Wait::from(wait))),
+            machine::Action::Finish(outcome) => Output::Finish(via(&glue::Outcome::from(outcome))),
         };
-        Ok(gave)
+        Ok(output)
     }
 
     fn checkpoint(&mut self) -> Result<String, String> {

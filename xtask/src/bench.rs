@@ -12,7 +12,7 @@ pub(crate) fn run_all(args: &[String]) -> Result<()> {
         true => edge::prepare()?,
         false => native::prepare()?,
     }
-    step("programs", || native::compile(&["bench", "replay", native::program()]))?;
+    step("programs", || native::compile(&["bench", "page_server", native::program()]))?;
     let peers = target_dir()?.join("peers");
     if !packages::alone(args) {
         step("peers: aws-sdk-kinesis", || build(&peers, "sdk", None))?;

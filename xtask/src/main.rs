@@ -49,7 +49,7 @@ usage: cargo xtask TASK [ARGUMENT ...]
                    default; `sandbox` compares the component to the libraries
   coverage         list the lines of the machine that no test reaches
   emulator [PORT]  run an emulated Kinesis until its standard input ends
-  traces           re-record the golden recordings, after an intended change
+  recordings           re-record the golden recordings, after an intended change
   js [ARG ...]     build and test the JavaScript package, also in a browser;
                    ARG ... is passed to `node --test`
   python [ARG ...] test the Python package, also as a wheel and with dlt;
@@ -106,7 +106,7 @@ fn run(args: &[String]) -> Result<()> {
         "fuzz" => fuzz::asked(rest),
         "coverage" => none(task, rest).and_then(|()| coverage::measure()),
         "emulator" => native::emulator(rest),
-        "traces" => none(task, rest).and_then(|()| native::traces()),
+        "recordings" => none(task, rest).and_then(|()| native::recordings()),
         "js" => js::js(rest),
         "python" => python::python(rest),
         "test" if rest.is_empty() => check::everything(),

@@ -56,11 +56,11 @@ pub(crate) fn prepare_emulator() -> Result<()> {
 }
 
 /// Re-records the golden recordings.
-pub(crate) fn traces() -> Result<()> {
+pub(crate) fn recordings() -> Result<()> {
     prepare()?;
     let local = step("emulator", setup::emulator)?;
-    step("recorder and program", || compile(&["traces", PROGRAM]))?;
-    run(Command::new(built("traces")?).env("KINESIS_READER_BIN", built(PROGRAM)?).env("KINESIS_LOCAL_DIR", local))
+    step("recorder and program", || compile(&["recordings", PROGRAM]))?;
+    run(Command::new(built("recordings")?).env("KINESIS_READER_BIN", built(PROGRAM)?).env("KINESIS_LOCAL_DIR", local))
 }
 
 /// Builds programs with the features of the whole workspace. Selecting individual packages would select other features

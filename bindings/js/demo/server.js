@@ -76,7 +76,7 @@ async function forward(transport, request, response) {
   const signal = AbortSignal.any([disconnected.signal, AbortSignal.timeout(REQUEST_TIME_MAX_MS)]);
   const answer = await transport.send({ target, body: { tag: "json", val: body } }, signal);
   const date = answer.date === undefined ? {} : { date: new Date(Number(answer.date)).toUTCString() };
-  const requestId = answer.trace === undefined ? {} : { "x-amzn-requestid": answer.trace };
+  const requestId = answer.awsRequestId === undefined ? {} : { "x-amzn-requestid": answer.awsRequestId };
   send(response, answer.status, "application/x-amz-json-1.1", answer.body.val, { ...date, ...requestId });
 }
 

@@ -35,7 +35,7 @@ function describeGap({ shard, after, ahead }) {
 
 export function describeServiceError({ operation, shard, cause, attempts }) {
   if (cause.tag === "recreated") return `the stream was recreated since the checkpoint: ${cause.val}`;
-  if (cause.tag === "lost") return describeGap(cause.val);
+  if (cause.tag === "gap") return describeGap(cause.val);
   const name = OPERATIONS[operation] ?? operation;
   const request = shard === undefined ? name : `${name} of ${shard}`;
   const count = attempts > 1 ? ` (${attempts} attempts)` : "";
@@ -46,7 +46,7 @@ function describeCause({ tag, val }) {
   switch (tag) {
     case "rejected": {
       const message = val.message ? `: ${val.message}` : "";
-      const requestId = val.trace === undefined ? "" : ` (AWS request id ${val.trace})`;
+      const requestId = val.awsRequestId === undefined ? "" : ` (AWS request id ${val.awsRequestId})`;
       return `${val.code}${message}${requestId}`;
     }
     case "unintelligible":
@@ -69,8 +69,8 @@ export function serviceHint({ cause }) {
       return "check the network, region, credentials and endpoint; the next run continues from here";
     case "recreated":
       return 'give the new stream its own state, or set recreated: "follow" to read it from its oldest record';
-    case "lost":
-      return 'set onGap: "tell" to continue with the records that are left';
+    case "gap":
+      return 'set onGap: "continue" to continue with the records that are left';
     case "unintelligible":
       return "check that the endpoint is Kinesis";
     default:

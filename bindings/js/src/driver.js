@@ -155,7 +155,7 @@ export class Driver {
 
   #notify({ tag, val }) {
     // The component calls a gap `lost`.
-    const kind = tag === "lost" ? "gap" : tag;
+    const kind = tag === "gap" ? "gap" : tag;
     const notice = plain(val);
     try {
       const result = this.#onNotice({ kind, message: escaped(describeNotice(kind, notice)), ...notice });

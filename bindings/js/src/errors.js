@@ -12,7 +12,7 @@ const CAUSES_MAX = 8;
 /** Options that have another name in the component's configuration. */
 const OPTIONS_BY_FIELD = {
   source: "stream",
-  "limits.messages": "maxMessages",
+  "limits.max-messages": "maxMessages",
   "limits.pageRecords": "pageRecords",
   "limits.pace": "pace",
 };

@@ -90,10 +90,10 @@ export interface Options {
    */
   deaggregate?: boolean;
   /**
-   * What to do if records left the stream before they were read: `tell` gives a notice and continues with the records that
-   * are left; `fail` ends this run, and every later one, with an error before the gap. Default: `tell`.
+   * What to do if records left the stream before they were read: `continue` gives a notice and continues with the records that
+   * are left; `fail` ends this run, and every later one, with an error before the gap. Default: `continue`.
    */
-  onGap?: "tell" | "fail";
+  onGap?: "continue" | "fail";
   /**
    * What to do if the stream was deleted and created again under its name: `refuse` ends the run with an error; `follow`
    * reads the new stream from its oldest record. Default: `refuse`.
@@ -183,7 +183,7 @@ export interface Shard {
   closed: boolean;
   state:
     | "blocked" | "seeking" | "sought" | "ready" | "reading" | "delivering" | "ending" | "caught-up" | "drained" | "failed";
-  place:
+  position:
     | { tag: "trim-horizon" } | { tag: "at"; val: number } | { tag: "end" }
     | { tag: "after"; val: { sequence: string; subsequence: number | undefined } };
   /** The lag when the shard was last read, in milliseconds. */
@@ -320,8 +320,8 @@ export interface ServiceErrorDetails {
   /** How often the request was sent. */
   attempts: number;
   cause:
-    /** Kinesis answered with an error. `trace` is the AWS request id. */
-    | { tag: "rejected"; val: { status: number; code: string; message: string; trace: string | undefined; hint: string | undefined } }
+    /** Kinesis answered with an error. `awsRequestId` is the AWS request id. */
+    | { tag: "rejected"; val: { status: number; code: string; message: string; awsRequestId: string | undefined; hint: string | undefined } }
     /** The answer was invalid. */
     | { tag: "unintelligible"; val: string }
     /** There was no answer. */
@@ -330,7 +330,7 @@ export interface ServiceErrorDetails {
     /** The stream was recreated, and `recreated` is `refuse`. */
     | { tag: "recreated"; val: string }
     /** There is a gap, and `onGap` is `fail`. */
-    | { tag: "lost"; val: Gap };
+    | { tag: "gap"; val: Gap };
 }
 
 /** Every error that this package creates. Errors of callbacks and of your own `state` are thrown unchanged. */

@@ -32,7 +32,7 @@ const CHOICES = {
   payload: ["merged", "json", "text", "base64"],
   messageId: ["sha256", "dlt"],
   wire: ["json", "cbor"],
-  onGap: ["tell", "fail"],
+  onGap: ["continue", "fail"],
   recreated: ["refuse", "follow"],
 };
 

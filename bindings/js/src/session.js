@@ -154,7 +154,7 @@ export class Session {
     const count = this.call(() => batch.count());
     try {
       for (let at = 0; at < count; ) {
-        const { text, next } = this.call(() => batch.rejects(at, INVALID_SIZE));
+        const { text, next } = this.call(() => batch.invalidLines(at, INVALID_SIZE));
         at = advance(at, next);
         if (text !== "") await this.#interruptible(onInvalidRecords(text));
       }

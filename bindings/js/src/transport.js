@@ -145,7 +145,7 @@ function toResponse({ status, header, date, signed, bytes }) {
     status,
     // `text.js` passes UTF-8 to the component as it is.
     body: isCbor ? { tag: "cbor", val: bytes } : { tag: "json", val: text.isUtf8(bytes) ? bytes : new TextDecoder().decode(bytes) },
-    trace: header("x-amzn-requestid"),
+    awsRequestId: header("x-amzn-requestid"),
     date: date === undefined ? undefined : BigInt(date),
     signed: BigInt(signed),
   };

@@ -100,7 +100,7 @@ test("a checkpoint in the future is a notice, or an error if onGap is fail", asy
   assert.equal(gaps.length, 1);
   assert.match(gaps[0].message, /the checkpoint is in the future, .*: 20\d\d-/);
   const error = await thrown(numbers(read(model.options({ state: futureState(), onGap: "fail" }))));
-  assert.deepEqual([error.code, error.service.cause.tag], ["service", "lost"]);
+  assert.deepEqual([error.code, error.service.cause.tag], ["service", "gap"]);
   assert.match(error.message, /the checkpoint is in the future/);
   // Without `onNotice`, it is printed to the console.
   const warned = mock.method(console, "warn", () => {});

@@ -31,8 +31,8 @@ test("a recreated stream is refused or followed, and the old one's unread record
   assert.equal(refused.service.cause.tag, "recreated");
   assert.match(refused.message, /^the stream was recreated since the checkpoint: [^]*hint: .*recreated: "follow"/);
   const failed = await thrown(numbers(read(options({ recreated: "follow", onGap: "fail" }))));
-  assert.equal(failed.service.cause.tag, "lost");
-  assert.match(failed.message, /^gap in shardId-000000000000: records after \d+ may have left the stream unread\nhint: set onGap: "tell"/);
+  assert.equal(failed.service.cause.tag, "gap");
+  assert.match(failed.message, /^gap in shardId-000000000000: records after \d+ may have left the stream unread\nhint: set onGap: "continue"/);
   // The checkpoint stays before the gap.
   assert.equal(state.saved, before);
 

@@ -79,7 +79,7 @@ test("invalid options are reported with a hint before anything is sent", async (
     [{ start: "1h ago", until: "2h ago" }, /^until: /],
     [{ behind: "1" }, /^behind: cannot parse: 1 \(no unit\)/],
     [{ payload: "xml" }, /^payload: unknown value: xml\nhint: use one of merged, json, text, base64/],
-    [{ onGap: "stop" }, /^onGap: unknown value: stop\nhint: use one of tell, fail/],
+    [{ onGap: "stop" }, /^onGap: unknown value: stop\nhint: use one of continue, fail/],
     [{ recreated: true }, /^recreated: unknown value: true\nhint: use one of refuse, follow/],
     [{ onInvalidRecords: "invalid.ndjson" }, /^onInvalidRecords: expected a function: invalid.ndjson/],
     [{ deaggregate: "yes" }, /^deaggregate: expected a boolean: yes/],

@@ -126,7 +126,7 @@ def test_expired_iterators_and_throttling_pass(kinesis: Callable[..., Model], er
 
     def hook(stream: Model, asked: Any) -> Reply | None:
         nonlocal refused
-        # In the middle of a shard, so that it must be gone on with at the right place.
+        # In the middle of a shard, so that it must be gone on with at the right position.
         if asked.operation == "GetRecords" and stream.count("GetRecords") > 1 and refused < times:
             refused += 1
             return refusal(error, "it is so")

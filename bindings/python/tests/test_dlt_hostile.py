@@ -51,14 +51,14 @@ def test_a_last_run_in_the_future_is_told(
     assert "future" not in caplog.text
 
 
-def test_a_place_in_the_checkpoint_that_is_in_the_future_is_told(
+def test_a_position_in_the_checkpoint_that_is_in_the_future_is_told(
     kinesis: Callable[..., Model], caplog: pytest.LogCaptureFixture
 ) -> None:
     stream = kinesis(1)
     state: dict[str, Any] = {}
     assert rows(state) == []
-    places = kept(state)["kinesis_reader"]["shards"]
-    places[stream[0].id] = {"at": int((time.time() + 86400) * 1000)}
+    positions = kept(state)["kinesis_reader"]["shards"]
+    positions[stream[0].id] = {"at": int((time.time() + 86400) * 1000)}
     assert rows(state) == []
     assert f"the checkpoint of {stream[0].id} is ahead of the present" in caplog.text
 
@@ -111,7 +111,7 @@ def test_a_checkpoint_that_is_damaged_is_told_and_kept(
     assert json.dumps(kept(state)["kinesis_reader"]) == before
 
 
-def test_a_survey_without_an_end_is_an_error(kinesis: Callable[..., Model], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_discovery_without_an_end_is_an_error(kinesis: Callable[..., Model], monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream whose state is of dlt's own source is listed before it is read."""
     monkeypatch.setattr(_state, "ACTIONS_MAX", 3)
     stream = kinesis(4)

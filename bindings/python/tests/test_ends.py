@@ -19,7 +19,7 @@ import pytest
 from model import Model, Reply, refusal
 
 from kinesis_reader import Error, StateError, _run, aread, read
-from kinesis_reader._component import Finished, Lost, Reader, Seen, Wait
+from kinesis_reader._component import Finished, Gap, Reader, Seen, Wait
 from kinesis_reader._transport import Transport
 
 
@@ -114,15 +114,15 @@ def test_batches_that_are_not_acknowledged_are_not_kept_in_memory(model: Callabl
 def test_gaps_that_are_kept_are_so_many_and_all_are_told(
     model: Callable[..., Model], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_run, "LOST_MAX", 1)
+    monkeypatch.setattr(_run, "GAPS_MAX", 1)
     actions = iter(
-        [Lost("shard-0", "5"), Lost("shard-1", None), Lost("shard-2", None, 2**41), Finished("reached", None)]
+        [Gap("shard-0", "5"), Gap("shard-1", None), Gap("shard-2", None, 2**41), Finished("reached", None)]
     )
     monkeypatch.setattr(Reader, "poll", lambda reader: next(actions))
     reading = read("orders", endpoint_url=model().url)
     assert list(reading) == []
     told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert [lost.shard for lost in reading.lost] == ["shard-0"]
+    assert [gap.shard for gap in reading.gaps] == ["shard-0"]
     assert told == [
         "records of shard-0 have left the stream and may be unread: those that follow 5",
         "records of shard-1 have left the stream and may be unread",

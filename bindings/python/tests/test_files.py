@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from model import Model
 
-from kinesis_reader import Error, FileState, OptionError, StateError, _bad_records, _files, read
-from kinesis_reader._bad_records import BadRecordsFile
+from kinesis_reader import Error, FileState, OptionError, StateError, _invalid_records, _files, read
+from kinesis_reader._invalid_records import InvalidRecordsFile
 
 CHECKPOINT = '{"version":1,"stream":{"name":"orders"},"shards":{"a":{"after":"9"}}}'
 LINE = '{"_kinesis":{"seq_no":"1"},"data":"x"}\n'
@@ -293,7 +293,7 @@ def test_a_state_whose_name_is_as_long_as_names_can_be_is_kept(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("bad", ["s.json", "d/../s.json", "link", "hard", ".s.json.lock", ".s.json.new"])
-def test_one_file_cannot_be_state_and_bad_records(tmp_path: Path, bad: str) -> None:
+def test_one_file_cannot_be_state_and_invalid_records(tmp_path: Path, bad: str) -> None:
     path = tmp_path / "s.json"
     (tmp_path / "d").mkdir()
     state = FileState(path)
@@ -303,17 +303,17 @@ def test_one_file_cannot_be_state_and_bad_records(tmp_path: Path, bad: str) -> N
     os.link(path, tmp_path / "hard")
     before = path.read_text()
     for given in (path, str(path), (tmp_path / "d").joinpath("..", "s.json")):
-        with pytest.raises(OptionError, match="one file for state and bad_records"):
-            read("orders", endpoint_url="http://127.0.0.1:9", state=given, bad_records=tmp_path / bad)
+        with pytest.raises(OptionError, match="one file for state and invalid_records"):
+            read("orders", endpoint_url="http://127.0.0.1:9", state=given, invalid_records=tmp_path / bad)
     opened = FileState(path)
-    with pytest.raises(OptionError, match="one file for state and bad_records"):
-        read("orders", endpoint_url="http://127.0.0.1:9", state=opened, bad_records=tmp_path / bad)
+    with pytest.raises(OptionError, match="one file for state and invalid_records"):
+        read("orders", endpoint_url="http://127.0.0.1:9", state=opened, invalid_records=tmp_path / bad)
     opened.close()
     assert path.read_text() == before
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "directory"])
-def test_bad_records_that_are_no_file_are_refused_without_waiting(tmp_path: Path, kind: str) -> None:
+def test_invalid_records_that_are_no_file_are_refused_without_waiting(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "bad.jsonl"
     match kind:
         case "pipe":
@@ -322,14 +322,14 @@ def test_bad_records_that_are_no_file_are_refused_without_waiting(tmp_path: Path
             path.mkdir()
         case "device":
             path = Path("/dev/null")
-    with pytest.raises(Error, match=r"bad records cannot be written: .*it is (not a regular file|a directory)"):
-        read("orders", endpoint_url="http://127.0.0.1:9", bad_records=path)
+    with pytest.raises(Error, match=r"invalid records cannot be written: .*it is (not a regular file|a directory)"):
+        read("orders", endpoint_url="http://127.0.0.1:9", invalid_records=path)
 
 
-def test_bad_records_are_private_and_follow_no_link_that_is_put_there_later(tmp_path: Path) -> None:
+def test_invalid_records_are_private_and_follow_no_link_that_is_put_there_later(tmp_path: Path) -> None:
     path, precious = tmp_path / "bad.jsonl", tmp_path / "precious"
     precious.write_text("precious")
-    bad = BadRecordsFile(path)
+    bad = InvalidRecordsFile(path)
     path.symlink_to(precious)
     with pytest.raises(Error, match="symbolic link"):
         bad(LINE)
@@ -339,13 +339,13 @@ def test_bad_records_are_private_and_follow_no_link_that_is_put_there_later(tmp_
     bad.close()
 
 
-def test_bad_records_that_were_removed_or_replaced_are_told(model: Callable[..., Model], tmp_path: Path) -> None:
+def test_invalid_records_that_were_removed_or_replaced_are_told(model: Callable[..., Model], tmp_path: Path) -> None:
     kinesis = model()
     path = tmp_path / "bad.jsonl"
     for n in range(4):
         kinesis[0].add(f"no. {n}".encode())
-    options = {"endpoint_url": kinesis.url, "pace": "off", "page_records": 1, "bad_records": path}
-    with pytest.raises(Error, match="the file of bad records was removed or replaced during the run") as told:
+    options = {"endpoint_url": kinesis.url, "pace": "off", "page_records": 1, "invalid_records": path}
+    with pytest.raises(Error, match="the file of invalid records was removed or replaced during the run") as told:
         for count, _ in enumerate(read("orders", **options)):  # type: ignore[call-overload]
             if count == 1:
                 os.rename(path, tmp_path / "old")
@@ -357,14 +357,14 @@ def test_a_line_that_was_torn_is_cut_off_and_what_is_no_line_is_left_alone(tmp_p
     path = tmp_path / "bad.jsonl"
     for before, torn in [("", LINE[:5]), (LINE, LINE[:-1]), (2 * LINE, LINE[:20] + "x" * 200_000), (LINE, "")]:
         path.write_text(before + torn)
-        bad = BadRecordsFile(path)
+        bad = InvalidRecordsFile(path)
         bad(LINE)
         bad(LINE)
         bad.close()
         assert path.read_text() == before + 2 * LINE
     path.write_text(LINE + "notes of mine")
-    with pytest.raises(Error, match="the last line of the file is not a bad record"):
-        BadRecordsFile(path)(LINE)
+    with pytest.raises(Error, match="the last line of the file is not a invalid record"):
+        InvalidRecordsFile(path)(LINE)
     assert path.read_text() == LINE + "notes of mine"
 
 
@@ -373,8 +373,8 @@ def test_a_disk_that_is_full_leaves_no_half_of_a_bad_record(tmp_path: Path) -> N
         """
         import resource, sys
         from kinesis_reader import Error
-        from kinesis_reader._bad_records import BadRecordsFile
-        bad = BadRecordsFile(sys.argv[1])
+        from kinesis_reader._invalid_records import InvalidRecordsFile
+        bad = InvalidRecordsFile(sys.argv[1])
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
         for _ in range(3):
             try:
@@ -385,20 +385,20 @@ def test_a_disk_that_is_full_leaves_no_half_of_a_bad_record(tmp_path: Path) -> N
         tmp_path / "bad.jsonl",
         LINE,
     )
-    assert said.count("bad records cannot be written") == 1 and (tmp_path / "bad.jsonl").read_text() == 2 * LINE
+    assert said.count("invalid records cannot be written") == 1 and (tmp_path / "bad.jsonl").read_text() == 2 * LINE
 
 
-def test_bad_records_that_another_reader_holds_are_waited_for_and_then_told(
+def test_invalid_records_that_another_reader_holds_are_waited_for_and_then_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_bad_records, "LOCK_TIME_MAX", 0.0)
+    monkeypatch.setattr(_invalid_records, "LOCK_TIME_MAX", 0.0)
     path = tmp_path / "bad.jsonl"
-    one, other = BadRecordsFile(path), BadRecordsFile(path)
+    one, other = InvalidRecordsFile(path), InvalidRecordsFile(path)
     one(LINE)
     other(LINE)
     with open(path) as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(Error, match="another reader holds the file of bad records"):
+        with pytest.raises(Error, match="another reader holds the file of invalid records"):
             one(LINE)
     one(LINE)
     assert path.read_text() == 3 * LINE

@@ -25,7 +25,7 @@ def grown(kinesis: Model) -> Model:
     return kinesis
 
 
-def places(messages: Any) -> list[tuple[str, int]]:
+def positions(messages: Any) -> list[tuple[str, int]]:
     return [(message["_kinesis"]["seq_no"], message["_kinesis"]["sub_seq"]) for message in messages]
 
 
@@ -36,7 +36,7 @@ def test_a_page_comes_in_batches_of_bounded_lines(model: Callable[..., Model]) -
     sizes = []
     for batch in batches:
         sizes.append(len(batch.lines.encode()))
-        had += places(batch)
+        had += positions(batch)
         batch.ack()
     assert len(sizes) >= 2 and max(sizes) <= 32 * MIB and min(sizes[:-1]) > 31 * MIB
     numbers = sorted({int(sequence) for sequence, _ in had})
@@ -60,11 +60,11 @@ def test_a_part_of_a_page_is_gone_on_with(model: Callable[..., Model]) -> None:
     had = []
     with read("orders", endpoint_url=kinesis.url, batches=True, state=state) as batches:
         for batch in islice(batches, 1):
-            had += places(batch)
+            had += positions(batch)
             batch.ack()
     with read("orders", endpoint_url=kinesis.url, state=state) as messages:
-        had += places(messages)
-    assert len(had) == len(set(had)) == 2 * EACH and had == sorted(had, key=lambda place: (int(place[0]), place[1]))
+        had += positions(messages)
+    assert len(had) == len(set(had)) == 2 * EACH and had == sorted(had, key=lambda position: (int(position[0]), position[1]))
 
 
 def test_a_key_that_no_key_can_be_makes_a_record_one_message_of_its_size(model: Callable[..., Model]) -> None:

@@ -48,14 +48,14 @@ def test_a_stream_that_was_made_again_is_refused_or_followed_and_what_left_with_
         numbers(emulator, stream.name, state=state)
     with pytest.raises(ReadError, match=r"records of shardId-000000000000 have left.*follow \d+") as failed:
         numbers(emulator, stream.name, state=state, recreated="follow", on_gap="fail")
-    assert failed.value.hint == 'on_gap="tell" reads on from what is left'
+    assert failed.value.hint == 'on_gap="continue" reads on from what is left'
     # It stays before the gap, so that another run finds it again.
     assert state.checkpoint == before
 
     caplog.clear()
     reading = read(stream.name, endpoint_url=emulator.url, pace="off", state=state, recreated="follow")
     assert [message["n"] for message in reading] == list(range(10, 20))
-    assert [lost.shard for lost in reading.lost] == ["shardId-000000000000"]
+    assert [gap.shard for gap in reading.gaps] == ["shardId-000000000000"]
     assert "records of shardId-000000000000 have left the stream" in caplog.text
     assert numbers(emulator, stream.name, state=state) == []
 
@@ -68,7 +68,7 @@ def test_messages_that_are_not_as_asked_go_to_a_file_or_a_callable_with_the_reas
     path = tmp_path / "bad.ndjson"
     options: dict[str, Any] = {"endpoint_url": emulator.url, "pace": "off"}
 
-    assert len(list(read(stream.name, bad_records=path, **options))) == 4
+    assert len(list(read(stream.name, invalid_records=path, **options))) == 4
     bad = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(line.get("data"), line.get("data_base64"), line["_kinesis_reason"]) for line in bad] == [
         ("no. 1", None, "not JSON"),
@@ -77,13 +77,13 @@ def test_messages_that_are_not_as_asked_go_to_a_file_or_a_callable_with_the_reas
     assert all(line["_kinesis"]["seq_no"] and line["_kinesis_msg_id"] for line in bad)
 
     async def asynchronously() -> int:
-        async with aread(stream.name, bad_records=taken.append, **options) as messages:
+        async with aread(stream.name, invalid_records=taken.append, **options) as messages:
             return len([message async for message in messages])
 
     taken: list[str] = []
     assert asyncio.run(asynchronously()) == 4
     assert "".join(taken) == path.read_text()
-    assert len(list(read(stream.name, bad_records=taken.append, payload="base64", **options))) == 4
+    assert len(list(read(stream.name, invalid_records=taken.append, payload="base64", **options))) == 4
     assert "".join(taken) == path.read_text()
 
 
@@ -96,20 +96,20 @@ def test_who_cannot_take_bad_messages_has_them_again_with_their_page(emulator: E
     state = Kept()
     options: dict[str, Any] = {"endpoint_url": emulator.url, "pace": "off", "state": state}
     with pytest.raises(OSError, match="no space left"):
-        list(read(stream.name, bad_records=full, **options))
-    with pytest.raises(Error, match=r"bad records cannot be written: .*nowhere"):
-        list(read(stream.name, bad_records=tmp_path / "nowhere" / "bad.ndjson", **options))
+        list(read(stream.name, invalid_records=full, **options))
+    with pytest.raises(Error, match=r"invalid records cannot be written: .*nowhere"):
+        list(read(stream.name, invalid_records=tmp_path / "nowhere" / "bad.ndjson", **options))
     taken: list[str] = []
-    assert len(list(read(stream.name, bad_records=taken.append, **options))) == 2
+    assert len(list(read(stream.name, invalid_records=taken.append, **options))) == 2
     assert len(taken) == 1
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"on_gap": "stop"}, "on_gap is 'stop'\nhint: give one of tell, fail"),
+        ({"on_gap": "stop"}, "on_gap is 'stop'\nhint: give one of continue, fail"),
         ({"recreated": True}, "recreated is True\nhint: give one of refuse, follow"),
-        ({"bad_records": 7}, "bad_records can be no int: 7\nhint: give the path of a file"),
+        ({"invalid_records": 7}, "invalid_records can be no int: 7\nhint: give the path of a file"),
     ],
 )
 def test_what_these_options_cannot_be_is_told(options: dict[str, Any], words: str) -> None:

@@ -13,25 +13,25 @@ from kinesis_reader import Error, _component, merge_checkpoints, read
 
 MAD = """
 (component
-  (core module $mad
+  (core module $sabotaged
     (memory (export "memory") {pages})
     (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 0))
     (func (export "merge") (param i32 i32 i32 i32) {body}))
-  (core instance $mad (instantiate $mad))
+  (core instance $sabotaged (instantiate $sabotaged))
   (func $merge (param "left" string) (param "right" string)
-    (canon lift (core func $mad "merge")
-      (memory (core memory $mad "memory")) (realloc (core func $mad "realloc"))))
+    (canon lift (core func $sabotaged "merge")
+      (memory (core memory $sabotaged "memory")) (realloc (core func $sabotaged "realloc"))))
   (instance $reading (export "merge-checkpoints" (func $merge)))
-  (export "kinesis:reader/reading@0.1.0" (instance $reading)))
+  (export "kinesis:reader/reading@0.2.0" (instance $reading)))
 """
 
 
 @pytest.fixture
-def mad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+def sabotaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Has a component of these pages of memory, whose function does this, take the place of the reader's."""
 
     def take(pages: int, body: str) -> None:
-        path = tmp_path / "mad.wasm"
+        path = tmp_path / "sabotaged.wasm"
         path.write_bytes(wasmtime.wat2wasm(MAD.format(pages=pages, body=body)))
         monkeypatch.setenv("KINESIS_READER_COMPONENT", str(path))
         monkeypatch.setattr(_component, "_clock", _component._Clock())
@@ -41,24 +41,24 @@ def mad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     _component._compiled.cache_clear()
 
 
-def test_a_call_without_an_end_is_ended(mad: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_without_an_end_is_ended(sabotaged: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_component, "TICK", 0.01)
-    mad(1, "(loop (br 0))")
+    sabotaged(1, "(loop (br 0))")
     with pytest.raises(Error, match=r"did not end a call in time: 0\.3 s"):
         merge_checkpoints("{}", "{}")
 
 
-def test_memory_has_a_bound(mad: Callable[..., None]) -> None:
+def test_memory_has_a_bound(sabotaged: Callable[..., None]) -> None:
     page = 64 << 10
-    mad(_component.MEMORY_MAX // page, "")
+    sabotaged(_component.MEMORY_MAX // page, "")
     merge_checkpoints("{}", "{}")
-    mad(_component.MEMORY_MAX // page + 1, "")
+    sabotaged(_component.MEMORY_MAX // page + 1, "")
     with pytest.raises(Error, match="memory"):
         merge_checkpoints("{}", "{}")
 
 
-def test_a_trap_is_an_error(mad: Callable[..., None]) -> None:
-    mad(1, "unreachable")
+def test_a_trap_is_an_error(sabotaged: Callable[..., None]) -> None:
+    sabotaged(1, "unreachable")
     with pytest.raises(Error, match="the component failed"):
         merge_checkpoints("{}", "{}")
 

@@ -267,7 +267,7 @@ def test_what_sts_says_is_shown_with_escapes(
         ({"region": f"us{NASTY}"}, "not a region: us\\u{1b}"),
         ({"profile": f"p{NASTY}"}, "p\\u{1b}"),
         ({"state": f"/nowhere{NASTY}/s.json"}, "/nowhere\\u{1b}"),
-        ({"bad_records": f"/nowhere{NASTY}/b.json"}, "/nowhere\\u{1b}"),
+        ({"invalid_records": f"/nowhere{NASTY}/b.json"}, "/nowhere\\u{1b}"),
         ({"start": NASTY}, "not a time for start"),
         ({"payload": NASTY}, "payload is"),
     ],

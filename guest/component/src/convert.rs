@@ -42,7 +42,7 @@ impl From<wit::Config> for machine::Config {
             },
             deaggregate,
             on_gap: match on_gap {
-                wit::OnGap::Tell => machine::OnGap::Tell,
+                wit::OnGap::Continue => machine::OnGap::Continue,
                 wit::OnGap::Fail => machine::OnGap::Fail,
             },
             recreated: match recreated {
@@ -89,7 +89,7 @@ impl From<machine::Config> for wit::Config {
             },
             deaggregate,
             on_gap: match on_gap {
-                machine::OnGap::Tell => wit::OnGap::Tell,
+                machine::OnGap::Continue => wit::OnGap::Continue,
                 machine::OnGap::Fail => wit::OnGap::Fail,
             },
             recreated: match recreated {
@@ -113,7 +113,7 @@ impl From<wit::Source> for machine::Source {
 impl From<wit::Limits> for machine::Limits {
     fn from(limits: wit::Limits) -> Self {
         machine::Limits {
-            messages: limits.messages,
+            max_messages: limits.max_messages,
             page_records: limits.page_records,
             requests: limits.requests,
             batches: limits.batches,
@@ -131,7 +131,7 @@ impl From<wit::Limits> for machine::Limits {
 impl From<machine::Limits> for wit::Limits {
     fn from(limits: machine::Limits) -> Self {
         wit::Limits {
-            messages: limits.messages,
+            max_messages: limits.max_messages,
             page_records: limits.page_records,
             requests: limits.requests,
             batches: limits.batches,
@@ -166,9 +166,9 @@ impl From<machine::wire::Body> for wit::Body {
 
 impl From<wit::Response> for machine::Response {
     fn from(response: wit::Response) -> Self {
-        let wit::Response { status, body, trace, date, signed } = response;
+        let wit::Response { status, body, aws_request_id, date, signed } = response;
         let [date, signed] = [date, signed].map(|time| time.map(machine::Timestamp));
-        machine::Response { status, body: body.into(), trace, date, signed }
+        machine::Response { status, body: body.into(), aws_request_id, date, signed }
     }
 }
 
@@ -230,17 +230,17 @@ impl From<machine::wire::Operation> for wit::Operation {
 impl From<machine::Notice> for wit::Notice {
     fn from(notice: machine::Notice) -> Self {
         match notice {
-            machine::Notice::Lost(lost) => wit::Notice::Lost(lost.into()),
+            machine::Notice::Gap(gap) => wit::Notice::Gap(gap.into()),
             machine::Notice::Retry(error) => wit::Notice::Retry(error.into()),
             machine::Notice::Shard(status) => wit::Notice::Shard(status.into()),
         }
     }
 }
 
-impl From<machine::Lost> for wit::Lost {
-    fn from(lost: machine::Lost) -> Self {
-        let machine::Lost { shard, after, ahead } = lost;
-        wit::Lost { shard, after, ahead: ahead.map(|time| time.0) }
+impl From<machine::Gap> for wit::Gap {
+    fn from(gap: machine::Gap) -> Self {
+        let machine::Gap { shard, after, ahead } = gap;
+        wit::Gap { shard, after, ahead: ahead.map(|time| time.0) }
     }
 }
 
@@ -281,23 +281,23 @@ impl From<machine::ServiceError> for wit::ServiceError {
 impl From<machine::Cause> for wit::Cause {
     fn from(cause: machine::Cause) -> Self {
         match cause {
-            machine::Cause::Rejected { rejection, trace } => {
+            machine::Cause::Rejected { rejection, aws_request_id } => {
                 let machine::wire::Rejection { status, code, message } = rejection;
                 let hint = machine::wire::hint(&code).map(Into::into);
-                wit::Cause::Rejected(wit::Rejection { status, code, message, trace, hint })
+                wit::Cause::Rejected(wit::Rejection { status, code, message, aws_request_id, hint })
             }
             machine::Cause::Unintelligible(why) => wit::Cause::Unintelligible(why),
             machine::Cause::Failure(failure) => wit::Cause::Failure(failure.into()),
             machine::Cause::Timeout => wit::Cause::Timeout,
             machine::Cause::Recreated(stream) => wit::Cause::Recreated(stream),
-            machine::Cause::Lost(lost) => wit::Cause::Lost(lost.into()),
+            machine::Cause::Gap(gap) => wit::Cause::Gap(gap.into()),
         }
     }
 }
 
 impl From<machine::ShardStatus> for wit::ShardStatus {
     fn from(status: machine::ShardStatus) -> Self {
-        let machine::ShardStatus { shard, parents, closed, state, place, behind } = status;
+        let machine::ShardStatus { shard, parents, closed, state, position, behind } = status;
         wit::ShardStatus {
             shard,
             parents,
@@ -314,22 +314,22 @@ impl From<machine::ShardStatus> for wit::ShardStatus {
                 machine::ShardState::Drained => wit::ShardState::Drained,
                 machine::ShardState::Failed => wit::ShardState::Failed,
             },
-            place: place.into(),
+            position: position.into(),
             behind: behind.map(millis),
         }
     }
 }
 
-impl From<machine::Place> for wit::Place {
-    fn from(place: machine::Place) -> Self {
-        match place {
-            machine::Place::TrimHorizon => wit::Place::TrimHorizon,
-            machine::Place::At(time) => wit::Place::At(time.0),
-            machine::Place::After(last) => wit::Place::After(wit::LastMessage {
+impl From<machine::Position> for wit::Position {
+    fn from(position: machine::Position) -> Self {
+        match position {
+            machine::Position::TrimHorizon => wit::Position::TrimHorizon,
+            machine::Position::At(time) => wit::Position::At(time.0),
+            machine::Position::After(last) => wit::Position::After(wit::MessagePosition {
                 sequence: last.sequence.as_str().into(),
                 subsequence: last.subsequence,
             }),
-            machine::Place::End => wit::Place::End,
+            machine::Position::End => wit::Position::End,
         }
     }
 }
@@ -343,15 +343,15 @@ impl From<machine::Totals> for wit::Totals {
 
 impl From<machine::Lines> for wit::Lines {
     fn from(lines: machine::Lines) -> Self {
-        let machine::Lines { text, count, fallbacks } = lines;
-        wit::Lines { text, count, fallbacks }
+        let machine::Lines { text, count, invalid } = lines;
+        wit::Lines { text, count, invalid }
     }
 }
 
-impl From<machine::Rejects> for wit::Rejects {
-    fn from(rejects: machine::Rejects) -> Self {
-        let machine::Rejects { text, count, next } = rejects;
-        wit::Rejects { text, count, next }
+impl From<machine::InvalidLines> for wit::InvalidLines {
+    fn from(invalid_lines: machine::InvalidLines) -> Self {
+        let machine::InvalidLines { text, count, next } = invalid_lines;
+        wit::InvalidLines { text, count, next }
     }
 }
 

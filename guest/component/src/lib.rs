@@ -141,8 +141,8 @@ impl wit::GuestBatch for Batch {
         self.0.lines(skip, size).into()
     }
 
-    fn rejects(&self, skip: u32, size: u32) -> wit::Rejects {
-        self.0.rejects(skip, size).into()
+    fn invalid_lines(&self, skip: u32, size: u32) -> wit::InvalidLines {
+        self.0.invalid_lines(skip, size).into()
     }
 
     fn messages(&self, skip: u32, size: u32) -> Vec<wit::Message> {

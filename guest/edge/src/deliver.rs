@@ -43,7 +43,7 @@ pub(crate) fn post(
     deadline: u64,
 ) -> Result<Exchange, Failure> {
     let (shard, count) = (batch.shard(), batch.count());
-    let end = |at: u32| batch.messages(at, 1).pop().map(place).unwrap_or_default();
+    let end = |at: u32| batch.messages(at, 1).pop().map(position).unwrap_or_default();
     let (first, last) = (end(0), end(count.saturating_sub(1)));
     let mut headers = vec![
         ("content-type", NDJSON.to_owned()),
@@ -84,8 +84,8 @@ pub(crate) fn judge(answer: Result<Response, Failure>) -> Delivery {
     }
 }
 
-/// Names a message in its shard: the sequence number, and the place within an aggregated record if there is one.
-fn place(message: Message) -> String {
+/// Names a message in its shard: the sequence number, and the position within an aggregated record if there is one.
+fn position(message: Message) -> String {
     match message.subsequence {
         Some(sub) => format!("{}.{sub}", message.sequence),
         None => message.sequence,

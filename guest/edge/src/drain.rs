@@ -29,7 +29,7 @@ const UNCOMMITTED_BYTES_MAX: u64 = 4 << 20;
 const UNCOMMITTED_TIME_MAX: u64 = 1_000;
 
 /// Gaps of which the shard is kept. The others are counted.
-const LOST_KEPT: usize = 10_000;
+const GAPS_KEPT: usize = 10_000;
 
 /// Why a drain ended.
 pub(crate) enum End {
@@ -65,8 +65,8 @@ struct Counts {
     batches: u64,
     requests: u64,
     dead_letters: u64,
-    lost: Vec<reading::Lost>,
-    lost_total: u64,
+    gaps: Vec<reading::Gap>,
+    gaps_total: u64,
     retries: u64,
 }
 
@@ -161,10 +161,10 @@ impl Drain<'_> {
 
     fn note(&mut self, notice: reading::Notice) {
         match notice {
-            reading::Notice::Lost(lost) => {
-                self.counts.lost_total += 1;
-                if self.counts.lost.len() < LOST_KEPT {
-                    self.counts.lost.push(lost);
+            reading::Notice::Gap(gap) => {
+                self.counts.gaps_total += 1;
+                if self.counts.gaps.len() < GAPS_KEPT {
+                    self.counts.gaps.push(gap);
                 }
             }
             reading::Notice::Retry(error) => {
@@ -330,7 +330,7 @@ fn lift(response: Response, signed: u64) -> reading::Response {
     let cbor = kind.split(';').next().unwrap_or_default().trim() == CBOR;
     reading::Response {
         status: response.status,
-        trace: response.header("x-amzn-requestid").map(ToOwned::to_owned),
+        aws_request_id: response.header("x-amzn-requestid").map(ToOwned::to_owned),
         date: response.date(),
         signed: Some(signed),
         body: match cbor {

@@ -63,7 +63,7 @@ impl Progress {
     }
 
     /// Whether it says of any shard how far that was read.
-    pub(crate) fn has_places(&self) -> bool {
+    pub(crate) fn has_positions(&self) -> bool {
         self.checkpoints().any(|text| shards(text).is_ok_and(|shards| !shards.is_empty()))
     }
 
@@ -109,8 +109,8 @@ impl Progress {
     /// Adds what a caller may want to know.
     pub(crate) fn show(&self, body: &mut Value) -> Result<(), String> {
         let mut kept = self.checkpoint().map(shards).transpose()?.unwrap_or_default();
-        for (shard, place) in &mut kept {
-            *place = json!({"place": place.take(), "behind_ms": self.behind.get(shard)});
+        for (shard, position) in &mut kept {
+            *position = json!({"position": position.take(), "behind_ms": self.behind.get(shard)});
         }
         body["shards"] = kept.into();
         body["seen"] = json!(self.seen);
@@ -119,7 +119,7 @@ impl Progress {
     }
 }
 
-/// The places in a checkpoint.
+/// The positions in a checkpoint.
 fn shards(checkpoint: &str) -> Result<Map<String, Value>, String> {
     match serde_json::from_str::<Value>(checkpoint).map(|mut read| read.get_mut("shards").map(Value::take)) {
         Ok(Some(Value::Object(shards))) => Ok(shards),

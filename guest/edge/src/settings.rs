@@ -92,7 +92,7 @@ impl Settings {
             },
         };
         Ok(Settings {
-            kinesis: Endpoint::find("KINESIS_ENDPOINT", "kinesis", &region, setting("KINESIS_ENDPOINT")?)?,
+            kinesis: Endpoint::find("KINESIS_ENDPOINT_URL", "kinesis", &region, setting("KINESIS_ENDPOINT_URL")?)?,
             start: start(setting("KINESIS_START")?)?,
             require_checkpoint: choice("REQUIRE_CHECKPOINT", [("false", false), ("true", true)])?,
             recreated: choice(
@@ -111,7 +111,7 @@ impl Settings {
                 #[cfg(feature = "dynamodb")]
                 table: setting("LEASE_TABLE")?.unwrap_or_else(|| "kinesis-reader".into()),
                 #[cfg(feature = "dynamodb")]
-                endpoint: Endpoint::find("DYNAMODB_ENDPOINT", "dynamodb", &region, setting("DYNAMODB_ENDPOINT")?)?,
+                endpoint: Endpoint::find("DYNAMODB_ENDPOINT_URL", "dynamodb", &region, setting("DYNAMODB_ENDPOINT_URL")?)?,
             },
             stream: name.to_owned(),
             source: match arn {

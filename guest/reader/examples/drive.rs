@@ -102,5 +102,5 @@ fn post(url: &str, request: &Request) -> Result<Response, Box<dyn Error>> {
     let head = std::str::from_utf8(&answer[..end])?;
     let status = head.split(' ').nth(1).ok_or("no status")?.parse()?;
     let body = String::from_utf8(answer.split_off(end + 4))?;
-    Ok(Response { status, body: Body::Json(body), trace: None, date: None, signed: None })
+    Ok(Response { status, body: Body::Json(body), aws_request_id: None, date: None, signed: None })
 }

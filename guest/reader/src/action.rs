@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::batch::Batch;
-use crate::checkpoint::Place;
+use crate::checkpoint::Position;
 use crate::error::ServiceError;
 use crate::time::{Instant, Timestamp};
 use crate::wire::{Body, Operation};
@@ -59,7 +59,7 @@ pub struct Response {
     /// The body.
     pub body: Body,
     /// The header `x-amzn-requestid`.
-    pub trace: Option<String>,
+    pub aws_request_id: Option<String>,
     /// The header `Date`. It is believed where it agrees with `signed`.
     pub date: Option<Timestamp>,
     /// The calendar time that the request was signed with. None: the host cannot tell, and its calendar counts.
@@ -94,7 +94,7 @@ pub enum WaitReason {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// Records of a shard may have left the stream unread.
-    Lost(Lost),
+    Gap(Gap),
     /// A request failed and will be tried again.
     Retry(ServiceError),
     /// A shard was found, or reached its end.
@@ -103,7 +103,7 @@ pub enum Notice {
 
 /// A gap in a shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lost {
+pub struct Gap {
     /// The shard.
     pub shard: String,
     /// The last message delivered before the gap. None: none was.
@@ -112,11 +112,11 @@ pub struct Lost {
     pub ahead: Option<Timestamp>,
 }
 
-impl Lost {
+impl Gap {
     /// What follows a position has left the stream.
-    pub(crate) fn behind(shard: &str, place: &Place) -> Lost {
-        let after = place.after().map(|sequence| sequence.as_str().to_owned());
-        Lost { shard: shard.to_owned(), after, ahead: None }
+    pub(crate) fn behind(shard: &str, position: &Position) -> Gap {
+        let after = position.after().map(|sequence| sequence.as_str().to_owned());
+        Gap { shard: shard.to_owned(), after, ahead: None }
     }
 }
 
@@ -127,7 +127,7 @@ pub enum Outcome {
     Reached,
     /// Every shard is closed and delivered, and there are no more.
     Exhausted,
-    /// `limits.messages` was met.
+    /// `limits.max-messages` was met.
     Limited,
     /// `stop` was called.
     Stopped,
@@ -172,7 +172,7 @@ pub struct ShardStatus {
     /// Where it is in its life.
     pub state: ShardState,
     /// How far it is delivered.
-    pub place: Place,
+    pub position: Position,
     /// How far behind the tip it was when last read.
     pub behind: Option<Duration>,
 }

@@ -16,7 +16,7 @@ use base64_simd::STANDARD;
 use kinesis_reader_json as json;
 
 use crate::action::BatchId;
-use crate::checkpoint::{self, Identity, Place};
+use crate::checkpoint::{self, Identity, Position};
 use crate::envelope::{self, Envelope, Rendered};
 use crate::messages::Messages;
 use crate::page::Data;
@@ -30,8 +30,8 @@ pub struct Batch {
     pub(crate) envelope: Arc<Envelope>,
     pub(crate) messages: Messages,
     pub(crate) behind: Duration,
-    /// Where the shard's place is once the batch is safe.
-    pub(crate) to: Place,
+    /// Where the shard's position is once the batch is safe.
+    pub(crate) to: Position,
 }
 
 /// Some lines of a batch.
@@ -42,12 +42,12 @@ pub struct Lines {
     /// The number of lines in the text.
     pub count: u32,
     /// Of these, the lines whose data could not be put as asked.
-    pub fallbacks: u32,
+    pub invalid: u32,
 }
 
 /// Some lines of the messages whose data could not be put as asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejects {
+pub struct InvalidLines {
     /// Newline-delimited JSON, with the reason in each line as `_kinesis_reason`.
     pub text: String,
     /// The number of lines in the text.
@@ -63,7 +63,7 @@ pub struct Message {
     pub id: String,
     /// The sequence number of its record.
     pub sequence: String,
-    /// The place within an aggregated record. None: it was not aggregated.
+    /// The position within an aggregated record. None: it was not aggregated.
     pub subsequence: Option<u32>,
     /// None: the stream distributes records by itself and names no key.
     pub partition_key: Option<String>,
@@ -110,7 +110,7 @@ impl Batch {
         let most = size as usize;
         let mut text = Vec::with_capacity(most.min(MOST_RESERVED));
         let mut lines = self.envelope.lines();
-        let (mut count, mut fallbacks) = (0, 0);
+        let (mut count, mut invalid) = (0, 0);
         for message in self.messages.from(skip) {
             let before = text.len();
             let rendered = lines.write(&message, &mut text);
@@ -119,20 +119,20 @@ impl Batch {
                 break;
             }
             count += 1;
-            fallbacks += match rendered {
+            invalid += match rendered {
                 Rendered::AsAsked => 0,
-                Rendered::Fallback => 1,
+                Rendered::Invalid => 1,
             };
             if text.len() >= most {
                 break;
             }
         }
-        Lines { text: text_of(text), count, fallbacks }
+        Lines { text: text_of(text), count, invalid }
     }
 
     /// Those of the messages from number `skip` on whose data cannot be put as asked: their lines with the reason, at
     /// least one if there is one, else as many as fit in `size` bytes.
-    pub fn rejects(&self, skip: u32, size: u32) -> Rejects {
+    pub fn invalid_lines(&self, skip: u32, size: u32) -> InvalidLines {
         let most = size as usize;
         let mut text = Vec::new();
         let mut lines = self.envelope.lines();
@@ -141,7 +141,7 @@ impl Batch {
             let before = text.len();
             match lines.write(&message, &mut text) {
                 Rendered::AsAsked => text.truncate(before),
-                Rendered::Fallback => {
+                Rendered::Invalid => {
                     // Before what closes the line, where such a line has a member.
                     text.truncate(text.len().saturating_sub(b"}\n".len()));
                     text.extend_from_slice(b",\"_kinesis_reason\":\"");
@@ -156,7 +156,7 @@ impl Batch {
             }
             next += 1;
         }
-        Rejects { text: text_of(text), count, next }
+        InvalidLines { text: text_of(text), count, next }
     }
 
     /// The messages from number `skip` on: at least one if there is one, else as many as fit in `size` bytes, of

@@ -1,7 +1,7 @@
 //! How far each shard was read, and the text that says so.
 //!
-//! A [`Place`] is a point in one shard. The places of a shard have a total order in which reading only goes up, so that
-//! two checkpoints of one stream can be joined by taking the further place of each shard. That join is associative,
+//! A [`Position`] is a point in one shard. The positions of a shard have a total order in which reading only goes up, so that
+//! two checkpoints of one stream can be joined by taking the further position of each shard. That join is associative,
 //! commutative and idempotent: checkpoints kept by several writers may be joined in any order, any number of times.
 //!
 //! # The text, version 1
@@ -17,7 +17,7 @@
 //! ```
 //!
 //! Times are in milliseconds since the Unix epoch. `arn` and `created` are left out where they are not known. `sub`
-//! tells that of the record after which the place is, which is an aggregate, only the messages up to that one are
+//! tells that of the record after which the position is, which is an aggregate, only the messages up to that one are
 //! delivered. Every shard that was seen has a place, also one that was never read.
 
 use alloc::borrow::ToOwned;
@@ -42,46 +42,46 @@ const VERSION: u64 = 1;
 
 /// A point in a shard. What is before it was delivered, or is not wanted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum Position {
     /// Before the oldest record that is left.
     TrimHorizon,
     /// Before the first record that arrived at this time or later.
     At(Timestamp),
     /// After a message.
-    After(Message),
+    After(MessagePosition),
     /// After the last record of a closed shard.
     End,
 }
 
-/// A message, by its place in its shard.
+/// A message, by its position in its shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct MessagePosition {
     /// The sequence number of its record.
     pub sequence: Sequence,
-    /// Its place within the record, if that is an aggregate. None: all that the record holds.
+    /// Its position within the record, if that is an aggregate. None: all that the record holds.
     pub subsequence: Option<u32>,
 }
 
-impl Ord for Message {
-    fn cmp(&self, other: &Message) -> Ordering {
+impl Ord for MessagePosition {
+    fn cmp(&self, other: &MessagePosition) -> Ordering {
         // None is the whole record, which is further than any part of it.
-        let part = |message: &Message| message.subsequence.map_or(u64::MAX, u64::from);
+        let part = |message: &MessagePosition| message.subsequence.map_or(u64::MAX, u64::from);
         self.sequence.cmp(&other.sequence).then_with(|| part(self).cmp(&part(other)))
     }
 }
 
-impl PartialOrd for Message {
-    fn partial_cmp(&self, other: &Message) -> Option<Ordering> {
+impl PartialOrd for MessagePosition {
+    fn partial_cmp(&self, other: &MessagePosition) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Place {
+impl Position {
     /// The sequence number of the last message delivered, if there is one and the shard goes on.
     pub(crate) fn after(&self) -> Option<&Sequence> {
         match self {
-            Place::After(message) => Some(&message.sequence),
-            Place::TrimHorizon | Place::At(_) | Place::End => None,
+            Position::After(message) => Some(&message.sequence),
+            Position::TrimHorizon | Position::At(_) | Position::End => None,
         }
     }
 }
@@ -138,7 +138,7 @@ pub struct Checkpoint {
     /// The stream.
     pub stream: Identity,
     /// A place for each shard that was seen.
-    pub shards: BTreeMap<String, Place>,
+    pub shards: BTreeMap<String, Position>,
 }
 
 impl Checkpoint {
@@ -149,23 +149,23 @@ impl Checkpoint {
 
     /// The text. Equal checkpoints have equal texts.
     pub fn to_text(&self) -> String {
-        write(&self.stream, &mut self.shards.iter().map(|(id, place)| (id.as_str(), place)))
+        write(&self.stream, &mut self.shards.iter().map(|(id, position)| (id.as_str(), position)))
     }
 
-    /// Of each shard, the further place.
+    /// Of each shard, the further position.
     pub fn join(mut self, other: Checkpoint) -> Result<Checkpoint, CheckpointError> {
         if !self.stream.agrees(&other.stream) {
             return Err(CheckpointError::Foreign(other.stream.describe()));
         }
         self.stream = self.stream.join(other.stream);
-        for (id, place) in other.shards {
+        for (id, position) in other.shards {
             match self.shards.entry(id) {
                 Entry::Vacant(entry) => {
-                    entry.insert(place);
+                    entry.insert(position);
                 }
                 Entry::Occupied(mut entry) => {
-                    if place > *entry.get() {
-                        entry.insert(place);
+                    if position > *entry.get() {
+                        entry.insert(position);
                     }
                 }
             }
@@ -174,13 +174,13 @@ impl Checkpoint {
     }
 }
 
-/// Joins the texts of two checkpoints of one stream: of each shard, the further place.
+/// Joins the texts of two checkpoints of one stream: of each shard, the further position.
 pub fn merge_checkpoints(left: &str, right: &str) -> Result<String, CheckpointError> {
     Ok(Checkpoint::parse(left)?.join(Checkpoint::parse(right)?)?.to_text())
 }
 
-/// The text of a checkpoint whose places lie elsewhere.
-pub(crate) fn write<'a>(stream: &Identity, shards: &mut dyn Iterator<Item = (&'a str, &'a Place)>) -> String {
+/// The text of a checkpoint whose positions lie elsewhere.
+pub(crate) fn write<'a>(stream: &Identity, shards: &mut dyn Iterator<Item = (&'a str, &'a Position)>) -> String {
     let mut text = Vec::new();
     let put = |piece: &str, text: &mut Vec<u8>| text.extend_from_slice(piece.as_bytes());
     let number = |number: u64, text: &mut Vec<u8>| put(itoa::Buffer::new().format(number), text);
@@ -198,18 +198,18 @@ pub(crate) fn write<'a>(stream: &Identity, shards: &mut dyn Iterator<Item = (&'a
         number(created.0, &mut text);
     }
     put("},\"shards\":{", &mut text);
-    for (count, (id, place)) in shards.enumerate() {
+    for (count, (id, position)) in shards.enumerate() {
         put(if count == 0 { "" } else { "," }, &mut text);
         json::write_string(id, &mut text);
-        match place {
-            Place::TrimHorizon => put(":{\"at\":\"trim-horizon\"}", &mut text),
-            Place::End => put(":{\"at\":\"end\"}", &mut text),
-            Place::At(time) => {
+        match position {
+            Position::TrimHorizon => put(":{\"at\":\"trim-horizon\"}", &mut text),
+            Position::End => put(":{\"at\":\"end\"}", &mut text),
+            Position::At(time) => {
                 put(":{\"at\":", &mut text);
                 number(time.0, &mut text);
                 put("}", &mut text);
             }
-            Place::After(Message { sequence, subsequence }) => {
+            Position::After(MessagePosition { sequence, subsequence }) => {
                 put(":{\"after\":", &mut text);
                 json::write_string(sequence.as_str(), &mut text);
                 if let Some(subsequence) = subsequence {
@@ -244,34 +244,34 @@ fn read(text: &str) -> Result<Checkpoint, String> {
         created: stream.get("created").map(|created| time(created, "stream: created")).transpose()?,
     };
     let mut shards = BTreeMap::new();
-    for (id, place) in object(members.get("shards").unwrap_or(&Value::Null), "shards")? {
+    for (id, position) in object(members.get("shards").unwrap_or(&Value::Null), "shards")? {
         if !is_name(id) {
             return Err(format!("not a shard id, 1 to 128 of [a-zA-Z0-9_.-]: \"{id}\""));
         }
-        let place = read_place(place).map_err(|why| format!("shard {id}: {why}"))?;
-        shards.insert(id.clone(), place);
+        let position = read_position(position).map_err(|why| format!("shard {id}: {why}"))?;
+        shards.insert(id.clone(), position);
     }
     Ok(Checkpoint { stream, shards })
 }
 
-fn read_place(place: &Value) -> Result<Place, String> {
-    let members = object(place, "place")?;
-    known(members, &["at", "after", "sub"], "place")?;
+fn read_position(position: &Value) -> Result<Position, String> {
+    let members = object(position, "position")?;
+    known(members, &["at", "after", "sub"], "position")?;
     match (members.get("at"), members.get("after"), members.get("sub")) {
         (Some(Value::String(name)), None, None) => match name.as_str() {
-            "trim-horizon" => Ok(Place::TrimHorizon),
-            "end" => Ok(Place::End),
-            other => Err(format!("no place: \"{other}\"")),
+            "trim-horizon" => Ok(Position::TrimHorizon),
+            "end" => Ok(Position::End),
+            other => Err(format!("no position: \"{other}\"")),
         },
-        (Some(at), None, None) => Ok(Place::At(time(at, "at")?)),
+        (Some(at), None, None) => Ok(Position::At(time(at, "at")?)),
         (None, Some(after), sub) => {
             let after = string(after, "after")?;
             let Ok(sequence) = after.parse() else { return Err(format!("no sequence number: \"{after}\"")) };
             let number = |sub: &Value| sub.as_u64().and_then(|sub| u32::try_from(sub).ok()).ok_or("sub: no number");
-            Ok(Place::After(Message { sequence, subsequence: sub.map(number).transpose()? }))
+            Ok(Position::After(MessagePosition { sequence, subsequence: sub.map(number).transpose()? }))
         }
         (Some(_), _, _) | (None, None, _) => {
-            Err("a place is either `at` or `after`, with `sub` only beside `after`".to_owned())
+            Err("a position is either `at` or `after`, with `sub` only beside `after`".to_owned())
         }
     }
 }
@@ -320,7 +320,7 @@ mod tests {
         assert!(refused(r#"{"version":2,"new":true}"#).contains("version 2"));
         assert!(refused(&TEXT.replace("\"shards\"", "\"sards\"")).contains("sards"));
         assert!(refused(&TEXT.replace("\"9\"", "\"09\"")).contains("shard b: no sequence number"));
-        assert!(refused(&TEXT.replace("trim-horizon", "begin")).contains("no place: \"begin\""));
+        assert!(refused(&TEXT.replace("trim-horizon", "begin")).contains("no position: \"begin\""));
         assert!(refused(&TEXT.replace("\"e\":", r#""\u001b[2J\u202e":"#)).contains(r#": "\u{1b}[2J\u{202e}""#));
         assert!(
             refused(&TEXT.replace("\"9\"", &format!("\"{}\"", "\u{7f}".repeat(2000)))).ends_with("characters more)")
@@ -332,19 +332,20 @@ mod tests {
     }
 
     #[test]
-    fn places_grow_from_the_horizon_to_the_end() {
-        let after =
-            |text: &str, subsequence| Place::After(Message { sequence: text.parse().expect("a number"), subsequence });
+    fn positions_grow_from_the_horizon_to_the_end() {
+        let after = |text: &str, subsequence| {
+            Position::After(MessagePosition { sequence: text.parse().expect("a number"), subsequence })
+        };
         let ladder = [
-            Place::TrimHorizon,
-            Place::At(Timestamp(1)),
-            Place::At(Timestamp(2)),
+            Position::TrimHorizon,
+            Position::At(Timestamp(1)),
+            Position::At(Timestamp(2)),
             after("9", Some(0)),
             after("9", Some(1)),
             after("9", None),
             after("10", Some(0)),
             after("10", None),
-            Place::End,
+            Position::End,
         ];
         for (i, low) in ladder.iter().enumerate() {
             for (j, high) in ladder.iter().enumerate() {

@@ -43,7 +43,7 @@ pub enum Until {
     CaughtUp(Duration),
     /// When every shard is delivered up to this time of arrival.
     Time(Timestamp),
-    /// Never, short of `stop` or `limits.messages`.
+    /// Never, short of `stop` or `limits.max-messages`.
     Stopped,
 }
 
@@ -51,7 +51,7 @@ pub enum Until {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnGap {
     /// It is told, and reading goes on from what is left.
-    Tell,
+    Continue,
     /// It is told, and the reader ends, with the checkpoint before the gap.
     Fail,
 }
@@ -69,7 +69,7 @@ pub enum Recreated {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Finish once this many messages are delivered, exactly.
-    pub messages: Option<u64>,
+    pub max_messages: Option<u64>,
     /// Records asked for in a page: 1 to 10,000.
     pub page_records: u32,
     /// Requests out at a time.
@@ -98,7 +98,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            messages: None,
+            max_messages: None,
             // The most that the service gives, and its own default: fewest calls for a backlog.
             page_records: 10_000,
             requests: 32,
@@ -160,7 +160,7 @@ impl Config {
             // A payload that is an aggregate by chance, checksum and all, is none that a producer writes.
             deaggregate: true,
             // What is lost does not come back by not reading the rest.
-            on_gap: OnGap::Tell,
+            on_gap: OnGap::Continue,
             // Two streams in one place are for a person to decide.
             recreated: Recreated::Refuse,
             limits: Limits::default(),
@@ -220,8 +220,8 @@ impl Plan {
         whole("limits.request-timeout", ms(limits.request_timeout), 1, DAY)?;
         whole("limits.backoff-first", ms(limits.backoff_first), 1, DAY)?;
         whole("limits.backoff-max", ms(limits.backoff_max), ms(limits.backoff_first), DAY)?;
-        if let Some(messages) = limits.messages {
-            whole("limits.messages", messages, 1, u64::MAX)?;
+        if let Some(messages) = limits.max_messages {
+            whole("limits.max-messages", messages, 1, u64::MAX)?;
         }
         if let Some(share) = limits.pace {
             whole("limits.pace", share.into(), 1, 100)?;
@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(refused(|c| c.limits.pace = Some(101)), "limits.pace");
         assert_eq!(refused(|c| c.limits.batches = 0), "limits.batches");
         assert_eq!(refused(|c| c.limits.batch_bytes = 0), "limits.batch-bytes");
-        assert_eq!(refused(|c| c.limits.messages = Some(0)), "limits.messages");
+        assert_eq!(refused(|c| c.limits.max_messages = Some(0)), "limits.max-messages");
         assert_eq!(
             refused(|c| {
                 c.start = Start::AtTimestamp(Timestamp(2));

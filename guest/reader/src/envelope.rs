@@ -25,7 +25,7 @@ use core::ops::Range;
 use base64_simd::STANDARD;
 use kinesis_reader_json::{self as json, Kind, Scanner};
 
-use crate::message_id::{MessageId, Namer, Names};
+use crate::message_id::{IdHasher, MessageId, Names};
 use crate::page::Data;
 use crate::sequence::is_sequence;
 use crate::stamp::Stamps;
@@ -67,7 +67,7 @@ pub enum Rendered {
     /// It did.
     AsAsked,
     /// It did not, and was written as text or base64.
-    Fallback,
+    Invalid,
 }
 
 /// The parts that all lines of a shard share, rendered in advance.
@@ -78,7 +78,7 @@ pub struct Envelope {
     /// From after the partition key to the last member that every envelope has.
     stream: Vec<u8>,
     payload: Payload,
-    namer: Namer,
+    hasher: IdHasher,
 }
 
 impl Envelope {
@@ -89,17 +89,22 @@ impl Envelope {
         head.extend_from_slice(br#","seq_no":"#);
         let mut name = Vec::from(br#","stream_name":"#);
         json::write_string(stream, &mut name);
-        Envelope { head, stream: name, payload, namer: Namer::new(shard, id) }
+        Envelope { head, stream: name, payload, hasher: IdHasher::new(shard, id) }
     }
 
     /// Returns a writer for consecutive messages.
     pub fn lines(&self) -> LineWriter<'_> {
-        LineWriter { envelope: self, names: self.namer.names(), stamps: Stamps::default(), scanner: Scanner::default() }
+        LineWriter {
+            envelope: self,
+            names: self.hasher.names(),
+            stamps: Stamps::default(),
+            scanner: Scanner::default(),
+        }
     }
 
     /// Returns the ID of a message, as in its line.
     pub fn message_id(&self, sequence: &str, subsequence: Option<u32>) -> String {
-        let name = self.namer.names().name(sequence, subsequence);
+        let name = self.hasher.names().name(sequence, subsequence);
         name.as_bytes().iter().map(|&byte| char::from(byte)).collect()
     }
 
@@ -148,13 +153,13 @@ impl Envelope {
         if !utf8 {
             out.truncate(start);
             write_base64(data, out);
-            return Rendered::Fallback;
+            return Rendered::Invalid;
         }
         let Some(shape) = shape else {
             put(TEXT, start..body, out);
             json::escape_from(start + TEXT.len(), out);
             out.extend_from_slice(b"\"}");
-            return if self.payload == Payload::Text { rendered } else { Rendered::Fallback };
+            return if self.payload == Payload::Text { rendered } else { Rendered::Invalid };
         };
         let value = body + shape.value.start;
         out.truncate(body + shape.value.end);
@@ -286,7 +291,7 @@ const TEXT: &[u8] = br#","data":""#;
 fn decode<'a>(data: Data<'a>, out: &mut Vec<u8>) -> (Data<'a>, Rendered) {
     let (bytes, rendered) = match data {
         Data::Base64(text) if STANDARD.decode_append(text, out).is_ok() => return (data, Rendered::AsAsked),
-        Data::Base64(text) => (text.as_bytes(), Rendered::Fallback),
+        Data::Base64(text) => (text.as_bytes(), Rendered::Invalid),
         Data::Raw(bytes) => (bytes, Rendered::AsAsked),
     };
     out.extend_from_slice(bytes);
@@ -303,7 +308,7 @@ fn write_base64(data: Data<'_>, out: &mut Vec<u8>) -> Rendered {
         }
         Data::Base64(text) => {
             STANDARD.encode_append(text, out);
-            Rendered::Fallback
+            Rendered::Invalid
         }
         Data::Raw(bytes) => {
             STANDARD.encode_append(bytes, out);
@@ -397,7 +402,7 @@ mod tests {
             (Payload::Base64, "!", r#","data_base64":"IQ=="}"#),
         ] {
             let line = line(form, Data::Base64(data));
-            assert_eq!(line, (format!("{HEAD}{wanted}\n"), Rendered::Fallback));
+            assert_eq!(line, (format!("{HEAD}{wanted}\n"), Rendered::Invalid));
         }
         assert_eq!(bytes(Data::Base64("!")), b"!");
         assert_eq!(bytes(Data::Base64("IQ==")), b"!");
@@ -484,7 +489,7 @@ mod tests {
                     prop_assert_eq!((value, rendered), (Some(&*json), Rendered::AsAsked));
                 }
                 (Payload::Merged | Payload::Json, None, Ok(text)) => {
-                    prop_assert_eq!((value.map(string), rendered), (Some(text.into()), Rendered::Fallback));
+                    prop_assert_eq!((value.map(string), rendered), (Some(text.into()), Rendered::Invalid));
                 }
                 (Payload::Text, _, Ok(text)) => {
                     prop_assert_eq!((value.map(string), rendered), (Some(text.into()), Rendered::AsAsked));
@@ -492,7 +497,7 @@ mod tests {
                 (_, _, text) => {
                     let back = base64.map(string).and_then(|text| STANDARD.decode_to_vec(text).ok());
                     prop_assert_eq!(back.as_ref(), Some(&data));
-                    let wanted = if form == Payload::Base64 { Rendered::AsAsked } else { Rendered::Fallback };
+                    let wanted = if form == Payload::Base64 { Rendered::AsAsked } else { Rendered::Invalid };
                     prop_assert_eq!(rendered, wanted);
                     prop_assert!(form == Payload::Base64 || text.is_err());
                 }
@@ -509,7 +514,7 @@ mod tests {
         fn invalid_base64_gives_the_line_of_its_bytes(text in "[A-Za-z0-9+/=\\-]{0,9}", form in form()) {
             if STANDARD.check(text.as_bytes()).is_err() {
                 let (wanted, _) = line(form, Data::Raw(text.as_bytes()));
-                prop_assert_eq!(line(form, Data::Base64(&text)), (wanted, Rendered::Fallback));
+                prop_assert_eq!(line(form, Data::Base64(&text)), (wanted, Rendered::Invalid));
             }
         }
     }
@@ -524,7 +529,7 @@ mod tests {
 
     #[track_caller]
     fn falls_back(form: Payload, data: &[u8], wanted: &str) {
-        assert_eq!(line(form, Data::Raw(data)), (format!("{HEAD}{wanted}\n"), Rendered::Fallback));
+        assert_eq!(line(form, Data::Raw(data)), (format!("{HEAD}{wanted}\n"), Rendered::Invalid));
     }
 
     fn line(form: Payload, data: Data<'_>) -> (String, Rendered) {

@@ -6,7 +6,7 @@
 use alloc::string::String;
 use core::fmt;
 
-use crate::action::{BatchId, Lost, RequestId};
+use crate::action::{BatchId, Gap, RequestId};
 use crate::wire::{Operation, Rejection};
 
 /// Why a reader could not be opened. Nothing was sent.
@@ -75,7 +75,7 @@ pub enum Cause {
         /// What it said.
         rejection: Rejection,
         /// The header `x-amzn-requestid`.
-        trace: Option<String>,
+        aws_request_id: Option<String>,
     },
     /// A response that Kinesis does not send, and why it is none.
     Unintelligible(String),
@@ -86,7 +86,7 @@ pub enum Cause {
     /// The stream is another than the checkpoint's, which is named here.
     Recreated(String),
     /// Records have left the stream unread, and that was to end the reader.
-    Lost(Lost),
+    Gap(Gap),
 }
 
 impl fmt::Display for OpenError {

@@ -15,7 +15,7 @@
 //! ```
 //! <https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>
 //!
-//! Whether a record is an aggregate is decided by its bytes alone, so that its messages have the same places and
+//! Whether a record is an aggregate is decided by its bytes alone, so that its messages have the same positions and
 //! identifiers each time. What departs from the form in any way (another checksum, no protobuf, an index without its
 //! entry, a key that is not UTF-8, an explicit hash key that is no number, no user record at all) is no aggregate, and
 //! one message as it is: nothing is dropped because it cannot be understood.

@@ -56,10 +56,10 @@ mod config;
 mod error;
 mod reader;
 
+mod discovery;
 mod lineage;
 mod listing;
 mod shard;
-mod survey;
 mod tip;
 
 mod batch;
@@ -85,11 +85,11 @@ mod time;
 pub mod wire;
 
 pub use action::{
-    Action, BatchId, Lost, Notice, Outcome, Request, RequestId, Response, ShardState, ShardStatus, Totals, Wait,
+    Action, BatchId, Gap, Notice, Outcome, Request, RequestId, Response, ShardState, ShardStatus, Totals, Wait,
     WaitReason,
 };
-pub use batch::{Batch, Lines, Message, Rejects};
-pub use checkpoint::{Checkpoint, Identity, Message as LastMessage, Place, merge_checkpoints};
+pub use batch::{Batch, InvalidLines, Lines, Message};
+pub use checkpoint::{Checkpoint, Identity, MessagePosition, Position, merge_checkpoints};
 pub use config::{Config, Limits, OnGap, Recreated, Source, Start, Until};
 pub use envelope::Payload;
 pub use error::{Cause, CheckpointError, Failure, FieldError, Misuse, OpenError, ServiceError};

@@ -48,7 +48,7 @@ const FIRST: &str = "4";
 
 /// What the identifiers of a shard's messages have in common.
 #[derive(Clone, Debug)]
-pub(crate) struct Namer {
+pub(crate) struct IdHasher {
     kind: MessageId,
     shard: String,
     /// The shard ID, padded with slashes.
@@ -58,19 +58,19 @@ pub(crate) struct Namer {
     bits: u64,
 }
 
-impl Namer {
-    pub(crate) fn new(shard: &str, kind: MessageId) -> Namer {
+impl IdHasher {
+    pub(crate) fn new(shard: &str, kind: MessageId) -> IdHasher {
         let mut lead = Vec::from(shard);
         lead.resize(fill(lead.len() + FIRST.len()) - FIRST.len(), b'/');
         let whole = [&lead, FIRST.as_bytes()].concat();
         let mut state = INITIAL;
         compress256(&mut state, whole.as_chunks().0);
-        Namer { kind, shard: String::from(shard), lead, state, bits: whole.len() as u64 * 8 }
+        IdHasher { kind, shard: String::from(shard), lead, state, bits: whole.len() as u64 * 8 }
     }
 
     /// Returns a generator for consecutive messages.
     pub(crate) fn names(&self) -> Names<'_> {
-        Names { namer: self, aggregate: None }
+        Names { hasher: self, aggregate: None }
     }
 
     /// Hashes a sequence number that exactly fills the last block, as those of the service do.
@@ -105,14 +105,14 @@ const SLASHES: [u8; BLOCK] = [b'/'; BLOCK];
 
 /// Generates the identifiers of a shard's messages.
 pub(crate) struct Names<'a> {
-    namer: &'a Namer,
+    hasher: &'a IdHasher,
     /// The last aggregate, and the state of its hash.
     aggregate: Option<(&'a str, Sha256)>,
 }
 
 impl<'a> Names<'a> {
     pub(crate) fn name(&mut self, sequence: &'a str, subsequence: Option<u32>) -> Name {
-        match self.namer.kind {
+        match self.hasher.kind {
             MessageId::Sha256 => self.sha256(sequence, subsequence),
             MessageId::Dlt => self.dlt(sequence, subsequence),
         }
@@ -120,21 +120,21 @@ impl<'a> Names<'a> {
 
     fn sha256(&mut self, sequence: &'a str, subsequence: Option<u32>) -> Name {
         let Some(subsequence) = subsequence else {
-            return match self.namer.usual(sequence) {
+            return match self.hasher.usual(sequence) {
                 Some(state) => Name::sha256(state.map(u32::to_be_bytes).as_flattened()),
-                None => Name::sha256(&self.namer.sequence(sequence).finalize()),
+                None => Name::sha256(&self.hasher.sequence(sequence).finalize()),
             };
         };
         let begun = match &mut self.aggregate {
             Some((of, begun)) if *of == sequence => begun,
-            other => &mut other.insert((sequence, self.namer.aggregate(sequence))).1,
+            other => &mut other.insert((sequence, self.hasher.aggregate(sequence))).1,
         };
         Name::sha256(&begun.clone().chain_update(itoa::Buffer::new().format(subsequence)).finalize())
     }
 
     fn dlt(&self, sequence: &str, subsequence: Option<u32>) -> Name {
         let mut hash = Shake128::default();
-        hash.update(self.namer.shard.as_bytes());
+        hash.update(self.hasher.shard.as_bytes());
         hash.update(sequence.as_bytes());
         if let Some(subsequence) = subsequence {
             hash.update(b"/");
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     fn name(kind: MessageId, shard: &str, sequence: &str, subsequence: Option<u32>) -> String {
-        let name = Namer::new(shard, kind).names().name(sequence, subsequence);
+        let name = IdHasher::new(shard, kind).names().name(sequence, subsequence);
         String::from_utf8(name.as_bytes().to_vec()).expect("ASCII")
     }
 
@@ -210,8 +210,8 @@ mod tests {
 
     #[test]
     fn messages_of_different_aggregates_have_different_identifiers() {
-        let namer = Namer::new("shardId-000000000001", MessageId::Sha256);
-        let mut names = namer.names();
+        let hasher = IdHasher::new("shardId-000000000001", MessageId::Sha256);
+        let mut names = hasher.names();
         for (sequence, subsequence) in
             [("41", Some(0)), ("41", Some(1)), ("42", Some(0)), ("42", None), ("41", Some(0))]
         {

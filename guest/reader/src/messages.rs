@@ -186,7 +186,7 @@ impl Whole {
         opened
     }
 
-    /// The user records of other shards before the place behind the messages up to number `end`.
+    /// The user records of other shards before the position behind the messages up to number `end`.
     fn foreign_until(&self, end: u32) -> u64 {
         if end == self.all {
             return self.foreign;

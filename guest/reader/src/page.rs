@@ -68,18 +68,18 @@ impl Page {
 
     /// Returns the record at index `i`.
     pub fn record(&self, i: usize) -> Option<Record<'_>> {
-        self.layout.records.get(i).map(|lying| self.lift(lying))
+        self.layout.records.get(i).map(|spans| self.resolve(spans))
     }
 
     /// Returns the records in order.
     pub fn records(&self) -> impl DoubleEndedIterator<Item = Record<'_>> + ExactSizeIterator {
-        self.layout.records.iter().map(|lying| self.lift(lying))
+        self.layout.records.iter().map(|spans| self.resolve(spans))
     }
 
     /// Returns the index of the first record whose sequence number is not greater than the one before it.
     pub(crate) fn disorder(&self) -> Option<usize> {
         let records = self.layout.records.windows(2);
-        let ordered = |pair: &[Lying]| match pair {
+        let ordered = |pair: &[RecordSpans]| match pair {
             [before, after] => order(self.bytes(before.sequence), self.bytes(after.sequence)) == Ordering::Less,
             _ => true,
         };
@@ -88,7 +88,7 @@ impl Page {
 
     /// Returns the arrival time of each record, as in `Record::arrived`.
     pub(crate) fn arrivals(&self) -> impl Iterator<Item = u64> {
-        self.layout.records.iter().map(|lying| lying.arrived)
+        self.layout.records.iter().map(|spans| spans.arrived)
     }
 
     /// Returns the iterator of the next page, or `None` if the shard is closed and this was its last page.
@@ -133,19 +133,19 @@ impl Page {
         Self { body, layout }
     }
 
-    fn lift(&self, lying: &Lying) -> Record<'_> {
+    fn resolve(&self, spans: &RecordSpans) -> Record<'_> {
         Record {
-            sequence: self.text(lying.sequence),
-            partition_key: lying.partition_key.map(|span| self.text(span)),
+            sequence: self.text(spans.sequence),
+            partition_key: spans.partition_key.map(|span| self.text(span)),
             plain_key: match &self.body {
                 // Text with escapes is stored in the side buffer.
-                Body::Json(text) => lying.partition_key.is_some_and(|span| span.range().end <= text.len()),
+                Body::Json(text) => spans.partition_key.is_some_and(|span| span.range().end <= text.len()),
                 Body::Cbor(_) => false,
             },
-            arrived: lying.arrived,
-            data: match lying.data {
-                LyingData::Base64(span) => Data::Base64(self.text(span)),
-                LyingData::Raw(span) => Data::Raw(self.bytes(span)),
+            arrived: spans.arrived,
+            data: match spans.data {
+                DataSpan::Base64(span) => Data::Base64(self.text(span)),
+                DataSpan::Raw(span) => Data::Raw(self.bytes(span)),
             },
         }
     }
@@ -200,7 +200,7 @@ impl fmt::Debug for Page {
 /// Where the parts of a page are in its body.
 #[derive(Default)]
 pub(crate) struct Layout {
-    pub(crate) records: Vec<Lying>,
+    pub(crate) records: Vec<RecordSpans>,
     /// Indexes of the records whose data starts like a KPL aggregate.
     pub(crate) aggregates: Vec<u32>,
     /// The side buffer, for text that is not in the body verbatim.
@@ -213,14 +213,14 @@ pub(crate) struct Layout {
 }
 
 /// Where the parts of a record are.
-pub(crate) struct Lying {
+pub(crate) struct RecordSpans {
     pub(crate) sequence: Span,
     pub(crate) partition_key: Option<Span>,
     pub(crate) arrived: u64,
-    pub(crate) data: LyingData,
+    pub(crate) data: DataSpan,
 }
 
-pub(crate) enum LyingData {
+pub(crate) enum DataSpan {
     Base64(Span),
     Raw(Span),
 }

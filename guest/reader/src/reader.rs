@@ -12,9 +12,10 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::action::{Action, BatchId, Outcome, RequestId, Response, ShardStatus, Totals, Wait, WaitReason};
-use crate::checkpoint::{self, Checkpoint, Identity, Place};
+use crate::checkpoint::{self, Checkpoint, Identity, Position};
 use crate::clock::Clock;
 use crate::config::{Config, Plan};
+use crate::discovery::Discovery;
 use crate::envelope::Envelope;
 use crate::error::{CheckpointError, Failure, Misuse, OpenError};
 use crate::hash_key::HashRange;
@@ -22,7 +23,6 @@ use crate::lineage::{Lineage, ShardKey};
 use crate::messages::Messages;
 use crate::rng::Rng;
 use crate::shard::{State, Then};
-use crate::survey::Survey;
 use crate::time::{Instant, Timestamp};
 use crate::tip::Tip;
 use crate::wire::Operation;
@@ -50,12 +50,12 @@ pub struct Reader {
     clock: Clock,
     /// What is known of the stream.
     stream: Arc<Identity>,
-    /// The places of the last run, until the first listing is complete.
-    saved: BTreeMap<String, Place>,
+    /// The positions of the last run, until the first listing is complete.
+    saved: BTreeMap<String, Position>,
     /// Whether there was a last run: then a shard that it did not see is new, and read from its first record.
     resumed: bool,
 
-    survey: Survey,
+    discovery: Discovery,
     lineage: Lineage,
     /// By key.
     shards: Vec<Shard>,
@@ -91,10 +91,10 @@ pub struct Reader {
     outbox: VecDeque<Action>,
     ending: Option<Outcome>,
     revision: u64,
-    /// The moves of places in the order of their revisions, so that what changed is found without a look at all shards.
+    /// The moves of positions in the order of their revisions, so that what changed is found without a look at all shards.
     /// Of a shard the last one counts.
     moves: Vec<(u64, ShardKey)>,
-    /// The revision of the last change that is not one of places alone.
+    /// The revision of the last change that is not one of positions alone.
     renewed: u64,
     totals: Totals,
 }
@@ -103,7 +103,7 @@ pub struct Reader {
 #[derive(Debug)]
 struct Shard {
     id: Arc<str>,
-    place: Place,
+    position: Position,
     /// The revision of the checkpoint that the place is of.
     moved: u64,
     state: State,
@@ -140,8 +140,8 @@ struct Sent {
 /// Whose request it is.
 #[derive(Clone, Copy, Debug)]
 enum About {
-    Survey(Operation),
-    Iterator(ShardKey),
+    Discovery(Operation),
+    ShardIterator(ShardKey),
     /// `limit`: the records asked for.
     Page(ShardKey, u32),
 }
@@ -182,7 +182,7 @@ impl Reader {
     ) -> Result<Reader, OpenError> {
         let plan = Plan::new(config).map_err(OpenError::Config)?;
         let mut stream = Identity { name: plan.name.clone(), arn: plan.arn().map(ToOwned::to_owned), created: None };
-        let mut places = BTreeMap::new();
+        let mut positions = BTreeMap::new();
         if let Some(text) = saved {
             let checkpoint = Checkpoint::parse(text).map_err(OpenError::Checkpoint)?;
             if !stream.agrees(&checkpoint.stream) {
@@ -190,17 +190,17 @@ impl Reader {
                 return Err(OpenError::Checkpoint(foreign));
             }
             stream = stream.join(checkpoint.stream);
-            places = checkpoint.shards;
+            positions = checkpoint.shards;
         }
         Ok(Reader {
-            allowance: plan.limits.messages,
+            allowance: plan.limits.max_messages,
             plan,
             rng: Rng::new(seed),
             clock: Clock::new(now, present),
             stream: Arc::new(stream),
-            resumed: !places.is_empty(),
-            saved: places,
-            survey: Survey::new(now),
+            resumed: !positions.is_empty(),
+            saved: positions,
+            discovery: Discovery::new(now),
             lineage: Lineage::default(),
             shards: Vec::new(),
             caught_up: Vec::new(),
@@ -292,10 +292,10 @@ impl Reader {
         self.end(Outcome::Stopped);
     }
 
-    /// The place reached in every shard, to be kept for the next run.
+    /// The position reached in every shard, to be kept for the next run.
     pub fn checkpoint(&self) -> String {
-        let known = self.lineage.keys().filter_map(|(id, key)| Some((id, &self.shards.get(key.0)?.place)));
-        let saved = self.saved.iter().map(|(id, place)| (id.as_str(), place));
+        let known = self.lineage.keys().filter_map(|(id, key)| Some((id, &self.shards.get(key.0)?.position)));
+        let saved = self.saved.iter().map(|(id, position)| (id.as_str(), position));
         checkpoint::write(&self.stream, &mut known.chain(saved))
     }
 
@@ -304,17 +304,17 @@ impl Reader {
         self.revision
     }
 
-    /// Of the checkpoint the places that changed after a revision: joined with the checkpoint of that revision it gives
+    /// Of the checkpoint the positions that changed after a revision: joined with the checkpoint of that revision it gives
     /// the checkpoint. None: other things changed too, and it must be taken whole.
     ///
-    /// What this costs goes by the places that changed, not by the shards there are.
+    /// What this costs goes by the positions that changed, not by the shards there are.
     pub fn changes(&self, since: u64) -> Option<String> {
         if since < self.renewed {
             return None;
         }
         let moves = self.moves.iter().rev().take_while(|(revision, _)| *revision > since);
         let moved = moves.filter_map(|(revision, key)| self.shards.get(key.0).filter(|shard| shard.moved == *revision));
-        Some(checkpoint::write(&self.stream, &mut moved.map(|shard| (&*shard.id, &shard.place))))
+        Some(checkpoint::write(&self.stream, &mut moved.map(|shard| (&*shard.id, &shard.position))))
     }
 
     /// Every shard known, in the order of their identifiers.
@@ -327,7 +327,7 @@ impl Reader {
         self.totals
     }
 
-    /// The place of a shard is another than in the revision before.
+    /// The position of a shard is another than in the revision before.
     fn note_moved(&mut self, key: ShardKey) {
         self.revision += 1;
         if let Some(shard) = self.shards.get_mut(key.0) {
@@ -339,7 +339,7 @@ impl Reader {
         }
     }
 
-    /// More of the checkpoint is other than in the revision before than places that moved.
+    /// More of the checkpoint is other than in the revision before than positions that moved.
     fn note_renewed(&mut self) {
         self.revision += 1;
         self.renewed = self.revision;
@@ -362,7 +362,7 @@ impl Reader {
 
     /// How it ended, if every shard has come as far as it was asked to and no other can appear.
     fn is_done(&self) -> Option<Outcome> {
-        if self.unfinished > 0 || self.survey.complete == 0 || !self.survey.is_resting() {
+        if self.unfinished > 0 || self.discovery.complete == 0 || !self.discovery.is_resting() {
             return None;
         }
         let drained = self.shards.iter().all(|shard| shard.state == State::Drained);

@@ -30,7 +30,7 @@ use core::time::Duration;
 
 use crate::action::{BatchId, RequestId, ShardState};
 use crate::backoff;
-use crate::checkpoint::Place;
+use crate::checkpoint::Position;
 use crate::rng::Rng;
 use crate::time::Instant;
 
@@ -40,7 +40,7 @@ const ITERATOR_LIFE: Duration = Duration::from_secs(5 * 60);
 
 /// An iterator, and the time when it was asked for: from then it ages.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Iterator {
+pub(crate) struct ShardIterator {
     pub(crate) text: String,
     pub(crate) born: Instant,
     /// Where its successor points, if it expires before a message came of it.
@@ -49,7 +49,7 @@ pub(crate) struct Iterator {
     pub(crate) is_first: bool,
 }
 
-impl Iterator {
+impl ShardIterator {
     /// Whether the service refuses it by now, so that it need not be asked.
     pub(crate) fn is_stale(&self, now: Instant) -> bool {
         now.since(self.born) >= ITERATOR_LIFE
@@ -59,20 +59,20 @@ impl Iterator {
 /// Where the next iterator points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seek {
-    /// To the shard's place.
-    Place,
+    /// To the shard's position.
+    Position,
     /// To the tip, as the first run was asked.
     Latest,
-    /// To the oldest record that is left, because the place has left the stream.
+    /// To the oldest record that is left, because the position has left the stream.
     Oldest,
 }
 
 impl Seek {
     /// Where to point when this did not succeed at once. What has come since the tip was first asked for is wanted, and
-    /// the place says so; a place that has left the stream does not come back.
+    /// the position says so; a place that has left the stream does not come back.
     fn again(self) -> Seek {
         match self {
-            Seek::Place | Seek::Latest => Seek::Place,
+            Seek::Position | Seek::Latest => Seek::Position,
             Seek::Oldest => Seek::Oldest,
         }
     }
@@ -126,11 +126,11 @@ pub(crate) enum State {
     /// An iterator was asked for.
     Sought { seek: Seek, request: RequestId, sent: Instant, trouble: Trouble },
     /// Has an iterator, to be used at `not_before`.
-    Ready { iterator: Iterator, not_before: Instant, trouble: Trouble },
+    Ready { iterator: ShardIterator, not_before: Instant, trouble: Trouble },
     /// A page was asked for.
-    Reading { iterator: Iterator, request: RequestId, sent: Instant, trouble: Trouble },
-    /// A batch is with the host. Once it is safe, the shard's place moves to `to`.
-    Delivering { batch: BatchId, to: Option<Place>, then: Then },
+    Reading { iterator: ShardIterator, request: RequestId, sent: Instant, trouble: Trouble },
+    /// A batch is with the host. Once it is safe, the shard's position moves to `to`.
+    Delivering { batch: BatchId, to: Option<Position>, then: Then },
     /// A listing that begins after number `since` tells whether it goes on.
     Ending { since: u64, why: Why, seek: Seek, trouble: Trouble },
     /// Read as far as was asked.
@@ -156,7 +156,7 @@ pub(crate) enum Why {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
     /// With the next page.
-    Read { iterator: Iterator, trouble: Trouble },
+    Read { iterator: ShardIterator, trouble: Trouble },
     /// With a new iterator, because what followed in the page is left for another time; or, if nothing comes between,
     /// with the next batch of the page.
     Seek,
@@ -178,14 +178,14 @@ pub(crate) enum Event {
     /// The request for an iterator or for a page was given out.
     Sent { request: RequestId },
     /// The iterator came.
-    Iterator { text: String },
-    /// A page came, with a batch unless no message was in it. `to` is where the shard's place moves with the page, once
+    ShardIterator { text: String },
+    /// A page came, with a batch unless no message was in it. `to` is where the shard's position moves with the page, once
     /// the batch is safe.
-    Page { batch: Option<BatchId>, to: Option<Place>, then: Then },
+    Page { batch: Option<BatchId>, to: Option<Position>, then: Then },
     /// The batch is safe.
     Delivered,
     /// The batch is safe, and the next one is of the same page.
-    Next { batch: BatchId, to: Option<Place>, then: Then },
+    Next { batch: BatchId, to: Option<Position>, then: Then },
     /// The iterator is too old.
     Expired,
     /// The response contradicts itself or the service's model.
@@ -198,7 +198,7 @@ pub(crate) enum Event {
     Failed,
     /// A failure that will not.
     Refused,
-    /// The place has left the stream.
+    /// The position has left the stream.
     Trimmed,
     /// The service knows no such shard.
     Gone,
@@ -218,8 +218,8 @@ pub(crate) enum Shown {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
     pub(crate) state: State,
-    /// Where the shard's place moves.
-    pub(crate) place: Option<Place>,
+    /// Where the shard's position moves.
+    pub(crate) position: Option<Position>,
     pub(crate) effect: Effect,
 }
 
@@ -228,23 +228,23 @@ pub(crate) struct Step {
 pub(crate) enum Effect {
     Nothing,
     /// Records may have left the stream unread: it is to be told.
-    Lost,
+    Gap,
     /// The shards must be listed.
     List,
 }
 
 impl Step {
     fn to(state: State) -> Step {
-        Step { state, place: None, effect: Effect::Nothing }
+        Step { state, position: None, effect: Effect::Nothing }
     }
 
     fn drained(effect: Effect) -> Step {
-        Step { state: State::Drained, place: Some(Place::End), effect }
+        Step { state: State::Drained, position: Some(Position::End), effect }
     }
 
-    /// With the place moved at least to `to`. The end, where that is next, is further than any message.
-    fn past(self, to: Option<Place>) -> Step {
-        Step { place: self.place.or(to), ..self }
+    /// With the position moved at least to `to`. The end, where that is next, is further than any message.
+    fn past(self, to: Option<Position>) -> Step {
+        Step { position: self.position.or(to), ..self }
     }
 }
 
@@ -277,7 +277,7 @@ impl Context<'_> {
         State::Seeking { seek, not_before: self.pause(trouble), trouble }
     }
 
-    fn read_again(&mut self, iterator: Iterator, trouble: Trouble) -> State {
+    fn read_again(&mut self, iterator: ShardIterator, trouble: Trouble) -> State {
         if self.too_many(trouble) {
             return State::Failed;
         }
@@ -286,10 +286,10 @@ impl Context<'_> {
 
     fn trimmed(&mut self, seek: Seek, trouble: Trouble) -> Step {
         match seek {
-            Seek::Place | Seek::Latest => Step {
+            Seek::Position | Seek::Latest => Step {
                 state: State::Seeking { seek: Seek::Oldest, not_before: self.now, trouble },
-                place: None,
-                effect: Effect::Lost,
+                position: None,
+                effect: Effect::Gap,
             },
             // There is nothing older than the oldest: the service contradicts itself.
             Seek::Oldest => Step::to(self.seek_again(Seek::Oldest, trouble.failed())),
@@ -302,7 +302,7 @@ impl Context<'_> {
             return Step::to(State::Failed);
         }
         let state = State::Ending { since: self.listings, why: Why::Gone, seek: seek.again(), trouble };
-        Step { state, place: None, effect: Effect::List }
+        Step { state, position: None, effect: Effect::List }
     }
 
     fn go_on(&self, then: Then) -> Step {
@@ -312,13 +312,13 @@ impl Context<'_> {
             }
             Then::Seek => {
                 let trouble = Trouble::default();
-                Step::to(State::Seeking { seek: Seek::Place, not_before: self.now, trouble })
+                Step::to(State::Seeking { seek: Seek::Position, not_before: self.now, trouble })
             }
             Then::CaughtUp => Step::to(State::CaughtUp),
             Then::Drained => Step::drained(Effect::Nothing),
             Then::Ending { why, seek, trouble } => Step {
                 state: State::Ending { since: self.listings, why, seek, trouble },
-                place: None,
+                position: None,
                 effect: Effect::List,
             },
         }
@@ -339,8 +339,8 @@ impl State {
                 Step::to(State::Sought { seek, request, sent: cx.now, trouble })
             }
 
-            (State::Sought { seek, request: _, sent, trouble }, Event::Iterator { text }) => {
-                let iterator = Iterator { text, born: sent, seek: seek.again(), is_first: true };
+            (State::Sought { seek, request: _, sent, trouble }, Event::ShardIterator { text }) => {
+                let iterator = ShardIterator { text, born: sent, seek: seek.again(), is_first: true };
                 Step::to(State::Ready { iterator, not_before: cx.now.max(cx.paced), trouble })
             }
             (State::Sought { seek, request: _, sent: _, trouble }, Event::Throttled) => {
@@ -394,7 +394,7 @@ impl State {
             (State::Delivering { batch: _, to, then }, Event::Delivered) => cx.go_on(then).past(to),
             // Only a batch that leaves some of its page says `Seek`.
             (State::Delivering { batch: _, to: done, then: Then::Seek }, Event::Next { batch, to, then }) => {
-                Step { state: State::Delivering { batch, to, then }, place: done, effect: Effect::Nothing }
+                Step { state: State::Delivering { batch, to, then }, position: done, effect: Effect::Nothing }
             }
 
             // A listing that began earlier may be older than what the shard said.
@@ -404,7 +404,7 @@ impl State {
                     // end of a shard that is known as closed is believed.
                     (Shown::Closed, Why::Ended) => Step::to(State::Seeking { seek, not_before: cx.now, trouble }),
                     // An end that was none, and records may have followed it and left with the shard.
-                    (Shown::Absent, Why::Ended | Why::Doubtful | Why::Gone) => Step::drained(Effect::Lost),
+                    (Shown::Absent, Why::Ended | Why::Doubtful | Why::Gone) => Step::drained(Effect::Gap),
                     (Shown::Open, Why::Ended | Why::Doubtful | Why::Gone)
                     | (Shown::Closed, Why::Doubtful | Why::Gone) => Step::to(cx.seek_again(seek, trouble)),
                 }
@@ -424,7 +424,7 @@ impl State {
                 Event::Unblocked
                 | Event::Beyond
                 | Event::Sent { .. }
-                | Event::Iterator { .. }
+                | Event::ShardIterator { .. }
                 | Event::Page { .. }
                 | Event::Delivered
                 | Event::Next { .. }

@@ -41,7 +41,7 @@ pub(crate) const SLACK: Duration = Duration::from_secs(2);
 
 /// What a page says about the tip.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sight {
+pub(crate) struct PageSummary {
     /// `MillisBehindLatest`. Absent counts as 0.
     pub(crate) behind: u64,
     /// The page holds no new record.
@@ -69,7 +69,7 @@ pub(crate) struct Tip {
     leaps: u32,
     fall: Option<Fall>,
     /// The last empty page.
-    last: Option<Sight>,
+    last: Option<PageSummary>,
 }
 
 /// How the lag falls from one empty page to the next.
@@ -87,19 +87,19 @@ impl Tip {
     }
 
     /// What this page makes of a shard, for a reader opened at `opened` at the latest.
-    pub(crate) fn look(&mut self, until: Until, opened: Timestamp, sight: Sight) -> Look {
-        if !sight.empty {
+    pub(crate) fn observe(&mut self, until: Until, opened: Timestamp, summary: PageSummary) -> Progress {
+        if !summary.empty {
             *self = Tip::new();
-        } else if self.leaps < LEAPS_MAX && self.has_moved(sight) {
+        } else if self.leaps < LEAPS_MAX && self.has_moved(summary) {
             *self = Tip { leaps: self.leaps + 1, ..Tip::new() };
         }
-        if sight.empty {
-            self.see_empty(sight.behind);
-            self.last = Some(sight);
+        if summary.empty {
+            self.see_empty(summary.behind);
+            self.last = Some(summary);
         }
         let is_due = match until {
             Until::CaughtUp(_) => true,
-            Until::Time(end) => sight.present > end + SLACK,
+            Until::Time(end) => summary.present > end + SLACK,
             Until::Stopped => false,
         };
         if !is_due {
@@ -109,26 +109,26 @@ impl Tip {
         let idle = self.idle_pages >= IDLE_PAGES || self.empty_pages >= EMPTY_PAGES_MAX;
         // The tip of a closed shard is its end, and what follows it are its children: it is read until it has no next
         // iterator. Some emulators hand out iterators for ever.
-        if sight.closed {
+        if summary.closed {
             return match (idle, until) {
-                (true, _) if sight.behind == 0 => Look::Ended,
-                (true, Until::CaughtUp(_) | Until::Time(_)) => Look::Reached,
-                (true, Until::Stopped) | (false, _) => Look::More,
+                (true, _) if summary.behind == 0 => Progress::Ended,
+                (true, Until::CaughtUp(_) | Until::Time(_)) => Progress::Reached,
+                (true, Until::Stopped) | (false, _) => Progress::More,
             };
         }
         let reached = match until {
             Until::CaughtUp(lag) => {
-                let close = sight.behind <= millis(lag) && !sight.full;
-                let passed = sight.newest.is_some_and(|newest| newest > opened + SLACK);
+                let close = summary.behind <= millis(lag) && !summary.full;
+                let passed = summary.newest.is_some_and(|newest| newest > opened + SLACK);
                 close || passed || idle
             }
             // A record at or past the time ends the shard in the reader, which cuts the page there. Here: nothing that
             // arrived before it can still come. The page is empty and has a next iterator, so the shard is open: there
             // are no children that could hold what is asked for.
-            Until::Time(_) => is_due && sight.empty && (sight.behind == 0 && !sight.full || idle),
+            Until::Time(_) => is_due && summary.empty && (summary.behind == 0 && !summary.full || idle),
             Until::Stopped => false,
         };
-        if reached { Look::Reached } else { Look::More }
+        if reached { Progress::Reached } else { Progress::More }
     }
 
     fn see_empty(&mut self, behind: u64) {
@@ -144,20 +144,20 @@ impl Tip {
     }
 
     /// Whether the tip has moved away since the last empty page. The lag of an idle shard grows with the time at most.
-    fn has_moved(&self, sight: Sight) -> bool {
+    fn has_moved(&self, summary: PageSummary) -> bool {
         self.last.is_some_and(|last| {
             // Either clock may leap.
-            let by_calendar = sight.present.0.saturating_sub(last.present.0);
-            let passed = millis(sight.asked.since(last.asked)).min(by_calendar);
+            let by_calendar = summary.present.0.saturating_sub(last.present.0);
+            let passed = millis(summary.asked.since(last.asked)).min(by_calendar);
             let explained = last.behind.saturating_add(passed).saturating_add(millis(SLACK));
-            last.behind == 0 && sight.behind > 0 || sight.behind > explained
+            last.behind == 0 && summary.behind > 0 || summary.behind > explained
         })
     }
 }
 
 /// What a page makes of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Look {
+pub(crate) enum Progress {
     /// There is more to read.
     More,
     /// It is read as far as was asked.
@@ -173,42 +173,42 @@ mod tests {
     const OPENED: Timestamp = Timestamp(1_000_000);
     const CAUGHT_UP: Until = Until::CaughtUp(Duration::ZERO);
 
-    fn reached(look: Look) -> bool {
-        look == Look::Reached
+    fn reached(progress: Progress) -> bool {
+        progress == Progress::Reached
     }
 
-    fn page(behind: u64) -> Sight {
-        Sight { empty: false, newest: Some(Timestamp(5)), ..empty(behind) }
+    fn page(behind: u64) -> PageSummary {
+        PageSummary { empty: false, newest: Some(Timestamp(5)), ..empty(behind) }
     }
 
-    fn empty(behind: u64) -> Sight {
+    fn empty(behind: u64) -> PageSummary {
         let asked = Instant(0);
-        Sight { behind, empty: true, full: false, closed: false, newest: None, asked, present: OPENED }
+        PageSummary { behind, empty: true, full: false, closed: false, newest: None, asked, present: OPENED }
     }
 
     #[test]
     fn a_full_page_is_never_the_tip() {
         let mut tip = Tip::new();
-        assert!(!reached(tip.look(CAUGHT_UP, OPENED, Sight { full: true, ..page(0) })));
-        assert!(reached(tip.look(CAUGHT_UP, OPENED, page(0))));
+        assert!(!reached(tip.observe(CAUGHT_UP, OPENED, PageSummary { full: true, ..page(0) })));
+        assert!(reached(tip.observe(CAUGHT_UP, OPENED, page(0))));
     }
 
     #[test]
     fn a_stream_that_never_rests_ends_past_the_opening() {
         let mut tip = Tip::new();
-        let at = |ms| Sight { newest: Some(Timestamp(OPENED.0 + ms)), full: true, ..page(500) };
-        assert!(!reached(tip.look(CAUGHT_UP, OPENED, at(2000))));
-        assert!(reached(tip.look(CAUGHT_UP, OPENED, at(2001))));
+        let at = |ms| PageSummary { newest: Some(Timestamp(OPENED.0 + ms)), full: true, ..page(500) };
+        assert!(!reached(tip.observe(CAUGHT_UP, OPENED, at(2000))));
+        assert!(reached(tip.observe(CAUGHT_UP, OPENED, at(2001))));
     }
 
     #[test]
     fn a_lag_that_does_not_fall_ends_an_idle_shard_and_one_that_falls_does_not() {
         let mut tip = Tip::new();
         for falling in (1..200).rev() {
-            assert!(!reached(tip.look(CAUGHT_UP, OPENED, empty(falling * 1000))));
+            assert!(!reached(tip.observe(CAUGHT_UP, OPENED, empty(falling * 1000))));
         }
         let mut idle = 1;
-        while !reached(tip.look(CAUGHT_UP, OPENED, empty(1000 + idle))) {
+        while !reached(tip.observe(CAUGHT_UP, OPENED, empty(1000 + idle))) {
             idle += 1;
         }
         assert_eq!(idle, u64::from(IDLE_PAGES));
@@ -219,11 +219,11 @@ mod tests {
         for rest in [0, 5] {
             let (mut tip, until) = (Tip::new(), Until::Time(OPENED));
             for _ in 0..IDLE_PAGES {
-                assert!(!reached(tip.look(until, OPENED, empty(rest))), "the time has not come");
+                assert!(!reached(tip.observe(until, OPENED, empty(rest))), "the time has not come");
             }
-            let later = |behind| Sight { present: Timestamp(OPENED.0 + 9000), ..empty(behind) };
+            let later = |behind| PageSummary { present: Timestamp(OPENED.0 + 9000), ..empty(behind) };
             for falling in (1..=9).rev() {
-                assert!(!reached(tip.look(until, OPENED, later(falling * 60_000))), "{rest}, {falling}");
+                assert!(!reached(tip.observe(until, OPENED, later(falling * 60_000))), "{rest}, {falling}");
             }
         }
     }
@@ -247,8 +247,8 @@ mod tests {
         for (name, most, lag) in lags {
             for until in [CAUGHT_UP, Until::Time(OPENED)] {
                 let mut tip = Tip::new();
-                let sight = |page| Sight { present: OPENED + SLACK * 2, ..empty(lag(page)) };
-                let pages = (0..).position(|page| reached(tip.look(until, OPENED, sight(page))));
+                let summary = |page| PageSummary { present: OPENED + SLACK * 2, ..empty(lag(page)) };
+                let pages = (0..).position(|page| reached(tip.observe(until, OPENED, summary(page))));
                 assert!(pages.is_some_and(|pages| pages as u64 <= most), "{name}, {until:?}: {pages:?}");
             }
         }
@@ -259,11 +259,11 @@ mod tests {
         let until = Until::Time(OPENED + Duration::from_secs(86_400));
         let mut tip = Tip::new();
         for page in 0..300_000 {
-            assert!(!reached(tip.look(until, OPENED, empty(page % 2))), "the time has not come");
+            assert!(!reached(tip.observe(until, OPENED, empty(page % 2))), "the time has not come");
         }
-        let later = |behind| Sight { present: OPENED + Duration::from_secs(90_000), ..empty(behind) };
+        let later = |behind| PageSummary { present: OPENED + Duration::from_secs(90_000), ..empty(behind) };
         for falling in (1..=9).rev() {
-            assert!(!reached(tip.look(until, OPENED, later(falling * 60_000))), "{falling}");
+            assert!(!reached(tip.observe(until, OPENED, later(falling * 60_000))), "{falling}");
         }
     }
 
@@ -271,20 +271,21 @@ mod tests {
     fn a_time_is_reached_only_once_it_is_past() {
         let mut tip = Tip::new();
         let until = Until::Time(OPENED);
-        let at = |ms| Sight { present: Timestamp(OPENED.0 + ms), ..empty(0) };
-        assert!(!reached(tip.look(until, OPENED, at(2000))));
-        assert!(reached(tip.look(until, OPENED, at(2001))));
-        assert!(!reached(Tip::new().look(until, OPENED, Sight { behind: 7, ..at(9000) })));
+        let at = |ms| PageSummary { present: Timestamp(OPENED.0 + ms), ..empty(0) };
+        assert!(!reached(tip.observe(until, OPENED, at(2000))));
+        assert!(reached(tip.observe(until, OPENED, at(2001))));
+        assert!(!reached(Tip::new().observe(until, OPENED, PageSummary { behind: 7, ..at(9000) })));
     }
 
     #[test]
     fn a_closed_shard_ends_where_its_records_end() {
         for until in [CAUGHT_UP, Until::Stopped, Until::Time(Timestamp(1))] {
             let mut tip = Tip::new();
-            assert_eq!(tip.look(until, OPENED, Sight { closed: true, ..page(0) }), Look::More);
-            let closed = |behind| Sight { closed: true, ..empty(behind) };
-            let looks: std::vec::Vec<Look> = (0..=IDLE_PAGES).map(|_| tip.look(until, OPENED, closed(0))).collect();
-            assert_eq!(looks.iter().position(|look| *look == Look::Ended), Some(IDLE_PAGES as usize));
+            assert_eq!(tip.observe(until, OPENED, PageSummary { closed: true, ..page(0) }), Progress::More);
+            let closed = |behind| PageSummary { closed: true, ..empty(behind) };
+            let observed: std::vec::Vec<Progress> =
+                (0..=IDLE_PAGES).map(|_| tip.observe(until, OPENED, closed(0))).collect();
+            assert_eq!(observed.iter().position(|progress| *progress == Progress::Ended), Some(IDLE_PAGES as usize));
         }
     }
 }

@@ -10,7 +10,7 @@
 //! and then or when the destination is opened next, and every later call fails with
 //! [`Error::Broken`].
 
-mod bad_records;
+mod invalid_records;
 mod ndjson;
 mod sqlite;
 
@@ -22,7 +22,7 @@ use crate::files;
 use crate::state::{self, Saved, State};
 use crate::terminal::Clean;
 
-pub use bad_records::WithBadRecords;
+pub use invalid_records::WithInvalidRecords;
 pub(crate) use ndjson::stream_error;
 pub use ndjson::{NdjsonFile, NdjsonStream};
 pub use sqlite::{MEMBERS_MAX, Sqlite};
@@ -42,7 +42,7 @@ pub trait Batch {
 
     /// Lines of the messages from number `skip` on whose data cannot be put as asked: at least one
     /// if there is one, else as many as fit in `size` bytes.
-    fn rejects(&mut self, skip: u32, size: u32) -> Result<Rejects, BatchError>;
+    fn invalid_lines(&mut self, skip: u32, size: u32) -> Result<InvalidLines, BatchError>;
 
     /// Messages from number `skip` on: at least one if there is one, else as many as fit in `size`
     /// bytes of their texts and data.
@@ -60,12 +60,12 @@ pub struct Lines {
     /// The number of lines in `text`.
     pub count: u32,
     /// Of these, the lines whose data stands as base64 because it could not be put as asked.
-    pub fallbacks: u32,
+    pub invalid: u32,
 }
 
 /// Some lines of the messages whose data could not be put as asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rejects {
+pub struct InvalidLines {
     /// Newline-delimited JSON, whole lines, each with its reason as `_kinesis_reason`.
     pub text: String,
     /// The number of lines in `text`.
@@ -81,7 +81,7 @@ pub struct Message {
     pub id: String,
     /// The sequence number of its record.
     pub sequence: String,
-    /// The place within an aggregated record. None: it was not aggregated.
+    /// The position within an aggregated record. None: it was not aggregated.
     pub subsequence: Option<u32>,
     /// None: the stream distributes records by itself and names no key.
     pub partition_key: Option<String>,
@@ -100,7 +100,7 @@ pub struct Written {
     /// holds, grows what waits for a commit.
     pub bytes: u64,
     /// The messages whose data stands as base64 because it could not be put as asked.
-    pub fallbacks: u64,
+    pub invalid: u64,
     /// The messages that were not there before.
     pub new: u64,
 }
@@ -116,10 +116,10 @@ pub trait Destination: Send {
     /// Makes everything written so far safe, and `checkpoint` with it.
     fn commit(&mut self, checkpoint: &str) -> Result<(), Error>;
 
-    /// As [`commit`](Self::commit), told only of the places that changed since the last commit: a checkpoint with these
+    /// As [`commit`](Self::commit), told only of the positions that changed since the last commit: a checkpoint with these
     /// alone. False: a checkpoint is taken whole here, or this time, and nothing was done.
     ///
-    /// For a destination that keeps each place by itself: a commit then costs as much whatever the number of shards.
+    /// For a destination that keeps each position by itself: a commit then costs as much whatever the number of shards.
     fn commit_changes(&mut self, changes: &str) -> Result<bool, Error> {
         let _ = changes;
         Ok(false)
@@ -400,9 +400,9 @@ impl Error {
     }
 
     /// Whether another command line would help, rather than another try.
-    pub fn asked_wrongly(&self) -> bool {
+    pub fn is_usage_error(&self) -> bool {
         match self {
-            Error::State(error) => error.asked_wrongly(),
+            Error::State(error) => error.is_usage_error(),
             Error::Path { .. }
             | Error::Held { .. }
             | Error::Unexplained { .. }

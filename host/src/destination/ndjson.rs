@@ -215,7 +215,7 @@ fn lines(batch: &mut dyn Batch, mut write: impl FnMut(&[u8]) -> Result<(), Error
         write(piece.text.as_bytes())?;
         skip += piece.count;
         written.bytes += piece.text.len() as u64;
-        written.fallbacks += u64::from(piece.fallbacks);
+        written.invalid += u64::from(piece.invalid);
     }
     written.messages = u64::from(count);
     written.new = written.messages;
@@ -232,7 +232,7 @@ pub(crate) fn stream_error(error: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::destination::{BatchError, Lines, Message, Rejects};
+    use crate::destination::{BatchError, InvalidLines, Lines, Message};
     use crate::state::MemoryState;
 
     #[test]
@@ -244,7 +244,7 @@ mod tests {
         let mut output = NdjsonStream::new(Failing(io::ErrorKind::StorageFull), None);
         let error = output.write(&mut Odd { lines: 1 }).unwrap_err();
         assert!(matches!(error, Error::Stream(_)), "{error:?}");
-        assert!(!error.asked_wrongly());
+        assert!(!error.is_usage_error());
     }
 
     #[test]
@@ -283,11 +283,11 @@ mod tests {
         }
 
         fn lines(&mut self, _skip: u32, _size: u32) -> Result<Lines, BatchError> {
-            Ok(Lines { text: "{}\n".repeat(self.lines as usize), count: self.lines, fallbacks: 0 })
+            Ok(Lines { text: "{}\n".repeat(self.lines as usize), count: self.lines, invalid: 0 })
         }
 
-        fn rejects(&mut self, skip: u32, _size: u32) -> Result<Rejects, BatchError> {
-            Ok(Rejects { next: skip, ..Rejects::default() })
+        fn invalid_lines(&mut self, skip: u32, _size: u32) -> Result<InvalidLines, BatchError> {
+            Ok(InvalidLines { next: skip, ..InvalidLines::default() })
         }
 
         fn messages(&mut self, _skip: u32, _size: u32) -> Result<Vec<Message>, BatchError> {

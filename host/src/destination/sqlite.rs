@@ -13,7 +13,7 @@
 //! each commit, the database and its write-ahead log must still be at their paths.
 
 mod flat;
-mod places;
+mod positions;
 mod schema;
 
 use std::fmt::Write as _;
@@ -33,7 +33,7 @@ use crate::state::lock::{Lock, LockError};
 use flat::Flat;
 
 pub use flat::MEMBERS_MAX;
-pub(crate) use places::read as read_checkpoint;
+pub(crate) use positions::read as read_checkpoint;
 pub(crate) use schema::{columns, quote};
 
 /// The bytes of messages asked for at a time: enough that a call costs nothing, and a batch is not
@@ -158,8 +158,8 @@ struct Store {
     insert: String,
     /// The revision of the checkpoint as this reader left it. None: there is none.
     revision: Option<i64>,
-    /// The places are those of this reader's last commit, so that changes can be made to them.
-    has_places: bool,
+    /// The positions are those of this reader's last commit, so that changes can be made to them.
+    has_positions: bool,
     flat: Flat,
     times: Times,
 }
@@ -188,7 +188,7 @@ impl Store {
             insert: schema::insert(stream),
             db,
             revision,
-            has_places: false,
+            has_positions: false,
             flat,
             times,
         })
@@ -241,25 +241,25 @@ impl Store {
     fn commit(&mut self, checkpoint: &str) -> Result<(), Error> {
         let failed = |error| database_error(&self.path, "write to", error);
         begin(&self.db).map_err(failed)?;
-        let (head, has_places) = places::replace(&self.db, &self.stream, checkpoint).map_err(failed)?;
+        let (head, has_positions) = positions::replace(&self.db, &self.stream, checkpoint).map_err(failed)?;
         self.finish(&head)?;
-        self.has_places = has_places;
+        self.has_positions = has_positions;
         Ok(())
     }
 
     fn commit_changes(&mut self, changes: &str) -> Result<bool, Error> {
-        if !self.has_places {
+        if !self.has_positions {
             return Ok(false);
         }
         let failed = |error| database_error(&self.path, "write to", error);
         begin(&self.db).map_err(failed)?;
-        match places::change(&self.db, &self.stream, changes).map_err(failed)? {
+        match positions::change(&self.db, &self.stream, changes).map_err(failed)? {
             Some(head) => self.finish(&head).map(|()| true),
             None => Ok(false),
         }
     }
 
-    /// Ends the transaction, in which the places are written, with the row of the stream.
+    /// Ends the transaction, in which the positions are written, with the row of the stream.
     fn finish(&mut self, checkpoint: &str) -> Result<(), Error> {
         let failed = |error| database_error(&self.path, "write to", error);
         self.flat.save(&self.db).map_err(failed)?;

@@ -18,15 +18,15 @@ fn a_stream_alone_makes_a_plan() {
             wire: Wire::Auto,
             payload: Payload::Merged,
             deaggregate: true,
-            bad_records: None,
-            on_gap: OnGap::Tell,
+            invalid_records: None,
+            on_gap: OnGap::Continue,
             recreated: Recreated::Refuse,
             message_id: MessageId::Sha256,
             destination: Destination::Sqlite("orders.db".into()),
             state: StateAt::Destination,
             aws: Settings::default(),
             report: None,
-            trace: None,
+            recording: None,
             settings_files: Vec::new(),
         }
     );
@@ -35,8 +35,8 @@ fn a_stream_alone_makes_a_plan() {
 #[test]
 fn every_flag_arrives() {
     let plan = read(
-        "arn:aws-cn:kinesis:cn-north-1:123456789012:stream/a.b_c-d --to ndjson:out/x --state file:y --from LATEST --follow \
-         --max-messages 7 --page-records 10000 --pace 50% --wire cbor --payload base64 --no-deaggregate --bad-records b --on-gap fail --recreated follow \
+        "arn:aws-cn:kinesis:cn-north-1:123456789012:stream/a.b_c-d --to ndjson:out/x --state file:y --start LATEST --follow \
+         --max-messages 7 --page-records 10000 --pace 50% --wire cbor --payload base64 --no-deaggregate --invalid-records b --on-gap fail --recreated follow \
          --message-id dlt --profile p --region cn-north-1 \
          --role-arn arn:aws-cn:iam::123456789012:role/r --endpoint-url http://h:1 --report r.json",
     );
@@ -44,7 +44,7 @@ fn every_flag_arrives() {
     assert_eq!((plan.start, plan.until, plan.wire), (Start::Latest(NOW), Until::Stopped, Wire::Cbor));
     assert_eq!(plan.limits, Limits { max_messages: Some(7), page_records: Some(10_000), pace: Some(50) });
     assert_eq!((plan.payload, plan.deaggregate, plan.message_id), (Payload::Base64, false, MessageId::Dlt));
-    assert_eq!(plan.bad_records, Some("b".into()));
+    assert_eq!(plan.invalid_records, Some("b".into()));
     assert_eq!((plan.on_gap, plan.recreated), (OnGap::Fail, Recreated::Follow));
     assert_eq!(plan.destination, Destination::Ndjson("out/x".into()));
     assert_eq!(plan.state, StateAt::File("y".into()));
@@ -88,7 +88,7 @@ fn starts() {
         ("1w", Start::At(NOW - 7 * 24 * HOUR)),
         ("250ms", Start::At(NOW - 250)),
     ] {
-        assert_eq!(plan(&["orders", "--from", text]).map(|plan| plan.start), Ok(start), "{text}");
+        assert_eq!(plan(&["orders", "--start", text]).map(|plan| plan.start), Ok(start), "{text}");
     }
 }
 
@@ -102,7 +102,7 @@ fn ends() {
         (&["-f"], Until::Stopped),
         (&["--until", "2025-11-23T11:00:00Z"], Until::Time(NOW - HOUR)),
         (&["--until", "2025-12-01"], Until::Time(NOW + 7 * 24 * HOUR + 12 * HOUR)),
-        (&["--until", "1h ago", "--from", "2h"], Until::Time(NOW - HOUR)),
+        (&["--until", "1h ago", "--start", "2h"], Until::Time(NOW - HOUR)),
     ] {
         let line = [&["orders"], flags].concat();
         assert_eq!(plan(&line).map(|plan| plan.until), Ok(until), "{flags:?}");
@@ -147,25 +147,25 @@ fn what_is_asked_wrongly_is_told_with_a_hint() {
         (&["arn:aws:kinesis:us-east-1:123456789012:stream/x/consumer/c:1"], "of a consumer", "stream/orders"),
         (&["arn:aws:kinesis"], "fewer than six parts", "stream/orders"),
         (
-            &["x", "--from", "yesterday"],
-            "not a time for --from: yesterday (it is no time and no duration)",
+            &["x", "--start", "yesterday"],
+            "not a time for --start: yesterday (it is no time and no duration)",
             "trim-horizon, latest",
         ),
-        (&["x", "--from", ""], "not a time for --from: ", "trim-horizon, latest"),
-        (&["x", "--from", "ago"], "not a time for --from: ago", "trim-horizon, latest"),
-        (&["x", "--from=-1h"], "it is negative", "trim-horizon"),
-        (&["x", "--from", "1mo"], "no certain length", "trim-horizon"),
-        (&["x", "--from", "99999h ago ago"], "not a time for --from", "trim-horizon"),
-        (&["x", "--from", "700000h"], "before 1970", "trim-horizon"),
-        (&["x", "--from", "1969-12-31"], "before 1970", "trim-horizon"),
-        (&["x", "--from", "2025-11-23T11:00:00"], "end it with Z", "trim-horizon"),
-        (&["x", "--from", "1763895600000"], "milliseconds?", "trim-horizon"),
-        (&["x", "--from", "2025-11-24"], "--from is in the future: 2025-11-24", "latest"),
+        (&["x", "--start", ""], "not a time for --start: ", "trim-horizon, latest"),
+        (&["x", "--start", "ago"], "not a time for --start: ago", "trim-horizon, latest"),
+        (&["x", "--start=-1h"], "it is negative", "trim-horizon"),
+        (&["x", "--start", "1mo"], "no certain length", "trim-horizon"),
+        (&["x", "--start", "99999h ago ago"], "not a time for --start", "trim-horizon"),
+        (&["x", "--start", "700000h"], "before 1970", "trim-horizon"),
+        (&["x", "--start", "1969-12-31"], "before 1970", "trim-horizon"),
+        (&["x", "--start", "2025-11-23T11:00:00"], "end it with Z", "trim-horizon"),
+        (&["x", "--start", "1763895600000"], "milliseconds?", "trim-horizon"),
+        (&["x", "--start", "2025-11-24"], "--start is in the future: 2025-11-24", "latest"),
         (&["x", "--until", "soon"], "not a time for --until: soon", "caught-up, forever"),
         (&["x", "--until", "10m"], "not a time for --until: 10m", "`1h ago`"),
-        (&["x", "--from", "1h", "--until", "2h ago"], "--until is not after --from: 2h ago (--from is 1h)", "later"),
-        (&["x", "--from", "latest", "--until", "2025-11-23"], "--until is not after --from", "later"),
-        (&["x", "--from", "1h", "--until", "1h ago"], "--until is not after --from", "later"),
+        (&["x", "--start", "1h", "--until", "2h ago"], "--until is not after --start: 2h ago (--start is 1h)", "later"),
+        (&["x", "--start", "latest", "--until", "2025-11-23"], "--until is not after --start", "later"),
+        (&["x", "--start", "1h", "--until", "1h ago"], "--until is not after --start", "later"),
         (&["x", "--behind", "5"], "not a duration for --behind: 5 (it has no unit)", "90s"),
         (&["x", "--behind", "1s", "--follow"], "--behind has no meaning with this end: forever", "caught-up"),
         (&["x", "--pace", "0%"], "not a pace: 0%", "off"),
@@ -187,7 +187,7 @@ fn what_is_asked_wrongly_is_told_with_a_hint() {
         let error = plan(line).expect_err(&line.join(" "));
         assert!(error.to_string().contains(told), "{line:?}: {error}");
         assert!(error.hint().is_some_and(|given| given.contains(hint)), "{line:?}: {:?}", error.hint());
-        assert!(error.asked_wrongly());
+        assert!(error.is_usage_error());
     }
 }
 

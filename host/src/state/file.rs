@@ -239,7 +239,7 @@ mod tests {
             fs::write(&path, text).unwrap();
             let error = FileState::open(&path).unwrap_err();
             assert!(error.to_string().contains(words), "{text}: {error}");
-            assert!(error.asked_wrongly() && error.hint().is_some(), "{text}");
+            assert!(error.is_usage_error() && error.hint().is_some(), "{text}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
     }
@@ -264,7 +264,7 @@ mod tests {
         {
             let error = FileState::open(&dir.path().join(path)).unwrap_err();
             assert!(error.to_string().contains(words), "{path}: {error}");
-            assert!(error.asked_wrongly());
+            assert!(error.is_usage_error());
         }
     }
 
@@ -277,7 +277,7 @@ mod tests {
         let refused = |state: &mut FileState| {
             let error = state.save(&saved("{\"n\":2}")).unwrap_err();
             assert!(matches!(error, Error::Replaced { .. }), "{error:?}");
-            assert!(!error.asked_wrongly() && error.hint().is_some());
+            assert!(!error.is_usage_error() && error.hint().is_some());
         };
         let mut state = FileState::open(&path).unwrap();
         state.save(&saved("{\"n\":1}")).unwrap();

@@ -184,7 +184,7 @@ impl Error {
     }
 
     /// Whether another command line would help, rather than another try.
-    pub fn asked_wrongly(&self) -> bool {
+    pub fn is_usage_error(&self) -> bool {
         match self {
             Error::Held { .. }
             | Error::Lock { .. }
@@ -222,10 +222,10 @@ mod tests {
         let path = PathBuf::from("s.json");
         let held = Error::Held { path: path.clone(), by: Some(7) };
         assert_eq!(held.to_string(), "another reader, process 7, holds the state: s.json");
-        assert!(held.asked_wrongly() && held.hint().is_some());
+        assert!(held.is_usage_error() && held.hint().is_some());
 
         let full = Error::Write { path, error: io::ErrorKind::StorageFull.into() };
-        assert!(!full.asked_wrongly());
+        assert!(!full.is_usage_error());
         assert!(full.hint().is_some_and(|hint| hint.contains("make room")));
     }
 }

@@ -190,12 +190,12 @@ impl fmt::Debug for Credentials {
 pub(super) async fn find(settings: &Settings, http: &Arc<Http>) -> Result<(Endpoint, Credentials), Error> {
     check_profile(settings.profile.as_deref()).await?;
     let base = ProviderConfig::default()
-        .with_http_client(Lent(http.clone()))
+        .with_http_client(SharedHttp(http.clone()))
         .with_behavior_version(Some(BehaviorVersion::latest()));
     let region = region(settings, &base).await;
 
     let mut loader =
-        aws_config::defaults(BehaviorVersion::latest()).http_client(Lent(http.clone())).region(region.clone());
+        aws_config::defaults(BehaviorVersion::latest()).http_client(SharedHttp(http.clone())).region(region.clone());
     if let Some(profile) = &settings.profile {
         let config = base.with_region(region);
         loader = loader.profile_name(profile).credentials_provider(named_profile(profile, &config));
@@ -279,9 +279,9 @@ fn configured_url(config: &SdkConfig) -> Option<String> {
 
 /// Our HTTP client, lent to aws-config for STS, SSO, container and instance.
 #[derive(Clone)]
-struct Lent(Arc<Http>);
+struct SharedHttp(Arc<Http>);
 
-impl HttpClient for Lent {
+impl HttpClient for SharedHttp {
     fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         let connect = settings.connect_timeout().unwrap_or(Duration::from_secs(10));
         let read = settings.read_timeout().unwrap_or(Duration::from_secs(30));
@@ -289,9 +289,9 @@ impl HttpClient for Lent {
     }
 }
 
-impl fmt::Debug for Lent {
+impl fmt::Debug for SharedHttp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Lent")
+        f.write_str("SharedHttp")
     }
 }
 

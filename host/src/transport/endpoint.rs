@@ -305,7 +305,7 @@ mod tests {
         ] {
             let error = at(url).unwrap_err();
             assert!(error.to_string().contains(why), "{url}: {error}");
-            assert!(error.asked_wrongly() && error.hint().is_some());
+            assert!(error.is_usage_error() && error.hint().is_some());
         }
     }
 

@@ -52,7 +52,7 @@ pub struct Response {
     /// The body. One of another content type is `Json`, with what is not UTF-8 replaced.
     pub body: Body,
     /// The `x-amzn-requestid` header.
-    pub trace: Option<String>,
+    pub aws_request_id: Option<String>,
     /// The `Date` header, in milliseconds since the Unix epoch.
     pub date: Option<u64>,
     /// The calendar time that the request was signed with, in milliseconds since the Unix epoch.
@@ -235,7 +235,7 @@ impl Response {
         let cbor = kind.split(';').next().unwrap_or_default().trim() == CBOR;
         Self {
             status: answer.status,
-            trace: answer.header("x-amzn-requestid").map(str::to_owned),
+            aws_request_id: answer.header("x-amzn-requestid").map(str::to_owned),
             date: answer.date().and_then(millis),
             signed: millis(signed_at),
             body: if cbor {
@@ -368,7 +368,7 @@ pub enum Error {
 
 impl Error {
     /// Whether a flag or a setting is at fault, not the world.
-    pub fn asked_wrongly(&self) -> bool {
+    pub fn is_usage_error(&self) -> bool {
         match self {
             Self::NoRegion | Self::BadRegion(_) | Self::BadEndpoint { .. } => true,
             Self::UnknownProfile(_) | Self::BadProfiles(_) | Self::BadCertificates { .. } => true,

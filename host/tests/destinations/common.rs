@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use kinesis_reader::destination::{Batch, BatchError, Error, Lines, Message, NdjsonFile, Rejects};
+use kinesis_reader::destination::{Batch, BatchError, Error, InvalidLines, Lines, Message, NdjsonFile};
 use kinesis_reader::show::show;
 use kinesis_reader::state::FileState;
 use rusqlite::Connection;
@@ -51,11 +51,11 @@ impl Batch for Fake {
         Ok(Lines {
             text: messages.iter().map(line).collect(),
             count: messages.len() as u32,
-            fallbacks: messages.len() as u32,
+            invalid: messages.len() as u32,
         })
     }
 
-    fn rejects(&mut self, skip: u32, _size: u32) -> Result<Rejects, BatchError> {
+    fn invalid_lines(&mut self, skip: u32, _size: u32) -> Result<InvalidLines, BatchError> {
         let next = (skip + 2).min(self.count());
         // Every third is one.
         let bad = (skip..next).filter(|n| n % 3 == 0).map(|n| &self.messages[n as usize]);
@@ -64,7 +64,7 @@ impl Batch for Fake {
             line.to_string() + "\n"
         };
         let lines: Vec<String> = bad.map(line).collect();
-        Ok(Rejects { text: lines.concat(), count: lines.len() as u32, next })
+        Ok(InvalidLines { text: lines.concat(), count: lines.len() as u32, next })
     }
 
     fn messages(&mut self, skip: u32, _size: u32) -> Result<Vec<Message>, BatchError> {

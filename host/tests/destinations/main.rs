@@ -3,10 +3,10 @@
 
 #![cfg(unix)]
 
-mod bad_records;
 mod common;
+mod invalid_records;
 mod ndjson;
-mod places;
+mod positions;
 mod processes;
 mod show;
 mod sqlite;

@@ -12,7 +12,7 @@ fn a_file_has_exactly_what_was_committed() {
     let dir = Dir::new();
     let mut file = dir.ndjson("a.ndjson").unwrap();
     let written = file.write(&mut batch(0..10)).unwrap();
-    assert_eq!((written.messages, written.new, written.fallbacks), (10, 10, 10));
+    assert_eq!((written.messages, written.new, written.invalid), (10, 10, 10));
     file.commit(r#"{"n":10}"#).unwrap();
     assert_eq!(written.bytes, dir.length("a.ndjson"));
     file.write(&mut batch(10..20)).unwrap();
@@ -60,7 +60,7 @@ fn a_file_and_a_state_that_do_not_belong_together_are_refused() {
     append(&dir.path("mine.ndjson"), "{\"mine\":1}\n");
     let error = dir.ndjson("mine.ndjson").err().unwrap();
     assert!(matches!(error, Error::Unexplained { length: 11, .. }), "{error:?}");
-    assert!(error.asked_wrongly() && error.hint().is_some());
+    assert!(error.is_usage_error() && error.hint().is_some());
     assert_eq!(fs::read_to_string(dir.path("mine.ndjson")).unwrap(), "{\"mine\":1}\n");
 
     let mut file = dir.ndjson("a.ndjson").unwrap();
@@ -74,7 +74,7 @@ fn a_file_and_a_state_that_do_not_belong_together_are_refused() {
     fs::remove_file(dir.path("a.ndjson")).unwrap();
     let error = dir.ndjson("a.ndjson").err().unwrap();
     assert!(matches!(error, Error::Shorter { length: None, .. }), "{error:?}");
-    assert!(error.asked_wrongly() && error.hint().is_some());
+    assert!(error.is_usage_error() && error.hint().is_some());
     assert!(!dir.path("a.ndjson").exists());
 
     // The state of a file that was moved away goes on with a new one, but not with another.
@@ -115,7 +115,7 @@ fn one_reader_writes_a_file() {
     let first = NdjsonFile::open(&dir.path("a"), Box::new(MemoryState::default())).unwrap();
     let error = NdjsonFile::open(&dir.path("a"), Box::new(MemoryState::default())).err().unwrap();
     assert!(matches!(error, Error::Held { .. }), "{error:?}");
-    assert!(error.asked_wrongly() && error.hint().is_some());
+    assert!(error.is_usage_error() && error.hint().is_some());
     drop(first);
     NdjsonFile::open(&dir.path("a"), Box::new(MemoryState::default())).unwrap();
 }
@@ -133,7 +133,7 @@ fn what_is_no_file_takes_no_lines() {
     ] {
         let error = NdjsonFile::open(&dir.path(path), Box::new(MemoryState::default())).err().unwrap();
         assert!(error.to_string().contains(words), "{path}: {error}");
-        assert!(error.asked_wrongly() && error.hint().is_some());
+        assert!(error.is_usage_error() && error.hint().is_some());
     }
 }
 

@@ -105,7 +105,7 @@ fn a_full_disk_ends_the_write_and_costs_nothing_that_was_safe() {
                 done.and_then(|()| output.commit(&(n * 200 + 200).to_string())).err()
             })
             .expect("the limit is met");
-        assert!(!error.asked_wrongly(), "{error:?}");
+        assert!(!error.is_usage_error(), "{error:?}");
         assert!(error.hint().is_some(), "{error:?}");
         assert!(matches!(output.commit("0"), Err(Error::Broken)));
         drop(output);

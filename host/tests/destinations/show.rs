@@ -46,7 +46,7 @@ fn show_refuses_what_is_no_database() {
     ] {
         let error = show(&dir.path(path), 80, &mut Vec::new()).unwrap_err();
         assert!(error.to_string().contains(words), "{path}: {error}");
-        assert!(error.asked_wrongly() && error.hint().is_some());
+        assert!(error.is_usage_error() && error.hint().is_some());
     }
     assert!(!dir.path("none.db").exists());
     assert!(told(&dir.path("empty.db")).contains("no tables"));

@@ -17,7 +17,7 @@ fn sqlite_has_exactly_what_was_committed() {
     let mut db = Sqlite::open(&dir.path("a.db"), "orders").unwrap();
     assert_eq!(db.checkpoint().unwrap(), None);
     let written = db.write(&mut batch(0..10)).unwrap();
-    assert_eq!((written.messages, written.new, written.fallbacks), (10, 10, 0));
+    assert_eq!((written.messages, written.new, written.invalid), (10, 10, 0));
     db.write(&mut batch(10..25)).unwrap();
     db.commit(r#"{"n":25}"#).unwrap();
     db.write(&mut batch(25..40)).unwrap();
@@ -113,7 +113,7 @@ fn a_database_takes_several_streams_and_one_reader_of_each() {
         assert!(matches!(error, Error::Held { .. }), "{error:?}");
         assert!(words.contains(&format!("process {}", std::process::id())), "{words}");
         assert!(words.contains("orders"), "{words}");
-        assert!(error.asked_wrongly() && error.hint().is_some());
+        assert!(error.is_usage_error() && error.hint().is_some());
     }
     drop(orders);
     Sqlite::open(&dir.path("link.db"), "orders").unwrap();
@@ -130,7 +130,7 @@ fn a_reader_whose_checkpoint_was_moved_gives_up_with_its_messages() {
     db.write(&mut batch(1..5)).unwrap();
     let error = db.commit("{}").unwrap_err();
     assert!(matches!(error, Error::Overtaken { .. }), "{error:?}");
-    assert!(error.asked_wrongly());
+    assert!(error.is_usage_error());
     assert!(matches!(db.write(&mut batch(5..6)), Err(Error::Broken)));
     assert!(matches!(db.commit("{}"), Err(Error::Broken)));
     drop(db);
@@ -182,7 +182,7 @@ fn tables_that_are_not_ours_are_refused() {
         let before = schema(&db);
         let error = Sqlite::open(&dir.path("a.db"), stream).err().unwrap();
         assert!(error.to_string().contains(words), "{sql}: {error}");
-        assert!(error.asked_wrongly() && error.hint().is_some(), "{sql}");
+        assert!(error.is_usage_error() && error.hint().is_some(), "{sql}");
         assert_eq!(schema(&db), before, "{sql}: nothing was made");
     }
 }
@@ -217,12 +217,12 @@ fn paths_that_are_no_database_are_refused_each_in_its_words() {
     ] {
         let error = Sqlite::open(&dir.path(path), "orders").err().unwrap();
         assert!(error.to_string().contains(words), "{path}: {error}");
-        assert!(error.asked_wrongly() && error.hint().is_some(), "{path}");
+        assert!(error.is_usage_error() && error.hint().is_some(), "{path}");
         assert!(!dir.path("none").exists());
     }
     assert_eq!(dir.names(), ["dir.db", "text.db"]);
     let error = Sqlite::open(Path::new(":memory:"), "orders").err().unwrap();
-    assert!(error.asked_wrongly() && error.hint().is_some());
+    assert!(error.is_usage_error() && error.hint().is_some());
     Sqlite::open(&dir.path(":memory:"), "orders").unwrap().commit("{}").unwrap();
     assert!(dir.path(":memory:").exists());
 }
@@ -254,7 +254,7 @@ fn a_damaged_database_is_told_as_such() {
         Ok(mut db) => db.checkpoint().and_then(|_| db.write(&mut batch(2000..4000))).unwrap_err(),
     };
     assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
-    assert!(error.asked_wrongly() && error.hint().is_some());
+    assert!(error.is_usage_error() && error.hint().is_some());
 }
 
 #[test]

@@ -82,7 +82,7 @@ impl Options {
         };
         options
             .set("KINESIS_STREAM", stream)
-            .set("KINESIS_ENDPOINT", kinesis)
+            .set("KINESIS_ENDPOINT_URL", kinesis)
             .set("KINESIS_PACE", "off")
             .set("AWS_REGION", crate::emulator::REGION)
             .set("AWS_ACCESS_KEY_ID", "test")

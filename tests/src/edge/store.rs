@@ -1,4 +1,4 @@
-//! `wasi:keyvalue@0.2.0-draft2` over one SQLite file, which several processes share, with the habits of real stores.
+//! `wasi:keyvalue@0.2.0-draft2` over one SQLite file, which several processes share, with the quirks of real stores.
 
 use std::path::Path;
 use std::sync::Mutex;

@@ -24,7 +24,7 @@ pub async fn drains(program: &Path) -> u64 {
     moto.create("kinesis-reader").await;
     // There is no store of a host's.
     let options = Options::new(Build::Http, "none".into(), &emulator.url, "orders")
-        .set("DYNAMODB_ENDPOINT", &moto.url)
+        .set("DYNAMODB_ENDPOINT_URL", &moto.url)
         .set("SINK_URL", &sink.url)
         .set("SINK_TIMEOUT_SECONDS", "600");
     let ((_first, url), (_second, other)) = tokio::join!(serve(program, &options), serve(program, &options));

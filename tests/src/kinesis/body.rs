@@ -10,7 +10,7 @@ use minicbor::data::Type;
 use minicbor::{Decoder, Encoder};
 use serde_json::{Map, Value};
 
-use super::habits::Times;
+use super::quirks::Times;
 
 /// An answer that is being written.
 pub(super) struct Writer {

@@ -1,7 +1,7 @@
 //! `ListShards`: pages in any order, tokens that expire, and a view that may be of a moment ago.
 
 use super::body::Writer;
-use super::habits::Order;
+use super::quirks::Order;
 use super::rejection::{Refusal, Rejection};
 use super::request::{self, Forbidden};
 use super::stream::Shard;
@@ -81,14 +81,14 @@ impl Kinesis {
         let asked_with = token;
         let (rest, known, shown) = match token {
             None => {
-                let shown = now.saturating_sub(self.chance.within(0, self.habits.stale_ms));
+                let shown = now.saturating_sub(self.chance.within(0, self.quirks.stale_ms));
                 (Vec::new(), 0, shown.max(self.stream.created).max(self.settled))
             }
             Some(index) => {
                 let token = &self.tokens[index];
                 let expired = token.incarnation != self.stream.incarnation
-                    || now - token.born > self.habits.token_life_ms
-                    || self.chance.percent(self.habits.errors.token_expired);
+                    || now - token.born > self.quirks.token_life_ms
+                    || self.chance.percent(self.quirks.errors.token_expired);
                 if expired {
                     let message = "The specified next token is no longer valid";
                     return Ok(Err(Rejection::new(Refusal::ExpiredToken, "ExpiredNextTokenException", message)));
@@ -98,8 +98,8 @@ impl Kinesis {
             }
         };
         let max = asked.max_results.map_or(usize::MAX, |max| max as usize);
-        let again = known > 0 && self.chance.percent(self.habits.repeats);
-        let most = if self.errs(Wrong::TokenToNothing) { 0 } else { max.min(self.habits.listing_page) };
+        let again = known > 0 && self.chance.percent(self.quirks.repeats);
+        let most = if self.errs(Wrong::TokenToNothing) { 0 } else { max.min(self.quirks.listing_page) };
         let (listed, later, visible) = self.listing(rest, known, shown, most, again && most > 0);
         let (to_itself, to_earlier) = (self.errs(Wrong::TokenToItself), self.errs(Wrong::TokenToEarlier));
         let last = later.is_empty() && !to_itself && !to_earlier && most > 0;
@@ -168,7 +168,7 @@ impl Kinesis {
         let shards = &self.stream.shards;
         let visible = shards.iter().take_while(|shard| shard.born <= shown).count().max(known);
         let mut fresh: Vec<usize> = (known..visible).collect();
-        match self.habits.order {
+        match self.quirks.order {
             Order::Sorted => {}
             Order::Reversed => fresh.reverse(),
             Order::Shuffled => self.chance.shuffle(&mut fresh),

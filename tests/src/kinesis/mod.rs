@@ -1,12 +1,12 @@
 //! A model of Kinesis: a seeded machine without clock or I/O.
 //!
 //! It takes requests at a given time and gives the answer that the service would give, within the
-//! liberties that its [`Habits`] allow. Beside each answer stand the [`Facts`]: what the answer means, for the oracle,
+//! liberties that its [`Quirks`] allow. Beside each answer stand the [`Facts`]: what the answer means, for the oracle,
 //! which is not to learn it from the text that the reader sees.
 
 mod body;
-pub mod habits;
 mod list;
+pub mod quirks;
 mod quota;
 mod read;
 mod rejection;
@@ -18,7 +18,7 @@ pub mod wrong;
 
 use std::collections::BTreeMap;
 
-pub use habits::Habits;
+pub use quirks::Quirks;
 pub use rejection::Refusal;
 pub use stream::Stream;
 
@@ -109,7 +109,7 @@ pub const SIGNATURE_MS: u64 = 5 * 60_000;
 
 /// The service, with one stream.
 pub struct Kinesis {
-    pub habits: Habits,
+    pub quirks: Quirks,
     pub stream: Stream,
     chance: Chance,
     iterators: Vec<Iterator>,
@@ -120,9 +120,9 @@ pub struct Kinesis {
 }
 
 impl Kinesis {
-    pub fn new(habits: Habits, stream: Stream, chance: Chance) -> Kinesis {
+    pub fn new(quirks: Quirks, stream: Stream, chance: Chance) -> Kinesis {
         Kinesis {
-            habits,
+            quirks,
             stream,
             chance,
             iterators: Vec::new(),
@@ -135,8 +135,8 @@ impl Kinesis {
     /// Deletes the stream and makes another of the same name.
     pub fn recreate(&mut self, shards: u32, now: u64) {
         let old = &self.stream;
-        let retention = self.habits.retention_ms;
-        self.stream = Stream::new(&old.name, old.incarnation + 1, shards, self.habits.sequences, retention, now);
+        let retention = self.quirks.retention_ms;
+        self.stream = Stream::new(&old.name, old.incarnation + 1, shards, self.quirks.sequences, retention, now);
         self.quotas.clear();
     }
 
@@ -151,7 +151,7 @@ impl Kinesis {
         };
         self.stream.age(now);
         let asked = body::parse(body)?;
-        let mut writer = Writer::new(matches!(body, Body::Cbor(_)), self.habits.times, self.habits.explicit_nulls);
+        let mut writer = Writer::new(matches!(body, Body::Cbor(_)), self.quirks.times, self.quirks.explicit_nulls);
         let result = match operation {
             Operation::DescribeStreamSummary => self.describe(asked, &mut writer)?,
             Operation::ListShards => self.list(asked, now, &mut writer)?,
@@ -163,14 +163,14 @@ impl Kinesis {
             Err(rejection) => Answer {
                 status: rejection.status,
                 facts: Facts::Refused(rejection.refusal),
-                body: rejection.body(self.habits.odd_errors, writer),
+                body: rejection.body(self.quirks.odd_errors, writer),
             },
         })
     }
 
     /// What the service says to a signature of this time, if it does not accept it: "Signature expired […] - 5 min."
     pub fn refuse_signature(&self, signed: u64, body: &Body, now: u64) -> Option<Answer> {
-        if !self.habits.checks_signatures || signed.abs_diff(now) <= SIGNATURE_MS {
+        if !self.quirks.checks_signatures || signed.abs_diff(now) <= SIGNATURE_MS {
             return None;
         }
         let message = match signed < now {
@@ -178,8 +178,8 @@ impl Kinesis {
             false => "Signature not yet current: 20251123T120500Z is still later than 20251123T120000Z (… + 5 min.)",
         };
         let rejection = Rejection::new(Refusal::Clock, "InvalidSignatureException", message);
-        let writer = Writer::new(matches!(body, Body::Cbor(_)), self.habits.times, self.habits.explicit_nulls);
-        let body = rejection.body(self.habits.odd_errors, writer);
+        let writer = Writer::new(matches!(body, Body::Cbor(_)), self.quirks.times, self.quirks.explicit_nulls);
+        let body = rejection.body(self.quirks.odd_errors, writer);
         Some(Answer { status: rejection.status, facts: Facts::Refused(rejection.refusal), body })
     }
 
@@ -189,7 +189,7 @@ impl Kinesis {
         if let Some(rejection) = self.groundless(Operation::DescribeStreamSummary) {
             return Ok(Err(rejection));
         }
-        if self.habits.describe_denied {
+        if self.quirks.describe_denied {
             let operation = Operation::DescribeStreamSummary;
             return Ok(Err(Rejection::groundless(Refusal::Denied, operation, &mut self.chance)));
         }
@@ -215,14 +215,14 @@ impl Kinesis {
     fn names(&self, name: Option<&str>, arn: Option<&str>) -> Result<(), request::Forbidden> {
         request::names(&self.stream, name, arn)?;
         match arn {
-            None if self.habits.arn_only => Err("no StreamARN, and the stream is of another account".to_owned()),
+            None if self.quirks.arn_only => Err("no StreamARN, and the stream is of another account".to_owned()),
             None | Some(_) => Ok(()),
         }
     }
 
     /// A refusal that has no ground in the request, if one is due.
     fn groundless(&mut self, operation: Operation) -> Option<Rejection> {
-        let errors = self.habits.errors;
+        let errors = self.quirks.errors;
         let refusal = if self.chance.percent(errors.throttled) {
             Refusal::Throttled
         } else if self.chance.percent(errors.transient) {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::body::Writer;
-use super::habits::{IdleLag, Lag, Trimmed};
+use super::quirks::{IdleLag, Lag, Trimmed};
 use super::rejection::{Refusal, Rejection};
 use super::request::{self, Forbidden, IteratorType};
 use super::stream::{Record, Shard};
@@ -54,7 +54,7 @@ impl Kinesis {
                 format!("Shard {} in stream {} under account 123456789012 does not exist", there.id, self.stream.name);
             return Ok(Err(Rejection::new(Refusal::NotFound, "ResourceNotFoundException", message)));
         }
-        if self.habits.limits && !self.quotas.entry(shard).or_default().admit_seek(now) {
+        if self.quirks.limits && !self.quotas.entry(shard).or_default().admit_seek(now) {
             let message = "Rate exceeded for shard";
             return Ok(Err(Rejection::new(Refusal::Throttled, "ProvisionedThroughputExceededException", message)));
         }
@@ -74,7 +74,7 @@ impl Kinesis {
                 match there.position(sequence) {
                     None if sequence == there.first_sequence => (there.gone, Asked::Oldest),
                     None => return Err(format!("a sequence number that is not of {}: {sequence}", there.id)),
-                    Some(position) if position < there.gone && self.habits.trimmed == Trimmed::Refused => {
+                    Some(position) if position < there.gone && self.quirks.trimmed == Trimmed::Refused => {
                         let message = format!(
                             "StartingSequenceNumber {sequence} used in GetShardIterator on shard {} in stream {} \
                              under account 123456789012 is invalid.",
@@ -89,7 +89,7 @@ impl Kinesis {
                             _ => (position, Asked::At(position)),
                         };
                         // Some give the record itself too where they are asked for what is after it.
-                        let at = if self.habits.after_is_at { position } else { at };
+                        let at = if self.quirks.after_is_at { position } else { at };
                         (at.max(there.gone), point)
                     }
                 }
@@ -107,7 +107,7 @@ impl Kinesis {
         let asked: request::GetRecords = request::parse(asked)?;
         request::within("Limit", asked.limit, 1, PAGE_RECORDS as u64)?;
         request::same(&self.stream, None, asked.stream_arn.as_deref())?;
-        if self.habits.arn_only && asked.stream_arn.is_none() {
+        if self.quirks.arn_only && asked.stream_arn.is_none() {
             return Err("no StreamARN, and the stream is of another account".to_owned());
         }
         let iterator = self.iterator(&asked.shard_iterator)?.clone();
@@ -115,13 +115,13 @@ impl Kinesis {
             let message = "The shard of this iterator does not exist";
             return Ok(Err(Rejection::new(Refusal::NotFound, "ResourceNotFoundException", message)));
         }
-        if now - iterator.born > self.habits.iterator_life_ms {
+        if now - iterator.born > self.quirks.iterator_life_ms {
             let message = "Iterator expired. The iterator was created at another time";
             return Ok(Err(Rejection::new(Refusal::Expired, "ExpiredIteratorException", message)));
         }
-        let neighbours = if self.chance.percent(self.habits.neighbours) { self.chance.within(1, 4) } else { 0 };
+        let neighbours = if self.chance.percent(self.quirks.neighbours) { self.chance.within(1, 4) } else { 0 };
         let quota = self.quotas.entry(iterator.shard).or_default();
-        if self.habits.limits && !quota.admit(now, neighbours as usize, self.habits.penalties) {
+        if self.quirks.limits && !quota.admit(now, neighbours as usize, self.quirks.penalties) {
             let message = "Rate exceeded for shard";
             return Ok(Err(Rejection::new(Refusal::Throttled, "ProvisionedThroughputExceededException", message)));
         }
@@ -152,13 +152,13 @@ impl Kinesis {
         let shard = &self.stream.shards[iterator.shard];
         let records = &shard.records[from..to];
         let bytes = records.iter().map(|record| record.data.len() as u64).sum();
-        let end = !shard.is_open() && to == tip && voids == 0 && (from == to || !self.habits.separate_end);
+        let end = !shard.is_open() && to == tip && voids == 0 && (from == to || !self.quirks.separate_end);
         let is_open = shard.is_open();
-        let false_end = is_open && (self.chance.percent(self.habits.false_ends) || self.errs(Wrong::NoIterator));
+        let false_end = is_open && (self.chance.percent(self.quirks.false_ends) || self.errs(Wrong::NoIterator));
         let shard = &self.stream.shards[iterator.shard];
 
-        let lag = match (self.habits.lag, shard.records[from..to].last()) {
-            _ if end => self.habits.end_lag,
+        let lag = match (self.quirks.lag, shard.records[from..to].last()) {
+            _ if end => self.quirks.end_lag,
             // It falls from page to page, as the iterator moves through times without records.
             _ if voids > 0 => now.saturating_sub(shard.records[from].arrived).max(1) + voids * 60_000,
             (Lag::Age, last) if to < tip => {
@@ -166,10 +166,10 @@ impl Kinesis {
                 now.saturating_sub(place).max(1)
             }
             // A closed shard has no tip to be at; where a listing may still show it as open, the lag tells.
-            (Lag::Age, Some(last)) if !shard.is_open() && self.habits.stale_ms > 0 => {
+            (Lag::Age, Some(last)) if !shard.is_open() && self.quirks.stale_ms > 0 => {
                 now.saturating_sub(last.arrived).max(1)
             }
-            (Lag::Age, _) => match self.habits.idle_lag {
+            (Lag::Age, _) => match self.quirks.idle_lag {
                 IdleLag::Zero => 0,
                 IdleLag::Constant(lag) => lag,
                 IdleLag::Growing => 1000 + iterator.idle * 200,
@@ -180,8 +180,8 @@ impl Kinesis {
             (Lag::ZeroOnRecords | Lag::BehindTipRecord, None) => 0,
         };
         // Some are named before the end too, beside a next iterator: "not valid", says KCL.
-        let early = self.habits.early_children && !shard.is_open() && to == tip;
-        let names = self.habits.names_children && (end || early);
+        let early = self.quirks.early_children && !shard.is_open() && to == tip;
+        let names = self.quirks.names_children && (end || early);
         let children = if names { shard.children.clone() } else { Vec::new() };
         let next = if end || false_end {
             None
@@ -242,7 +242,7 @@ impl Kinesis {
             bytes <= PAGE_BYTES
         };
         let most = records.iter().take(limit).take_while(fits).count().max(records.len().min(1));
-        if most > 1 && self.chance.percent(self.habits.short_pages) {
+        if most > 1 && self.chance.percent(self.quirks.short_pages) {
             return self.chance.within(1, most as u64) as usize;
         }
         most
@@ -261,9 +261,9 @@ impl Kinesis {
 
     fn give(&mut self, shard: usize, position: usize, now: u64, idle: u64) -> String {
         let incarnation = self.stream.incarnation;
-        let voids = if self.chance.percent(self.habits.voids) { self.chance.within(1, 15) } else { 0 };
+        let voids = if self.chance.percent(self.quirks.voids) { self.chance.within(1, 15) } else { 0 };
         self.iterators.push(Iterator { incarnation, born: now, shard, position, voids, idle });
-        let end = if self.habits.odd_iterators { "\n" } else { "" };
+        let end = if self.quirks.odd_iterators { "\n" } else { "" };
         format!("AAAAAAAAAA/{}+=={end}", self.iterators.len() - 1)
     }
 

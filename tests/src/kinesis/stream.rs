@@ -2,7 +2,7 @@
 //!
 //! This is the truth that both the service's answers and the oracle's judgement are taken from.
 
-use super::habits::Sequences;
+use super::quirks::Sequences;
 use crate::aggregate::{UserRecord, aggregate};
 
 /// A record as the stream holds it.

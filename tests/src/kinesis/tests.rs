@@ -1,6 +1,6 @@
 //! The model behaves as the service's documents say.
 
-use super::habits::{IdleLag, Lag, Sequences};
+use super::quirks::{IdleLag, Lag, Sequences};
 use super::*;
 use serde_json::{Value, json};
 
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 struct Service(Kinesis);
 
 impl Service {
-    fn new(shards: u32, change: impl FnOnce(&mut Habits)) -> Service {
-        let mut habits = Habits::plain();
-        habits.sequences = Sequences::Counted;
-        change(&mut habits);
-        let stream = Stream::new("orders", 0, shards, habits.sequences, habits.retention_ms, 0);
-        Service(Kinesis::new(habits, stream, Chance::new(1, 1)))
+    fn new(shards: u32, change: impl FnOnce(&mut Quirks)) -> Service {
+        let mut quirks = Quirks::plain();
+        quirks.sequences = Sequences::Counted;
+        change(&mut quirks);
+        let stream = Stream::new("orders", 0, shards, quirks.sequences, quirks.retention_ms, 0);
+        Service(Kinesis::new(quirks, stream, Chance::new(1, 1)))
     }
 
     fn ask(&mut self, operation: &str, body: Value, now: u64) -> Result<(u16, Value), String> {
@@ -80,7 +80,7 @@ fn a_shard_is_read_in_pages_to_its_end_and_names_its_children() {
 
 #[test]
 fn a_listing_comes_in_pages_and_its_tokens_stand_alone() {
-    let mut service = Service::new(3, |habits| habits.listing_page = 2);
+    let mut service = Service::new(3, |quirks| quirks.listing_page = 2);
     let first = service.ok("ListShards", json!({"StreamName": "orders"}), 1000);
     assert_eq!(first["Shards"].as_array().map(Vec::len), Some(2));
     service.0.stream.merge(0, 1500);
@@ -94,7 +94,7 @@ fn a_listing_comes_in_pages_and_its_tokens_stand_alone() {
 
 #[test]
 fn a_stale_listing_lacks_what_is_new_and_shows_its_parent_open() {
-    let mut service = Service::new(1, |habits| habits.stale_ms = 5_000);
+    let mut service = Service::new(1, |quirks| quirks.stale_ms = 5_000);
     service.0.stream.split(0, 9_000);
     let mut seen = [false; 2];
     for _ in 0..50 {
@@ -161,7 +161,7 @@ fn iterators_expire_and_shards_are_limited() {
 
 #[test]
 fn what_has_left_the_stream_is_told() {
-    let mut service = Service::new(1, |habits| habits.retention_ms = 1000);
+    let mut service = Service::new(1, |quirks| quirks.retention_ms = 1000);
     service.put(0, 1, 0);
     service.put(0, 1, 900);
     let shard = "shardId-000000000000";
@@ -187,7 +187,7 @@ fn lags_are_told_as_the_service_does() {
         (Lag::ZeroOnRecords, IdleLag::Zero, [0, 0, 0]),
         (Lag::BehindTipRecord, IdleLag::Zero, [100, 0, 0]),
     ] {
-        let mut service = Service::new(1, |habits| (habits.lag, habits.idle_lag) = (lag, idle_lag));
+        let mut service = Service::new(1, |quirks| (quirks.lag, quirks.idle_lag) = (lag, idle_lag));
         service.put(0, 2, 300);
         service.put(0, 1, 400);
         let mut iterator = Value::from(service.oldest(0, 1000));
@@ -203,9 +203,9 @@ fn lags_are_told_as_the_service_does() {
 fn equal_seeds_give_equal_services() {
     let run = || {
         let mut chance = Chance::new(9, 2);
-        let habits = Habits::draw(&mut chance);
-        let stream = Stream::new("orders", 0, 4, habits.sequences, habits.retention_ms, 0);
-        let mut kinesis = Kinesis::new(habits, stream, chance);
+        let quirks = Quirks::draw(&mut chance);
+        let stream = Stream::new("orders", 0, 4, quirks.sequences, quirks.retention_ms, 0);
+        let mut kinesis = Kinesis::new(quirks, stream, chance);
         (0..200u64)
             .map(|i| {
                 kinesis.call("Kinesis_20131202.ListShards", &Body::Json(r#"{"StreamName":"orders"}"#.into()), i * 10)

@@ -78,7 +78,7 @@ impl Wrong {
 impl Kinesis {
     /// Whether the service is wrong in this way now.
     pub(super) fn errs(&mut self, wrong: Wrong) -> bool {
-        match self.habits.wrong {
+        match self.quirks.wrong {
             Some((way, share)) if way == wrong => self.chance.percent(share),
             Some(_) | None => false,
         }

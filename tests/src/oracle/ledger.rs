@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kinesis_reader_machine::Message;
 
-use super::{Judged, Place, Span, Tracks, violation};
+use super::{Judged, Position, Span, Tracks, violation};
 use crate::kinesis::Stream;
 use crate::kinesis::stream::{Record, Shard};
 
@@ -55,10 +55,10 @@ impl Ledger {
     }
 
     /// Delivery goes on at a record, from a place before it.
-    pub(super) fn passed(&mut self, shard: usize, place: Place, from: usize) {
-        let missing = match place {
-            Place::Before(next) => (next.record, from),
-            Place::Unheard | Place::Oldest | Place::From { .. } | Place::Passed => (0, from),
+    pub(super) fn passed(&mut self, shard: usize, position: Position, from: usize) {
+        let missing = match position {
+            Position::Before(next) => (next.record, from),
+            Position::Unheard | Position::Oldest | Position::From { .. } | Position::Passed => (0, from),
         };
         if missing.0 < missing.1 {
             self.missing.entry(shard).or_default().push(missing);
@@ -88,14 +88,14 @@ impl Ledger {
             return violation!("{} messages are there twice", self.again);
         }
         for (index, shard) in stream.shards.iter().enumerate() {
-            let (place, over) = match tracks.get(&index) {
-                Some(track) => (track.place, if track.lost { shard.gone } else { track.passed_over }),
-                None => (Place::Unheard, 0),
+            let (position, over) = match tracks.get(&index) {
+                Some(track) => (track.position, if track.lost { shard.gone } else { track.passed_over }),
+                None => (Position::Unheard, 0),
             };
             // What comes after the last message that was delivered was judged when the run ended.
-            let end = match place {
-                Place::Before(next) => next.record,
-                Place::Unheard | Place::Oldest | Place::From { .. } | Place::Passed => 0,
+            let end = match position {
+                Position::Before(next) => next.record,
+                Position::Unheard | Position::Oldest | Position::From { .. } | Position::Passed => 0,
             };
             for record in 0..end {
                 let copies = self.copies.get(&index).and_then(|copies| copies.get(record));

@@ -7,7 +7,7 @@ use serde_json::json;
 use tests::edge::client::{TOKEN, ask, drain, status};
 use tests::edge::events::Event;
 
-use super::{KEY, World, ahead, host, places};
+use super::{KEY, World, ahead, host, positions};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_brings_what_is_new_within_its_bounds() {
@@ -35,7 +35,7 @@ async fn a_drain_brings_what_is_new_within_its_bounds() {
     let report = answer.json();
     assert_eq!((answer.status, &report["outcome"]), (200, &json!("caught-up")), "{report}");
     let shards = report["shards"].as_array().expect("it tells of each shard");
-    assert!(shards.len() == 2 && shards.iter().all(|shard| shard["place"]["after"].is_string()), "{report}");
+    assert!(shards.len() == 2 && shards.iter().all(|shard| shard["position"]["after"].is_string()), "{report}");
     assert_eq!((world.sink.count(), world.sink.numbers().len()), (1000, 1000));
 
     world.emulator.put(super::STREAM, 1000..1100).await;
@@ -101,7 +101,7 @@ async fn what_is_not_set_right_is_told_to_who_may_know() {
         ("KINESIS_STREAM", ""),
         ("AWS_REGION", "Mars!"),
         ("AWS_SECRET_ACCESS_KEY", ""),
-        ("KINESIS_ENDPOINT", "kinesis"),
+        ("KINESIS_ENDPOINT_URL", "kinesis"),
         ("KINESIS_START", "yesterday"),
         ("KINESIS_START", "-1"),
         ("KINESIS_START", "253402300800000"),
@@ -113,7 +113,7 @@ async fn what_is_not_set_right_is_told_to_who_may_know() {
         ("SINK_URL", "http://user:SECRET@127.0.0.1:1/"),
         ("SINK_AUTHORIZATION", "Bearer SECRET\n"),
         ("DEAD_LETTER_URL", "http://user:SECRET@127.0.0.1:1/"),
-        ("KINESIS_ENDPOINT", "http://user:SECRET@127.0.0.1:1/"),
+        ("KINESIS_ENDPOINT_URL", "http://user:SECRET@127.0.0.1:1/"),
         ("LEASE_SECONDS", "18446744073709551615"),
         ("LEASE_SECONDS", "0"),
         ("LEASE_SECONDS", "soon"),
@@ -161,7 +161,7 @@ async fn a_store_that_is_down_before_the_read_or_after_it() {
     world.emulator.put(super::STREAM, 0..10).await;
     assert_eq!(drain(&url, "").await.status, 200);
     world.emulator.put(super::STREAM, 10..20).await;
-    let before = places(&url).await;
+    let before = positions(&url).await;
     let asked = host.events.count(Event::KinesisAsked);
 
     // The drain goes on asking the store for some seconds, which pass faster here.
@@ -180,13 +180,13 @@ async fn a_store_that_is_down_before_the_read_or_after_it() {
     };
     let answer = unavailable(0, 10_000).await;
     assert_eq!((answer.status, host.events.count(Event::KinesisAsked)), (503, asked), "{answer:?}");
-    assert_eq!((places(&url).await, world.sink.count()), (before.clone(), 10));
+    assert_eq!((positions(&url).await, world.sink.count()), (before.clone(), 10));
 
     // It is acquired with a read, a swap and a read.
     let answer = unavailable(3, 20_000).await;
     assert_eq!((answer.status, &answer.json()["outcome"]), (503, &json!("store-failed")), "{answer:?}");
     assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
-    assert_eq!((places(&url).await, world.sink.count()), (before, 20), "delivered, and not kept");
+    assert_eq!((positions(&url).await, world.sink.count()), (before, 20), "delivered, and not kept");
 
     // The lease ends by itself.
     assert_eq!(drain(&url, "").await.status, 409);
@@ -227,11 +227,11 @@ async fn a_kinesis_that_gives_nothing_moves_nothing() {
     world.emulator.put(super::STREAM, 0..20).await;
     let (_host, good) = host(world.push()).await;
     drain(&good, "max-messages=5").await;
-    let before = places(&good).await;
+    let before = positions(&good).await;
 
     // The pause after a failure is longer than what is left.
     let throttled = errs("LimitExceededException").await;
-    let (_host, url) = host(world.push().set("KINESIS_ENDPOINT", &throttled)).await;
+    let (_host, url) = host(world.push().set("KINESIS_ENDPOINT_URL", &throttled)).await;
     let answer = drain(&url, "max-ms=400").await;
     let report = answer.json();
     assert_eq!(
@@ -239,20 +239,20 @@ async fn a_kinesis_that_gives_nothing_moves_nothing() {
         (200, &json!("max-ms"), &json!(0)),
         "{report}"
     );
-    assert_eq!(places(&url).await, before);
+    assert_eq!(positions(&url).await, before);
 
     let denied = errs("ResourceNotFoundException").await;
-    let (_host, url) = host(world.push().set("KINESIS_ENDPOINT", &denied)).await;
+    let (_host, url) = host(world.push().set("KINESIS_ENDPOINT_URL", &denied)).await;
     let answer = drain(&url, "").await;
     assert_eq!((answer.status, &answer.json()["outcome"]), (502, &json!("failed")), "{answer:?}");
     assert!(answer.text.contains("ResourceNotFoundException"), "{answer:?}");
-    assert_eq!(places(&url).await, before);
+    assert_eq!(positions(&url).await, before);
 
     // Nobody listens there: it is tried until the time is over, or until that is plain.
-    let (_host, url) = host(world.push().set("KINESIS_ENDPOINT", "http://127.0.0.1:1")).await;
+    let (_host, url) = host(world.push().set("KINESIS_ENDPOINT_URL", "http://127.0.0.1:1")).await;
     let answer = drain(&url, "max-ms=300").await;
     assert!(["max-ms", "failed"].map(|outcome| json!(outcome)).contains(&answer.json()["outcome"]), "{answer:?}");
-    assert_eq!(places(&url).await, before);
+    assert_eq!(positions(&url).await, before);
 
     drain(&good, "").await;
     assert_eq!((world.sink.count(), world.sink.numbers().len()), (20, 20));

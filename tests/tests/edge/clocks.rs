@@ -40,13 +40,13 @@ async fn no_date_that_an_answer_tells_makes_messages_be_passed_over() {
     for date in dates {
         let world = World::new().await;
         let kinesis = before(&world.emulator.url, move |_, reply| reply.with("date", date)).await;
-        let options = world.push().set("KINESIS_ENDPOINT", &kinesis).set("KINESIS_START", "latest");
+        let options = world.push().set("KINESIS_ENDPOINT_URL", &kinesis).set("KINESIS_START", "latest");
         let (_host, url) = host(options).await;
         let report = drain(&url, "").await.json();
         assert_eq!((&report["outcome"], &report["messages"]), (&json!("caught-up"), &json!(0)), "{date}: {report}");
         world.emulator.put(STREAM, 0..50).await;
         let report = drain(&url, "").await.json();
-        assert_eq!((&report["messages"], &report["lost_total"]), (&json!(50), &json!(0)), "{date}: {report}");
+        assert_eq!((&report["messages"], &report["gaps_total"]), (&json!(50), &json!(0)), "{date}: {report}");
         assert_eq!(world.sink.numbers(), (0..50).collect(), "{date}");
     }
 }
@@ -57,7 +57,7 @@ async fn a_signature_is_corrected_where_kinesis_refuses_it_for_its_time() {
         let world = World::new().await;
         world.emulator.put(STREAM, 0..50).await;
         let proxy = gate(&world, service).await;
-        let (_host, url) = host(world.push().set("KINESIS_ENDPOINT", &proxy.url)).await;
+        let (_host, url) = host(world.push().set("KINESIS_ENDPOINT_URL", &proxy.url)).await;
         let report = drain(&url, "").await.json();
         assert_eq!((&report["outcome"], &report["messages"]), (&json!("caught-up"), &json!(50)), "{service}: {report}");
         // The lease goes by this host's clock all the same.
@@ -68,7 +68,7 @@ async fn a_signature_is_corrected_where_kinesis_refuses_it_for_its_time() {
         let world = World::new().await;
         world.emulator.put(STREAM, 0..50).await;
         let proxy = gate(&world, 0).await;
-        let (options, clock) = with_clock(&world, world.push().set("KINESIS_ENDPOINT", &proxy.url));
+        let (options, clock) = with_clock(&world, world.push().set("KINESIS_ENDPOINT_URL", &proxy.url));
         let (_host, url) = host(options).await;
         ahead(&clock, host_is);
         let report = drain(&url, "").await.json();
@@ -88,7 +88,7 @@ async fn a_refusal_with_an_impossible_date_is_an_error_of_that_request() {
             Reply::error("InvalidSignatureException", "Signature expired: it is now earlier than").with("date", date)
         })
         .await;
-        let (_host, url) = host(world.push().set("KINESIS_ENDPOINT", &kinesis)).await;
+        let (_host, url) = host(world.push().set("KINESIS_ENDPOINT_URL", &kinesis)).await;
         let answer = drain(&url, "").await;
         assert_eq!((answer.status, &answer.json()["outcome"]), (502, &json!("failed")), "{date}: {answer:?}");
         assert!(answer.text.contains("InvalidSignatureException"), "{answer:?}");
@@ -102,7 +102,7 @@ async fn a_date_without_a_refusal_moves_no_signature() {
     world.emulator.put(STREAM, 0..10).await;
     let proxy = gate(&world, 0).await;
     let kinesis = before(&proxy.url, |_, reply| reply.with("date", "Tue, 19 Jan 2038 03:14:07 GMT")).await;
-    let (_host, url) = host(world.push().set("KINESIS_ENDPOINT", &kinesis)).await;
+    let (_host, url) = host(world.push().set("KINESIS_ENDPOINT_URL", &kinesis)).await;
     let report = drain(&url, "").await.json();
     assert_eq!((&report["outcome"], &report["messages"]), (&json!("caught-up"), &json!(10)), "{report}");
 }

@@ -7,12 +7,12 @@ use tests::edge::events::Event;
 use tests::edge::moto::Moto;
 use tests::edge::{Build, Options};
 
-use super::{STREAM, World, host, places};
+use super::{STREAM, World, host, positions};
 
 fn options(world: &World, moto: &Moto) -> Options {
     let options = Options::new(Build::Http, world.store(), &world.emulator.url, STREAM);
     let options = options.set("SINK_URL", &world.sink.url).set("SINK_TIMEOUT_SECONDS", "600");
-    options.set("DYNAMODB_ENDPOINT", &moto.url).set("LEASE_TABLE", "leases")
+    options.set("DYNAMODB_ENDPOINT_URL", &moto.url).set("LEASE_TABLE", "leases")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,7 +41,7 @@ async fn a_table_that_is_not_there_and_a_database_that_is_not() {
     assert!(answer.text.contains("ResourceNotFoundException") && answer.text.contains("leases"), "{answer:?}");
     moto.create("leases").await;
     assert_eq!(drain(&url, "max-messages=4").await.status, 200);
-    assert!(!places(&url).await.is_empty());
+    assert!(!positions(&url).await.is_empty());
     moto.stop().await;
     let answer = drain(&url, "").await;
     assert_eq!((answer.status, world.sink.count()), (503, 4), "{answer:?}");

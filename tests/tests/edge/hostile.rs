@@ -10,7 +10,7 @@ use tests::edge::stub::{Reply, before, deaf, service};
 use tests::edge::{Build, Options};
 use tests::proxy::{Fault, Mood, Proxy};
 
-use super::{KEY, STREAM, World, host, places};
+use super::{KEY, STREAM, World, host, positions};
 
 /// Moves the cursor, forges a line, turns the direction of text, and goes on.
 const EVIL: &str = "\u{1b}[31mred\u{1b}[0m\r\nX-Forged: yes\u{202e}gnp.exe\u{200b}\u{9b}31m\u{7f}\u{0}";
@@ -61,7 +61,7 @@ async fn what_kinesis_says_is_clean_and_short_wherever_it_is_told() {
         })
         .await;
         let options = if push { world.push() } else { world.pull() };
-        let (_host, url) = host(options.set("KINESIS_ENDPOINT", &kinesis)).await;
+        let (_host, url) = host(options.set("KINESIS_ENDPOINT_URL", &kinesis)).await;
         let answer = drain(&url, "").await;
         assert_clean(&answer);
         let report = answer.report();
@@ -76,7 +76,7 @@ async fn what_kinesis_says_is_clean_and_short_wherever_it_is_told() {
         Reply::new(599, "\u{1b}".repeat(3 << 20)),
     ] {
         let kinesis = service(move |_, _| reply.clone()).await;
-        let (_host, url) = host(world.push().set("KINESIS_ENDPOINT", &kinesis)).await;
+        let (_host, url) = host(world.push().set("KINESIS_ENDPOINT_URL", &kinesis)).await;
         let answer = briefly(&url).await;
         assert!([200, 502].contains(&answer.status), "{answer:?}");
         assert_eq!(answer.json()["messages"], 0);
@@ -117,9 +117,9 @@ async fn a_report_with_thousands_of_gaps_fits_a_header() {
     let kinesis = service(with_one_shard).await;
     for push in [true, false] {
         let options = if push { world.push() } else { world.pull() };
-        let (host, url) = host(options.set("KINESIS_ENDPOINT", &kinesis)).await;
-        let place = json!({"after": "4959033827149025660855969253836157109"});
-        let shards: Value = (0..GONE).map(|n| (format!("shardId-{n:012}"), place.clone())).collect();
+        let (host, url) = host(options.set("KINESIS_ENDPOINT_URL", &kinesis)).await;
+        let position = json!({"after": "4959033827149025660855969253836157109"});
+        let shards: Value = (0..GONE).map(|n| (format!("shardId-{n:012}"), position.clone())).collect();
         let kept = json!({"version": 1, "stream": {"name": STREAM}, "shards": shards});
         let value = json!({"version": 1, "epoch": 7, "revision": 9, "owner": "a", "until": 0, "begun": 1,
             "checkpoint": {"kept": kept}});
@@ -127,9 +127,9 @@ async fn a_report_with_thousands_of_gaps_fits_a_header() {
         let answer = drain(&url, "max-requests=10000").await;
         assert_clean(&answer);
         let report = answer.report();
-        let counts = (&report["messages"], &report["lost_total"]);
+        let counts = (&report["messages"], &report["gaps_total"]);
         assert_eq!((answer.status, counts), (200, (&json!(1), &json!(GONE))), "{report}");
-        let told = report["lost"].as_array().expect("some are named");
+        let told = report["gaps"].as_array().expect("some are named");
         assert_eq!(told.len(), if push { GONE } else { 3 }, "a body has room for all");
         assert!(told.iter().all(|gap| gap["shard"].is_string() && gap["after"].is_string()), "{told:?}");
         let headers: usize = answer.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
@@ -152,7 +152,7 @@ async fn answers_that_are_too_long_for_what_was_asked_are_not_read() {
             reply
         })
         .await;
-        let (_host, url) = host(world.push().set("KINESIS_ENDPOINT", &kinesis)).await;
+        let (_host, url) = host(world.push().set("KINESIS_ENDPOINT_URL", &kinesis)).await;
         let report = drain(&url, "max-ms=10000").await.json();
         assert_eq!(report["messages"], 0, "{operation}: {report}");
         assert!(report["why"].as_str().is_some_and(|why| why.contains("longer than")), "{operation}: {report}");
@@ -165,7 +165,7 @@ async fn answers_that_are_too_long_for_what_was_asked_are_not_read() {
         reply
     })
     .await;
-    let (_host, url) = host(world.push().set("KINESIS_ENDPOINT", &kinesis)).await;
+    let (_host, url) = host(world.push().set("KINESIS_ENDPOINT_URL", &kinesis)).await;
     assert_eq!(drain(&url, "").await.json()["messages"], 10);
 }
 
@@ -175,10 +175,10 @@ async fn a_kinesis_that_never_ends_its_answers_is_left_in_time() {
     world.emulator.put(STREAM, 0..10).await;
     for fault in [Fault::EndlessDrip, Fault::Silence, Fault::Portal, Fault::Redirect, Fault::Reset] {
         let proxy = Proxy::start(&world.emulator.url, 7, Mood::of(100, &[fault])).await;
-        let (_host, url) = host(world.push().set("KINESIS_ENDPOINT", &proxy.url)).await;
+        let (_host, url) = host(world.push().set("KINESIS_ENDPOINT_URL", &proxy.url)).await;
         let answer = briefly(&url).await;
         assert!([200, 502].contains(&answer.status), "{fault:?}: {answer:?}");
-        assert_eq!((world.sink.count(), places(&url).await), (0, vec![]), "{fault:?}");
+        assert_eq!((world.sink.count(), positions(&url).await), (0, vec![]), "{fault:?}");
     }
     let (_host, url) = host(world.push()).await;
     assert_eq!(drain(&url, "").await.json()["messages"], 10);
@@ -196,7 +196,7 @@ async fn a_batch_that_the_sink_did_not_hear_to_its_end_is_not_safe() {
     let (_host, url) = host(world.push().set("SINK_URL", &deaf).set("SINK_TIMEOUT_SECONDS", "2")).await;
     let answer = drain(&url, "").await;
     assert_eq!((answer.status, &answer.json()["outcome"]), (502, &json!("sink-failed")), "{answer:?}");
-    assert!(places(&url).await.iter().all(|(_, place)| !place.contains("after")), "nothing is kept");
+    assert!(positions(&url).await.iter().all(|(_, position)| !position.contains("after")), "nothing is kept");
     let (_host, url) = host(world.push()).await;
     assert_eq!(drain(&url, "").await.json()["messages"], 9);
 }
@@ -269,7 +269,7 @@ async fn what_answers_in_the_place_of_dynamodb_begins_nothing() {
         })
         .await;
         let options = Options::new(Build::Http, world.store(), &world.emulator.url, STREAM);
-        let (_host, url) = host(options.set("SINK_URL", &world.sink.url).set("DYNAMODB_ENDPOINT", &database)).await;
+        let (_host, url) = host(options.set("SINK_URL", &world.sink.url).set("DYNAMODB_ENDPOINT_URL", &database)).await;
         let status = ask("GET", &format!("{url}/status"), Some(TOKEN)).await.expect("the host answers");
         assert!([500, 503].contains(&status.status), "{reply:?}: {status:?}");
         assert_clean(&status);

@@ -7,7 +7,7 @@ use tests::edge::client::{Answer, TOKEN, ask, drain, status};
 use tests::edge::events::Event;
 use tests::edge::host::Host;
 
-use super::{KEY, STREAM, World, ahead, host, places};
+use super::{KEY, STREAM, World, ahead, host, positions};
 
 async fn release(url: &str) -> Answer {
     ask("POST", &format!("{url}/lease/release"), Some(TOKEN)).await.expect("the host answers")
@@ -31,7 +31,7 @@ async fn a_lease_until_the_year_9999_is_freed_with_its_checkpoint() {
     world.emulator.put(STREAM, 0..100).await;
     let (host, url) = host(world.push()).await;
     drain(&url, "max-messages=40").await;
-    let before = places(&url).await;
+    let before = positions(&url).await;
     let asked = host.events.count(Event::KinesisAsked);
     for until in [253_402_300_799_999_u64, u64::MAX] {
         change(&host, "until", json!(until));
@@ -50,7 +50,7 @@ async fn a_lease_until_the_year_9999_is_freed_with_its_checkpoint() {
         let answer = release(&url).await;
         assert_eq!((answer.status, &answer.json()["released"]), (200, &json!(true)), "{answer:?}");
         assert_eq!(value(&host)["until"], 0);
-        assert_eq!(places(&url).await, before);
+        assert_eq!(positions(&url).await, before);
         assert_eq!(release(&url).await.json()["released"], false, "there is nothing left to free");
     }
     assert_eq!(drain(&url, "").await.json()["messages"], 60);
@@ -167,7 +167,7 @@ async fn a_drain_at_work_loses_a_lease_that_is_freed() {
     world.sink.holds(false);
     let answer = working.await.expect("it ends");
     assert_eq!((answer.status, &answer.json()["outcome"]), (409, &json!("lease-lost")), "{answer:?}");
-    assert!(places(&url).await.is_empty(), "what it delivered is not kept");
+    assert!(positions(&url).await.is_empty(), "what it delivered is not kept");
     assert_eq!(drain(&other, "").await.json()["messages"], 100, "and comes again");
     assert_eq!(world.sink.numbers(), (0..100).collect());
 }

@@ -11,7 +11,7 @@ use tests::edge::client::{Answer, drain};
 use tests::edge::events::Event;
 use tests::edge::{Build, Options};
 
-use super::{STREAM, World, ahead, host, places};
+use super::{STREAM, World, ahead, host, positions};
 
 const SHARDS: u32 = 50;
 
@@ -52,7 +52,7 @@ async fn a_value_that_the_store_finds_too_large_loses_nothing() {
     let (host, url) = host(options).await;
     assert_eq!(drain(&url, "max-messages=1").await.status, 200);
     let size = || host.database.value("kinesis-reader/wide").expect("it is there").len();
-    let before = places(&url).await;
+    let before = positions(&url).await;
     assert_eq!(before.len(), SHARDS as usize);
 
     host.database.takes_at_most(size() + 500);
@@ -64,7 +64,7 @@ async fn a_value_that_the_store_finds_too_large_loses_nothing() {
         report["hint"].as_str().is_some_and(|hint| hint.contains("too large") && hint.contains("shards")),
         "{report}"
     );
-    assert_eq!((places(&url).await, world.sink.numbers().len()), (before, 1000), "delivered, and not kept");
+    assert_eq!((positions(&url).await, world.sink.numbers().len()), (before, 1000), "delivered, and not kept");
 
     // The lease ends by itself, and a store that takes more goes on where the last commit was.
     host.database.takes_at_most(usize::MAX);
@@ -83,7 +83,7 @@ async fn lines_that_wait_for_their_acknowledgement_take_as_much_again() {
     let first = drain(&url, "max-messages=500").await;
     let second = drain(&url, &format!("ack={}", first.header("x-kinesis-ack"))).await;
     assert_eq!(
-        (second.status, places(&url).await.len()),
+        (second.status, positions(&url).await.len()),
         (200, SHARDS as usize),
         "some wait, and some were acknowledged"
     );
@@ -112,7 +112,7 @@ async fn a_database_that_takes_no_write_is_given_up_before_anything_is_read() {
     let clock = world.folder.path().join("clock");
     ahead(&clock, 0);
     let mut options = Options::new(Build::Http, world.store(), &world.emulator.url, STREAM);
-    options = options.set("SINK_URL", &world.sink.url).set("DYNAMODB_ENDPOINT", &database);
+    options = options.set("SINK_URL", &world.sink.url).set("DYNAMODB_ENDPOINT_URL", &database);
     options.clock = Some(clock.clone());
     let (host, url) = host(options).await;
     let answer = refused(&url, &clock, || puts.load(Ordering::SeqCst) > 0).await;

@@ -9,7 +9,7 @@ use wasmtime::component::Component;
 
 use super::ENGINE;
 
-const READER: &str = "kinesis:reader/reading@0.1.0";
+const READER: &str = "kinesis:reader/reading@0.2.0";
 
 /// What Spin offers beside wasi:http, and few others do.
 const STORES: [&str; 3] = [
@@ -116,15 +116,15 @@ fn the_manifest_is_one_and_wires_what_is_there() {
     let known: BTreeSet<String> = settings
         .split(['"'])
         .filter(|word| word.contains('_') && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
-        .filter(|word| !["LEASE_TABLE", "DYNAMODB_ENDPOINT"].contains(word))
+        .filter(|word| !["LEASE_TABLE", "DYNAMODB_ENDPOINT_URL"].contains(word))
         .map(str::to_ascii_lowercase)
         .collect();
     assert_eq!(given.keys().cloned().collect::<BTreeSet<String>>(), known);
 
     // One entry for the whole package, so that there is one instance of it.
     let dependencies = table(&edge["dependencies"]);
-    assert_eq!(dependencies.keys().collect::<Vec<_>>(), ["kinesis:reader@0.1.0"]);
-    let dependency = table(&dependencies["kinesis:reader@0.1.0"]);
+    assert_eq!(dependencies.keys().collect::<Vec<_>>(), ["kinesis:reader@0.2.0"]);
+    let dependency = table(&dependencies["kinesis:reader@0.2.0"]);
     keys(dependency, &["path"]);
     let exports = names(&folder.join(dependency["path"].as_str().expect("a path")), true);
     let wanted: BTreeSet<String> =

@@ -6,7 +6,7 @@ use tests::edge::Options;
 use tests::edge::client::{Answer, drain, status};
 use tests::edge::sink::messages;
 
-use super::{STREAM, World, host, places};
+use super::{STREAM, World, host, positions};
 
 fn numbers(answer: &Answer) -> Vec<u64> {
     messages(&answer.text, None).iter().map(|message| message.number).collect()
@@ -21,7 +21,7 @@ async fn lines_come_again_until_they_are_acknowledged() {
     let first = drain(&url, "max-messages=100").await;
     assert_eq!((first.status, first.header("content-type")), (200, "application/x-ndjson"));
     assert_eq!((first.header("x-kinesis-outcome"), &first.report()["messages"]), ("max-messages", &json!(100)));
-    assert_eq!(places(&url).await, [], "nothing is delivered yet");
+    assert_eq!(positions(&url).await, [], "nothing is delivered yet");
     assert_eq!(status(&url).await["unacknowledged"], first.header("x-kinesis-ack"));
 
     let again = drain(&url, "max-messages=100").await;
@@ -44,7 +44,7 @@ async fn lines_come_again_until_they_are_acknowledged() {
     assert_eq!(all, (0..250).collect::<Vec<u64>>());
     let none = drain(&url, &format!("ack={}", rest.header("x-kinesis-ack"))).await;
     assert_eq!((none.status, none.text.as_str()), (200, ""));
-    assert!(places(&url).await.iter().all(|(_, place)| place.contains("after")));
+    assert!(positions(&url).await.iter().all(|(_, position)| position.contains("after")));
 }
 
 /// A record of 12 KB that is 900 KB of lines. What is bounded is what is given, with a sink and without.

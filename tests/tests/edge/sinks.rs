@@ -6,7 +6,7 @@ use serde_json::json;
 use tests::edge::client::drain;
 use tests::edge::sink::{Batch, Message, Sink, check};
 
-use super::{STREAM, World, host, places};
+use super::{STREAM, World, host, positions};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_sink_does_not_take_comes_again() {
@@ -14,7 +14,7 @@ async fn what_a_sink_does_not_take_comes_again() {
     world.emulator.put(STREAM, 0..50).await;
     let (_host, url) = host(world.push()).await;
     drain(&url, "max-messages=10").await;
-    let before = places(&url).await;
+    let before = positions(&url).await;
 
     for (status, outcome) in [
         (400, "blocked"),
@@ -32,7 +32,7 @@ async fn what_a_sink_does_not_take_comes_again() {
         let report = answer.json();
         assert_eq!((answer.status, &report["outcome"], &report["messages"]), (502, &json!(outcome), &json!(0)));
         assert_eq!(report["why"], format!("the sink answers {status}: as it was told"));
-        assert_eq!(places(&url).await, before);
+        assert_eq!(positions(&url).await, before);
     }
 
     // One that nobody hears, and one that thinks for longer than it may.
@@ -44,7 +44,7 @@ async fn what_a_sink_does_not_take_comes_again() {
     let (_host, slow) = host(world.push().set("SINK_TIMEOUT_SECONDS", "1")).await;
     let answer = drain(&slow, "").await;
     assert_eq!((answer.status, &answer.json()["outcome"]), (502, &json!("sink-failed")), "{answer:?}");
-    assert_eq!(places(&url).await, before);
+    assert_eq!(positions(&url).await, before);
 
     world.sink.thinks(std::time::Duration::ZERO);
     world.sink.answers(204);

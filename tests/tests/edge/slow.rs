@@ -11,7 +11,7 @@ use tests::edge::events::Event;
 use tests::edge::sink::Sink;
 use tests::edge::stub::before;
 
-use super::{STREAM, World, ahead, host, places};
+use super::{STREAM, World, ahead, host, positions};
 
 /// With this many shards a drain has as many batches.
 const SHARDS: u32 = 8;
@@ -83,7 +83,7 @@ async fn a_sink_that_is_too_slow_for_a_single_batch_is_told_as_failed() {
     passes(&world.sink, &clock, 590_000);
     let report = drain(&url, "").await.json();
     assert_eq!((&report["outcome"], &report["batches"]), (&json!("max-ms"), &json!(1)), "{report}");
-    assert!(places(&url).await.iter().any(|(_, place)| place.contains("after")));
+    assert!(positions(&url).await.iter().any(|(_, position)| position.contains("after")));
 }
 
 /// Kinesis takes all the time there is.
@@ -101,7 +101,7 @@ async fn a_drain_that_brought_nothing_says_what_was_in_the_way() {
         reply
     })
     .await;
-    let mut options = world.push().set("KINESIS_ENDPOINT", &kinesis);
+    let mut options = world.push().set("KINESIS_ENDPOINT_URL", &kinesis);
     options.monotonic = Some(clock);
     let (host, url) = host(options).await;
     let report = drain(&url, "").await.json();

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tests::edge::client::{TOKEN, ask, drain};
 use tests::edge::events::Event;
 
-use super::{KEY, STREAM, World, host, places};
+use super::{KEY, STREAM, World, host, positions};
 
 fn value(checkpoint: &Value) -> Vec<u8> {
     let value = json!({"version": 1, "epoch": 7, "revision": 9, "owner": "a", "until": 0, "begun": 1,
@@ -101,7 +101,7 @@ async fn a_store_that_lost_the_checkpoint_is_noticed_where_that_is_asked_for() {
     first.database.put(KEY, &whole);
     assert_eq!(drain(&strict, "").await.status, 200);
     assert!(world.sink.numbers().is_superset(&(10..20).collect()));
-    assert!(!places(&strict).await.is_empty());
+    assert!(!positions(&strict).await.is_empty());
 }
 
 /// As the first drain has nothing to acknowledge, lines that are out count as a checkpoint.
@@ -128,15 +128,15 @@ async fn a_stream_that_was_made_again_is_followed_where_that_is_asked_for() {
     let created = &mut there["checkpoint"]["kept"]["stream"]["created"];
     *created = json!(created.as_u64().expect("a time") - 86_400_000);
     host_of.database.put(KEY, there.to_string().as_bytes());
-    let before = places(&url).await;
+    let before = positions(&url).await;
 
     let answer = drain(&url, "").await;
     assert_eq!((answer.status, &answer.json()["outcome"]), (502, &json!("failed")), "{answer:?}");
     assert!(answer.text.contains("KINESIS_RECREATED") && !answer.text.contains("delete the"), "{answer:?}");
-    assert_eq!(places(&url).await, before);
+    assert_eq!(positions(&url).await, before);
 
     let (_host, follows) = host(world.push().set("KINESIS_RECREATED", "follow")).await;
     let report = drain(&follows, "").await.json();
     assert_eq!((&report["outcome"], &report["messages"]), (&json!("caught-up"), &json!(10)), "{report}");
-    assert_eq!(report["lost_total"], 2, "of the stream that is gone: {report}");
+    assert_eq!(report["gaps_total"], 2, "of the stream that is gone: {report}");
 }

@@ -53,18 +53,18 @@ async fn no_file_is_written_through_a_link_that_nobody_named() {
     emulator.put(STREAM, 0..50).await;
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
-    for (link, target) in [(".out.ndjson.state.new", "precious"), ("report", "precious"), ("trace", "other")] {
+    for (link, target) in [(".out.ndjson.state.new", "precious"), ("report", "precious"), ("recording", "other")] {
         fs::write(at(target), target).expect("room");
         symlink(target, at(link)).expect("a link");
     }
-    let outlets = ["--report", "report", "--trace", "trace"];
+    let outlets = ["--report", "report", "--recording", "recording"];
     let output = run(read(folder.path(), &emulator.url, "ndjson:out.ndjson").args(outlets));
     assert!(output.status.success(), "{}", said(&output));
     assert_whole(folder.path(), "ndjson:out.ndjson", 50);
     for target in ["precious", "other"] {
         assert_eq!(fs::read_to_string(at(target)).expect("it is there"), target);
     }
-    for name in ["report", "trace", "out.ndjson.state"] {
+    for name in ["report", "recording", "out.ndjson.state"] {
         assert!(fs::symlink_metadata(at(name)).expect("it is there").is_file(), "{name}");
     }
     // SQLite's own files.
@@ -119,26 +119,26 @@ async fn one_file_has_one_purpose() {
     let before = listing(folder.path());
     let (db, lines) = ("sqlite:out.db", "ndjson:out.ndjson");
     for (to, more, words) in [
-        (db, "--trace out.db", "--to and --trace are one file: out.db"),
+        (db, "--recording out.db", "--to and --recording are one file: out.db"),
         (db, "--report ./out.db", "--to and --report are one file"),
-        (db, "--trace hard", "--to and --trace are one file"),
-        (db, "--bad-records hard", "--to and --bad-records are one file"),
+        (db, "--recording hard", "--to and --recording are one file"),
+        (db, "--invalid-records hard", "--to and --invalid-records are one file"),
         (db, "--state file:out.db", "--to and --state are one file"),
-        (db, "--trace out.db-wal", "the write-ahead log of --to and --trace are one file: "),
+        (db, "--recording out.db-wal", "the write-ahead log of --to and --recording are one file: "),
         (db, "--report out.db-shm", "the shared memory of --to and --report"),
-        (db, "--bad-records out.db-journal", "the journal of --to and --bad-records"),
+        (db, "--invalid-records out.db-journal", "the journal of --to and --invalid-records"),
         (db, "--report .out.db.orders.lock", "the lock of --to and --report"),
         (db, "--state file:out.db.orders", "the lock of --to and the lock of --state"),
-        (db, "--trace certificates.pem", "--trace and AWS_CA_BUNDLE are one file"),
+        (db, "--recording certificates.pem", "--recording and AWS_CA_BUNDLE are one file"),
         (db, "--report .aws/credentials", "--report and AWS_SHARED_CREDENTIALS_FILE are one file"),
         (lines, "--report out.ndjson", "--to and --report are one file"),
-        (lines, "--trace soft", "--to and --trace are one file"),
-        (lines, "--trace out.ndjson.state", "--state and --trace are one file: out.ndjson.state"),
+        (lines, "--recording soft", "--to and --recording are one file"),
+        (lines, "--recording out.ndjson.state", "--state and --recording are one file: out.ndjson.state"),
         (lines, "--report out.ndjson.state", "--state and --report are one file"),
-        (lines, "--bad-records out.ndjson", "--to and --bad-records are one file"),
+        (lines, "--invalid-records out.ndjson", "--to and --invalid-records are one file"),
         (lines, "--report .out.ndjson.state.new", "the draft of --state and --report"),
-        ("ndjson:-", "--trace t --report t", "--report and --trace are one file: t"),
-        ("ndjson:-", "--trace t --report ../../../../../../../../{}/t", "--report and --trace are one file"),
+        ("ndjson:-", "--recording t --report t", "--report and --recording are one file: t"),
+        ("ndjson:-", "--recording t --report ../../../../../../../../{}/t", "--report and --recording are one file"),
     ] {
         let mut command = read(folder.path(), &emulator.url, to);
         command.env("AWS_CA_BUNDLE", "certificates.pem");
@@ -153,7 +153,7 @@ async fn one_file_has_one_purpose() {
     for (stream, to, more) in [
         ("stdout", "ndjson:-", "--state file:out.ndjson.state"),
         ("stdout", "ndjson:-", "--report out.ndjson"),
-        ("stderr", lines, "--trace out.log"),
+        ("stderr", lines, "--recording out.log"),
     ] {
         let mut command = read(folder.path(), &emulator.url, to);
         command.args(more.split(' ')).stdout(Stdio::null()).stderr(Stdio::null());
@@ -171,7 +171,8 @@ async fn one_file_has_one_purpose() {
     }
     fs::remove_file(at("out.log")).expect("it is ours");
     assert_eq!(listing(folder.path()), before);
-    let outlets = ["--report", "/dev/null", "--trace", "/dev/null", "--bad-records", "bad", "--payload", "json"];
+    let outlets =
+        ["--report", "/dev/null", "--recording", "/dev/null", "--invalid-records", "bad", "--payload", "json"];
     let output = run(read(folder.path(), &emulator.url, db).args(outlets));
     assert!(output.status.success(), "{}", said(&output));
 }
@@ -183,7 +184,7 @@ async fn a_file_of_another_kind_is_not_given_up_for_a_report_or_a_trace() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
     let with = |flag: &str, path: &str| run(read(folder.path(), &emulator.url, "sqlite:out.db").args([flag, path]));
-    for flag in ["--report", "--trace"] {
+    for flag in ["--report", "--recording"] {
         fs::write(at("precious"), "precious").expect("room");
         let output = with(flag, "precious");
         assert_eq!(output.status.code(), Some(2), "{flag}: {}", said(&output));
@@ -192,7 +193,7 @@ async fn a_file_of_another_kind_is_not_given_up_for_a_report_or_a_trace() {
         assert_eq!(fs::read_to_string(at("precious")).expect("it is there"), "precious");
         assert!(!at("out.db").exists());
     }
-    for (flag, mode) in [("--report", 0o640), ("--trace", 0o600)] {
+    for (flag, mode) in [("--report", 0o640), ("--recording", 0o600)] {
         fs::write(at(flag), "").expect("room");
         fs::set_permissions(at(flag), fs::Permissions::from_mode(0o640)).expect("it is ours");
         for _ in 0..2 {
@@ -201,9 +202,9 @@ async fn a_file_of_another_kind_is_not_given_up_for_a_report_or_a_trace() {
             assert_eq!(fs::metadata(at(flag)).expect("it is there").mode() & 0o777, mode, "{flag}");
         }
     }
-    // A trace is not played into a report either.
-    assert_eq!(with("--report", "--trace").status.code(), Some(2));
-    assert_eq!(with("--trace", "--report").status.code(), Some(2));
+    // A recording is not played into a report either.
+    assert_eq!(with("--report", "--recording").status.code(), Some(2));
+    assert_eq!(with("--recording", "--report").status.code(), Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,11 +223,11 @@ async fn pipes_and_sockets_are_refused_without_waiting_for_them() {
             (format!("sqlite:{name}"), String::new()),
             (format!("ndjson:{name}"), String::new()),
             ("ndjson:-".to_owned(), format!("--state file:{name}")),
-            ("sqlite:new.db".to_owned(), format!("--bad-records {name}")),
+            ("sqlite:new.db".to_owned(), format!("--invalid-records {name}")),
             ("sqlite:new.db".to_owned(), format!("--report {name}")),
-            ("sqlite:new.db".to_owned(), format!("--trace {name}")),
+            ("sqlite:new.db".to_owned(), format!("--recording {name}")),
         ] {
-            if name == "/dev/zero" && (more.starts_with("--report") || more.starts_with("--trace")) {
+            if name == "/dev/zero" && (more.starts_with("--report") || more.starts_with("--recording")) {
                 continue;
             }
             let output = run(read(folder.path(), &emulator.url, &to).args(more.split_whitespace()));
@@ -335,7 +336,7 @@ async fn a_state_elsewhere_is_not_told_of_a_database_that_is_gone() {
     emulator.create(STREAM, 2).await;
     emulator.put(STREAM, 0..2000).await;
     let proxy = Proxy::start(&emulator.url, 1, Mood::of(100, &[Fault::Delay])).await;
-    for (name, more) in [("out.db", &[][..]), ("bad", &["--bad-records", "bad"])] {
+    for (name, more) in [("out.db", &[][..]), ("bad", &["--invalid-records", "bad"])] {
         let folder = tempfile::tempdir().expect("a folder");
         let [path, away] = [name, "away"].map(|name| folder.path().join(name));
         if name == "bad" {

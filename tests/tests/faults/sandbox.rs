@@ -9,7 +9,7 @@ use tests::program::{STREAM, assert_part, assert_whole};
 use wasm_encoder::{ComponentBuilder, ComponentExternName, ComponentTypeRef};
 
 use crate::inside;
-use crate::mad::{self, Madness};
+use crate::sabotage::{self, Sabotage};
 
 /// Less than the program gives, so that a test is soon done.
 const BOUNDS: Bounds = Bounds { memory: 64 << 20, call: Duration::from_secs(2) };
@@ -23,21 +23,21 @@ async fn a_component_that_goes_mad_ends_clearly_and_the_next_run_goes_on() {
     let emulator = Emulator::ferrokinesis().await;
     emulator.create(STREAM, 1).await;
     emulator.put(STREAM, 0..MESSAGES).await;
-    for (madness, export, calls, words) in [
-        (Madness::Loop, "[method]reader.poll", 20, SLOW),
-        (Madness::Loop, "[method]batch.lines", 3, SLOW),
-        (Madness::Grow, "[method]reader.handle-response", 5, LARGE),
-        (Madness::GrowForEver, "[method]reader.checkpoint", 3, SLOW),
-        (Madness::Recurse, "[method]reader.handle-delivered", 3, "the component failed: "),
-        (Madness::Panic, "[method]batch.messages", 3, "the component failed: "),
-        (Madness::Stray, "[method]reader.revision", 15, "the component failed: "),
-        (Madness::TooLong, "[method]reader.checkpoint", 3, "the component failed: "),
-        (Madness::TooLong, "[method]batch.lines", 3, "the component failed: "),
-        (Madness::Amplified, "[method]batch.messages", 3, "too much data is being copied"),
-        (Madness::Amplified, "[method]batch.lines", 3, "the component failed: "),
+    for (sabotage, export, calls, words) in [
+        (Sabotage::Loop, "[method]reader.poll", 20, SLOW),
+        (Sabotage::Loop, "[method]batch.lines", 3, SLOW),
+        (Sabotage::Grow, "[method]reader.handle-response", 5, LARGE),
+        (Sabotage::GrowForEver, "[method]reader.checkpoint", 3, SLOW),
+        (Sabotage::Recurse, "[method]reader.handle-delivered", 3, "the component failed: "),
+        (Sabotage::Panic, "[method]batch.messages", 3, "the component failed: "),
+        (Sabotage::Stray, "[method]reader.revision", 15, "the component failed: "),
+        (Sabotage::TooLong, "[method]reader.checkpoint", 3, "the component failed: "),
+        (Sabotage::TooLong, "[method]batch.lines", 3, "the component failed: "),
+        (Sabotage::Amplified, "[method]batch.messages", 3, "too much data is being copied"),
+        (Sabotage::Amplified, "[method]batch.lines", 3, "the component failed: "),
     ] {
-        let what = format!("{madness:?} in {export}");
-        let bytes = mad::component(madness, export, calls);
+        let what = format!("{sabotage:?} in {export}");
+        let bytes = sabotage::component(sabotage, export, calls);
         let sandbox = Sandbox::new(BOUNDS, None).expect("a sandbox");
         let folder = tempfile::tempdir().expect("a folder");
         // One of the two renders messages as records, the other as lines.
@@ -69,14 +69,14 @@ async fn a_component_that_goes_mad_ends_clearly_and_the_next_run_goes_on() {
 
 #[test]
 fn a_component_that_is_mad_from_the_beginning_opens_nothing() {
-    for (madness, export) in [(Madness::Loop, "defaults"), (Madness::Grow, "[static]reader.open")] {
+    for (sabotage, export) in [(Sabotage::Loop, "defaults"), (Sabotage::Grow, "[static]reader.open")] {
         let sandbox = Sandbox::new(Bounds { call: Duration::from_millis(200), ..BOUNDS }, None).expect("a sandbox");
-        let mut loaded = sandbox.load(&mad::component(madness, export, 0)).expect("it loads");
+        let mut loaded = sandbox.load(&sabotage::component(sabotage, export, 0)).expect("it loads");
         // What was loaded is bounded for as long as it lives, the sandbox being needed no more.
         drop(sandbox);
         let source = wit::Source::Name(STREAM.to_owned());
-        match madness {
-            Madness::Loop => {
+        match sabotage {
+            Sabotage::Loop => {
                 let error = loaded.defaults(&source).expect_err("it runs in circles");
                 assert!(matches!(error, Error::TooSlow(_)), "{error:?}");
             }

@@ -41,14 +41,14 @@ async fn a_stdout_that_is_full_is_an_error_and_one_that_is_closed_is_none() {
     emulator.create(STREAM, 1).await;
     emulator.put(STREAM, 0..200).await;
     let folder = tempfile::tempdir().expect("a folder");
-    let trace = ["--trace", "run.trace"];
-    assert!(run(read(folder.path(), &emulator.url, "sqlite:out.db").args(trace)).status.success());
+    let recording = ["--recording", "run.recording"];
+    assert!(run(read(folder.path(), &emulator.url, "sqlite:out.db").args(recording)).status.success());
     let endpoint = ["--endpoint-url", &*emulator.url, "--region", REGION];
     let lines = ["read", STREAM, "--to", "ndjson:-", "--state", "file:s"];
     for words in [
         &["show", "out.db"][..],
-        &["replay", "run.trace"],
-        &["replay", "--quiet", "run.trace"],
+        &["replay", "run.recording"],
+        &["replay", "--quiet", "run.recording"],
         &["--help"],
         &["read", "--help"],
         &["--version"],
@@ -105,8 +105,8 @@ async fn what_is_open_already_is_written_to_and_not_replaced() {
     assert!(output.status.success(), "{}", said(&output));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a report");
     assert_eq!(report["messages"], 20);
-    let output = run(command().args(["--trace", "/dev/stdout"]));
-    assert!(output.status.success() && output.stdout.starts_with(b"{\"trace\":1"), "{}", said(&output));
+    let output = run(command().args(["--recording", "/dev/stdout"]));
+    assert!(output.status.success() && output.stdout.starts_with(b"{\"recording\":1"), "{}", said(&output));
 
     let path = folder.path().join("log");
     std::fs::write(&path, "before\n").expect("room");
@@ -144,14 +144,14 @@ async fn a_file_that_may_not_grow_is_told_of_as_a_full_disk_is() {
         assert_whole(folder.path(), to, 6000);
     }
 
-    // A trace ends there with a whole line, and the reading goes on.
+    // A recording ends there with a whole line, and the reading goes on.
     let folder = tempfile::tempdir().expect("a folder");
-    let output = bounded(1024, read(folder.path(), &emulator.url, "ndjson:-").args(["--trace", "trace"]));
+    let output = bounded(1024, read(folder.path(), &emulator.url, "ndjson:-").args(["--recording", "recording"]));
     assert!(output.status.success(), "{}", said(&output));
-    assert!(said(&output).contains("the trace ends here"), "{}", said(&output));
-    let trace = std::fs::read_to_string(folder.path().join("trace")).expect("text");
-    assert!(trace.lines().count() > 3 && trace.ends_with("}\n"), "{} lines", trace.lines().count());
-    let output = run(bare(folder.path()).args(["replay", "--quiet", "trace"]));
+    assert!(said(&output).contains("the recording ends here"), "{}", said(&output));
+    let recording = std::fs::read_to_string(folder.path().join("recording")).expect("text");
+    assert!(recording.lines().count() > 3 && recording.ends_with("}\n"), "{} lines", recording.lines().count());
+    let output = run(bare(folder.path()).args(["replay", "--quiet", "recording"]));
     assert!(output.status.success(), "{}", said(&output));
 }
 

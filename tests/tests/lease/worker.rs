@@ -17,7 +17,7 @@ pub(crate) struct Worker {
     /// When it goes on.
     pub(crate) wake: u64,
     handle: Handle,
-    places: Vec<usize>,
+    positions: Vec<usize>,
     pages: u64,
     /// It was told that the lease is held until a time that no right clock has set.
     told_ahead: bool,
@@ -57,7 +57,7 @@ impl Worker {
             calendar: Calendar::beside(skew),
             wake,
             handle: Handle::Unread,
-            places: Vec::new(),
+            positions: Vec::new(),
             pages: 0,
             told_ahead: false,
             state: State::Idle,
@@ -108,18 +108,18 @@ impl Worker {
             }
             State::Reading { mut lease } => {
                 let page = (self.pages > 0 && lease.left(now) >= DELIVERY_TIME)
-                    .then(|| world.page(&self.places, chance))
+                    .then(|| world.page(&self.positions, chance))
                     .flatten();
                 match page {
                     Some((shard, page)) => {
                         if scenario.mistake == Some(Mistake::CommitFirst) {
-                            self.places[shard] = page.end;
+                            self.positions[shard] = page.end;
                         }
                         self.state = State::Delivering { lease, shard, page };
                         self.stall(scenario, chance, u64::MAX, world);
                     }
                     None => {
-                        lease.release(Some(text(&self.places)), now);
+                        lease.release(Some(text(&self.positions)), now);
                         self.operate(lease, Stage::Release, now, world, scenario, chance);
                     }
                 }
@@ -140,17 +140,17 @@ impl Worker {
                     world.deliver(lease.held(), shard, page.clone());
                 }
                 if told || scenario.mistake == Some(Mistake::CountFailed) {
-                    self.places[shard] = page.end;
+                    self.positions[shard] = page.end;
                 } else {
                     self.pages = 0;
                 }
                 match self.pages {
                     0 => {
-                        lease.release(Some(text(&self.places)), now);
+                        lease.release(Some(text(&self.positions)), now);
                         self.operate(lease, Stage::Release, now, world, scenario, chance);
                     }
                     _ => {
-                        lease.commit(Some(text(&self.places)), now);
+                        lease.commit(Some(text(&self.positions)), now);
                         self.operate(lease, Stage::Commit, now, world, scenario, chance);
                     }
                 }
@@ -188,16 +188,16 @@ impl Worker {
         match (stage, outcome) {
             (Stage::Acquire, Outcome::Written) => {
                 let value = lease.held().expect("it was written");
-                self.places = world.places(value, scenario);
-                world.took(value, &self.places);
+                self.positions = world.positions(value, scenario);
+                world.took(value, &self.positions);
                 self.state = State::Reading { lease };
             }
             (Stage::Commit, Outcome::Written) => {
-                world.confirmed(lease.held().expect("it was written"), &self.places);
+                world.confirmed(lease.held().expect("it was written"), &self.positions);
                 self.state = State::Reading { lease };
             }
             (Stage::Release, Outcome::Written) => {
-                world.confirmed(lease.held().expect("it was written"), &self.places);
+                world.confirmed(lease.held().expect("it was written"), &self.positions);
                 world.count("given back");
                 self.end(world, chance);
             }
@@ -276,11 +276,11 @@ fn gone<T>() -> Result<T, String> {
     Err("no answer".to_owned())
 }
 
-fn text(places: &[usize]) -> String {
-    format!("{places:?}")
+fn text(positions: &[usize]) -> String {
+    format!("{positions:?}")
 }
 
-/// The places that a checkpoint holds.
+/// The positions that a checkpoint holds.
 pub(crate) fn parse(value: &Value) -> Option<Vec<usize>> {
     let text = value.checkpoint.as_ref()?;
     Some(serde_json::from_str(text).expect("we wrote it"))

@@ -73,7 +73,7 @@ pub(crate) struct World {
     /// Of each shard, when its messages arrive.
     log: Vec<Vec<u64>>,
     delivered: Vec<Delivery>,
-    /// Of each epoch, the furthest places that it was told are kept.
+    /// Of each epoch, the furthest positions that it was told are kept.
     kept: BTreeMap<u64, Vec<usize>>,
     /// What an owner began with, and what it should have.
     wrong: Option<String>,
@@ -113,18 +113,18 @@ impl World {
     }
 
     /// Some messages of a shard that has any.
-    pub(crate) fn page(&self, places: &[usize], chance: &mut Chance) -> Option<(usize, Range<usize>)> {
+    pub(crate) fn page(&self, positions: &[usize], chance: &mut Chance) -> Option<(usize, Range<usize>)> {
         let mut shards: Vec<usize> = (0..self.log.len()).collect();
         chance.shuffle(&mut shards);
         shards.into_iter().find_map(|shard| {
             let there = self.log[shard].iter().filter(|time| **time <= self.now).count();
-            let end = there.min(places[shard] + chance.within(1, 4) as usize);
-            (places[shard] < end).then(|| (shard, places[shard]..end))
+            let end = there.min(positions[shard] + chance.within(1, 4) as usize);
+            (positions[shard] < end).then(|| (shard, positions[shard]..end))
         })
     }
 
     /// Where an owner goes on.
-    pub(crate) fn places(&self, value: &Value, scenario: &Scenario) -> Vec<usize> {
+    pub(crate) fn positions(&self, value: &Value, scenario: &Scenario) -> Vec<usize> {
         parse(value).unwrap_or_else(|| match scenario.latest {
             true => self.log.iter().map(|times| times.partition_point(|time| *time < value.begun)).collect(),
             false => vec![0; self.log.len()],
@@ -138,24 +138,24 @@ impl World {
     }
 
     /// An owner has the lease and begins there.
-    pub(crate) fn took(&mut self, value: &Value, places: &[usize]) {
+    pub(crate) fn took(&mut self, value: &Value, positions: &[usize]) {
         self.count("taken");
         for (epoch, kept) in self.kept.range(..value.epoch) {
-            if kept.iter().zip(places).any(|(kept, place)| kept > place) {
+            if kept.iter().zip(positions).any(|(kept, position)| kept > position) {
                 self.wrong.get_or_insert(format!("epoch {} begins before what {epoch} has kept", value.epoch));
             }
         }
     }
 
-    /// An owner was told that its places are kept.
-    pub(crate) fn confirmed(&mut self, value: &Value, places: &[usize]) {
-        self.kept.insert(value.epoch, places.to_vec());
+    /// An owner was told that its positions are kept.
+    pub(crate) fn confirmed(&mut self, value: &Value, positions: &[usize]) {
+        self.kept.insert(value.epoch, positions.to_vec());
     }
 
     /// Whether everything has arrived and is kept.
     fn is_done(&self) -> bool {
         let kept = self.store.value().and_then(|bytes| parse(&Value::parse(bytes).ok()?));
-        kept.is_some_and(|places| places.iter().zip(&self.log).all(|(place, times)| *place == times.len()))
+        kept.is_some_and(|positions| positions.iter().zip(&self.log).all(|(position, times)| *position == times.len()))
     }
 
     /// What must hold in the end.
@@ -180,22 +180,24 @@ impl World {
         }
         // Of each shard, all that the first owner promised; and a sink that goes by the greatest has each once.
         let begun = values.first().map(|(_, value)| value.begun).ok_or("nobody ever began")?;
-        let mut places: Vec<usize> = self.log.iter().map(|_| 0).collect();
+        let mut positions: Vec<usize> = self.log.iter().map(|_| 0).collect();
         if scenario.latest {
-            places = self.log.iter().map(|times| times.partition_point(|time| *time < begun)).collect();
+            positions = self.log.iter().map(|times| times.partition_point(|time| *time < begun)).collect();
         }
         let mut distinct = BTreeSet::new();
         for Delivery { shard, index, .. } in &self.delivered {
             distinct.insert((*shard, *index));
-            match places[*shard] {
-                place if *index > place => return Err(format!("shard {shard}: a gap at {place} before {index}")),
-                place if *index == place => places[*shard] += 1,
+            match positions[*shard] {
+                position if *index > position => {
+                    return Err(format!("shard {shard}: a gap at {position} before {index}"));
+                }
+                position if *index == position => positions[*shard] += 1,
                 _ => {}
             }
         }
         for (shard, times) in self.log.iter().enumerate() {
-            if places[shard] != times.len() {
-                return Err(format!("shard {shard}: {} of {} were delivered", places[shard], times.len()));
+            if positions[shard] != times.len() {
+                return Err(format!("shard {shard}: {} of {} were delivered", positions[shard], times.len()));
             }
         }
         let twice = self.delivered.len() - distinct.len();

@@ -4,7 +4,7 @@ mod document;
 mod planted;
 mod stories;
 
-use tests::{sim, world};
+use tests::{environment, sim};
 
 /// Enough to meet every kind of fault many times.
 const SEEDS: u64 = 20_000;
@@ -26,7 +26,7 @@ fn nothing_is_lost_or_twice_and_every_run_ends() {
 #[test]
 fn equal_seeds_give_equal_histories() {
     for seed in 0..20 {
-        let play = || world::play_changed(seed, |scenario| scenario.runs = 2, 0).map_err(|failure| failure.why);
+        let play = || environment::play_changed(seed, |scenario| scenario.runs = 2, 0).map_err(|failure| failure.why);
         assert_eq!(play(), play(), "seed {seed}");
     }
 }
@@ -98,8 +98,8 @@ const KINDS: [&str; 103] = [
     "page of a listing that has more",
     "page of HTML",
     "page of more than a second's bytes",
-    "place trimmed",
-    "place trimmed in silence",
+    "position trimmed",
+    "position trimmed in silence",
     "record of 10 MiB",
     "records that left the stream",
     "records that went while the iterator was in hand",

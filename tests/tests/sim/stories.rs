@@ -122,7 +122,8 @@ impl Story {
             };
             self.now = self.now.max(at);
             let date = self.told.map(Timestamp);
-            let response = Response { status, body: Body::Json(body.to_owned()), trace: None, date, signed: date };
+            let response =
+                Response { status, body: Body::Json(body.to_owned()), aws_request_id: None, date, signed: date };
             self.reader.handle_response(request.id, response, Instant(self.now)).expect("it was asked");
             if request.operation == operation {
                 return;
@@ -135,7 +136,7 @@ impl Story {
             match self.reader.poll_action() {
                 Action::Send(request) => return request,
                 Action::Notice(Notice::Shard(_) | Notice::Retry(_)) => {}
-                Action::Notice(Notice::Lost(lost)) => self.lost.push(lost.shard),
+                Action::Notice(Notice::Gap(lost)) => self.lost.push(lost.shard),
                 Action::Wait(Wait { until: Some(until), .. }) => {
                     self.now = self.now.max(until.0);
                     self.reader.handle_timeout(Instant(self.now));

@@ -21,8 +21,8 @@ from typing import Any, Literal, overload
 
 from . import _files
 from ._async import AsyncBatch, AsyncBatches, AsyncMessages, aread_batches, aread_messages
-from ._bad_records import BadRecords, taker
-from ._component import Component, Lost, merge_checkpoints
+from ._invalid_records import InvalidRecords, taker
+from ._component import Component, Gap, merge_checkpoints
 from ._errors import AwsError, Error, OptionError, ReadError, StateError
 from ._messages import Loads, Message
 from ._options import MessageId, OnGap, Options, Pace, Payload, Recreated, Start, Until, check_stream
@@ -41,7 +41,7 @@ __all__ = [
     "Batches",
     "Error",
     "FileState",
-    "Lost",
+    "Gap",
     "Message",
     "Messages",
     "OptionError",
@@ -71,7 +71,7 @@ def read(
     deaggregate: bool = ...,
     on_gap: OnGap = ...,
     recreated: Recreated = ...,
-    bad_records: str | os.PathLike[str] | BadRecords | None = ...,
+    invalid_records: str | os.PathLike[str] | InvalidRecords | None = ...,
     loads: Loads = ...,
     region: str | None = ...,
     profile: str | None = ...,
@@ -95,7 +95,7 @@ def read(
     deaggregate: bool = ...,
     on_gap: OnGap = ...,
     recreated: Recreated = ...,
-    bad_records: str | os.PathLike[str] | BadRecords | None = ...,
+    invalid_records: str | os.PathLike[str] | InvalidRecords | None = ...,
     loads: Loads = ...,
     region: str | None = ...,
     profile: str | None = ...,
@@ -116,9 +116,9 @@ def read(
     payload: Payload = "merged",
     message_id: MessageId = "sha256",
     deaggregate: bool = True,
-    on_gap: OnGap = "tell",
+    on_gap: OnGap = "continue",
     recreated: Recreated = "refuse",
-    bad_records: str | os.PathLike[str] | BadRecords | None = None,
+    invalid_records: str | os.PathLike[str] | InvalidRecords | None = None,
     loads: Loads = json.loads,
     region: str | None = None,
     profile: str | None = None,
@@ -135,7 +135,7 @@ def read(
         behind: What counts as caught up: no shard is further behind its tip than this. Zero unless given.
         state: Where the checkpoint is kept, so that the next run goes on from here: the path of a file, or any object
             with `load() -> str | None` and `save(checkpoint)`. `None`: nowhere, and every run begins at `start`.
-        batches: Gives pages, which are acknowledged by `Batch.ack`, in place of messages, which are acknowledged by
+        batches: Gives pages, which are acknowledged by `Batch.ack`, in position of messages, which are acknowledged by
             asking for the next one.
         max_messages: Stops after exactly so many.
         page_records: Records to ask for at a time, 1 to 10,000. 10,000 unless given.
@@ -144,10 +144,10 @@ def read(
         payload: How data appears in a message; see `Payload`.
         message_id: How `_kinesis_msg_id` is made; see `MessageId`.
         deaggregate: Makes messages of the user records in what the Kinesis Producer Library aggregated. Their envelopes
-            have `sub_seq`, the place in the record.
+            have `sub_seq`, the position in the record.
         on_gap: What follows where records left the stream before they were read; see `OnGap`.
         recreated: What follows where the stream was deleted and made again under its name; see `Recreated`.
-        bad_records: Messages whose data is not as `payload` asks go there too: the path of a file, which is appended to
+        invalid_records: Messages whose data is not as `payload` asks go there too: the path of a file, which is appended to
             and made durable, or a callable that is given lines. Each line has the reason under `_kinesis_reason`. They
             are there before their page is given out, and come again with it; what the callable raises ends the reading.
         loads: Makes a message of a line. `orjson.loads` takes half the time, and rounds integers beyond 64 bits.
@@ -179,14 +179,14 @@ def read(
             on_gap,
             recreated,
         ),
-        bad_records=bad_records,
+        invalid_records=invalid_records,
         region=region,
         profile=profile,
         endpoint_url=endpoint_url,
         session=session,
         loads=loads,
     )
-    kept = _kept(state, bad_records)
+    kept = _kept(state, invalid_records)
     return read_batches(run, kept) if batches else read_messages(run, kept)
 
 
@@ -207,7 +207,7 @@ def aread(
     deaggregate: bool = ...,
     on_gap: OnGap = ...,
     recreated: Recreated = ...,
-    bad_records: str | os.PathLike[str] | BadRecords | None = ...,
+    invalid_records: str | os.PathLike[str] | InvalidRecords | None = ...,
     loads: Loads = ...,
     region: str | None = ...,
     profile: str | None = ...,
@@ -231,7 +231,7 @@ def aread(
     deaggregate: bool = ...,
     on_gap: OnGap = ...,
     recreated: Recreated = ...,
-    bad_records: str | os.PathLike[str] | BadRecords | None = ...,
+    invalid_records: str | os.PathLike[str] | InvalidRecords | None = ...,
     loads: Loads = ...,
     region: str | None = ...,
     profile: str | None = ...,
@@ -252,9 +252,9 @@ def aread(
     payload: Payload = "merged",
     message_id: MessageId = "sha256",
     deaggregate: bool = True,
-    on_gap: OnGap = "tell",
+    on_gap: OnGap = "continue",
     recreated: Recreated = "refuse",
-    bad_records: str | os.PathLike[str] | BadRecords | None = None,
+    invalid_records: str | os.PathLike[str] | InvalidRecords | None = None,
     loads: Loads = json.loads,
     region: str | None = None,
     profile: str | None = None,
@@ -281,23 +281,23 @@ def aread(
             on_gap,
             recreated,
         ),
-        bad_records=bad_records,
+        invalid_records=invalid_records,
         region=region,
         profile=profile,
         endpoint_url=endpoint_url,
         session=session,
         loads=loads,
     )
-    kept = _kept(state, bad_records)
+    kept = _kept(state, invalid_records)
     return aread_batches(run, kept) if batches else aread_messages(run, kept)
 
 
 def _kept(
-    state: str | os.PathLike[str] | State | None, bad_records: str | os.PathLike[str] | BadRecords | None
+    state: str | os.PathLike[str] | State | None, invalid_records: str | os.PathLike[str] | InvalidRecords | None
 ) -> State | None:
     path = state.path if isinstance(state, FileState) else state
-    if isinstance(path, (str, os.PathLike)) and isinstance(bad_records, (str, os.PathLike)):
-        _check_apart(Path(path), Path(bad_records))
+    if isinstance(path, (str, os.PathLike)) and isinstance(invalid_records, (str, os.PathLike)):
+        _check_apart(Path(path), Path(invalid_records))
     if state is None or isinstance(state, State):
         return state
     if isinstance(state, (str, os.PathLike)):
@@ -308,19 +308,19 @@ def _kept(
     )
 
 
-def _check_apart(state: Path, bad_records: Path) -> None:
+def _check_apart(state: Path, invalid_records: Path) -> None:
     """One file never serves two purposes. Errors in the paths are reported when they are opened."""
     with contextlib.suppress(OSError):
-        if any(_files.is_same(name, bad_records) for name in names(state)):
+        if any(_files.is_same(name, invalid_records) for name in names(state)):
             raise OptionError(
-                f"one file for state and bad_records: {printable(bad_records)}", "give each one of its own"
+                f"one file for state and invalid_records: {printable(invalid_records)}", "give each one of its own"
             )
 
 
 def _prepared(
-    options: Options, loads: Loads, bad_records: str | os.PathLike[str] | BadRecords | None, **aws: Any
+    options: Options, loads: Loads, invalid_records: str | os.PathLike[str] | InvalidRecords | None, **aws: Any
 ) -> Run:
-    take_bad = taker(bad_records)
+    take_bad = taker(invalid_records)
     component = Component()
     check_stream(options.stream)
     config = options.config(component, time.time())

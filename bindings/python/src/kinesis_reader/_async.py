@@ -14,7 +14,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from ._component import Finished, Lost, Wait
+from ._component import Finished, Gap, Wait
 from ._crew import Answer
 from ._errors import Error
 from ._messages import Message
@@ -82,9 +82,9 @@ class AsyncReading(Generic[T]):
         return self._run.outcome
 
     @property
-    def lost(self) -> list[Lost]:
+    def gaps(self) -> list[Gap]:
         """Where records had left the stream before they were read."""
-        return list(self._run.lost)
+        return list(self._run.gaps)
 
     async def aclose(self) -> None:
         """Stops reading, and saves what was acknowledged. Needed only where a loop is left early."""
@@ -106,7 +106,7 @@ class AsyncBatches(AsyncReading[AsyncBatch]):
 
 
 class AsyncKeeper:
-    """A run and the place where its checkpoints are kept."""
+    """A run and the position where its checkpoints are kept."""
 
     def __init__(self, run: Run, state: Any) -> None:
         self._run = run

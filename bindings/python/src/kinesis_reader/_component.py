@@ -32,7 +32,7 @@ from . import _cache
 from ._errors import Error, OptionError, ReadError, StateError
 from ._printable import printable
 
-INTERFACE = "kinesis:reader/reading@0.1.0"
+INTERFACE = "kinesis:reader/reading@0.2.0"
 
 MEMORY_MAX = 512 << 20
 """Bytes of memory that a reader may take. A page of 10 MiB takes some 14 MiB, and as much again while it comes in."""
@@ -66,7 +66,7 @@ class Response:
 
     status: int
     body: bytearray
-    trace: str | None
+    aws_request_id: str | None
     date: int | None
     signed: int | None
 
@@ -88,7 +88,7 @@ class Wait:
 
 
 @dataclass(frozen=True)
-class Lost:
+class Gap:
     """Records of a shard may be unread: those after the message of this sequence number have left the stream.
 
     `ahead`: or the checkpoint had the shard at this time, in milliseconds since the Unix epoch, which is yet to come.
@@ -133,7 +133,7 @@ class Batch:
         self.count: int = calls("[method]batch.count", resource)
         self.behind: int = calls("[method]batch.behind", resource)
         self.checkpoint: str = calls("[method]batch.checkpoint", resource)
-        self.fallbacks = 0
+        self.invalid = 0
         """How many messages of the pieces taken are not as `payload` asks."""
 
     def pieces(self, size: int) -> list[str]:
@@ -144,24 +144,24 @@ class Batch:
             lines = self._calls("[method]batch.lines", self._resource, skip, size)
             pieces.append(lines.text)
             skip += lines.count
-            self.fallbacks += lines.fallbacks
+            self.invalid += lines.invalid
         return pieces
 
-    def rejects(self, size: int) -> Iterator[str]:
+    def invalid_lines(self, size: int) -> Iterator[str]:
         """The lines of messages that are not as `payload` asks, with the reason, in pieces as those of all lines."""
         skip = 0
         while skip < self.count:
-            rejects = self._calls("[method]batch.rejects", self._resource, skip, size)
-            if rejects.text:
-                yield rejects.text
-            skip = rejects.next
+            invalid_lines = self._calls("[method]batch.invalid-lines", self._resource, skip, size)
+            if invalid_lines.text:
+                yield invalid_lines.text
+            skip = invalid_lines.next
 
     def drop(self) -> None:
         """Gives back what the batch holds."""
         self._calls.drop(self._resource)
 
 
-Notice = Lost | Retry | Seen
+Notice = Gap | Retry | Seen
 Action = Request | Batch | Notice | Wait | Finished
 
 
@@ -237,7 +237,7 @@ class Reader:
         self._calls("[method]reader.stop", self._resource, now)
 
     def checkpoint(self) -> str:
-        """The place reached in every shard."""
+        """The position reached in every shard."""
         return str(self._ask("[method]reader.checkpoint"))
 
     def revision(self) -> int:
@@ -245,7 +245,7 @@ class Reader:
         return int(self._ask("[method]reader.revision"))
 
     def merge(self, left: str, right: str) -> str:
-        """Joins two checkpoints of one stream: of each shard, the further place."""
+        """Joins two checkpoints of one stream: of each shard, the further position."""
         return _merge(self._calls, left, right)
 
     def _ask(self, name: str) -> Any:
@@ -262,7 +262,7 @@ class Reader:
 
 
 def merge_checkpoints(left: str, right: str) -> str:
-    """Joins two checkpoints of one stream: of each shard, the further place.
+    """Joins two checkpoints of one stream: of each shard, the further position.
 
     The join is associative, commutative and idempotent, so checkpoints kept by several writers may be joined in any
     order, any number of times. Raises `StateError` where a text is no checkpoint, or they are of different streams.
@@ -505,8 +505,8 @@ def _checkpoint_error(error: Any) -> StateError:
 def _notice(notice: Any) -> Notice:
     what = notice.payload
     match notice.tag:
-        case "lost":
-            return Lost(what.shard, what.after, what.ahead)
+        case "gap":
+            return Gap(what.shard, what.after, what.ahead)
         case "retry":
             return Retry(_in_words(what))
         case "shard":
@@ -514,16 +514,16 @@ def _notice(notice: Any) -> Notice:
     raise Error(f"the component tells what this package does not know: {notice.tag}")
 
 
-def gap_in_words(lost: Any) -> str:
+def gap_in_words(gap: Any) -> str:
     """Records that were not read are skipped."""
-    shard = printable(lost.shard)
-    if lost.ahead is not None:
+    shard = printable(gap.shard)
+    if gap.ahead is not None:
         return (
-            f"the checkpoint of {shard} is ahead of the present, at {lost.ahead} ms since 1970: "
+            f"the checkpoint of {shard} is ahead of the present, at {gap.ahead} ms since 1970: "
             "records that arrived since may be unread"
         )
     words = f"records of {shard} have left the stream and may be unread"
-    return words if lost.after is None else f"{words}: those that follow {printable(lost.after)}"
+    return words if gap.after is None else f"{words}: those that follow {printable(gap.after)}"
 
 
 def _in_words(error: Any) -> str:
@@ -535,7 +535,7 @@ def _in_words(error: Any) -> str:
             rejection = cause.payload
             words = f"{about} was refused: {printable(rejection.code)}"
             words += f": {printable(rejection.message)}" if rejection.message else ""
-            words += f" (request {printable(rejection.trace)})" if rejection.trace else ""
+            words += f" (request {printable(rejection.aws_request_id)})" if rejection.aws_request_id else ""
         case "unintelligible":
             words = f"{about} has an answer that cannot be understood: {printable(cause.payload)}"
         case "failure":
@@ -544,7 +544,7 @@ def _in_words(error: Any) -> str:
             words = f"{about} has no answer in time"
         case "recreated":
             return f"the checkpoint is of another stream of this name: {printable(cause.payload)}"
-        case "lost":
+        case "gap":
             return gap_in_words(cause.payload)
         case _:
             words = f"{about} failed: {cause.tag}"
@@ -561,8 +561,8 @@ def _service_error(error: Any) -> ReadError:
             hint = "look whether the endpoint is a Kinesis"
         case "recreated":
             hint = 'the stream was deleted and made again: read it with another state, or with recreated="follow"'
-        case "lost":
-            hint = 'on_gap="tell" reads on from what is left'
+        case "gap":
+            hint = 'on_gap="continue" reads on from what is left'
         case _:
             hint = "look at the network, the region and endpoint_url; run again to go on from here"
     return ReadError(_in_words(error), hint, code)

@@ -22,7 +22,7 @@ class CannotSign(Exception):
         self.failure = failure
 
 
-class Purse:
+class CredentialCache:
     """The credentials of a session, which botocore renews as they near their end."""
 
     def __init__(self, session: Any) -> None:

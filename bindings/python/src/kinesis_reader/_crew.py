@@ -21,7 +21,7 @@ class Answer:
     at: int
 
 
-class Crew:
+class WorkerPool:
     """As many threads as there are requests out at a time, within a bound."""
 
     def __init__(

@@ -36,10 +36,10 @@ MessageId = Literal["sha256", "dlt"]
 Pace = int | Literal["off"]
 """The share of what Kinesis allows on a shard that may be used, in percent, 1 to 100; `"off"` suits emulators."""
 
-OnGap = Literal["tell", "fail"]
+OnGap = Literal["continue", "fail"]
 """What follows where records left the stream before they were read, by age or with the stream.
 
-`tell`: a warning of the logger `kinesis_reader`, an entry in `lost`, and reading goes on from what is left. `fail`:
+`continue`: a warning of the logger `kinesis_reader`, an entry in `gaps`, and reading goes on from what is left. `fail`:
 `ReadError`, and the state stays before the gap, so that the next run finds it again.
 """
 
@@ -52,7 +52,7 @@ unread of the old one is a gap.
 
 PAYLOADS = ("merged", "json", "text", "base64")
 MESSAGE_IDS = ("sha256", "dlt")
-ON_GAP = ("tell", "fail")
+ON_GAP = ("continue", "fail")
 RECREATED = ("refuse", "follow")
 
 SECONDS_MAX = 99_999_999_999
@@ -78,7 +78,7 @@ class Options:
     payload: str
     message_id: str
     deaggregate: bool | None = None
-    on_gap: str = "tell"
+    on_gap: str = "continue"
     recreated: str = "refuse"
 
     def config(self, component: Component, now: float) -> Any:
@@ -111,7 +111,7 @@ class Options:
     def _limits(self) -> Mapping[str, Any]:
         limits: dict[str, Any] = {"batch-bytes": BATCH_BYTES}
         if self.max_messages is not None:
-            limits["messages"] = _whole("max_messages", self.max_messages, 1, 2**64 - 1)
+            limits["max-messages"] = _whole("max_messages", self.max_messages, 1, 2**64 - 1)
         if self.page_records is not None:
             limits["page-records"] = _whole("page_records", self.page_records, 1, 10_000)
         if self.pace == "off":

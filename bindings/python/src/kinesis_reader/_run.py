@@ -22,12 +22,12 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from . import _component
-from ._bad_records import BadRecords, BadRecordsFile
+from ._invalid_records import InvalidRecords, InvalidRecordsFile
 from ._component import (
     Component,
     Failure,
     Finished,
-    Lost,
+    Gap,
     Reader,
     Request,
     Retry,
@@ -35,7 +35,7 @@ from ._component import (
     Wait,
     gap_in_words,
 )
-from ._crew import Answer, Crew
+from ._crew import Answer, WorkerPool
 from ._errors import Error, StateError
 from ._messages import Loads, Message, parse, split
 from ._printable import printable
@@ -58,8 +58,8 @@ TURNS_MAX = 10_000
 ACTIONS_MAX = 10_000_000
 """Actions that the component may take without a wait. Discovery of a large stream gives 10,000 notices."""
 
-LOST_MAX = 10_000
-"""Gaps that are kept in `lost`. All are logged."""
+GAPS_MAX = 10_000
+"""Gaps that are kept in `gaps`. All are logged."""
 
 
 P = TypeVar("P", bound="Page")
@@ -131,7 +131,7 @@ class Ledger:
         return not self._out
 
     def refresh(self) -> bool:
-        """Where nothing is out, all that the reader reached is safe, and places move without messages too.
+        """Where nothing is out, all that the reader reached is safe, and positions move without messages too.
 
         Tells whether there is something new.
         """
@@ -169,15 +169,15 @@ class Ledger:
 
 
 def _place(page: Page, count: int) -> dict[str, Any]:
-    """The place behind the first `count` messages."""
+    """The position behind the first `count` messages."""
     for piece in page._pieces:
         lines = split(piece)
         if count <= len(lines):
             envelope = json.JSONDecoder().raw_decode(lines[count - 1], len('{"_kinesis":'))[0]
-            place = {"after": envelope["seq_no"]}
+            position = {"after": envelope["seq_no"]}
             if "sub_seq" in envelope:
-                place["sub"] = envelope["sub_seq"]
-            return place
+                position["sub"] = envelope["sub_seq"]
+            return position
         count -= len(lines)
     raise Error("more messages were acknowledged than there are")
 
@@ -191,7 +191,7 @@ class Run:
         config: Any,
         transport: Transport,
         loads: Loads,
-        take_bad: BadRecords | None = None,
+        take_bad: InvalidRecords | None = None,
     ) -> None:
         self._component = component
         self._config = config
@@ -213,7 +213,7 @@ class Run:
         self.acknowledged = -1
         """That message, if it is acknowledged too."""
         self.lock = threading.RLock()
-        self.lost: list[Lost] = []
+        self.gaps: list[Gap] = []
         self.outcome: str | None = None
 
     def open(self, checkpoint: str | None, landed: Callable[[Answer], None]) -> None:
@@ -231,7 +231,7 @@ class Run:
         def work(request: Request) -> Answer:
             return Answer(request.id, transport.send(request, origin + request.deadline / 1000), now_of())
 
-        self._crew = Crew(self._config.limits.requests, work, landed, now_of)
+        self._crew = WorkerPool(self._config.limits.requests, work, landed, now_of)
 
     def now(self) -> int:
         """Milliseconds on the reader's clock."""
@@ -245,8 +245,8 @@ class Run:
             if self._ready:
                 taken = self._ready.popleft()
                 page = kind(self, taken)
-                if self._take_bad is not None and taken.fallbacks > 0:
-                    for lines in taken.rejects(PIECE_SIZE):
+                if self._take_bad is not None and taken.invalid > 0:
+                    for lines in taken.invalid_lines(PIECE_SIZE):
                         self._take_bad(lines)
                 self._ledger.give(page)
                 taken.drop()
@@ -270,10 +270,10 @@ class Run:
                     self._ready.append(batch)
                 case (Wait() | Finished()) as waiting:
                     return waiting
-                case Lost() as lost:
-                    if len(self.lost) < LOST_MAX:
-                        self.lost.append(lost)
-                    log.warning("%s", gap_in_words(lost))
+                case Gap() as gap:
+                    if len(self.gaps) < GAPS_MAX:
+                        self.gaps.append(gap)
+                    log.warning("%s", gap_in_words(gap))
                 case Retry(why):
                     log.info("trying again: %s", why)
                 case Seen(shard, state):
@@ -371,7 +371,7 @@ class Run:
         """Sends nothing any more."""
         self._crew.stop()
         self._transport.close()
-        if isinstance(self._take_bad, BadRecordsFile):
+        if isinstance(self._take_bad, InvalidRecordsFile):
             self._take_bad.close()
 
     def close(self) -> None:

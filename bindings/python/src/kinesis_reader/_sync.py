@@ -13,7 +13,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from ._component import Finished, Lost, Wait
+from ._component import Finished, Gap, Wait
 from ._crew import Answer
 from ._errors import Error
 from ._messages import Message
@@ -33,7 +33,7 @@ class Batch(Page):
     Iterate over it, or take its `lines`; once they are safe, `ack`.
     """
 
-    def __init__(self, run: Run, taken: Any, keeper: Keeper) -> None:
+    def __init__(self, run: Run, taken: Any, keeper: CheckpointSaver) -> None:
         super().__init__(run, taken)
         self._keeper = keeper
 
@@ -55,7 +55,7 @@ class Reading(Generic[T]):
     at the end of `with`, at `close()`, when it is dropped, or when the program ends.
     """
 
-    def __init__(self, run: Run, items: Generator[T, None, None], keeper: Keeper) -> None:
+    def __init__(self, run: Run, items: Generator[T, None, None], keeper: CheckpointSaver) -> None:
         self._run = run
         self._items = items
         self._keeper = keeper
@@ -86,9 +86,9 @@ class Reading(Generic[T]):
         return self._run.outcome
 
     @property
-    def lost(self) -> list[Lost]:
+    def gaps(self) -> list[Gap]:
         """Where records had left the stream before they were read."""
-        return list(self._run.lost)
+        return list(self._run.gaps)
 
     def close(self) -> None:
         """Stops reading, and saves what was acknowledged. Needed only where a loop is left early."""
@@ -122,8 +122,8 @@ def _close_all() -> None:
             log.warning("the last acknowledged messages are not saved and come again: %s", printable(error))
 
 
-class Keeper:
-    """A run and the place where its checkpoints are kept."""
+class CheckpointSaver:
+    """A run and the position where its checkpoints are kept."""
 
     def __init__(self, run: Run, state: State | None) -> None:
         self._run = run
@@ -175,17 +175,17 @@ class Keeper:
 
 def read_messages(run: Run, state: State | None) -> Messages:
     """Opens the reader, to give out messages."""
-    keeper = Keeper(run, state)
+    keeper = CheckpointSaver(run, state)
     return Messages(run, _messages(run, keeper, keeper.open()), keeper)
 
 
 def read_batches(run: Run, state: State | None) -> Batches:
     """Opens the reader, to give out batches."""
-    keeper = Keeper(run, state)
+    keeper = CheckpointSaver(run, state)
     return Batches(run, _batches(run, keeper, keeper.open()), keeper)
 
 
-def _messages(run: Run, keeper: Keeper, answers: SimpleQueue[Answer]) -> Generator[Message, None, None]:
+def _messages(run: Run, keeper: CheckpointSaver, answers: SimpleQueue[Answer]) -> Generator[Message, None, None]:
     try:
         for page in _pages(run, keeper, answers, Page):
             run.give_out(page)
@@ -207,7 +207,7 @@ def _messages(run: Run, keeper: Keeper, answers: SimpleQueue[Answer]) -> Generat
     keeper.finish()
 
 
-def _batches(run: Run, keeper: Keeper, answers: SimpleQueue[Answer]) -> Generator[Batch, None, None]:
+def _batches(run: Run, keeper: CheckpointSaver, answers: SimpleQueue[Answer]) -> Generator[Batch, None, None]:
     try:
         yield from _pages(run, keeper, answers, lambda run, taken: Batch(run, taken, keeper))
     except GeneratorExit:
@@ -222,7 +222,7 @@ def _batches(run: Run, keeper: Keeper, answers: SimpleQueue[Answer]) -> Generato
 
 
 def _pages(
-    run: Run, keeper: Keeper, answers: SimpleQueue[Answer], kind: Callable[[Run, Any], P]
+    run: Run, keeper: CheckpointSaver, answers: SimpleQueue[Answer], kind: Callable[[Run, Any], P]
 ) -> Generator[P, None, None]:
     while True:
         with contextlib.suppress(Empty):

@@ -34,7 +34,7 @@ from urllib3.exceptions import HTTPError
 
 from . import _http
 from ._component import Failure, Request, Response
-from ._credentials import CannotSign, Purse
+from ._credentials import CannotSign, CredentialCache
 from ._errors import AwsError, OptionError
 from ._printable import printable
 from ._reasons import cause, check_endpoint, check_proxy, in_words
@@ -83,7 +83,7 @@ class Transport:
     """Kinesis at its endpoint. May be used by many threads at once."""
 
     def __init__(
-        self, endpoint: str, region: str, purse: Purse, http: _http.Http, proxy: str | None, timeout: float
+        self, endpoint: str, region: str, purse: CredentialCache, http: _http.Http, proxy: str | None, timeout: float
     ) -> None:
         self.endpoint = endpoint
         self.region = region
@@ -119,7 +119,7 @@ class Transport:
         proxies = settings.proxies or get_environ_proxies(endpoint)
         proxy = proxies.get(urlsplit(endpoint).scheme)
         proxy = check_proxy(proxy) if proxy else None
-        purse = Purse(session)
+        purse = CredentialCache(session)
         try:
             http = _http.Http(
                 verify=verify,
@@ -160,7 +160,7 @@ class Transport:
         except _http.TooLarge as error:
             return self._too_large(error.most)
         except (BotoCoreError, HTTPError) as error:
-            return Failure(f"the connection to {self._shown} was lost: {cause(error)}", transient=True)
+            return Failure(f"the connection to {self._shown} was gap: {cause(error)}", transient=True)
         except Exception as error:  # What is not told to the reader would keep it waiting.
             why = f"{type(error).__name__}: {cause(error)}"
             return Failure(f"the request cannot be sent: {why}", transient=True)
@@ -230,11 +230,11 @@ class Answer:
         """The answer for the component, with what is not UTF-8 replaced."""
         # The component's timestamps begin in 1970.
         date = None if self.date is None or self.date < 0 else int(self.date * 1000)
-        trace = self._headers.get("x-amzn-requestid")
+        aws_request_id = self._headers.get("x-amzn-requestid")
         return Response(
             self._status,
             _utf8(self._body),
-            None if trace is None else printable(trace),
+            None if aws_request_id is None else printable(aws_request_id),
             date,
             int(signed_at * 1000),
         )

@@ -115,7 +115,7 @@ fn examine(bytes: Option<&[u8]>, settings: &Settings, bounds: &Bounds) -> Result
     for checkpoint in progress.checkpoints() {
         open(settings, bounds, reading::Start::TrimHorizon, Some(checkpoint))?;
     }
-    if settings.require_checkpoint && !progress.has_places() {
+    if settings.require_checkpoint && !progress.has_positions() {
         let error = format!("there is no checkpoint in the store under {}", settings.store.key);
         return Err(Answer::error(412, &error, MISSING));
     }
@@ -142,7 +142,7 @@ fn resume(settings: &Settings, bounds: &Bounds, held: &Value) -> Result<(Reader,
 
 /// Whether reading begins at the time that the first owner noted, and that owner was another.
 fn is_by_time(settings: &Settings, held: &Value, progress: &Progress) -> bool {
-    matches!(settings.start, reading::Start::Latest) && held.epoch > 1 && !progress.has_places()
+    matches!(settings.start, reading::Start::Latest) && held.epoch > 1 && !progress.has_positions()
 }
 
 fn read(checkpoint: Option<&str>) -> Result<Progress, Answer> {
@@ -159,7 +159,7 @@ fn open(
     config.start = start;
     config.recreated = settings.recreated;
     config.until = reading::Until::CaughtUp(0);
-    config.limits.messages = Some(bounds.messages);
+    config.limits.max_messages = Some(bounds.messages);
     config.limits.batches = config.limits.batches.min(BATCHES);
     config.limits.batch_bytes = u32::try_from(bounds.bytes).map_or(BATCH_BYTES, |bytes| bytes.min(BATCH_BYTES));
     if settings.unpaced {

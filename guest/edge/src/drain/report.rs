@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Counts, End};
 use crate::answer::{Answer, NDJSON, ascii, clean};
-use crate::reading::{self, Cause, Operation, Place, ShardState, ShardStatus};
+use crate::reading::{self, Cause, Operation, Position, ShardState, ShardStatus};
 
 /// Gaps of which a header has room to name the shard.
 const HEADER_GAPS: usize = 3;
@@ -34,7 +34,7 @@ pub(super) fn answer(
         "retries": counts.retries,
         "dead_letters": counts.dead_letters,
         "epoch": epoch,
-        "lost_total": counts.lost_total,
+        "gaps_total": counts.gaps_total,
     });
     if let Some(hint) = hint {
         body["hint"] = json!(hint);
@@ -49,10 +49,10 @@ pub(super) fn answer(
             Answer { status: 200, headers: Vec::new(), kind: NDJSON, body: lines }
                 .with("x-kinesis-ack", ack)
                 .with("x-kinesis-outcome", outcome)
-                .with("x-kinesis-report", header(&body, &counts.lost))
+                .with("x-kinesis-report", header(&body, &counts.gaps))
         }
         Some(_) | None => {
-            body["lost"] = counts.lost.iter().map(gap).collect();
+            body["gaps"] = counts.gaps.iter().map(gap).collect();
             // A header has no room for them; beside lines, `GET /status` tells of the shards.
             body["shards"] = shards.iter().map(shard).collect();
             Answer::json(status, body)
@@ -65,9 +65,9 @@ pub(super) fn answer(
 }
 
 /// The report as a header: the counts, and of texts and gaps as much as there is room for.
-fn header(report: &Value, lost: &[reading::Lost]) -> String {
+fn header(report: &Value, gap: &reading::Gap]) -> String {
     let mut whole = report.clone();
-    whole["lost"] = lost.iter().take(HEADER_GAPS).map(gap).collect();
+    whole["gaps"] = lost.iter().take(HEADER_GAPS).map(gap).collect();
     clean(&mut whole);
     for name in TEXTS {
         if let Some(Value::String(text)) = whole.get_mut(name)
@@ -81,7 +81,7 @@ fn header(report: &Value, lost: &[reading::Lost]) -> String {
     if text.len() <= HEADER_MAX {
         return text;
     }
-    for name in TEXTS.into_iter().chain(["lost"]) {
+    for name in TEXTS.into_iter().chain(["gaps"]) {
         whole[name] = Value::Null;
     }
     ascii(&whole)
@@ -90,8 +90,8 @@ fn header(report: &Value, lost: &[reading::Lost]) -> String {
 /// What a report has in words.
 const TEXTS: [&str; 3] = ["why", "hint", "warning"];
 
-fn gap(lost: &reading::Lost) -> Value {
-    json!({"shard": lost.shard, "after": lost.after, "ahead": lost.ahead})
+fn gap(gap: &reading::Gap) -> Value {
+    json!({"shard": gap.shard, "after": gap.after, "ahead": gap.ahead})
 }
 
 /// What to do about a store that did not keep how far it came.
@@ -140,16 +140,16 @@ fn shard(status: &ShardStatus) -> Value {
         ShardState::Drained => "drained",
         ShardState::Failed => "failed",
     };
-    let place = match &status.place {
-        Place::TrimHorizon => json!({"at": "trim-horizon"}),
-        Place::At(time) => json!({"at": time}),
-        Place::After(last) => match last.subsequence {
+    let position = match &status.position {
+        Position::TrimHorizon => json!({"at": "trim-horizon"}),
+        Position::At(time) => json!({"at": time}),
+        Position::After(last) => match last.subsequence {
             Some(sub) => json!({"after": last.sequence, "sub": sub}),
             None => json!({"after": last.sequence}),
         },
-        Place::End => json!({"at": "end"}),
+        Position::End => json!({"at": "end"}),
     };
-    json!({"shard": status.shard, "state": state, "place": place, "behind_ms": status.behind})
+    json!({"shard": status.shard, "state": state, "position": position, "behind_ms": status.behind})
 }
 
 /// A failure of Kinesis, for a person.
@@ -168,10 +168,10 @@ pub(super) fn words(error: &reading::ServiceError) -> String {
         Cause::Unintelligible(why) => format!("an answer that is none: {why}"),
         Cause::Failure(reading::Failure::Transient(why) | reading::Failure::Permanent(why)) => why.clone(),
         Cause::Timeout => "no answer in time".to_owned(),
-        Cause::Lost(reading::Lost { shard, ahead: Some(ahead), .. }) => {
+        Cause::Gap(reading::Gap { shard, ahead: Some(ahead), .. }) => {
             format!("the checkpoint of {shard} is ahead of the present, at {ahead} ms since 1970")
         }
-        Cause::Lost(lost) => format!("records of {} have left the stream unread", lost.shard),
+        Cause::Gap(gap) => format!("records of {} have left the stream unread", gap.shard),
         Cause::Recreated(stream) => format!(
             "the stream was deleted and made again under its name; the checkpoint is of {stream} (hint: to read the new \
              one from its oldest record, set KINESIS_RECREATED to follow)"

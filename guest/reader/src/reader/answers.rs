@@ -7,9 +7,10 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use super::{About, Reader, Rest, Sent, Shard};
-use crate::action::{Action, Lost, Notice, Outcome, RequestId, Response};
-use crate::checkpoint::{Identity, Message, Place};
+use crate::action::{Action, Gap, Notice, Outcome, RequestId, Response};
+use crate::checkpoint::{Identity, MessagePosition, Position};
 use crate::config::{Recreated, Until};
+use crate::discovery::Phase;
 use crate::error::{Cause, Failure, ServiceError};
 use crate::lineage::ShardKey;
 use crate::listing::SHARDS_MAX;
@@ -18,10 +19,9 @@ use crate::pace;
 use crate::page::Page;
 use crate::printable::printable;
 use crate::sequence::Sequence;
-use crate::shard::{Event, Iterator, Seek, State, Then, Trouble, Why};
-use crate::survey::Phase;
+use crate::shard::{Event, Seek, ShardIterator, State, Then, Trouble, Why};
 use crate::time::{Instant, Timestamp};
-use crate::tip::{Look, Sight, Tip};
+use crate::tip::{PageSummary, Progress, Tip};
 use crate::wire::{self, Body, Class, Operation};
 
 /// A page of this many bytes is taken as full: the service gives 10 MiB at most, and stops before the record that
@@ -36,7 +36,7 @@ const DOUBTS_MAX: u32 = 3;
 enum Answer {
     Summary(wire::Summary),
     Listing(wire::Listing),
-    Iterator(ShardKey, String),
+    ShardIterator(ShardKey, String),
     Page(AskedPage),
 }
 
@@ -53,9 +53,9 @@ struct AskedPage {
 impl Answer {
     fn decode(about: About, body: Body) -> Result<Answer, wire::Unintelligible> {
         Ok(match about {
-            About::Survey(Operation::DescribeStreamSummary) => Answer::Summary(wire::decode_summary(&body)?),
-            About::Survey(_) => Answer::Listing(wire::decode_listing(&body)?),
-            About::Iterator(key) => Answer::Iterator(key, wire::decode_iterator(&body)?),
+            About::Discovery(Operation::DescribeStreamSummary) => Answer::Summary(wire::decode_summary(&body)?),
+            About::Discovery(_) => Answer::Listing(wire::decode_listing(&body)?),
+            About::ShardIterator(key) => Answer::ShardIterator(key, wire::decode_iterator(&body)?),
             About::Page(key, limit) => {
                 let held = body.as_bytes().len() as u64;
                 Answer::Page(AskedPage { key, limit, held, page: wire::decode_page(body)? })
@@ -124,7 +124,7 @@ impl Reader {
     }
 
     pub(super) fn on_response(&mut self, id: RequestId, sent: Sent, response: Response) {
-        let Response { status, body, trace, date, signed } = response;
+        let Response { status, body, aws_request_id, date, signed } = response;
         if status != 200 {
             let rejection = wire::decode_rejection(status, &body);
             let verdict = match wire::classify(sent.about.operation(), &rejection) {
@@ -137,8 +137,8 @@ impl Reader {
                 Class::Credentials | Class::ClockSkew if self.trouble_of(&sent).failures == 0 => Verdict::Failed,
                 Class::Credentials | Class::ClockSkew | Class::Fatal => Verdict::Refused,
             };
-            let trace = trace.map(|trace| printable(&trace).into_owned());
-            return self.on_trouble(id, sent, Cause::Rejected { rejection, trace }, verdict);
+            let aws_request_id = aws_request_id.map(|aws_request_id| printable(&aws_request_id).into_owned());
+            return self.on_trouble(id, sent, Cause::Rejected { rejection, aws_request_id }, verdict);
         }
         let understood = Answer::decode(sent.about, body).map_err(Wrong::from).and_then(|answer| {
             // Only an answer that Kinesis sent tells its time.
@@ -146,7 +146,7 @@ impl Reader {
             match answer {
                 Answer::Summary(summary) => self.on_summary(id, summary),
                 Answer::Listing(listing) => self.on_listing_page(id, listing),
-                Answer::Iterator(key, text) => self.step(key, Event::Iterator { text }),
+                Answer::ShardIterator(key, text) => self.step(key, Event::ShardIterator { text }),
                 Answer::Page(page) => return self.on_page(page, sent.sent, heard.earliest),
             }
             Ok(())
@@ -179,16 +179,16 @@ impl Reader {
             self.stream = Arc::new(known);
             self.note_renewed();
         }
-        self.survey.answered(id, self.clock.now);
-        self.survey.list(self.clock.now);
+        self.discovery.answered(id, self.clock.now);
+        self.discovery.list(self.clock.now);
     }
 
     /// Goes on with a stream that was made in the place of the checkpoint's.
     fn follow(&mut self, id: RequestId, found: Identity) {
         let left = core::mem::take(&mut self.saved);
         let mut is_held = false;
-        for (shard, place) in left.iter().filter(|(_, place)| **place != Place::End) {
-            is_held |= self.lose(Lost::behind(shard, place));
+        for (shard, position) in left.iter().filter(|(_, position)| **position != Position::End) {
+            is_held |= self.lose(Gap::behind(shard, position));
         }
         if is_held {
             self.saved = left;
@@ -198,8 +198,8 @@ impl Reader {
         self.resumed = true;
         self.stream = Arc::new(found);
         self.note_renewed();
-        self.survey.answered(id, self.clock.now);
-        self.survey.list(self.clock.now);
+        self.discovery.answered(id, self.clock.now);
+        self.discovery.list(self.clock.now);
     }
 
     /// A page that was asked for at `sent`, when the service's time was `present` at the earliest.
@@ -216,8 +216,8 @@ impl Reader {
         // A page that was asked for earlier may be of a time when records were yet to come.
         let closed = shard.closed.is_some_and(|since| since <= sent);
 
-        let is_news = is_news(&page, skip, &shard.place);
-        let sight = Sight {
+        let is_news = is_news(&page, skip, &shard.position);
+        let summary = PageSummary {
             behind: page.behind().unwrap_or(0),
             empty: !is_news,
             // Of a page that only repeats records nothing is known of what follows.
@@ -230,14 +230,14 @@ impl Reader {
         shard.idle = if is_news { 0 } else { shard.idle.saturating_add(1) };
         let paced = self.plan.pace.after_read(sent, size).max(pace::after_idle(sent, shard.idle));
         shard.paced = shard.paced.max(paced);
-        shard.behind = Some(Duration::from_millis(sight.behind));
-        let silent = sight.empty && page.next_iterator().is_none() && page.children().is_empty();
-        if !sight.empty {
+        shard.behind = Some(Duration::from_millis(summary.behind));
+        let silent = summary.empty && page.next_iterator().is_none() && page.children().is_empty();
+        if !summary.empty {
             shard.doubts = 0;
-        } else if closed && silent && sight.behind > 0 {
+        } else if closed && silent && summary.behind > 0 {
             shard.doubts += 1;
         }
-        let look = shard.tip.look(self.plan.until, self.clock.opened().latest, sight);
+        let progress = shard.tip.observe(self.plan.until, self.clock.opened().latest, summary);
 
         let cut = match self.plan.until {
             Until::Time(end) => page.arrivals().position(|arrived| arrived >= end.0),
@@ -248,9 +248,11 @@ impl Reader {
         }
         let mut messages = if self.plan.deaggregate {
             let first = page.record(skip).map(|record| record.sequence);
-            let delivered = match &shard.place {
-                Place::After(Message { sequence, subsequence }) if first == Some(sequence.as_str()) => *subsequence,
-                Place::After(_) | Place::TrimHorizon | Place::At(_) | Place::End => None,
+            let delivered = match &shard.position {
+                Position::After(MessagePosition { sequence, subsequence }) if first == Some(sequence.as_str()) => {
+                    *subsequence
+                }
+                Position::After(_) | Position::TrimHorizon | Position::At(_) | Position::End => None,
             };
             Messages::deaggregated(page, skip, shard.hash_range, delivered)
         } else {
@@ -259,19 +261,19 @@ impl Reader {
         let stopped_short = messages.split_off(allowed).is_some();
         let page = messages.page();
 
-        let seek = if page.len() > skip { Seek::Place } else { iterator.seek };
+        let seek = if page.len() > skip { Seek::Position } else { iterator.seek };
         let was_empty = page.is_empty();
         let then = if stopped_short {
             Then::Seek
         } else if cut.is_some() {
             Then::CaughtUp
         } else if let Some(next) = page.next_iterator() {
-            match look {
-                Look::Reached => Then::CaughtUp,
-                Look::Ended => Then::Drained,
-                Look::More => {
+            match progress {
+                Progress::Reached => Then::CaughtUp,
+                Progress::Ended => Then::Drained,
+                Progress::More => {
                     let is_first = iterator.is_first && was_empty;
-                    let iterator = Iterator { text: next.to_owned(), born: sent, seek, is_first };
+                    let iterator = ShardIterator { text: next.to_owned(), born: sent, seek, is_first };
                     // A page of records that were delivered already is no success.
                     let trouble = match (is_news, was_empty) {
                         (true, _) => Trouble::default(),
@@ -282,15 +284,15 @@ impl Reader {
                     Then::Read { iterator, trouble }
                 }
             }
-        } else if !page.children().is_empty() || (closed && (sight.behind == 0 || shard.doubts >= DOUBTS_MAX)) {
+        } else if !page.children().is_empty() || (closed && (summary.behind == 0 || shard.doubts >= DOUBTS_MAX)) {
             Then::Drained
         } else {
-            let why = if sight.behind == 0 { Why::Ended } else { Why::Doubtful };
+            let why = if summary.behind == 0 { Why::Ended } else { Why::Doubtful };
             let trouble = if is_news { Trouble::default().failed() } else { trouble.failed() };
             Then::Ending { why, seek, trouble }
         };
 
-        let behind = Duration::from_millis(sight.behind);
+        let behind = Duration::from_millis(summary.behind);
         let (batch, to, then) = self.make_batch(key, held, Rest { messages, behind, then })?;
         match was_empty {
             false => self.totals.pages += 1,
@@ -312,10 +314,10 @@ impl Reader {
             let why = format!("Records[{index}]: not after the record before it");
             return Err(Wrong { verdict: Verdict::Wrong, why });
         }
-        let Some(Shard { state: State::Reading { iterator, .. }, place, .. }) = self.shards.get(key.0) else {
+        let Some(Shard { state: State::Reading { iterator, .. }, position, .. }) = self.shards.get(key.0) else {
             return Ok(0);
         };
-        let skip = page.records().take_while(|record| is_before(record.sequence, place)).count();
+        let skip = page.records().take_while(|record| is_before(record.sequence, position)).count();
         if skip > 0 && !iterator.is_first {
             let why = "the next iterator leads back to records that were delivered before".to_owned();
             return Err(Wrong { verdict: Verdict::Astray, why });
@@ -333,7 +335,7 @@ impl Reader {
         if self.lineage.len() + children.len() > SHARDS_MAX {
             return Err(wrong(format!("the stream has more than {SHARDS_MAX} shards")));
         }
-        let heard = self.survey.begun;
+        let heard = self.discovery.begun;
         for child in page.children() {
             let key = match self.lineage.key(&child.id) {
                 Some(key) => key,
@@ -360,8 +362,8 @@ impl Reader {
             Verdict::Trimmed | Verdict::Gone | Verdict::Refused => {}
         }
         match sent.about {
-            About::Survey(_) => self.on_survey_trouble(id, error, verdict),
-            About::Iterator(key) | About::Page(key, _) => {
+            About::Discovery(_) => self.on_discovery_trouble(id, error, verdict),
+            About::ShardIterator(key) | About::Page(key, _) => {
                 let event = match verdict {
                     Verdict::Throttled => Event::Throttled,
                     Verdict::Failed => Event::Failed,
@@ -395,11 +397,11 @@ impl Reader {
 
     fn trouble_of(&self, sent: &Sent) -> Trouble {
         match sent.about {
-            About::Survey(_) => match &self.survey.phase {
+            About::Discovery(_) => match &self.discovery.phase {
                 Phase::Asked { trouble, .. } | Phase::Due { trouble, .. } => *trouble,
                 Phase::Resting { .. } => Trouble::default(),
             },
-            About::Iterator(key) | About::Page(key, _) => {
+            About::ShardIterator(key) | About::Page(key, _) => {
                 self.shards.get(key.0).map(|shard| shard.state.trouble()).unwrap_or_default()
             }
         }
@@ -407,8 +409,10 @@ impl Reader {
 
     fn shard_of(&self, sent: &Sent) -> Option<String> {
         match sent.about {
-            About::Survey(_) => None,
-            About::Iterator(key) | About::Page(key, _) => self.shards.get(key.0).map(|shard| (*shard.id).to_owned()),
+            About::Discovery(_) => None,
+            About::ShardIterator(key) | About::Page(key, _) => {
+                self.shards.get(key.0).map(|shard| (*shard.id).to_owned())
+            }
         }
     }
 }
@@ -416,8 +420,8 @@ impl Reader {
 impl About {
     fn operation(&self) -> Operation {
         match self {
-            About::Survey(operation) => *operation,
-            About::Iterator(_) => Operation::GetShardIterator,
+            About::Discovery(operation) => *operation,
+            About::ShardIterator(_) => Operation::GetShardIterator,
             About::Page(..) => Operation::GetRecords,
         }
     }
@@ -428,21 +432,21 @@ pub(super) fn no_sequence(text: &str) -> Wrong {
 }
 
 /// Whether a page, of which `skip` records were delivered already, leads beyond a position.
-fn is_news(page: &Page, skip: usize, place: &Place) -> bool {
+fn is_news(page: &Page, skip: usize, position: &Position) -> bool {
     match page.record(page.len().wrapping_sub(1)) {
         // The record at the position may be an aggregate of which a part was delivered. Even if no message is left in it,
         // the position moves.
-        Some(last) => page.len() > skip && !is_before(last.sequence, place),
+        Some(last) => page.len() > skip && !is_before(last.sequence, position),
         None => false,
     }
 }
 
 /// Whether the record of this number was delivered whole.
-fn is_before(sequence: &str, place: &Place) -> bool {
-    match (place, sequence.parse::<Sequence>()) {
-        (Place::After(Message { sequence: last, subsequence: None }), Ok(sequence)) => sequence <= *last,
-        (Place::After(Message { sequence: last, subsequence: Some(_) }), Ok(sequence)) => sequence < *last,
-        (Place::End, Ok(_)) => true,
-        (Place::TrimHorizon | Place::At(_), _) | (_, Err(_)) => false,
+fn is_before(sequence: &str, position: &Position) -> bool {
+    match (position, sequence.parse::<Sequence>()) {
+        (Position::After(MessagePosition { sequence: last, subsequence: None }), Ok(sequence)) => sequence <= *last,
+        (Position::After(MessagePosition { sequence: last, subsequence: Some(_) }), Ok(sequence)) => sequence < *last,
+        (Position::End, Ok(_)) => true,
+        (Position::TrimHorizon | Position::At(_), _) | (_, Err(_)) => false,
     }
 }

@@ -11,25 +11,25 @@ use super::answers::{Wrong, no_sequence};
 use super::{Made, Reader, Rest};
 use crate::action::{Action, BatchId, Outcome};
 use crate::batch::{self, Batch};
-use crate::checkpoint::{Message, Place};
+use crate::checkpoint::{MessagePosition, Position};
 use crate::envelope::Envelope;
 use crate::lineage::ShardKey;
 use crate::messages::{Last, Messages};
 use crate::shard::{Event, Then};
 
 impl Reader {
-    /// Hands out the first batch of a page's messages, if there is one. Gives it, the shard's place behind it, and how the
+    /// Hands out the first batch of a page's messages, if there is one. Gives it, the shard's position behind it, and how the
     /// shard goes on then.
     pub(super) fn make_batch(
         &mut self,
         key: ShardKey,
         held: u64,
         rest: Rest,
-    ) -> Result<(Option<BatchId>, Option<Place>, Then), Wrong> {
+    ) -> Result<(Option<BatchId>, Option<Position>, Then), Wrong> {
         let Rest { mut messages, behind, mut then } = rest;
         let Some(shard) = self.shards.get_mut(key.0) else { return Ok((None, None, then)) };
         if messages.count() == 0 {
-            let to = place_behind(&messages)?;
+            let to = position_after(&messages)?;
             self.totals.dropped += messages.dropped();
             return Ok((None, to, then));
         }
@@ -40,7 +40,7 @@ impl Reader {
         let rest = messages.split_off(fitting);
         // If nothing comes of the rest, it is asked for again.
         let rest = rest.map(|messages| Rest { messages, behind, then: core::mem::replace(&mut then, Then::Seek) });
-        let Some(to) = place_behind(&messages)? else { return Ok((None, None, then)) };
+        let Some(to) = position_after(&messages)? else { return Ok((None, None, then)) };
         let made = Made {
             key,
             held,
@@ -100,9 +100,9 @@ impl Reader {
     }
 }
 
-/// The place of a shard behind these messages. None: there was no record.
-fn place_behind(messages: &Messages) -> Result<Option<Place>, Wrong> {
+/// The position of a shard behind these messages. None: there was no record.
+fn position_after(messages: &Messages) -> Result<Option<Position>, Wrong> {
     let Some(Last { sequence, subsequence }) = messages.last() else { return Ok(None) };
     let sequence = sequence.parse().map_err(|_| no_sequence(sequence))?;
-    Ok(Some(Place::After(Message { sequence, subsequence })))
+    Ok(Some(Position::After(MessagePosition { sequence, subsequence })))
 }

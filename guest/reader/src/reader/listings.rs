@@ -10,12 +10,12 @@ use core::time::Duration;
 use super::{Reader, Shard};
 use crate::action::{Action, Notice, Outcome, RequestId};
 use crate::backoff;
-use crate::checkpoint::Place;
+use crate::checkpoint::Position;
+use crate::discovery::{Phase, Step};
 use crate::error::{Cause, ServiceError};
 use crate::lineage::ShardKey;
 use crate::listing::{Flaw, Listing, Progress, SHARDS_MAX};
 use crate::shard::{Event, Seek, Shown, State, Trouble, WRONGS_MAX, Why};
-use crate::survey::{Phase, Step};
 use crate::time::Instant;
 use crate::wire::{self, Class, ListedShard, Operation};
 
@@ -43,7 +43,7 @@ pub(super) struct Stale {
 impl Reader {
     pub(super) fn on_listing_page(&mut self, id: RequestId, page: wire::Listing) {
         let now = self.clock.now;
-        let Some((step, _)) = self.survey.answered(id, now) else { return };
+        let Some((step, _)) = self.discovery.answered(id, now) else { return };
         let listing = match step {
             Step::Describe => Listing::default(),
             Step::List(listing) => listing,
@@ -51,7 +51,7 @@ impl Reader {
         match listing.add(page) {
             Ok(Progress::More { listing, pause }) => {
                 let (step, trouble) = (Step::List(listing), Trouble::default());
-                self.survey.phase = Phase::Due { step, not_before: now + pause, trouble };
+                self.discovery.phase = Phase::Due { step, not_before: now + pause, trouble };
             }
             Ok(Progress::Complete(shards)) => match self.check_listing(&shards) {
                 Ok(()) => self.on_listing(shards),
@@ -76,25 +76,25 @@ impl Reader {
     /// Starts the listing again after a pause, because this one cannot be used.
     fn list_anew(&mut self, flaw: Flaw) {
         self.totals.retried += 1;
-        self.survey.restarts = self.survey.restarts.saturating_add(1);
-        let attempts = self.survey.restarts;
+        self.discovery.restarts = self.discovery.restarts.saturating_add(1);
+        let attempts = self.discovery.restarts;
         let cause = Cause::Unintelligible(flaw.to_string());
         let error = ServiceError { operation: Operation::ListShards, shard: None, cause, attempts };
         match flaw {
             // There will not be fewer the next time.
             Flaw::TooManyShards | Flaw::TooManyPages => self.end(Outcome::Failed(error)),
             Flaw::Endless(_) | Flaw::Contradiction(_) => {
-                self.survey_again(Step::first_page(), Trouble::default(), error);
+                self.discover_again(Step::first_page(), Trouble::default(), error);
             }
         }
     }
 
-    pub(super) fn on_survey_trouble(&mut self, id: RequestId, error: ServiceError, verdict: Verdict) {
+    pub(super) fn on_discovery_trouble(&mut self, id: RequestId, error: ServiceError, verdict: Verdict) {
         let now = self.clock.now;
-        let Some((step, trouble)) = self.survey.answered(id, now) else { return };
+        let Some((step, trouble)) = self.discovery.answered(id, now) else { return };
         let denied = match &error.cause {
             Cause::Rejected { rejection, .. } => wire::classify(error.operation, rejection) == Class::Fatal,
-            Cause::Unintelligible(_) | Cause::Failure(_) | Cause::Timeout | Cause::Recreated(_) | Cause::Lost(_) => {
+            Cause::Unintelligible(_) | Cause::Failure(_) | Cause::Timeout | Cause::Recreated(_) | Cause::Gap(_) => {
                 false
             }
         };
@@ -102,7 +102,7 @@ impl Reader {
             && denied
         {
             // Not everybody who may read a stream may describe it.
-            return self.survey.list(now);
+            return self.discovery.list(now);
         }
         let (step, trouble) = match verdict {
             Verdict::Throttled => (step, trouble.delayed()),
@@ -110,32 +110,32 @@ impl Reader {
             Verdict::Wrong | Verdict::Astray => (step, trouble.wronged()),
             // Of a token that expired the pages before are of no use either: the listing begins anew.
             Verdict::Expired => {
-                self.survey.restarts = self.survey.restarts.saturating_add(1);
+                self.discovery.restarts = self.discovery.restarts.saturating_add(1);
                 (Step::first_page(), trouble.failed())
             }
             Verdict::Trimmed | Verdict::Gone | Verdict::Refused => return self.end(Outcome::Failed(error)),
         };
-        self.survey_again(step, trouble, error);
+        self.discover_again(step, trouble, error);
     }
 
     /// Takes a step again after a pause, or gives up after too many attempts.
-    fn survey_again(&mut self, step: Step, trouble: Trouble, error: ServiceError) {
+    fn discover_again(&mut self, step: Step, trouble: Trouble, error: ServiceError) {
         let limits = &self.plan.limits;
-        let restarts = self.survey.restarts;
+        let restarts = self.discovery.restarts;
         let most = if self.heard { limits.failures } else { limits.failures.map(|most| most.min(FIRST_TRIES_MAX)) };
         if trouble.is_too_much(most) || most.is_some_and(|most| restarts >= most.min(WRONGS_MAX)) {
             return self.end(Outcome::Failed(error));
         }
         let tries = trouble.attempts().max(restarts);
         let pause = backoff::pause(limits.backoff_first, limits.backoff_max, tries, &mut self.rng);
-        self.survey.phase = Phase::Due { step, not_before: self.clock.now + pause, trouble };
+        self.discovery.phase = Phase::Due { step, not_before: self.clock.now + pause, trouble };
         self.outbox.push_back(Action::Notice(Notice::Retry(error)));
     }
 
     /// A listing is complete.
     fn on_listing(&mut self, gathered: Vec<ListedShard>) {
-        let number = self.survey.begun;
-        let first = self.survey.complete == 0;
+        let number = self.discovery.begun;
+        let first = self.discovery.complete == 0;
         let heard = number.saturating_sub(1);
         self.lineage.listed(gathered.iter().map(|listed| listed.id.as_str()));
         // What is but named, as a parent, is none of them.
@@ -148,12 +148,12 @@ impl Reader {
             for parent in gathered.iter().flat_map(|listed| &listed.parents) {
                 shown.entry(parent).or_insert(None);
             }
-            for (id, place) in core::mem::take(&mut self.saved) {
+            for (id, position) in core::mem::take(&mut self.saved) {
                 // A shard that is done and has left the stream is forgotten with the last of its children.
                 let known = shown.contains_key(id.as_str());
-                if place != Place::End || known || !self.lineage.has_left(&id) {
-                    let place = self.not_ahead(&id, place);
-                    self.insert(&id, place, Seek::Place, heard);
+                if position != Position::End || known || !self.lineage.has_left(&id) {
+                    let position = self.not_ahead(&id, position);
+                    self.insert(&id, position, Seek::Position, heard);
                 } else {
                     self.note_renewed();
                 }
@@ -164,8 +164,8 @@ impl Reader {
                 Some(key) => key,
                 None if self.resumed || !first => self.insert_new(&listed.id, heard),
                 None => {
-                    let (place, seek) = self.beginning(listed);
-                    self.insert(&listed.id, place, seek, heard)
+                    let (position, seek) = self.beginning(listed);
+                    self.insert(&listed.id, position, seek, heard)
                 }
             };
             self.lineage.adopt(key, &listed.parents);
@@ -176,7 +176,7 @@ impl Reader {
         }
         self.insert_lost(heard);
         let until = self.clock.now + self.plan.limits.list_interval;
-        self.survey.rest(self.clock.now, until);
+        self.discovery.rest(self.clock.now, until);
         for index in 0..self.shards.len() {
             let Some(shard) = self.shards.get(index) else { continue };
             match &shard.state {
@@ -220,7 +220,7 @@ impl Reader {
     /// Lists again after a pause if this listing is out of date: it lacks the parents of a shard, or the children of a shard
     /// that is closed and was read to its end. Gives up if a shard that another one waits for never appears.
     fn list_again_if_stale(&mut self) {
-        let listed = self.survey.complete;
+        let listed = self.discovery.complete;
         let missing = |(index, shard): (usize, &Shard)| match &shard.state {
             State::Blocked { .. } => {
                 Some((shard.id.clone(), self.lineage.missing(ShardKey(index), listed)?.to_owned()))
@@ -250,7 +250,7 @@ impl Reader {
         let limits = &self.plan.limits;
         if listings <= STALE_LISTINGS_MAX {
             let pause = backoff::pause(limits.backoff_first, limits.backoff_max, listings, &mut self.rng);
-            self.survey.list(now + pause);
+            self.discovery.list(now + pause);
         } else if let Some((shard, missing)) = missing
             && limits.failures.is_some()
             && now.since(since) >= STALE_MAX

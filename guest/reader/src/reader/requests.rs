@@ -5,12 +5,12 @@ use alloc::string::String;
 
 use super::{About, Reader, Sent};
 use crate::action::{Request, RequestId, Wait, WaitReason};
-use crate::checkpoint::{Message, Place};
+use crate::checkpoint::{MessagePosition, Position};
+use crate::discovery::{Phase, Step};
 use crate::lineage::ShardKey;
 use crate::shard::{Event, Seek, State, Trouble};
-use crate::survey::{Phase, Step};
 use crate::time::Instant;
-use crate::wire::{self, Position, Query};
+use crate::wire::{self, Query, StartingPosition};
 
 /// The bytes of pages that are asked for, at the size that is expected of them, or not yet delivered: three to four full
 /// ones, enough to read one while others are on their way, but for the first, of which there may be six. A host has each
@@ -24,8 +24,8 @@ impl Reader {
             return None;
         }
         let now = self.clock.now;
-        if self.survey.due().is_some_and(|due| due <= now) {
-            return self.survey_request();
+        if self.discovery.due().is_some_and(|due| due <= now) {
+            return self.discovery_request();
         }
         loop {
             let due = |&(at, key): &(Instant, ShardKey)| (at <= now).then_some((at, key));
@@ -53,7 +53,7 @@ impl Reader {
             }
         };
         if self.requests.len() < self.plan.limits.requests as usize {
-            match &self.survey.phase {
+            match &self.discovery.phase {
                 Phase::Due { step: Step::List(listing), not_before, trouble }
                     if listing.token().is_some() && *trouble == Trouble::default() =>
                 {
@@ -93,15 +93,15 @@ impl Reader {
         if trouble == Trouble::default() { WaitReason::Pace } else { WaitReason::Backoff }
     }
 
-    fn survey_request(&mut self) -> Option<Request> {
+    fn discovery_request(&mut self) -> Option<Request> {
         let now = self.clock.now;
         let id = RequestId(self.requests_made);
         let asked = Phase::Asked { step: Step::Describe, request: id, trouble: Trouble::default() };
-        let (step, trouble) = match core::mem::replace(&mut self.survey.phase, asked) {
+        let (step, trouble) = match core::mem::replace(&mut self.discovery.phase, asked) {
             Phase::Due { step, not_before: _, trouble } => (step, trouble),
             Phase::Resting { .. } => (Step::first_page(), Trouble::default()),
             phase @ Phase::Asked { .. } => {
-                self.survey.phase = phase;
+                self.discovery.phase = phase;
                 return None;
             }
         };
@@ -115,33 +115,33 @@ impl Reader {
         let body = wire::encode(&query, self.plan.wire);
         let operation = query.operation();
         if let Query::ListShards { .. } = query {
-            self.survey.begin();
+            self.discovery.begin();
         }
-        self.survey.phase = Phase::Asked { step, request: id, trouble };
-        Some(self.send(About::Survey(operation), operation, None, body, now))
+        self.discovery.phase = Phase::Asked { step, request: id, trouble };
+        Some(self.send(About::Discovery(operation), operation, None, body, now))
     }
 
     fn iterator_request(&mut self, key: ShardKey) -> Option<Request> {
         let now = self.clock.now;
         let shard = self.shards.get(key.0)?;
         let State::Seeking { seek, .. } = &shard.state else { return None };
-        let position = match (seek, &shard.place) {
-            (Seek::Oldest, _) | (Seek::Place, Place::TrimHorizon) => Position::TrimHorizon,
-            (Seek::Latest, _) => Position::Latest,
-            (Seek::Place, Place::At(time)) => Position::AtTimestamp(time.0),
-            (Seek::Place, Place::After(Message { sequence, subsequence: None })) => {
-                Position::AfterSequence(sequence.as_str())
+        let position = match (seek, &shard.position) {
+            (Seek::Oldest, _) | (Seek::Position, Position::TrimHorizon) => StartingPosition::TrimHorizon,
+            (Seek::Latest, _) => StartingPosition::Latest,
+            (Seek::Position, Position::At(time)) => StartingPosition::AtTimestamp(time.0),
+            (Seek::Position, Position::After(MessagePosition { sequence, subsequence: None })) => {
+                StartingPosition::AfterSequence(sequence.as_str())
             }
-            (Seek::Place, Place::After(Message { sequence, subsequence: Some(_) })) => {
-                Position::AtSequence(sequence.as_str())
+            (Seek::Position, Position::After(MessagePosition { sequence, subsequence: Some(_) })) => {
+                StartingPosition::AtSequence(sequence.as_str())
             }
             // What is delivered to the end is not sought; were it, nothing would come twice.
-            (Seek::Place, Place::End) => Position::Latest,
+            (Seek::Position, Position::End) => StartingPosition::Latest,
         };
         let query = Query::GetShardIterator { stream: self.plan.stream(), shard: &shard.id, position };
         let body = wire::encode(&query, self.plan.wire);
         let (operation, id) = (query.operation(), (*shard.id).to_owned());
-        let request = self.send(About::Iterator(key), operation, Some(id), body, now);
+        let request = self.send(About::ShardIterator(key), operation, Some(id), body, now);
         self.step(key, Event::Sent { request: request.id });
         Some(request)
     }

@@ -5,8 +5,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 
 use super::{Reader, Shard};
-use crate::action::{Action, Lost, Notice, Outcome, ShardStatus};
-use crate::checkpoint::Place;
+use crate::action::{Action, Gap, Notice, Outcome, ShardStatus};
+use crate::checkpoint::Position;
 use crate::config::{OnGap, Start, Until};
 use crate::error::{Cause, ServiceError};
 use crate::lineage::ShardKey;
@@ -33,7 +33,7 @@ impl Reader {
             backoff_first: self.plan.limits.backoff_first,
             backoff_max: self.plan.limits.backoff_max,
             failures: self.plan.limits.failures,
-            listings: self.survey.begun,
+            listings: self.discovery.begun,
             paced: shard.paced,
             rng: &mut self.rng,
         };
@@ -67,18 +67,18 @@ impl Reader {
         let mut is_held = false;
         match step.effect {
             Effect::Nothing => {}
-            Effect::Lost => {
-                let lost = Lost::behind(&shard.id, &shard.place);
-                is_held = self.lose(lost);
+            Effect::Gap => {
+                let gap = Gap::behind(&shard.id, &shard.position);
+                is_held = self.lose(gap);
             }
-            Effect::List => self.survey.want(self.clock.now),
+            Effect::List => self.discovery.want(self.clock.now),
         }
         let Some(shard) = self.shards.get_mut(key.0) else { return };
-        if let Some(place) = step.place
-            && place > shard.place
+        if let Some(position) = step.position
+            && position > shard.position
             && !is_held
         {
-            shard.place = place;
+            shard.position = position;
             self.note_moved(key);
         }
         let Some(shard) = self.shards.get(key.0) else { return };
@@ -95,16 +95,16 @@ impl Reader {
         }
     }
 
-    /// Tells of a gap. Whether it ends the reader: then the place stays, for the next run to find it.
-    pub(super) fn lose(&mut self, lost: Lost) -> bool {
-        self.outbox.push_back(Action::Notice(Notice::Lost(lost.clone())));
+    /// Tells of a gap. Whether it ends the reader: then the position stays, for the next run to find it.
+    pub(super) fn lose(&mut self, gap: Gap) -> bool {
+        self.outbox.push_back(Action::Notice(Notice::Gap(gap.clone())));
         match self.plan.on_gap {
-            OnGap::Tell => false,
+            OnGap::Continue => false,
             OnGap::Fail => {
                 let error = ServiceError {
                     operation: Operation::ListShards,
-                    shard: Some(lost.shard.clone()),
-                    cause: Cause::Lost(lost),
+                    shard: Some(gap.shard.clone()),
+                    cause: Cause::Gap(gap),
                     attempts: 1,
                 };
                 self.end(Outcome::Failed(error));
@@ -119,11 +119,11 @@ impl Reader {
         let children = self.lineage.children(&shard.id).to_vec();
         if children.is_empty() {
             // A shard closes by a split or a merge: its children are to be found.
-            self.survey.want(self.clock.now);
+            self.discovery.want(self.clock.now);
         }
         for child in children {
             if self.unblock(child) {
-                self.survey.want(self.clock.now);
+                self.discovery.want(self.clock.now);
             }
         }
     }
@@ -147,11 +147,11 @@ impl Reader {
         };
         if self.lineage.parents(key).iter().any(is_caught_up) {
             self.step(key, Event::Beyond);
-        } else if self.lineage.is_free(key, self.survey.complete) {
+        } else if self.lineage.is_free(key, self.discovery.complete) {
             let is_beyond = self.inherit(key) > GENERATIONS_MAX && self.is_until_the_past();
             self.step(key, if is_beyond { Event::Beyond } else { Event::Unblocked });
         } else {
-            return self.lineage.missing(key, self.survey.complete).is_some();
+            return self.lineage.missing(key, self.discovery.complete).is_some();
         }
         false
     }
@@ -187,7 +187,7 @@ impl Reader {
 
     /// Adds a shard that came to be since the reader first saw the stream, and is read from its first record.
     pub(super) fn insert_new(&mut self, id: &str, heard: u64) -> ShardKey {
-        let key = self.insert(id, Place::TrimHorizon, Seek::Place, heard);
+        let key = self.insert(id, Position::TrimHorizon, Seek::Position, heard);
         if let Some(shard) = self.shards.get_mut(key.0) {
             shard.is_new = true;
         }
@@ -195,21 +195,21 @@ impl Reader {
     }
 
     /// Adds a shard that is not known yet.
-    pub(super) fn insert(&mut self, id: &str, place: Place, seek: Seek, heard: u64) -> ShardKey {
+    pub(super) fn insert(&mut self, id: &str, position: Position, seek: Seek, heard: u64) -> ShardKey {
         let id: Arc<str> = id.into();
-        let drained = place == Place::End;
+        let drained = position == Position::End;
         let key = self.lineage.insert(id.clone(), heard, drained);
         let state = if drained { State::Drained } else { State::Blocked { seek } };
         self.unfinished += usize::from(!drained);
         let shard = Shard {
             id,
-            place,
+            position,
             moved: 0,
             state,
             closed: None,
             hash_range: None,
             is_new: false,
-            is_late: self.survey.complete > 0,
+            is_late: self.discovery.complete > 0,
             paced: self.clock.now,
             tip: Tip::new(),
             idle: 0,
@@ -240,37 +240,37 @@ impl Reader {
             parents: self.lineage.parents(key).to_vec(),
             closed: shard.closed.is_some(),
             state: shard.state.shown(),
-            place: shard.place.clone(),
+            position: shard.position.clone(),
             behind: shard.behind,
         })
     }
 
     /// A position of the checkpoint, unless it is a time yet to come. Such a time was kept by a run whose clock was ahead:
     /// what came since is not known, and is told as a gap.
-    pub(super) fn not_ahead(&mut self, shard: &str, place: Place) -> Place {
+    pub(super) fn not_ahead(&mut self, shard: &str, position: Position) -> Position {
         let opened = self.clock.opened();
-        match place {
-            Place::At(time) if time > opened.latest + SLACK => {
-                let is_held = self.lose(Lost { shard: shard.to_owned(), after: None, ahead: Some(time) });
-                if is_held { place } else { Place::At(opened.earliest) }
+        match position {
+            Position::At(time) if time > opened.latest + SLACK => {
+                let is_held = self.lose(Gap { shard: shard.to_owned(), after: None, ahead: Some(time) });
+                if is_held { position } else { Position::At(opened.earliest) }
             }
-            place => place,
+            position => position,
         }
     }
 
     /// Where a shard begins that was there at the first look.
-    pub(super) fn beginning(&self, listed: &ListedShard) -> (Place, Seek) {
+    pub(super) fn beginning(&self, listed: &ListedShard) -> (Position, Seek) {
         match self.plan.start {
-            Start::TrimHorizon => (Place::TrimHorizon, Seek::Place),
+            Start::TrimHorizon => (Position::TrimHorizon, Seek::Position),
             // A time to come is taken as the present, and kept as such: what comes before it is wanted in each run.
             // The service would refuse it: "cannot be greater than the currentTimestampInMillis".
             Start::AtTimestamp(time) if time > self.clock.opened().likely => {
-                (Place::At(self.clock.opened().earliest), Seek::Place)
+                (Position::At(self.clock.opened().earliest), Seek::Position)
             }
-            Start::AtTimestamp(time) => (Place::At(time), Seek::Place),
+            Start::AtTimestamp(time) => (Position::At(time), Seek::Position),
             // Nothing comes to a closed shard any more.
-            Start::Latest if listed.closed => (Place::End, Seek::Place),
-            Start::Latest => (Place::At(self.clock.opened().earliest), Seek::Latest),
+            Start::Latest if listed.closed => (Position::End, Seek::Position),
+            Start::Latest => (Position::At(self.clock.opened().earliest), Seek::Latest),
         }
     }
 }

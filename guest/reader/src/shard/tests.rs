@@ -5,20 +5,20 @@ use std::string::String;
 use std::vec::Vec;
 
 use super::*;
-use crate::checkpoint::Message;
+use crate::checkpoint::MessagePosition;
 
 #[test]
 fn each_state_meets_each_event_as_the_table_says() {
-    let mut table = String::from("state | event -> next state | place | effect\n");
+    let mut table = String::from("state | event -> next state | position | effect\n");
     for (name, state) in states() {
         for (event_name, event) in events() {
             let step = state.clone().on(event, &mut context(&mut Rng::new(1), None));
             let same = step.state == state;
-            let place = step.place.map_or("-".into(), |place| format!("{place:?}"));
-            if same && place == "-" && step.effect == Effect::Nothing {
+            let position = step.position.map_or("-".into(), |position| format!("{position:?}"));
+            if same && position == "-" && step.effect == Effect::Nothing {
                 continue;
             }
-            table += &format!("{name} | {event_name} -> {} | {place} | {:?}\n", told(&step.state), step.effect);
+            table += &format!("{name} | {event_name} -> {} | {position} | {:?}\n", told(&step.state), step.effect);
         }
     }
     assert_eq!(table, include_str!("table.txt"), "\n{table}");
@@ -30,7 +30,7 @@ fn a_final_state_is_never_left() {
         for (event_name, event) in events() {
             let step = state.clone().on(event, &mut context(&mut Rng::new(1), None));
             assert_eq!(
-                (step.state, step.place, step.effect),
+                (step.state, step.position, step.effect),
                 (state.clone(), None, Effect::Nothing),
                 "{name} {event_name}"
             );
@@ -41,7 +41,7 @@ fn a_final_state_is_never_left() {
 #[test]
 fn failures_end_a_shard_and_throttling_does_not() {
     let reading =
-        || State::Reading { iterator: iterator(Seek::Place), request: RequestId(1), sent: NOW, trouble: TWICE };
+        || State::Reading { iterator: iterator(Seek::Position), request: RequestId(1), sent: NOW, trouble: TWICE };
     let next = |event| reading().on(event, &mut context(&mut Rng::new(1), Some(3))).state;
     assert_eq!(next(Event::Failed), State::Failed);
     assert_eq!(next(Event::Expired), State::Failed);
@@ -56,7 +56,7 @@ fn a_few_wrong_responses_end_a_shard() {
             let mut rng = Rng::new(1);
             let ended = (1..=1000).find(|_| {
                 let reading =
-                    State::Reading { iterator: iterator(Seek::Place), request: RequestId(1), sent: NOW, trouble };
+                    State::Reading { iterator: iterator(Seek::Position), request: RequestId(1), sent: NOW, trouble };
                 let state = reading.on(event.clone(), &mut context(&mut rng, most)).state;
                 trouble = state.trouble();
                 state == State::Failed
@@ -68,7 +68,8 @@ fn a_few_wrong_responses_end_a_shard() {
 
 #[test]
 fn an_iterator_that_expires_at_its_age_is_not_a_failure() {
-    let reading = State::Reading { iterator: iterator(Seek::Place), request: RequestId(1), sent: NOW, trouble: TWICE };
+    let reading =
+        State::Reading { iterator: iterator(Seek::Position), request: RequestId(1), sent: NOW, trouble: TWICE };
     let mut rng = Rng::new(1);
     let mut cx = Context { now: NOW + ITERATOR_LIFE, ..context(&mut rng, Some(3)) };
     let State::Seeking { trouble, .. } = reading.on(Event::Expired, &mut cx).state else { panic!("it is sought anew") };
@@ -77,7 +78,8 @@ fn an_iterator_that_expires_at_its_age_is_not_a_failure() {
 
 #[test]
 fn the_pace_is_kept_after_a_failure() {
-    let reading = State::Reading { iterator: iterator(Seek::Place), request: RequestId(1), sent: NOW, trouble: ONCE };
+    let reading =
+        State::Reading { iterator: iterator(Seek::Position), request: RequestId(1), sent: NOW, trouble: ONCE };
     let mut rng = Rng::new(1);
     let mut cx = Context { paced: Instant(1_000_000), ..context(&mut rng, None) };
     let State::Ready { not_before, .. } = reading.on(Event::Failed, &mut cx).state else { panic!("it is read again") };
@@ -93,22 +95,22 @@ fn states() -> Vec<(&'static str, State)> {
     let seeking = |seek| State::Seeking { seek, not_before: NOW, trouble };
     let sought = |seek| State::Sought { seek, request, sent, trouble };
     let reading = |seek| State::Reading { iterator: iterator(seek), request, sent, trouble };
-    let delivering = |then| State::Delivering { batch: BatchId(1), to: Some(place()), then };
-    let ending = |why, trouble| State::Ending { since: 5, why, seek: Seek::Place, trouble };
+    let delivering = |then| State::Delivering { batch: BatchId(1), to: Some(position()), then };
+    let ending = |why, trouble| State::Ending { since: 5, why, seek: Seek::Position, trouble };
     Vec::from([
-        ("Blocked", State::Blocked { seek: Seek::Place }),
-        ("Seeking", seeking(Seek::Place)),
-        ("Sought", sought(Seek::Place)),
+        ("Blocked", State::Blocked { seek: Seek::Position }),
+        ("Seeking", seeking(Seek::Position)),
+        ("Sought", sought(Seek::Position)),
         ("Sought at the tip", sought(Seek::Latest)),
         ("Sought the oldest", sought(Seek::Oldest)),
-        ("Ready", State::Ready { iterator: iterator(Seek::Place), not_before: NOW, trouble }),
-        ("Reading", reading(Seek::Place)),
+        ("Ready", State::Ready { iterator: iterator(Seek::Position), not_before: NOW, trouble }),
+        ("Reading", reading(Seek::Position)),
         ("Reading the oldest", reading(Seek::Oldest)),
         ("Delivering, then more", delivering(read())),
         ("Delivering, then a new iterator", delivering(Then::Seek)),
         ("Delivering, then caught up", delivering(Then::CaughtUp)),
         ("Delivering, then drained", delivering(Then::Drained)),
-        ("Delivering, then ending", delivering(Then::Ending { why: Why::Ended, seek: Seek::Place, trouble })),
+        ("Delivering, then ending", delivering(Then::Ending { why: Why::Ended, seek: Seek::Position, trouble })),
         ("Ending", ending(Why::Ended, ONCE)),
         ("Ending in doubt", ending(Why::Doubtful, ONCE)),
         ("Ending, gone", ending(Why::Gone, ONCE)),
@@ -120,20 +122,23 @@ fn states() -> Vec<(&'static str, State)> {
 
 fn events() -> Vec<(&'static str, Event)> {
     let listed = |number, shown| Event::Listed { number, shown };
-    let page = |batch: Option<BatchId>, then| Event::Page { batch, to: batch.map(|_| place()), then };
+    let page = |batch: Option<BatchId>, then| Event::Page { batch, to: batch.map(|_| position()), then };
     Vec::from([
         ("Unblocked", Event::Unblocked),
         ("Beyond", Event::Beyond),
         ("Sent", Event::Sent { request: RequestId(2) }),
-        ("Iterator", Event::Iterator { text: "new".into() }),
+        ("Shard iterator", Event::ShardIterator { text: "new".into() }),
         ("Page", page(Some(BatchId(2)), read())),
         ("Page, empty", page(None, read())),
-        ("Page, nothing of it wanted", Event::Page { batch: None, to: Some(place()), then: read() }),
+        ("Page, nothing of it wanted", Event::Page { batch: None, to: Some(position()), then: read() }),
         ("Page, empty, at the tip", page(None, Then::CaughtUp)),
         ("Page, empty, the last", page(None, Then::Drained)),
-        ("Page, empty, no iterator", page(None, Then::Ending { why: Why::Doubtful, seek: Seek::Place, trouble: ONCE })),
+        (
+            "Page, empty, no iterator",
+            page(None, Then::Ending { why: Why::Doubtful, seek: Seek::Position, trouble: ONCE }),
+        ),
         ("Delivered", Event::Delivered),
-        ("Delivered, more of the page", Event::Next { batch: BatchId(2), to: Some(place()), then: Then::Drained }),
+        ("Delivered, more of the page", Event::Next { batch: BatchId(2), to: Some(position()), then: Then::Drained }),
         ("Expired", Event::Expired),
         ("Wrong", Event::Wrong),
         ("Astray", Event::Astray),
@@ -161,16 +166,16 @@ fn context(rng: &mut Rng, failures: Option<u32>) -> Context<'_> {
     }
 }
 
-fn iterator(seek: Seek) -> Iterator {
-    Iterator { text: "old".into(), born: NOW, seek, is_first: false }
+fn iterator(seek: Seek) -> ShardIterator {
+    ShardIterator { text: "old".into(), born: NOW, seek, is_first: false }
 }
 
 fn read() -> Then {
-    Then::Read { iterator: iterator(Seek::Place), trouble: Trouble::default() }
+    Then::Read { iterator: iterator(Seek::Position), trouble: Trouble::default() }
 }
 
-fn place() -> Place {
-    Place::After(Message { sequence: "9".parse().expect("a number"), subsequence: None })
+fn position() -> Position {
+    Position::After(MessagePosition { sequence: "9".parse().expect("a number"), subsequence: None })
 }
 
 /// A state in words: what of it the table is about.

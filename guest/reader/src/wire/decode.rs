@@ -15,7 +15,7 @@ use super::{Body, ListedShard, Listing, Summary, Unintelligible};
 use crate::hash_key::HashRange;
 use crate::identifier::{is_name, stream_of};
 use crate::kpl;
-use crate::page::{Child, Data, Layout, Lying, LyingData, Span};
+use crate::page::{Child, Data, DataSpan, Layout, RecordSpans, Span};
 use crate::printable::printable;
 use crate::sequence::{Sequence, is_sequence};
 
@@ -125,14 +125,14 @@ fn records<'a>(source: &mut dyn Source<'a>, body: &'a [u8], layout: &mut Layout)
             return Err(Fault::too_many(RECORDS_MAX));
         }
         if !source.usual_record(layout) {
-            let lying = record(source, body, layout).map_err(|fault| fault.at(index))?;
-            layout.records.push(lying);
+            let spans = record(source, body, layout).map_err(|fault| fault.at(index))?;
+            layout.records.push(spans);
         }
     }
     Ok(true)
 }
 
-fn record<'a>(source: &mut dyn Source<'a>, body: &'a [u8], layout: &mut Layout) -> Result<Lying, Fault> {
+fn record<'a>(source: &mut dyn Source<'a>, body: &'a [u8], layout: &mut Layout) -> Result<RecordSpans, Fault> {
     let (mut sequence, mut partition_key, mut arrived, mut data) = (None, None, None, None);
     let mut members = source.object()?.ok_or_else(Fault::missing)?;
     while let Some(key) = source.member(&mut members)? {
@@ -151,21 +151,21 @@ fn record<'a>(source: &mut dyn Source<'a>, body: &'a [u8], layout: &mut Layout) 
         Some(text) => return Err(not_a_sequence(&text).within("SequenceNumber")),
         None => return Err(Fault::missing().within("SequenceNumber")),
     };
-    Ok(Lying {
+    Ok(RecordSpans {
         sequence: lay(layout, body, bytes_of(sequence)),
         partition_key: partition_key.map(|key| lay(layout, body, bytes_of(key))),
         arrived: arrived.unwrap_or(0),
         data: match data {
             Some(SentData::Base64(text)) => {
                 note(layout, Data::Base64(&text));
-                LyingData::Base64(lay(layout, body, bytes_of(text)))
+                DataSpan::Base64(lay(layout, body, bytes_of(text)))
             }
             Some(SentData::Raw(bytes)) => {
                 note(layout, Data::Raw(&bytes));
-                LyingData::Raw(lay(layout, body, bytes))
+                DataSpan::Raw(lay(layout, body, bytes))
             }
             // A blob that is left out is an empty one: a record is never dropped.
-            None => LyingData::Raw(lay(layout, body, Cow::Borrowed(&[]))),
+            None => DataSpan::Raw(lay(layout, body, Cow::Borrowed(&[]))),
         },
     })
 }
@@ -430,10 +430,10 @@ fn pair(
 
 /// What is wrong with a body, and where. Boxed, because it is part of every result on the way of a record.
 #[derive(Debug)]
-pub(super) struct Fault(Box<Place>);
+pub(super) struct Fault(Box<Position>);
 
 #[derive(Debug)]
-struct Place {
+struct Position {
     path: String,
     what: String,
     is_forbidden: bool,
@@ -466,16 +466,16 @@ impl Fault {
 
     /// A value that the service's model forbids.
     fn forbidden(what: String) -> Self {
-        Self(Box::new(Place { path: String::new(), what, is_forbidden: true }))
+        Self(Box::new(Position { path: String::new(), what, is_forbidden: true }))
     }
 
     fn because(what: String) -> Self {
-        Self(Box::new(Place { path: String::new(), what, is_forbidden: false }))
+        Self(Box::new(Position { path: String::new(), what, is_forbidden: false }))
     }
 
     #[cold]
     fn within(mut self, key: &str) -> Self {
-        let Place { path, .. } = &mut *self.0;
+        let Position { path, .. } = &mut *self.0;
         *path = match path.as_bytes().first() {
             None => key.to_string(),
             Some(b'[') => format!("{key}{path}"),
@@ -486,7 +486,7 @@ impl Fault {
 
     #[cold]
     fn at(mut self, index: usize) -> Self {
-        let Place { path, .. } = &mut *self.0;
+        let Position { path, .. } = &mut *self.0;
         let dot = if path.is_empty() { "" } else { "." };
         *path = format!("[{index}]{dot}{path}");
         self
@@ -495,7 +495,7 @@ impl Fault {
 
 impl From<Fault> for Unintelligible {
     fn from(fault: Fault) -> Self {
-        let Place { path, what, is_forbidden } = *fault.0;
+        let Position { path, what, is_forbidden } = *fault.0;
         let why = if path.is_empty() { what } else { format!("{path}: {what}") };
         Unintelligible { why, is_forbidden }
     }

@@ -367,15 +367,15 @@ fn scaled(number: &str, scale: u32) -> Option<u64> {
 
     let mut digits = whole.bytes().chain(fraction.bytes()).map(|digit| u64::from(digit - b'0'));
     let mut value: u64 = 0;
-    let mut place = 0;
-    while place < point {
+    let mut position = 0;
+    while position < point {
         match digits.next() {
             Some(digit) => value = value.checked_mul(10)?.checked_add(digit)?,
             // Only zeros are left to append, and the value is zero already.
             None if value == 0 => return Some(0),
             None => value = value.checked_mul(10)?,
         }
-        place += 1;
+        position += 1;
     }
     // If `point` is negative, the digit that decides is a zero that is not written out.
     let round_up = point >= 0 && digits.next().is_some_and(|digit| digit >= 5);

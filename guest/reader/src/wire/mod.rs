@@ -97,7 +97,7 @@ pub enum Query<'a> {
         /// The shard's identifier.
         shard: &'a str,
         /// Where to begin.
-        position: Position<'a>,
+        position: StartingPosition<'a>,
     },
     /// For records.
     GetRecords {
@@ -112,7 +112,7 @@ pub enum Query<'a> {
 
 /// A place in a shard to begin at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Position<'a> {
+pub enum StartingPosition<'a> {
     /// The oldest record the shard still holds.
     TrimHorizon,
     /// What arrives from now on.
@@ -313,22 +313,22 @@ impl StreamRef<'_> {
     }
 }
 
-impl Position<'_> {
+impl StartingPosition<'_> {
     fn write(self, to: &mut impl Write) {
         to.text(
             "ShardIteratorType",
             match self {
-                Position::TrimHorizon => "TRIM_HORIZON",
-                Position::Latest => "LATEST",
-                Position::AtTimestamp(_) => "AT_TIMESTAMP",
-                Position::AtSequence(_) => "AT_SEQUENCE_NUMBER",
-                Position::AfterSequence(_) => "AFTER_SEQUENCE_NUMBER",
+                StartingPosition::TrimHorizon => "TRIM_HORIZON",
+                StartingPosition::Latest => "LATEST",
+                StartingPosition::AtTimestamp(_) => "AT_TIMESTAMP",
+                StartingPosition::AtSequence(_) => "AT_SEQUENCE_NUMBER",
+                StartingPosition::AfterSequence(_) => "AFTER_SEQUENCE_NUMBER",
             },
         );
         match self {
-            Position::TrimHorizon | Position::Latest => {}
-            Position::AtTimestamp(time_ms) => to.time("Timestamp", time_ms),
-            Position::AtSequence(sequence) | Position::AfterSequence(sequence) => {
+            StartingPosition::TrimHorizon | StartingPosition::Latest => {}
+            StartingPosition::AtTimestamp(time_ms) => to.time("Timestamp", time_ms),
+            StartingPosition::AtSequence(sequence) | StartingPosition::AfterSequence(sequence) => {
                 to.text("StartingSequenceNumber", sequence);
             }
         }

@@ -13,7 +13,7 @@ use kinesis_reader_json::{plain, text};
 
 use super::decode::{TIME_MAX, note};
 use crate::digits::{POWERS, leading};
-use crate::page::{Data, Layout, Lying, LyingData, Span};
+use crate::page::{Data, DataSpan, Layout, RecordSpans, Span};
 use crate::sequence::is_sequence;
 
 /// The members of a record.
@@ -83,7 +83,7 @@ pub(super) fn json(text: &str, mut at: usize, layout: &mut Layout) -> Option<usi
     let (span, data) = data?;
     let sequence = sequence?;
     note(layout, Data::Base64(data));
-    layout.records.push(Lying { sequence, partition_key, arrived, data: LyingData::Base64(span) });
+    layout.records.push(RecordSpans { sequence, partition_key, arrived, data: DataSpan::Base64(span) });
     Some(at + 1)
 }
 
@@ -136,7 +136,7 @@ pub(super) fn cbor(body: &[u8], mut at: usize, layout: &mut Layout) -> Option<us
     let (span, data) = data?;
     let sequence = sequence?;
     note(layout, Data::Raw(data));
-    layout.records.push(Lying { sequence, partition_key, arrived, data: LyingData::Raw(span) });
+    layout.records.push(RecordSpans { sequence, partition_key, arrived, data: DataSpan::Raw(span) });
     Some(at)
 }
 
@@ -188,11 +188,11 @@ fn seconds(body: &[u8], at: usize) -> Option<(u64, usize)> {
     if count == 0 || *body.get(at)? == b'0' {
         return None;
     }
-    let (mut end, mut fraction, mut places, mut scale) = (at + count, 0, 0, 3);
+    let (mut end, mut fraction, mut positions, mut scale) = (at + count, 0, 0, 3);
     if *body.get(end)? == b'.' {
-        (fraction, places) = digits(body, end + 1)?;
-        end += 1 + places;
-        if places == 0 {
+        (fraction, positions) = digits(body, end + 1)?;
+        end += 1 + positions;
+        if positions == 0 {
             return None;
         }
     }
@@ -203,7 +203,7 @@ fn seconds(body: &[u8], at: usize) -> Option<(u64, usize)> {
     if count + scale > PLACES_MAX {
         return None;
     }
-    let time = whole * POWERS.get(scale)? + fraction * POWERS.get(scale.checked_sub(places)?)?;
+    let time = whole * POWERS.get(scale)? + fraction * POWERS.get(scale.checked_sub(positions)?)?;
     (time <= TIME_MAX).then_some((time, end))
 }
 

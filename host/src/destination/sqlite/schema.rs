@@ -2,7 +2,7 @@
 //!
 //! - one named as the stream, with a row for each message,
 //! - `_kinesis_checkpoints`, with a row for each stream,
-//! - `_kinesis_places`, with a row for each shard of a stream,
+//! - `_kinesis_positions`, with a row for each shard of a stream,
 //! - `_kinesis_members`, with the members that are columns of a stream's view.
 //!
 //! A table may have more columns and indexes than ours, so long as a row without them can be put
@@ -30,7 +30,7 @@ pub(super) const COLUMNS: [(&str, &str); 8] = [
 ];
 
 pub(super) const CHECKPOINTS: &str = "_kinesis_checkpoints";
-pub(super) const PLACES: &str = "_kinesis_places";
+pub(super) const POSITIONS: &str = "_kinesis_positions";
 const MEMBERS: &str = "_kinesis_members";
 
 /// Refuses the names that a table cannot have.
@@ -38,7 +38,7 @@ pub(super) fn check_name(path: &Path, stream: &str) -> Result<(), Error> {
     let lower = stream.to_ascii_lowercase();
     let by = if lower.starts_with("sqlite_") {
         "SQLite, which keeps all that begin with sqlite_ to itself"
-    } else if [CHECKPOINTS, PLACES, MEMBERS].contains(&&*lower) {
+    } else if [CHECKPOINTS, POSITIONS, MEMBERS].contains(&&*lower) {
         "a table of this program"
     } else {
         return Ok(());
@@ -61,10 +61,10 @@ pub(super) fn set_up(db: &Connection, path: &Path, stream: &str) -> Result<Flat,
              checkpoint TEXT NOT NULL,
              updated_at TEXT NOT NULL
          );
-         CREATE TABLE IF NOT EXISTS {PLACES} (
+         CREATE TABLE IF NOT EXISTS {POSITIONS} (
              stream TEXT NOT NULL,
              shard TEXT NOT NULL,
-             place TEXT NOT NULL,
+             position TEXT NOT NULL,
              PRIMARY KEY (stream, shard)
          ) WITHOUT ROWID;
          CREATE TABLE IF NOT EXISTS {MEMBERS} (
@@ -84,7 +84,7 @@ pub(super) fn set_up(db: &Connection, path: &Path, stream: &str) -> Result<Flat,
     }
     let checkpoints = ["stream", "revision", "checkpoint", "updated_at"];
     check_table(db, path, CHECKPOINTS, &checkpoints)?;
-    check_table(db, path, PLACES, &["stream", "shard", "place"])?;
+    check_table(db, path, POSITIONS, &["stream", "shard", "position"])?;
     check_table(db, path, MEMBERS, &["stream", "member", "column_name"])?;
 
     let mut flat = Flat::load(db, stream).map_err(failed)?;

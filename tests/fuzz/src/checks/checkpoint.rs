@@ -19,7 +19,7 @@ pub fn check(data: &[u8]) {
     assert_eq!(merge_checkpoints(right, &joined).as_ref(), Ok(&joined), "again: {left} and {right}");
 }
 
-/// Checkpoints with every kind of place.
+/// Checkpoints with every kind of position.
 pub fn seeds() -> Vec<Vec<u8>> {
     let whole = concat!(
         r#"{"version":1,"stream":{"name":"orders","arn":"arn:aws:kinesis:eu-west-1:123456789012:stream/orders","#,

@@ -62,10 +62,10 @@ impl Host {
         };
         config.payload = bytes.one(&PAYLOADS);
         config.wire = bytes.one(&[Wire::Json, Wire::Cbor]);
-        config.on_gap = bytes.one(&[OnGap::Tell, OnGap::Fail]);
+        config.on_gap = bytes.one(&[OnGap::Continue, OnGap::Fail]);
         config.recreated = bytes.one(&[Recreated::Refuse, Recreated::Follow]);
         let limits = &mut config.limits;
-        limits.messages = bytes.perhaps().map(|messages| messages.max(1));
+        limits.max_messages = bytes.perhaps().map(|messages| messages.max(1));
         limits.page_records = 1 + bytes.below(4) as u32;
         limits.requests = 1 + bytes.below(5) as u32;
         limits.batches = 1 + bytes.below(5) as u32;
@@ -110,22 +110,22 @@ impl Host {
 
     fn deliver(&mut self, batch: Batch) {
         assert!(batch.count() > 0);
-        let (mut count, mut lines, mut bytes, mut fallbacks) = (0, 0, 0, 0);
+        let (mut count, mut lines, mut bytes, mut invalid) = (0, 0, 0, 0);
         while count < batch.count() {
             let some = batch.lines(count, 300);
             assert!(some.count > 0, "no line from {count} on");
             count += some.count;
             lines += some.text.lines().count();
             bytes += some.text.len();
-            fallbacks += some.fallbacks;
+            invalid += some.invalid;
         }
         let (mut next, mut rejected) = (0, 0);
         while next < batch.count() {
-            let some = batch.rejects(next, 300);
+            let some = batch.invalid_lines(next, 300);
             assert!(some.next > next && some.text.lines().count() == some.count as usize);
             (next, rejected) = (some.next, rejected + some.count);
         }
-        assert_eq!(rejected, fallbacks);
+        assert_eq!(rejected, invalid);
         assert!(batch.behind().as_millis() <= u128::from(u64::MAX) && format!("{batch:?}").contains("to: "));
         assert_eq!(lines, batch.count() as usize);
         assert!(bytes <= self.batch_bytes as usize || lines == 1, "{lines} lines of {bytes} bytes in a batch");
@@ -135,7 +135,7 @@ impl Host {
         self.batches.push(batch);
     }
 
-    /// What can be asked at any time, and that places only grow.
+    /// What can be asked at any time, and that positions only grow.
     fn look(&mut self) {
         self.reader.totals();
         let states = self.reader.shards();
@@ -143,13 +143,13 @@ impl Host {
         let text = self.reader.checkpoint();
         let checkpoint = Checkpoint::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
         assert_eq!(checkpoint.to_text(), text);
-        // Of a stream that was made again the places are others.
+        // Of a stream that was made again the positions are others.
         let created = |checkpoint: &Checkpoint| checkpoint.stream.created;
         let same = created(&self.checkpoint).is_none() || created(&checkpoint) == created(&self.checkpoint);
-        for (shard, place) in self.checkpoint.shards.iter().filter(|_| same) {
+        for (shard, position) in self.checkpoint.shards.iter().filter(|_| same) {
             // A shard that has left the stream, and all that follow it are known, leaves the checkpoint.
             let Some(now) = checkpoint.shards.get(shard) else { continue };
-            assert!(now >= place, "{shard} went back from {place:?} to {now:?}");
+            assert!(now >= position, "{shard} went back from {position:?} to {now:?}");
         }
         self.checkpoint = checkpoint;
     }
@@ -206,10 +206,10 @@ impl Host {
         if self.requests.is_empty() {
             return None;
         }
-        let place = bytes.below(self.requests.len() as u64) as usize;
+        let position = bytes.below(self.requests.len() as u64) as usize;
         match bytes.below(8) {
-            0 => self.requests.get(place).cloned(),
-            _ => Some(self.requests.swap_remove(place)),
+            0 => self.requests.get(position).cloned(),
+            _ => Some(self.requests.swap_remove(position)),
         }
     }
 
@@ -220,7 +220,7 @@ impl Host {
         let date = bytes.one(&[None, Some(Timestamp(BEGIN + self.now)), Some(Timestamp(0)), Some(Timestamp(u64::MAX))]);
         let signed =
             bytes.one(&[None, Some(Timestamp(BEGIN + self.now)), Some(Timestamp(0)), Some(Timestamp(u64::MAX))]);
-        let response = Response { status, body, trace: None, date, signed };
+        let response = Response { status, body, aws_request_id: None, date, signed };
         assert_eq!(self.reader.handle_response(request.id, response, Instant(self.now)), Ok(()));
     }
 
@@ -318,14 +318,14 @@ fn record(bytes: &mut Bytes<'_>) -> Value {
 /// A checkpoint of this stream or of nearly that.
 fn checkpoint(bytes: &mut Bytes<'_>) -> String {
     let shards = (0..bytes.below(4)).map(|_| {
-        let place = match bytes.below(5) {
+        let position = match bytes.below(5) {
             0 => json!({"at": "trim-horizon"}),
             1 => json!({"at": "end"}),
             2 => json!({"at": BEGIN - 5}),
             3 => json!({"after": bytes.byte().to_string(), "sub": bytes.below(3)}),
             _ => json!({"after": bytes.byte().to_string()}),
         };
-        (bytes.one(&SHARDS).to_owned(), place)
+        (bytes.one(&SHARDS).to_owned(), position)
     });
     let shards: serde_json::Map<String, Value> = shards.collect();
     let stream = match bytes.below(2) {

@@ -84,7 +84,7 @@ fn read(data: &[u8], raw: bool, after: Option<u32>) -> Vec<Message> {
 }
 
 fn answer(reader: &mut Reader, id: kinesis_reader_machine::RequestId, body: Body, now: Instant) {
-    let response = Response { status: 200, body, trace: None, date: None, signed: None };
+    let response = Response { status: 200, body, aws_request_id: None, date: None, signed: None };
     reader.handle_response(id, response, now).unwrap_or_else(|misuse| panic!("{misuse}"));
 }
 

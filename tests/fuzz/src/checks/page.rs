@@ -30,7 +30,7 @@ pub struct Asked {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Came {
     /// Its lines, and those that could not be put as asked.
-    Lines { text: String, rejects: String },
+    Lines { text: String, invalid_lines: String },
     /// No messages.
     Nothing,
     /// It is none.
@@ -376,11 +376,11 @@ pub fn native(asked: &Asked) -> Came {
                     }
                     other => Body::Json(first_answer(other)),
                 };
-                let response = Response { status: 200, body, trace: None, date: None, signed: None };
+                let response = Response { status: 200, body, aws_request_id: None, date: None, signed: None };
                 reader.handle_response(request.id, response, Instant(0)).unwrap_or_else(|misuse| panic!("{misuse}"));
             }
             Action::Deliver(batch) => {
-                let (mut text, mut rejects, mut skip) = (String::new(), String::new(), 0);
+                let (mut text, mut invalid_lines, mut skip) = (String::new(), String::new(), 0);
                 while skip < batch.count() {
                     let lines = batch.lines(skip, asked.piece);
                     assert!(lines.count > 0, "{asked:?}");
@@ -389,12 +389,12 @@ pub fn native(asked: &Asked) -> Came {
                 }
                 skip = 0;
                 while skip < batch.count() {
-                    let some = batch.rejects(skip, asked.piece);
+                    let some = batch.invalid_lines(skip, asked.piece);
                     assert!(some.next > skip, "{asked:?}");
-                    rejects += &some.text;
+                    invalid_lines += &some.text;
                     skip = some.next;
                 }
-                return Came::Lines { text, rejects };
+                return Came::Lines { text, invalid_lines };
             }
             Action::Notice(Notice::Retry(_)) => return Came::Refused,
             Action::Notice(_) => {}

@@ -91,7 +91,7 @@ impl Stream {
         (config.payload, config.until, config.limits.pace) = (self.form, Until::CaughtUp(Default::default()), None);
         config.limits.batch_bytes = bounds.batch_bytes;
         config.limits.page_records = bounds.page_records;
-        config.limits.messages = bounds.messages;
+        config.limits.max_messages = bounds.messages;
         let opened = Reader::open(config, checkpoint, 1, Instant(0), Timestamp(0));
         let mut reader = opened.unwrap_or_else(|error| panic!("{error}"));
         let mut now = Instant(0);
@@ -105,7 +105,7 @@ impl Stream {
                         (fresh, pages) = (true, pages + 1);
                     }
                     let (id, body) = (request.id, self.answer(&request));
-                    let response = Response { status: 200, body, trace: None, date: None, signed: None };
+                    let response = Response { status: 200, body, aws_request_id: None, date: None, signed: None };
                     reader.handle_response(id, response, now).unwrap_or_else(|misuse| panic!("{misuse}"));
                 }
                 Action::Deliver(batch) => {

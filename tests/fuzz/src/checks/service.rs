@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use kinesis_reader_machine::wire::{Body, Class, Operation, Wire, classify, decode_rejection};
 use kinesis_reader_machine::{
-    Action, Batch, Checkpoint, Config, Failure, Instant, Place, Reader, Request, Response, Source, Start, Timestamp,
+    Action, Batch, Checkpoint, Config, Failure, Instant, Position, Reader, Request, Response, Source, Start, Timestamp,
     Until,
 };
 
@@ -27,7 +27,7 @@ const ANSWERS_MAX: u64 = 6;
 /// What comes back for a request.
 #[derive(Clone)]
 enum Answer {
-    Response { status: u16, body: Body, date: Option<Timestamp>, trace: Option<String> },
+    Response { status: u16, body: Body, date: Option<Timestamp>, aws_request_id: Option<String> },
     Failure(Failure),
 }
 
@@ -63,8 +63,8 @@ impl Service {
         let throttled = status != 200 && classify(operation, &decode_rejection(status, &body)) == Class::Throttled;
         self.throttles |= throttled;
         let date = bytes.one(&[None, Some(BEGIN), Some(BEGIN), Some(BEGIN - 400_000), Some(0), Some(u64::MAX)]);
-        let trace = bytes.one(&[None, Some("id\u{1b}[31m")]).map(str::to_owned);
-        Answer::Response { status, body, date: date.map(Timestamp), trace }
+        let aws_request_id = bytes.one(&[None, Some("id\u{1b}[31m")]).map(str::to_owned);
+        Answer::Response { status, body, date: date.map(Timestamp), aws_request_id }
     }
 
     fn next(&mut self, request: &Request) -> Answer {
@@ -92,11 +92,11 @@ impl Destination {
 
     /// A checkpoint names what was made safe, or what it named before.
     fn allows(&self, checkpoint: &Checkpoint, saved: Option<&Checkpoint>) {
-        for (shard, place) in &checkpoint.shards {
-            let Place::After(message) = place else { continue };
-            let was_there = saved.and_then(|saved| saved.shards.get(shard)) == Some(place);
+        for (shard, position) in &checkpoint.shards {
+            let Position::After(message) = position else { continue };
+            let was_there = saved.and_then(|saved| saved.shards.get(shard)) == Some(position);
             let safe = self.0.get(shard).is_some_and(|kept| kept.contains(message.sequence.as_str()));
-            assert!(safe || was_there, "{shard} is at {place:?}, which was not delivered");
+            assert!(safe || was_there, "{shard} is at {position:?}, which was not delivered");
         }
     }
 }
@@ -144,8 +144,8 @@ fn run(config: Config, saved: Option<&str>, service: &mut Service) -> String {
                 now.0 += 1;
                 let signed = Some(Timestamp(BEGIN + now.0));
                 let told = match service.next(&request) {
-                    Answer::Response { status, body, date, trace } => {
-                        reader.handle_response(request.id, Response { status, body, trace, date, signed }, now)
+                    Answer::Response { status, body, date, aws_request_id } => {
+                        reader.handle_response(request.id, Response { status, body, aws_request_id, date, signed }, now)
                     }
                     Answer::Failure(failure) => reader.handle_failure(request.id, failure, now),
                 };

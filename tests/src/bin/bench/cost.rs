@@ -113,7 +113,7 @@ impl Replay {
     }
 
     fn started(arguments: &[String]) -> Result<Replay, String> {
-        let program = std::env::current_exe().map_err(|error| error.to_string())?.with_file_name("replay");
+        let program = std::env::current_exe().map_err(|error| error.to_string())?.with_file_name("page_server");
         let mut command = Command::new(program);
         command.args(arguments);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|e| e.to_string())?;

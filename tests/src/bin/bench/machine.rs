@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use kinesis_reader_machine::wire::{Body, Operation};
 use kinesis_reader_machine::{Action, Config, Instant, Reader, RequestId, Response, Source, Timestamp, Until};
-use tests::replay::{Form, Pages, STREAM, Server, Wire};
+use tests::page_server::{Form, Pages, STREAM, Server, Wire};
 
 use super::Setting;
 use super::cost::{Spread, count, thread_time};
@@ -192,7 +192,7 @@ impl Run<'_> {
 
     fn answer(&mut self, id: RequestId, answer: Vec<u8>) {
         let body = Body::Json(String::from_utf8(answer).expect("JSON is UTF-8"));
-        let response = Response { status: 200, body, trace: None, date: None, signed: None };
+        let response = Response { status: 200, body, aws_request_id: None, date: None, signed: None };
         self.reader.handle_response(id, response, self.now).expect("the request is pending");
     }
 }

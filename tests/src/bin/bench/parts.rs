@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use kinesis_reader::component::{Action, Bounds, COMPONENT, Loaded, Sandbox, wit};
-use tests::replay::{Form, Pages, STREAM, Server, Wire};
+use tests::page_server::{Form, Pages, STREAM, Server, Wire};
 
 use super::Setting;
 use super::cost::{Spread, thread_time};
@@ -116,7 +116,7 @@ pub(crate) fn in_sandbox(wire: &str, folder: &str) -> ExitCode {
 }
 
 fn response(body: wit::Body) -> wit::Response {
-    wit::Response { status: 200, body, trace: None, date: None, signed: None }
+    wit::Response { status: 200, body, aws_request_id: None, date: None, signed: None }
 }
 
 /// Renders all pages as lines and returns the number of messages.

@@ -129,11 +129,11 @@ def kinesis_stream(
     begin = beginning(state.get(CHECKPOINT) if keeps else None, sequences, component, config, transport)
     reading = read_batches(Run(component, config, transport, json.loads), _Begin(begin))
 
-    def keep(shard: str = "", place: dict[str, Any] | None = None) -> None:
+    def keep(shard: str = "", position: dict[str, Any] | None = None) -> None:
         if keeps:
             state[CHECKPOINT] = json.loads(reading.checkpoint)
-            if place is not None:
-                state[CHECKPOINT]["shards"][shard] = place
+            if position is not None:
+                state[CHECKPOINT]["shards"][shard] = position
         # By now the service may have corrected the clock.
         by_service = transport.clock.now() - (time.monotonic() - begun) - 1
         state[LAST_RUN] = min(state[LAST_RUN], pendulum.from_timestamp(by_service))
@@ -147,8 +147,8 @@ def kinesis_stream(
             # dlt's state knows records, but not parts of records.
             parts = Parts(reading.checkpoint, batch)
             for rows in _rows.chunks(batch.lines, row, chunk_size):
-                if (place := parts.after(rows[-1]["_kinesis"]["seq_no"])) is not None:
-                    keep(batch.shard, place)
+                if (position := parts.after(rows[-1]["_kinesis"]["seq_no"])) is not None:
+                    keep(batch.shard, position)
                 yield rows
                 if left is not None:
                     left -= len(rows)

@@ -3,7 +3,7 @@
 Two members are those of dlt's own Kinesis source, so that either takes up where the other stopped: under `incremental`,
 written by dlt as rows pass, the last sequence number of each shard that ever had a message; under
 `initial_at_timestamp` the time of the last run, from which that source reads shards that never had one. The third,
-`kinesis_reader`, is the reader's checkpoint, which has a place for every shard. Of a place in two of them, the further
+`kinesis_reader`, is the reader's checkpoint, which has a position for every shard. Of a position in two of them, the further
 one counts.
 """
 
@@ -48,7 +48,7 @@ def beginning(
     if checkpoint is None and not after:
         return None
     try:
-        kept = json.dumps(checkpoint) if checkpoint is not None else survey(component, config, transport)
+        kept = json.dumps(checkpoint) if checkpoint is not None else discovery(component, config, transport)
         if not after:
             return kept
         name = json.loads(kept)["stream"]["name"]
@@ -76,13 +76,13 @@ class Parts:
 def _is_part(checkpoint: Mapping[str, Any] | None, shard: str, sequence: str) -> bool:
     """Whether only some messages of this record were read, which only the checkpoint knows."""
     try:
-        place = (checkpoint or {})["shards"][shard]
-        return place["after"] == sequence and "sub" in place
+        position = (checkpoint or {})["shards"][shard]
+        return position["after"] == sequence and "sub" in position
     except (KeyError, TypeError):
         return False
 
 
-def survey(component: Component, config: Any, transport: Transport) -> str:
+def discovery(component: Component, config: Any, transport: Transport) -> str:
     """The checkpoint of a first run before it has read anything: every shard, at the place where it begins.
 
     A checkpoint that names only some shards would have the others read from their first record.

@@ -1,4 +1,4 @@
-//! The places of many shards in a database: kept one by one, and read as one text.
+//! The positions of many shards in a database: kept one by one, and read as one text.
 
 use kinesis_reader::destination::{Destination, Sqlite};
 use rusqlite::Connection;
@@ -23,12 +23,12 @@ fn changes_are_kept_beside_what_did_not_change() {
     let mut db = Sqlite::open(&dir.path("a.db"), "orders").unwrap();
     assert_eq!(db.checkpoint().unwrap(), Some(whole));
     assert!(told(&dir.path("a.db")).contains("b    after 4968\n"));
-    // The last commit of another run may have been of other places.
+    // The last commit of another run may have been of other positions.
     assert!(!db.commit_changes(&checkpoint(&[("a", AFTER)])).unwrap());
     db.commit(&checkpoint(&[("a", AFTER)])).unwrap();
     drop(db);
     assert_eq!(Sqlite::peek(&dir.path("a.db"), "orders").unwrap(), Some(checkpoint(&[("a", AFTER)])));
-    assert_eq!(dir.count("a.db", "_kinesis_places"), 1, "what is forgotten goes");
+    assert_eq!(dir.count("a.db", "_kinesis_positions"), 1, "what is forgotten goes");
 }
 
 #[test]
@@ -36,11 +36,11 @@ fn a_commit_writes_as_much_whatever_the_number_of_shards() {
     let written = |shards: usize| {
         let dir = Dir::new();
         let ids: Vec<String> = (0..shards).map(|shard| format!("shardId-{shard:012}")).collect();
-        let places: Vec<(&str, &str)> = ids.iter().map(|id| (id.as_str(), AT)).collect();
+        let positions: Vec<(&str, &str)> = ids.iter().map(|id| (id.as_str(), AT)).collect();
         let mut db = Sqlite::open(&dir.path("a.db"), "orders").unwrap();
-        db.commit(&checkpoint(&places)).unwrap();
+        db.commit(&checkpoint(&positions)).unwrap();
         let before = dir.length("a.db-wal");
-        for (id, _) in places.iter().take(3) {
+        for (id, _) in positions.iter().take(3) {
             assert!(db.commit_changes(&checkpoint(&[(id, AFTER)])).unwrap());
         }
         dir.length("a.db-wal") - before
@@ -50,9 +50,9 @@ fn a_commit_writes_as_much_whatever_the_number_of_shards() {
     assert!(many <= 3 * few, "{few} bytes with 10 shards, {many} with 3,000");
 }
 
-/// As all were kept before there were places.
+/// As all were kept before there were positions.
 #[test]
-fn a_database_without_places_is_read_and_gets_them() {
+fn a_database_without_positions_is_read_and_gets_them() {
     let dir = Dir::new();
     let mut db = Sqlite::open(&dir.path("a.db"), "orders").unwrap();
     db.write(&mut batch(0..3)).unwrap();
@@ -61,7 +61,7 @@ fn a_database_without_places_is_read_and_gets_them() {
     let old = checkpoint(&[("a", AT), ("b", AFTER)]);
     let plain = Connection::open(dir.path("a.db")).unwrap();
     plain.execute("UPDATE _kinesis_checkpoints SET checkpoint = ?1", [&old]).unwrap();
-    plain.execute_batch("DROP TABLE _kinesis_places").unwrap();
+    plain.execute_batch("DROP TABLE _kinesis_positions").unwrap();
     drop(plain);
 
     assert!(told(&dir.path("a.db")).contains("b  after 4968\n"));
@@ -98,7 +98,7 @@ fn a_checkpoint_of_another_form_is_kept_to_the_letter() {
 const AT: &str = r#"{"at":"trim-horizon"}"#;
 const AFTER: &str = r#"{"after":"4968"}"#;
 
-fn checkpoint(places: &[(&str, &str)]) -> String {
-    let places: Vec<String> = places.iter().map(|(shard, place)| format!("\"{shard}\":{place}")).collect();
-    format!(r#"{{"version":1,"stream":{{"name":"orders"}},"shards":{{{}}}}}"#, places.join(","))
+fn checkpoint(positions: &[(&str, &str)]) -> String {
+    let positions: Vec<String> = positions.iter().map(|(shard, position)| format!("\"{shard}\":{position}")).collect();
+    format!(r#"{{"version":1,"stream":{{"name":"orders"}},"shards":{{{}}}}}"#, positions.join(","))
 }

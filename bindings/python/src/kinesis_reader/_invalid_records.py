@@ -12,7 +12,7 @@ from . import _files
 from ._errors import Error, OptionError
 from ._printable import printable, shown
 
-BadRecords = Callable[[str], object]
+InvalidRecords = Callable[[str], object]
 """Takes lines of JSON, whole ones, each with the reason under `_kinesis_reason`."""
 
 LOCK_TIME_MAX = 10.0
@@ -28,19 +28,19 @@ HEAD = b'{"_kinesis":'
 """How each line begins."""
 
 
-def taker(given: str | os.PathLike[str] | BadRecords | None) -> BadRecords | None:
+def taker(given: str | os.PathLike[str] | InvalidRecords | None) -> InvalidRecords | None:
     """What takes the lines: a callable as it is, or one that appends them to the file of this path."""
     if given is None or callable(given):
         return given
     if isinstance(given, (str, os.PathLike)):
-        return BadRecordsFile(given)
+        return InvalidRecordsFile(given)
     raise OptionError(
-        f"bad_records can be no {type(given).__name__}: {shown(given)}",
+        f"invalid_records can be no {type(given).__name__}: {shown(given)}",
         "give the path of a file, or a callable for lines",
     )
 
 
-class BadRecordsFile:
+class InvalidRecordsFile:
     """A file to which lines are appended durably. It is created with the first of them, readable by its owner only.
 
     It is locked while it is written to, so that lines of several readers stay whole.
@@ -80,7 +80,7 @@ class BadRecordsFile:
             self._descriptor = self._open()
         elif _files.identity(os.fstat(self._descriptor)) != _files.identity_at(self._file):
             raise Error(
-                f"the file of bad records was removed or replaced during the run: {printable(self.path)}",
+                f"the file of invalid records was removed or replaced during the run: {printable(self.path)}",
                 "put it back, or give another one, and run again: it goes on from the last checkpoint",
             )
         return self._descriptor
@@ -92,8 +92,8 @@ class BadRecordsFile:
             with self._locked(descriptor):
                 if not _cut_torn(descriptor):
                     raise Error(
-                        f"the last line of the file is not a bad record: {printable(self.path)}",
-                        "give bad records a file of their own",
+                        f"the last line of the file is not a invalid record: {printable(self.path)}",
+                        "give invalid records a file of their own",
                     )
             if is_new:
                 _files.sync_directory(self._file.parent)
@@ -108,7 +108,7 @@ class BadRecordsFile:
         while not _files.lock(descriptor):
             if time.monotonic() >= until:
                 raise Error(
-                    f"another reader holds the file of bad records: {printable(self.path)}",
+                    f"another reader holds the file of invalid records: {printable(self.path)}",
                     "wait until it is done, or give each reader a file of its own",
                 )
             time.sleep(LOCK_PAUSE)
@@ -119,7 +119,7 @@ class BadRecordsFile:
 
     def _failed(self, error: OSError) -> Error:
         return Error(
-            f"bad records cannot be written: {printable(self.path)} ({_files.why(error)})",
+            f"invalid records cannot be written: {printable(self.path)} ({_files.why(error)})",
             "give the path of a file in a directory that exists, make it writable, and make room",
         )
 

@@ -12,7 +12,7 @@ use wasmparser::{CompositeInnerType, ExternalKind, Parser, Payload, TypeRef};
 
 /// What it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Madness {
+pub(crate) enum Sabotage {
     /// It runs in circles.
     Loop,
     /// It takes memory until there is no more, and then fails as an allocator does.
@@ -32,9 +32,9 @@ pub(crate) enum Madness {
 }
 
 /// The program's component, which does this from call number `calls` of an export of `reading` on, counted from 0.
-pub(crate) fn component(madness: Madness, export: &str, calls: i32) -> Vec<u8> {
+pub(crate) fn component(sabotage: Sabotage, export: &str, calls: i32) -> Vec<u8> {
     let mut maker =
-        Maker { madness, export: format!("kinesis:reader/reading@0.1.0#{export}"), calls, target: None, met: 0 };
+        Maker { sabotage, export: format!("kinesis:reader/reading@0.2.0#{export}"), calls, target: None, met: 0 };
     let mut made = Component::new();
     maker.parse_component(&mut made, Parser::new(0), COMPONENT).expect("the component is well formed");
     assert_eq!(maker.met, 1, "no such export: {export}");
@@ -42,7 +42,7 @@ pub(crate) fn component(madness: Madness, export: &str, calls: i32) -> Vec<u8> {
 }
 
 struct Maker {
-    madness: Madness,
+    sabotage: Sabotage,
     export: String,
     calls: i32,
     /// In the module that has the export.
@@ -94,7 +94,7 @@ impl Reencode for Maker {
         self.met += 1;
         let target = target.clone();
         let mut function = self.new_function_with_parsed_locals(&body)?;
-        before(&mut function, self.madness, &target);
+        before(&mut function, self.sabotage, &target);
         let mut reader = body.get_operators_reader()?;
         while !reader.eof() {
             function.instruction(&self.parse_instruction(&mut reader)?);
@@ -167,32 +167,32 @@ fn target(module: &[u8], export: &str) -> Result<Option<Target>, wasmparser::Bin
 }
 
 /// What comes before the function's own instructions.
-fn before(function: &mut Function, madness: Madness, target: &Target) {
+fn before(function: &mut Function, sabotage: Sabotage, target: &Target) {
     let mut code = function.instructions();
     code.global_get(target.counter).i32_eqz().if_(BlockType::Empty);
-    go_mad(&mut code, madness, target);
+    go_mad(&mut code, sabotage, target);
     code.end();
     code.global_get(target.counter).i32_const(1).i32_sub().global_set(target.counter);
 }
 
-fn go_mad(code: &mut InstructionSink<'_>, madness: Madness, target: &Target) {
+fn go_mad(code: &mut InstructionSink<'_>, sabotage: Sabotage, target: &Target) {
     /// Pages of 64 KiB.
     const FORTY_EIGHT_MIB: i32 = 768;
     /// Where the answer lies.
     const ANSWER: i32 = 16;
     let at = |offset| MemArg { offset, align: 2, memory_index: 0 };
-    match madness {
-        Madness::Loop => {
+    match sabotage {
+        Sabotage::Loop => {
             code.loop_(BlockType::Empty).br(0).end();
         }
-        Madness::Grow => {
+        Sabotage::Grow => {
             code.loop_(BlockType::Empty).i32_const(16).memory_grow(0).i32_const(-1).i32_ne().br_if(0).end();
             code.unreachable();
         }
-        Madness::GrowForEver => {
+        Sabotage::GrowForEver => {
             code.loop_(BlockType::Empty).i32_const(16).memory_grow(0).drop().br(0).end();
         }
-        Madness::Recurse => {
+        Sabotage::Recurse => {
             for parameter in 0..target.parameters {
                 code.local_get(parameter);
             }
@@ -201,18 +201,18 @@ fn go_mad(code: &mut InstructionSink<'_>, madness: Madness, target: &Target) {
                 code.drop();
             }
         }
-        Madness::Panic => {
+        Sabotage::Panic => {
             code.unreachable();
         }
-        Madness::Stray => {
+        Sabotage::Stray => {
             code.i32_const(-8).i32_load(at(0)).drop();
         }
-        Madness::TooLong => {
+        Sabotage::TooLong => {
             code.i32_const(ANSWER).i32_const(1 << 16).i32_store(at(0));
             code.i32_const(ANSWER).i32_const(i32::MAX).i32_store(at(4));
             code.i32_const(ANSWER).return_();
         }
-        Madness::Amplified => {
+        Sabotage::Amplified => {
             // A number made of these bytes is 16,843,009: as an address and as a length it lies within 48 MiB.
             code.i32_const(FORTY_EIGHT_MIB).memory_grow(0).drop();
             code.i32_const(0).i32_const(1).i32_const(FORTY_EIGHT_MIB << 16).memory_fill(0);

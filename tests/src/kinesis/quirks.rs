@@ -74,7 +74,7 @@ pub enum Trimmed {
 
 /// What a service is like. Shares are in percent.
 #[derive(Clone, Debug)]
-pub struct Habits {
+pub struct Quirks {
     pub lag: Lag,
     pub idle_lag: IdleLag,
     /// Pages that hold less than they could.
@@ -145,10 +145,10 @@ pub struct Errors {
     pub fatal: u8,
 }
 
-impl Habits {
+impl Quirks {
     /// AWS on a good day.
-    pub fn plain() -> Habits {
-        Habits {
+    pub fn plain() -> Quirks {
+        Quirks {
             lag: Lag::Age,
             idle_lag: IdleLag::Zero,
             short_pages: 0,
@@ -186,50 +186,50 @@ impl Habits {
     }
 
     /// The service of a seed.
-    pub fn draw(chance: &mut Chance) -> Habits {
-        let mut habits = Habits::plain();
+    pub fn draw(chance: &mut Chance) -> Quirks {
+        let mut quirks = Quirks::plain();
         match chance.within(0, 9) {
-            0..=6 => habits.aws(chance),
+            0..=6 => quirks.aws(chance),
             7..=8 => {
-                habits.lag = Lag::ZeroOnRecords;
-                habits.names_children = false;
-                habits.after_is_at = chance.percent(30);
-                habits.separate_end = chance.percent(50);
+                quirks.lag = Lag::ZeroOnRecords;
+                quirks.names_children = false;
+                quirks.after_is_at = chance.percent(30);
+                quirks.separate_end = chance.percent(50);
             }
             _ => {
-                habits.lag = Lag::BehindTipRecord;
-                habits.explicit_nulls = true;
+                quirks.lag = Lag::BehindTipRecord;
+                quirks.explicit_nulls = true;
             }
         }
         if chance.percent(60) {
-            habits.listing_page = chance.magnitude(1, 8) as usize;
+            quirks.listing_page = chance.magnitude(1, 8) as usize;
         }
-        habits.repeats = chance.of(&[0, 0, 10, 50]);
-        habits.wrong = chance.percent(15).then(|| (chance.of(&Wrong::ALL), chance.of(&[2, 10, 30])));
-        habits.order = chance.of(&[Order::Sorted, Order::Reversed, Order::Shuffled]);
+        quirks.repeats = chance.of(&[0, 0, 10, 50]);
+        quirks.wrong = chance.percent(15).then(|| (chance.of(&Wrong::ALL), chance.of(&[2, 10, 30])));
+        quirks.order = chance.of(&[Order::Sorted, Order::Reversed, Order::Shuffled]);
         if chance.percent(30) {
-            habits.iterator_life_ms = chance.magnitude(3_000, 300_000);
+            quirks.iterator_life_ms = chance.magnitude(3_000, 300_000);
         }
         if chance.percent(30) {
-            habits.token_life_ms = chance.magnitude(1_000, 300_000);
+            quirks.token_life_ms = chance.magnitude(1_000, 300_000);
         }
         if chance.percent(35) {
-            habits.retention_ms = chance.magnitude(20_000, 600_000);
+            quirks.retention_ms = chance.magnitude(20_000, 600_000);
         }
-        habits.trimmed = if chance.percent(15) { Trimmed::Clamped } else { Trimmed::Refused };
-        habits.sequences = chance.of(&[Sequences::Long, Sequences::Long, Sequences::Counted, Sequences::Lengthening]);
-        habits.times = chance.of(&[Times::Plain, Times::Plain, Times::Scientific, Times::Fine]);
-        habits.explicit_nulls |= chance.percent(20);
-        habits.keyless = chance.of(&[0, 0, 0, 20, 100]);
-        habits.arrival_jitter_ms = chance.of(&[0, 0, 1, 50, 500]);
-        habits.describe_denied = chance.percent(25);
-        habits.checks_signatures = chance.percent(70);
-        habits.limits = chance.percent(80);
-        habits.penalties = chance.percent(50);
-        habits.neighbours = chance.of(&[0, 0, 0, 10, 50]);
-        habits.odd_iterators = chance.percent(20);
-        habits.odd_errors = chance.percent(50);
-        habits.errors = Errors {
+        quirks.trimmed = if chance.percent(15) { Trimmed::Clamped } else { Trimmed::Refused };
+        quirks.sequences = chance.of(&[Sequences::Long, Sequences::Long, Sequences::Counted, Sequences::Lengthening]);
+        quirks.times = chance.of(&[Times::Plain, Times::Plain, Times::Scientific, Times::Fine]);
+        quirks.explicit_nulls |= chance.percent(20);
+        quirks.keyless = chance.of(&[0, 0, 0, 20, 100]);
+        quirks.arrival_jitter_ms = chance.of(&[0, 0, 1, 50, 500]);
+        quirks.describe_denied = chance.percent(25);
+        quirks.checks_signatures = chance.percent(70);
+        quirks.limits = chance.percent(80);
+        quirks.penalties = chance.percent(50);
+        quirks.neighbours = chance.of(&[0, 0, 0, 10, 50]);
+        quirks.odd_iterators = chance.percent(20);
+        quirks.odd_errors = chance.percent(50);
+        quirks.errors = Errors {
             throttled: share(chance),
             transient: share(chance),
             iterator_expired: share(chance),
@@ -237,7 +237,7 @@ impl Habits {
             credentials: if chance.percent(10) { 1 } else { 0 },
             fatal: if chance.percent(6) { 1 } else { 0 },
         };
-        habits
+        quirks
     }
 
     /// The liberties that AWS takes and emulators do not.

@@ -1,4 +1,4 @@
-//! How the WIT's types look in a trace.
+//! How the WIT's types look in a recording.
 //!
 //! Each is written down a second time, for serde, which compares the two: a field that is new in the WIT does not
 //! compile until it is here too. The types that the bindings generate cannot be derived themselves, because one of them
@@ -31,7 +31,7 @@ in_a_trace! {
     Operation Request
     WaitReason Wait
     Rejection Cause ServiceError
-    LastMessage Place ShardState ShardStatus Lost Notice
+    MessagePosition Position ShardState ShardStatus Gap Notice
     Outcome
 }
 
@@ -100,7 +100,7 @@ struct Limits {
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "wit::OnGap")]
 enum OnGap {
-    Tell,
+    Continue,
     Fail,
 }
 
@@ -120,7 +120,7 @@ struct Config {
     payload: wit::Payload,
     message_id: wit::MessageId,
     wire: wit::Wire,
-    /// A trace that does not say is of a reader that could not.
+    /// A recording that does not say is of a reader that could not.
     #[serde(default)]
     deaggregate: bool,
     /// Or that did but this.
@@ -131,8 +131,8 @@ struct Config {
     limits: wit::Limits,
 }
 
-fn tell() -> wit::OnGap {
-    wit::OnGap::Tell
+fn continue_on_gap() -> wit::OnGap {
+    wit::OnGap::Continue
 }
 
 fn refuse() -> wit::Recreated {
@@ -151,9 +151,9 @@ enum Body {
 struct Response {
     status: u16,
     body: wit::Body,
-    trace: Option<String>,
+    aws_request_id: Option<String>,
     date: Option<u64>,
-    /// A trace that does not say is of a host that could not.
+    /// A recording that does not say is of a host that could not.
     #[serde(default)]
     signed: Option<u64>,
 }
@@ -208,7 +208,7 @@ struct Rejection {
     status: u16,
     code: String,
     message: String,
-    trace: Option<String>,
+    aws_request_id: Option<String>,
     hint: Option<String>,
 }
 
@@ -220,7 +220,7 @@ enum Cause {
     Failure(wit::Failure),
     Timeout,
     Recreated(String),
-    Lost(wit::Lost),
+    Gap(wit::Gap),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -233,18 +233,18 @@ struct ServiceError {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(remote = "wit::LastMessage")]
-struct LastMessage {
+#[serde(remote = "wit::MessagePosition")]
+struct MessagePosition {
     sequence: String,
     subsequence: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(remote = "wit::Place")]
-enum Place {
+#[serde(remote = "wit::Position")]
+enum Position {
     TrimHorizon,
     At(u64),
-    After(wit::LastMessage),
+    After(wit::MessagePosition),
     End,
 }
 
@@ -270,13 +270,13 @@ struct ShardStatus {
     parents: Vec<String>,
     closed: bool,
     state: wit::ShardState,
-    place: wit::Place,
+    position: wit::Position,
     behind: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(remote = "wit::Lost")]
-struct Lost {
+#[serde(remote = "wit::Gap")]
+struct Gap {
     shard: String,
     after: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -286,7 +286,7 @@ struct Lost {
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "wit::Notice")]
 enum Notice {
-    Lost(wit::Lost),
+    Gap(wit::Gap),
     Retry(wit::ServiceError),
     Shard(wit::ShardStatus),
 }

@@ -1,9 +1,9 @@
-//! The file of bad records beside a destination.
+//! The file of invalid records beside a destination.
 
 use std::fs;
 use std::path::Path;
 
-use kinesis_reader::destination::{Destination, Error, NdjsonStream, WithBadRecords};
+use kinesis_reader::destination::{Destination, Error, NdjsonStream, WithInvalidRecords};
 
 use crate::common::batch;
 
@@ -13,7 +13,7 @@ fn each_bad_message_is_there_once_whatever_was_committed() {
     let path = dir.path().join("bad.ndjson");
     let mut output = open(&path);
     let written = output.write(&mut batch(0..10)).unwrap();
-    assert_eq!((written.messages, written.fallbacks), (10, 4));
+    assert_eq!((written.messages, written.invalid), (10, 4));
     output.commit("{}").unwrap();
     output.write(&mut batch(10..20)).unwrap();
     // Not committed, and torn as by a crash.
@@ -25,7 +25,7 @@ fn each_bad_message_is_there_once_whatever_was_committed() {
         let mut output = open(&path);
         assert_eq!(fs::read_to_string(&path).unwrap(), whole);
         // What comes again is known, and counted as what it is.
-        assert_eq!(output.write(&mut batch(10..20)).unwrap().fallbacks, 4);
+        assert_eq!(output.write(&mut batch(10..20)).unwrap().invalid, 4);
         output.commit("{}").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), whole);
     }
@@ -44,20 +44,20 @@ fn a_file_of_something_else_is_left_as_it_is_and_an_empty_one_is_not_left() {
 
     for text in ["notes\nwithout an end", "notes\n", "{\"_kinesis\":{}}\nnotes", "\n", "{}\n"] {
         fs::write(&path, text).unwrap();
-        let error = WithBadRecords::open(&path, nowhere()).err().unwrap();
-        assert!(error.asked_wrongly() && error.hint().is_some(), "{error}");
+        let error = WithInvalidRecords::open(&path, nowhere()).err().unwrap();
+        assert!(error.is_usage_error() && error.hint().is_some(), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }
-    let error = WithBadRecords::open(dir.path(), nowhere()).err().unwrap();
+    let error = WithInvalidRecords::open(dir.path(), nowhere()).err().unwrap();
     assert!(error.to_string().contains("directory"), "{error}");
 
     let path = dir.path().join("other.ndjson");
     let _first = open(&path);
-    assert!(matches!(WithBadRecords::open(&path, nowhere()), Err(Error::Held { .. })));
+    assert!(matches!(WithInvalidRecords::open(&path, nowhere()), Err(Error::Held { .. })));
 }
 
-fn open(path: &Path) -> WithBadRecords {
-    WithBadRecords::open(path, nowhere()).unwrap()
+fn open(path: &Path) -> WithInvalidRecords {
+    WithInvalidRecords::open(path, nowhere()).unwrap()
 }
 
 fn nowhere() -> Box<dyn Destination> {

@@ -9,9 +9,9 @@ use crate::listing::Listing;
 use crate::shard::Trouble;
 use crate::time::Instant;
 
-/// Where the survey is.
+/// Where the discovery is.
 #[derive(Debug)]
-pub(crate) struct Survey {
+pub(crate) struct Discovery {
     pub(crate) phase: Phase,
     /// Listings begun.
     pub(crate) begun: u64,
@@ -33,7 +33,7 @@ pub(crate) enum Phase {
     Resting { until: Instant },
 }
 
-/// What the survey is at.
+/// What the discovery is at.
 #[derive(Debug)]
 pub(crate) enum Step {
     /// The description of the stream.
@@ -48,10 +48,10 @@ impl Step {
     }
 }
 
-impl Survey {
-    pub(crate) fn new(now: Instant) -> Survey {
+impl Discovery {
+    pub(crate) fn new(now: Instant) -> Discovery {
         let phase = Phase::Due { step: Step::Describe, not_before: now, trouble: Trouble::default() };
-        Survey { phase, begun: 0, complete: 0, restarts: 0, again: false }
+        Discovery { phase, begun: 0, complete: 0, restarts: 0, again: false }
     }
 
     /// Wants a listing that begins from here on.

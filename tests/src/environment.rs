@@ -1,4 +1,4 @@
-//! The world around one reader, in virtual time: the service behind a network, a host with its clock, its destination
+//! The environment around one reader, in virtual time: the service behind a network, a host with its clock, its destination
 //! and its state, and a writer. It drives the reader as a host would and shows the oracle everything that happens.
 //!
 //! A seed is a few runs with faults, each begun from what the one before left behind, and then two without faults that
@@ -15,7 +15,7 @@ use kinesis_reader_machine::wire::Wire;
 use kinesis_reader_machine::{Cause, Outcome, Reader, Start, Timestamp, Until};
 
 use crate::chance::Chance;
-use crate::kinesis::habits::{IdleLag, Lag};
+use crate::kinesis::quirks::{IdleLag, Lag};
 use crate::kinesis::stream::Shard;
 use crate::kinesis::wrong::Wrong;
 use crate::kinesis::{Kinesis, Stream};
@@ -24,7 +24,7 @@ use crate::scenario::{Dates, Keeping, RECORD_BYTES_MAX, STREAM, Scenario, StartK
 use crate::writer::Writer;
 use drive::{Drive, End};
 
-/// When every world begins: a time like those that the service tells.
+/// When every environment begins: a time like those that the service tells.
 const BEGIN: u64 = 1_763_900_000_000;
 
 /// Steps of a run without faults: more would be a loop.
@@ -58,17 +58,17 @@ pub fn play(seed: u64) -> Result<Seen, Failure> {
 pub fn play_changed(seed: u64, change: impl FnOnce(&mut Scenario), history: usize) -> Result<Seen, Failure> {
     let mut scenario = Scenario::draw(seed);
     change(&mut scenario);
-    let mut world = World::new(seed, scenario, history);
-    let played = panic::catch_unwind(AssertUnwindSafe(|| world.play()));
+    let mut environment = Environment::new(seed, scenario, history);
+    let played = panic::catch_unwind(AssertUnwindSafe(|| environment.play()));
     let why = match played {
-        Ok(Ok(())) => return Ok(world.seen),
+        Ok(Ok(())) => return Ok(environment.seen),
         Ok(Err(Violation(why))) => why,
         Err(panic) => {
             let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
             format!("a panic: {}", said.unwrap_or("of an unknown kind"))
         }
     };
-    Err(Failure { seed, why, history: world.history.lines, scenario: format!("{:#?}", world.scenario) })
+    Err(Failure { seed, why, history: environment.history.lines, scenario: format!("{:#?}", environment.scenario) })
 }
 
 /// What the host keeps between runs.
@@ -81,7 +81,7 @@ struct Kept {
 }
 
 /// The world of a seed.
-struct World {
+struct Environment {
     scenario: Scenario,
     chance: Chance,
     /// The true time, which is the service's.
@@ -117,14 +117,14 @@ impl History {
     }
 }
 
-impl World {
-    fn new(seed: u64, scenario: Scenario, history: usize) -> World {
-        let habits = scenario.habits.clone();
-        let stream = Stream::new(STREAM, 0, scenario.writer.shards, habits.sequences, habits.retention_ms, BEGIN);
-        World {
+impl Environment {
+    fn new(seed: u64, scenario: Scenario, history: usize) -> Environment {
+        let quirks = scenario.quirks.clone();
+        let stream = Stream::new(STREAM, 0, scenario.writer.shards, quirks.sequences, quirks.retention_ms, BEGIN);
+        Environment {
             chance: Chance::new(seed, 2),
             now: BEGIN,
-            kinesis: Kinesis::new(habits, stream, Chance::new(seed, 3)),
+            kinesis: Kinesis::new(quirks, stream, Chance::new(seed, 3)),
             writer: Writer::new(scenario.writer.clone(), Chance::new(seed, 4), BEGIN),
             kept: None,
             ledger: Ledger::default(),
@@ -156,7 +156,7 @@ impl World {
             }
         }
         self.scenario.calm();
-        self.kinesis.habits = self.scenario.habits.clone();
+        self.kinesis.quirks = self.scenario.quirks.clone();
         if let Some(wrong) = self.scenario.doom {
             self.doomed_run(wrong)?;
         }
@@ -239,7 +239,7 @@ impl World {
 
     /// With a service that stays wrong, a run must still end in bounded time. What it delivers until then must be right.
     fn doomed_run(&mut self, wrong: Wrong) -> Judged {
-        self.kinesis.habits.wrong = Some((wrong, 100));
+        self.kinesis.quirks.wrong = Some((wrong, 100));
         let failures = self.scenario.limits.failures.replace(DOOMED_FAILURES);
         let least = match self.start() {
             Start::AtTimestamp(time) => time.0,
@@ -256,7 +256,7 @@ impl World {
         self.see(wrong.forever());
         self.after(end);
         self.scenario.limits.failures = failures;
-        self.kinesis.habits.wrong = None;
+        self.kinesis.quirks.wrong = None;
         self.kinesis.settled = self.now;
         Ok(())
     }
@@ -268,7 +268,7 @@ impl World {
         let records: u64 = stream.shards.iter().map(|shard| shard.records.len() as u64).sum();
         let bytes: u64 = stream.shards.iter().flat_map(|shard| &shard.records).map(|r| r.data.len() as u64).sum();
         // Each record on a page of its own, empty pages before it, and those that end an idle shard.
-        let voids = if self.scenario.habits.voids > 0 { 16 } else { 1 };
+        let voids = if self.scenario.quirks.voids > 0 { 16 } else { 1 };
         let pages = records * voids + stream.shards.len() as u64 * 60;
         let turn = 200 * 100 / u64::from(limits.pace.unwrap_or(100)) + 4 * self.scenario.network.latency_ms.1 + 50;
         // And each message in a batch of its own.
@@ -276,7 +276,7 @@ impl World {
             records + stream.shards.iter().flat_map(|s| &s.records).map(|r| r.users.len() as u64).sum::<u64>();
         let patience = 600_000 + pages * turn + bytes / 200 + messages * 60;
         // Each page may have to be requested again after a pause.
-        if self.kinesis.habits.wrong.is_some() { 4 * patience + pages * 2_000 } else { patience }
+        if self.kinesis.quirks.wrong.is_some() { 4 * patience + pages * 2_000 } else { patience }
     }
 
     fn after(&mut self, end: End) {
@@ -342,7 +342,7 @@ impl World {
             list_interval_ms: limits.list_interval.as_millis() as u64,
             opened: self.now,
             doubt_ms: self.scenario.host.calendar.doubt_ms(),
-            stale_ms: self.kinesis.habits.stale_ms,
+            stale_ms: self.kinesis.quirks.stale_ms,
             recreated: self.kept.as_ref().is_some_and(|kept| kept.incarnation != self.kinesis.stream.incarnation),
         };
         self.history.add(self.now, || {
@@ -365,13 +365,13 @@ impl World {
 
     /// Counts what the stream went through, and by which rules.
     fn see_the_stream(&mut self) {
-        let habits = &self.scenario.habits;
+        let quirks = &self.scenario.quirks;
         let rules = [
-            (habits.lag == Lag::ZeroOnRecords, "lag of 0 on every page with records"),
-            (habits.lag == Lag::BehindTipRecord, "lag behind the newest record"),
-            (habits.idle_lag != IdleLag::Zero, "lag on idle shards"),
-            (habits.voids > 0, "empty pages before records"),
-            (habits.stale_ms > 0, "listings of a moment ago"),
+            (quirks.lag == Lag::ZeroOnRecords, "lag of 0 on every page with records"),
+            (quirks.lag == Lag::BehindTipRecord, "lag behind the newest record"),
+            (quirks.idle_lag != IdleLag::Zero, "lag on idle shards"),
+            (quirks.voids > 0, "empty pages before records"),
+            (quirks.stale_ms > 0, "listings of a moment ago"),
             (self.scenario.host.calendar.skew_ms != 0, "wrong calendar"),
             (matches!(self.dates, Dates::Missing), "no date"),
             (matches!(self.dates, Dates::Off(_)), "date that is off"),
@@ -381,7 +381,7 @@ impl World {
             (self.scenario.start == StartKind::AtTimestamp, "start at a time"),
             (self.scenario.wire == Wire::Cbor, "CBOR"),
             (self.scenario.by_arn, "stream named by its ARN"),
-            (habits.after_is_at, "AFTER taken for AT"),
+            (quirks.after_is_at, "AFTER taken for AT"),
             (self.scenario.host.keeping == Keeping::Together, "one transaction"),
             (self.scenario.host.keeping == Keeping::TogetherJoined, "one transaction with joined checkpoints"),
         ];
@@ -420,7 +420,7 @@ impl World {
         let subtree = shards.iter().any(with_descendants);
         let at_once = shards.iter().any(|s| s.closed == Some(s.born));
         let lengths = shards.iter().any(|s| s.records.windows(2).any(|r| r[0].sequence.len() != r[1].sequence.len()));
-        let many_pages = shards.len() > self.scenario.habits.listing_page;
+        let many_pages = shards.len() > self.scenario.quirks.listing_page;
         for (is, what) in [
             (self.writer.splits > 0, "split"),
             (self.writer.merges > 0, "merge"),

@@ -78,7 +78,7 @@ impl Back {
     pub(super) fn response(answer: Answer, times: Times) -> Back {
         let Times { date, signed } = times;
         let [date, signed] = [date, Some(signed)].map(|time| time.map(Timestamp));
-        Back::Response(Response { status: answer.status, body: answer.body, trace: None, date, signed })
+        Back::Response(Response { status: answer.status, body: answer.body, aws_request_id: None, date, signed })
     }
 
     pub(super) fn half(answer: Answer, times: Times, chance: &mut Chance) -> Back {
@@ -103,7 +103,7 @@ impl Back {
         let status = chance.of(&[502, 503, 504, 200]);
         let date = chance.of(&[None, Some(signed), Some(signed / 2), Some(signed + 100_000), Some(ODD_TIMES[4])]);
         let [date, signed] = [date, Some(signed)].map(|time| time.map(Timestamp));
-        Back::Response(Response { status, body, trace: None, date, signed })
+        Back::Response(Response { status, body, aws_request_id: None, date, signed })
     }
 
     /// For the history.

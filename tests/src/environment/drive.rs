@@ -8,7 +8,7 @@ use kinesis_reader_machine::{
 };
 
 use super::network::{Back, Fate, Times, shown};
-use super::{Kept, World};
+use super::{Environment, Kept};
 use crate::kinesis::{Facts, Refusal};
 use crate::oracle::{Judged, Run, Span, Track, Violation};
 use crate::scenario::Keeping;
@@ -40,7 +40,7 @@ enum Event {
 
 /// A run under way.
 pub(super) struct Drive<'a> {
-    world: &'a mut World,
+    environment: &'a mut Environment,
     reader: Reader,
     run: Run,
     events: BTreeMap<(u64, u64), Event>,
@@ -75,16 +75,16 @@ impl From<Violation> for Stop {
 
 impl<'a> Drive<'a> {
     pub(super) fn new(
-        world: &'a mut World,
+        environment: &'a mut Environment,
         reader: Reader,
         run: Run,
         clock: u64,
         steps: u64,
         stop_after: Option<u64>,
     ) -> Drive<'a> {
-        let taken = world.kept.as_ref().map(|kept| (reader.revision(), kept.checkpoint.clone()));
+        let taken = environment.kept.as_ref().map(|kept| (reader.revision(), kept.checkpoint.clone()));
         let mut drive = Drive {
-            world,
+            environment,
             reader,
             run,
             events: BTreeMap::new(),
@@ -105,7 +105,7 @@ impl<'a> Drive<'a> {
     }
 
     pub(super) fn within(self, ms: u64) -> Drive<'a> {
-        Drive { patience: self.world.now + ms, ..self }
+        Drive { patience: self.environment.now + ms, ..self }
     }
 
     pub(super) fn drive(mut self) -> Result<End, Violation> {
@@ -113,7 +113,7 @@ impl<'a> Drive<'a> {
             match self.turn() {
                 Ok(()) => {}
                 Err(Stop::End(end)) => {
-                    self.world.history.add(self.world.now, || format!("END {end:?}"));
+                    self.environment.history.add(self.environment.now, || format!("END {end:?}"));
                     return Ok(end);
                 }
                 Err(Stop::Wrong(violation)) => return Err(violation),
@@ -126,12 +126,12 @@ impl<'a> Drive<'a> {
         let wait = self.drain()?;
         self.keep_if_new()?;
         let wake = wait.until.map(|until| {
-            let late = if self.world.chance.percent(self.world.scenario.host.late_wakes) {
-                self.world.chance.magnitude(1, 5_000)
+            let late = if self.environment.chance.percent(self.environment.scenario.host.late_wakes) {
+                self.environment.chance.magnitude(1, 5_000)
             } else {
                 0
             };
-            self.world.now + until.0.saturating_sub(self.clock) + late
+            self.environment.now + until.0.saturating_sub(self.clock) + late
         });
         let next = self.events.keys().next().copied();
         let Some(time) = wake.into_iter().chain(next.map(|(time, _)| time)).min() else {
@@ -140,62 +140,62 @@ impl<'a> Drive<'a> {
         self.pass(time);
         self.jump();
         self.set_calendar();
-        match next.filter(|&(at, _)| at <= self.world.now).and_then(|key| self.events.remove(&key)) {
+        match next.filter(|&(at, _)| at <= self.environment.now).and_then(|key| self.events.remove(&key)) {
             Some(event) => self.happens(event)?,
             None => self.timeout(),
         }
-        if self.world.chance.percent(self.world.scenario.host.needless) {
-            self.world.see("needless timeout");
+        if self.environment.chance.percent(self.environment.scenario.host.needless) {
+            self.environment.see("needless timeout");
             self.timeout();
         }
         Ok(())
     }
 
     fn pass(&mut self, time: u64) {
-        let ms = time.saturating_sub(self.world.now);
+        let ms = time.saturating_sub(self.environment.now);
         self.clock += ms;
-        self.world.pass(ms);
+        self.environment.pass(ms);
     }
 
     /// A clock that leaps, or a machine that sleeps.
     fn jump(&mut self) {
-        if !self.world.chance.percent(self.world.scenario.host.jumps) {
+        if !self.environment.chance.percent(self.environment.scenario.host.jumps) {
             return;
         }
-        let ms = self.world.chance.magnitude(1_000, 600_000);
-        match self.world.chance.within(0, 2) {
+        let ms = self.environment.chance.magnitude(1_000, 600_000);
+        match self.environment.chance.within(0, 2) {
             0 => {
-                self.world.see("clock that leaps");
+                self.environment.see("clock that leaps");
                 self.clock += ms;
             }
             1 => {
-                self.world.see("sleep");
+                self.environment.see("sleep");
                 self.clock += ms;
-                self.world.pass(ms);
+                self.environment.pass(ms);
             }
             _ => {
-                self.world.see("sleep with a stopped clock");
-                self.world.pass(ms);
+                self.environment.see("sleep with a stopped clock");
+                self.environment.pass(ms);
             }
         }
-        self.world.history.add(self.world.now, || format!("the clock jumps by {ms}"));
+        self.environment.history.add(self.environment.now, || format!("the clock jumps by {ms}"));
     }
 
     /// Somebody sets the calendar: right, or wrong.
     fn set_calendar(&mut self) {
-        let calendar = &mut self.world.scenario.host.calendar;
-        if !self.world.chance.percent(calendar.steps) {
+        let calendar = &mut self.environment.scenario.host.calendar;
+        if !self.environment.chance.percent(calendar.steps) {
             return;
         }
-        let skew = self.world.chance.magnitude(1, 90_000_000_000) as i64;
-        calendar.skew_ms = self.world.chance.of(&[0, 0, skew, -skew]);
-        self.world.see("calendar set in mid-run");
-        self.world.history.add(self.world.now, || "the calendar is set".to_owned());
+        let skew = self.environment.chance.magnitude(1, 90_000_000_000) as i64;
+        calendar.skew_ms = self.environment.chance.of(&[0, 0, skew, -skew]);
+        self.environment.see("calendar set in mid-run");
+        self.environment.history.add(self.environment.now, || "the calendar is set".to_owned());
     }
 
     /// The time that a request is signed with now.
     fn signs(&self) -> u64 {
-        self.world.scenario.host.calendar.at(self.world.now).saturating_add_signed(self.correction_ms)
+        self.environment.scenario.host.calendar.at(self.environment.now).saturating_add_signed(self.correction_ms)
     }
 
     /// A host sets its clock by the service's where that refused a signature. Times that cannot be are not believed.
@@ -205,8 +205,8 @@ impl<'a> Drive<'a> {
         if let Some(Timestamp(date)) = date
             && (YEAR_2015..YEAR_2100).contains(&date)
         {
-            self.world.see("clock corrected by the service's");
-            self.correction_ms = date as i64 - self.world.scenario.host.calendar.at(self.world.now) as i64;
+            self.environment.see("clock corrected by the service's");
+            self.correction_ms = date as i64 - self.environment.scenario.host.calendar.at(self.environment.now) as i64;
         }
     }
 
@@ -220,7 +220,7 @@ impl<'a> Drive<'a> {
                 Action::Deliver(batch) => self.deliver(batch)?,
                 Action::Notice(notice) => self.notice(notice)?,
                 Action::Wait(wait) => {
-                    self.run.manners.waits(wait, Instant(self.told))?;
+                    self.run.rate_limits.waits(wait, Instant(self.told))?;
                     return Ok(wait);
                 }
                 Action::Finish(outcome) => return Err(self.finish(outcome)?),
@@ -231,12 +231,12 @@ impl<'a> Drive<'a> {
 
     /// Counts a step; the host may crash at each.
     fn step(&mut self) -> Result<(), Stop> {
-        self.world.budget = self.world.budget.saturating_sub(1);
-        if self.world.now > self.patience {
+        self.environment.budget = self.environment.budget.saturating_sub(1);
+        if self.environment.now > self.patience {
             return Err(Violation("it takes longer than anything explains".to_owned()).into());
         }
         if self.steps == 0 {
-            let end = if self.world.budget == 0 { End::OutOfSteps } else { End::Crashed };
+            let end = if self.environment.budget == 0 { End::OutOfSteps } else { End::Crashed };
             return Err(Stop::End(end));
         }
         self.steps -= 1;
@@ -244,18 +244,18 @@ impl<'a> Drive<'a> {
     }
 
     fn send(&mut self, request: Request) -> Judged {
-        self.world
-            .history
-            .add(self.world.now, || format!("send {} {:?} {}", request.id.0, request.operation, shown(&request.body)));
-        self.run.manners.sends(&request, Instant(self.told))?;
+        self.environment.history.add(self.environment.now, || {
+            format!("send {} {:?} {}", request.id.0, request.operation, shown(&request.body))
+        });
+        self.run.rate_limits.sends(&request, Instant(self.told))?;
         if let Some(shard) = &request.shard {
-            self.run.parents_done(shard, &self.world.kinesis.stream)?;
-            self.run.has_more_to_read(&request, &self.world.kinesis.stream)?;
+            self.run.parents_done(shard, &self.environment.kinesis.stream)?;
+            self.run.has_more_to_read(&request, &self.environment.kinesis.stream)?;
         }
-        let fate = Fate::draw(&self.world.scenario.network, &mut self.world.chance);
+        let fate = Fate::draw(&self.environment.scenario.network, &mut self.environment.chance);
         let latency = self.latency();
         if let Some(name) = fate.name() {
-            self.world.see(name);
+            self.environment.see(name);
         }
         match fate {
             Fate::Refused => {
@@ -267,7 +267,7 @@ impl<'a> Drive<'a> {
                 self.at(latency, Event::Returns { id: request.id, back, facts: Some(Facts::Refused(Refusal::Fatal)) });
             }
             Fate::Html => {
-                let back = Back::html(self.signs(), &mut self.world.chance);
+                let back = Back::html(self.signs(), &mut self.environment.chance);
                 self.at(latency, Event::Returns { id: request.id, back, facts: None });
             }
             Fate::Answered | Fate::Reset | Fate::Silent | Fate::Late | Fate::Cut => {
@@ -279,13 +279,13 @@ impl<'a> Drive<'a> {
     }
 
     fn latency(&mut self) -> u64 {
-        let (least, most) = self.world.scenario.network.latency_ms;
-        self.world.chance.within(least, most) / 2
+        let (least, most) = self.environment.scenario.network.latency_ms;
+        self.environment.chance.within(least, most) / 2
     }
 
     fn at(&mut self, after: u64, event: Event) {
         self.count += 1;
-        self.events.insert((self.world.now + after, self.count), event);
+        self.events.insert((self.environment.now + after, self.count), event);
     }
 
     fn happens(&mut self, event: Event) -> Result<(), Stop> {
@@ -296,20 +296,20 @@ impl<'a> Drive<'a> {
             Event::Stop => {
                 self.run.stopped = true;
                 let now = self.tell();
-                self.world.history.add(self.world.now, || "stop".to_owned());
+                self.environment.history.add(self.environment.now, || "stop".to_owned());
                 self.reader.stop(now);
-                self.run.manners.ends();
+                self.run.rate_limits.ends();
                 Ok(())
             }
         }
     }
 
     fn arrives(&mut self, request: Request, fate: Fate, signed: u64) -> Judged {
-        let now = self.world.now;
-        let answer = match self.world.kinesis.refuse_signature(signed, &request.body, now) {
+        let now = self.environment.now;
+        let answer = match self.environment.kinesis.refuse_signature(signed, &request.body, now) {
             Some(refused) => refused,
             None => {
-                let answer = self.world.kinesis.call(request.operation.target(), &request.body, now);
+                let answer = self.environment.kinesis.call(request.operation.target(), &request.body, now);
                 answer.map_err(|why| Violation(format!("a request that the service forbids: {why}")))?
             }
         };
@@ -317,7 +317,7 @@ impl<'a> Drive<'a> {
         let latency = self.latency();
         // Half a refusal that blames the request is a refusal still, of an unknown kind.
         let fate = if fate == Fate::Cut && (400..500).contains(&answer.status) { Fate::Answered } else { fate };
-        let date = self.world.scenario.host.calendar.date(now, &mut self.world.chance);
+        let date = self.environment.scenario.host.calendar.date(now, &mut self.environment.chance);
         let times = Times { date, signed };
         let id = request.id;
         match fate {
@@ -333,7 +333,7 @@ impl<'a> Drive<'a> {
                 self.at(late, Event::Returns { id, back, facts });
             }
             Fate::Cut => {
-                let back = Back::half(answer, times, &mut self.world.chance);
+                let back = Back::half(answer, times, &mut self.environment.chance);
                 self.at(latency, Event::Returns { id, back, facts: None });
             }
             Fate::Reset => {
@@ -352,7 +352,7 @@ impl<'a> Drive<'a> {
             Facts::Listed { again: true, .. } => "shard that a listing tells of twice",
             Facts::Listed { last: false, .. } => "page of a listing that has more",
             Facts::Listed { .. } => return,
-            Facts::Sought { clamped: true, .. } => "place trimmed in silence",
+            Facts::Sought { clamped: true, .. } => "position trimmed in silence",
             Facts::Sought { .. } => return,
             Facts::Read(page) if page.asked < page.from => "records that went while the iterator was in hand",
             Facts::Read(page) if page.end && page.children.is_empty() => "end without children",
@@ -367,7 +367,7 @@ impl<'a> Drive<'a> {
                 Refusal::Throttled => "throttled",
                 Refusal::Transient => "failure of the service",
                 Refusal::Expired | Refusal::ExpiredToken => "expired iterator or token",
-                Refusal::Trimmed => "place trimmed",
+                Refusal::Trimmed => "position trimmed",
                 Refusal::NotFound => "shard not found",
                 Refusal::Fatal => "refused for good",
                 Refusal::Credentials => "credentials refused",
@@ -375,19 +375,19 @@ impl<'a> Drive<'a> {
                 Refusal::Denied => "summary denied",
             },
         };
-        self.world.see(what);
+        self.environment.see(what);
     }
 
     fn returns(&mut self, id: RequestId, back: Back, facts: Option<Facts>) -> Judged {
         let now = self.tell();
-        let awaited = self.run.manners.waits_for(id);
+        let awaited = self.run.rate_limits.waits_for(id);
         if let (Back::Response(response), Some(Facts::Refused(Refusal::Clock))) = (&back, &facts) {
             self.correct(response.date);
         }
-        self.world.history.add(self.world.now, || {
+        self.environment.history.add(self.environment.now, || {
             format!("back {} {} {}", id.0, if awaited { "" } else { "to nobody" }, back.shown())
         });
-        let again = self.world.chance.percent(self.world.scenario.host.needless);
+        let again = self.environment.chance.percent(self.environment.scenario.host.needless);
         self.hand(id, back.clone(), now)?;
         if awaited {
             let bytes = if let Some(Facts::Read(page)) = &facts { page.bytes } else { 0 };
@@ -397,16 +397,16 @@ impl<'a> Drive<'a> {
                 Some(Facts::Garbled) => Some(Refusal::Transient),
                 None => Some(Refusal::Transient),
             };
-            self.run.manners.answered(id, bytes, refusal, Instant(self.told));
+            self.run.rate_limits.answered(id, bytes, refusal, Instant(self.told));
             match &facts {
-                Some(facts) => self.run.answered(facts, &self.world.kinesis.stream, self.world.now)?,
+                Some(facts) => self.run.answered(facts, &self.environment.kinesis.stream, self.environment.now)?,
                 None => self.run.troubled(),
             }
             if let Some(Facts::Listed { last: false, .. }) = facts {
                 self.run.listing_goes_on(Instant(self.told));
             }
         } else {
-            self.world.see("answer that nobody waits for");
+            self.environment.see("answer that nobody waits for");
         }
         self.heard(now);
         if again {
@@ -435,7 +435,7 @@ impl<'a> Drive<'a> {
     /// The reader was told this time.
     fn heard(&mut self, now: Instant) {
         let _ = now;
-        for _ in 0..self.run.manners.told(Instant(self.told)) {
+        for _ in 0..self.run.rate_limits.told(Instant(self.told)) {
             self.run.troubled();
         }
     }
@@ -443,9 +443,9 @@ impl<'a> Drive<'a> {
     /// The time that the host tells.
     fn tell(&mut self) -> Instant {
         let mut now = self.clock;
-        if self.world.chance.percent(self.world.scenario.host.back_steps) {
-            self.world.see("clock that steps back");
-            now = now.saturating_sub(self.world.chance.magnitude(1, 100_000));
+        if self.environment.chance.percent(self.environment.scenario.host.back_steps) {
+            self.environment.see("clock that steps back");
+            now = now.saturating_sub(self.environment.chance.magnitude(1, 100_000));
         }
         self.told = self.told.max(now);
         Instant(now)
@@ -458,29 +458,29 @@ impl<'a> Drive<'a> {
     }
 
     fn notice(&mut self, notice: Notice) -> Judged {
-        self.world.history.add(self.world.now, || format!("{notice:?}"));
-        if let Notice::Lost(lost) = &notice {
-            self.world.see("gap told");
-            self.run.lost(lost, &self.world.kinesis.stream)?;
+        self.environment.history.add(self.environment.now, || format!("{notice:?}"));
+        if let Notice::Gap(lost) = &notice {
+            self.environment.see("gap told");
+            self.run.lost(lost, &self.environment.kinesis.stream)?;
         }
         Ok(())
     }
 
     fn deliver(&mut self, batch: Batch) -> Judged {
-        self.world.history.add(self.world.now, || format!("deliver {batch:?}"));
+        self.environment.history.add(self.environment.now, || format!("deliver {batch:?}"));
         let foreign = self.run.foreign();
-        if self.run.goes_on_in_page(batch.shard(), &self.world.kinesis.stream) {
-            self.world.see("page in several batches");
+        if self.run.goes_on_in_page(batch.shard(), &self.environment.kinesis.stream) {
+            self.environment.see("page in several batches");
         }
-        self.run.delivers(&batch, &self.world.kinesis.stream, &mut self.world.ledger)?;
+        self.run.delivers(&batch, &self.environment.kinesis.stream, &mut self.environment.ledger)?;
         if batch.messages(0, u32::MAX).iter().any(|message| message.subsequence.is_some()) {
-            self.world.see("aggregate");
+            self.environment.see("aggregate");
         }
         if self.run.foreign() > foreign {
-            self.world.see("aggregate with messages of another shard");
+            self.environment.see("aggregate with messages of another shard");
         }
-        let (least, most) = self.world.scenario.host.write_ms;
-        let takes = self.world.chance.within(least, most);
+        let (least, most) = self.environment.scenario.host.write_ms;
+        let takes = self.environment.chance.within(least, most);
         self.at(takes, Event::Written(batch.id()));
         self.batches.insert(batch.id(), batch);
         Ok(())
@@ -488,26 +488,26 @@ impl<'a> Drive<'a> {
 
     /// A write to the destination came to its end.
     fn written(&mut self, id: BatchId) -> Result<(), Stop> {
-        let host = &self.world.scenario.host;
+        let host = &self.environment.scenario.host;
         let (failed, retried) = (host.write_failed, host.write_retried);
-        if self.world.chance.percent(failed) {
+        if self.environment.chance.percent(failed) {
             return Err(Stop::End(End::GaveUp));
         }
-        if self.world.chance.percent(retried) {
-            self.world.see("write tried again");
-            let pause = self.world.chance.within(1, 2_000);
+        if self.environment.chance.percent(retried) {
+            self.environment.see("write tried again");
+            let pause = self.environment.chance.within(1, 2_000);
             self.at(pause, Event::Written(id));
             return Ok(());
         }
         let Some(batch) = self.batches.remove(&id) else { return Ok(()) };
-        let keeping = self.world.scenario.host.keeping;
+        let keeping = self.environment.scenario.host.keeping;
         self.step()?;
         let Some(span) = self.run.span(id) else {
             return Err(Violation(format!("a batch that is not out: {batch:?}")).into());
         };
         match keeping {
             Keeping::OneAfterTheOther => {
-                self.world.ledger.write(span, &self.world.kinesis.stream);
+                self.environment.ledger.write(span, &self.environment.kinesis.stream);
                 self.step()?;
                 self.report(id)?;
                 self.step()?;
@@ -517,11 +517,11 @@ impl<'a> Drive<'a> {
                 self.report(id)?;
                 self.step()?;
                 self.save(true)?;
-                self.world.ledger.write(span, &self.world.kinesis.stream);
+                self.environment.ledger.write(span, &self.environment.kinesis.stream);
             }
             Keeping::TogetherJoined => {
                 self.join(&batch, span)?;
-                self.world.ledger.write(span, &self.world.kinesis.stream);
+                self.environment.ledger.write(span, &self.environment.kinesis.stream);
                 self.step()?;
                 self.report(id)?;
             }
@@ -531,7 +531,7 @@ impl<'a> Drive<'a> {
 
     fn report(&mut self, id: BatchId) -> Judged {
         let now = self.tell();
-        self.world.history.add(self.world.now, || format!("delivered {}", id.0));
+        self.environment.history.add(self.environment.now, || format!("delivered {}", id.0));
         self.reader.handle_delivered(id, now).map_err(|misuse| Violation(format!("not taken: {misuse}")))?;
         self.run.delivered(id);
         self.heard(now);
@@ -548,24 +548,24 @@ impl<'a> Drive<'a> {
             return Ok(());
         }
         self.step()?;
-        self.save(self.world.scenario.host.keeping != Keeping::OneAfterTheOther)?;
+        self.save(self.environment.scenario.host.keeping != Keeping::OneAfterTheOther)?;
         Ok(())
     }
 
     fn save(&mut self, surely: bool) -> Judged {
         let checkpoint = self.reader.checkpoint();
-        self.run.checkpoint(&checkpoint, &self.world.kinesis.stream)?;
+        self.run.checkpoint(&checkpoint, &self.environment.kinesis.stream)?;
         self.add_up(&checkpoint)?;
         self.saved_revision = Some(self.reader.revision());
-        if !surely && self.world.chance.percent(self.world.scenario.host.lost_saves) {
-            self.world.see("save that did not last");
+        if !surely && self.environment.chance.percent(self.environment.scenario.host.lost_saves) {
+            self.environment.see("save that did not last");
             return Ok(());
         }
         if self.run.terms.recreated {
             return Ok(());
         }
-        let incarnation = self.world.kinesis.stream.incarnation;
-        self.world.kept = Some(Kept { checkpoint, tracks: self.run.tracks.clone(), incarnation });
+        let incarnation = self.environment.kinesis.stream.incarnation;
+        self.environment.kept = Some(Kept { checkpoint, tracks: self.run.tracks.clone(), incarnation });
         Ok(())
     }
 
@@ -574,10 +574,10 @@ impl<'a> Drive<'a> {
         let taken = self.taken.replace((self.reader.revision(), checkpoint.to_owned()));
         let Some((revision, before)) = taken else { return Ok(()) };
         let Some(changes) = self.reader.changes(revision) else {
-            self.world.see("checkpoint to be taken whole");
+            self.environment.see("checkpoint to be taken whole");
             return Ok(());
         };
-        self.world.see("changes of a checkpoint");
+        self.environment.see("changes of a checkpoint");
         match merge_checkpoints(&before, &changes) {
             Ok(joined) if joined == checkpoint => Ok(()),
             joined => Err(Violation(format!("{before} and the changes {changes} are {joined:?}, not {checkpoint}"))),
@@ -587,11 +587,11 @@ impl<'a> Drive<'a> {
     /// Keeps a batch's own checkpoint beside what was kept of the other shards.
     fn join(&mut self, batch: &Batch, Span { shard, to, .. }: Span) -> Judged {
         let own = batch.checkpoint();
-        let kept = self.world.kept.take();
+        let kept = self.environment.kept.take();
         let (checkpoint, mut tracks) = match kept {
             Some(Kept { checkpoint, tracks, .. }) => {
                 // The join is the same whichever comes first.
-                let joined = match self.world.chance.percent(50) {
+                let joined = match self.environment.chance.percent(50) {
                     true => merge_checkpoints(&checkpoint, &own),
                     false => merge_checkpoints(&own, &checkpoint),
                 };
@@ -599,21 +599,21 @@ impl<'a> Drive<'a> {
             }
             None => (own, self.run.tracks.clone()),
         };
-        let track = Track { place: crate::oracle::Place::Before(to), lost: false, ..self.run.track(shard) };
+        let track = Track { position: crate::oracle::Position::Before(to), lost: false, ..self.run.track(shard) };
         tracks.insert(shard, track);
-        let incarnation = self.world.kinesis.stream.incarnation;
-        self.world.kept = Some(Kept { checkpoint, tracks, incarnation });
+        let incarnation = self.environment.kinesis.stream.incarnation;
+        self.environment.kept = Some(Kept { checkpoint, tracks, incarnation });
         Ok(())
     }
 
     fn finish(&mut self, outcome: Outcome) -> Result<Stop, Violation> {
-        self.world.history.add(self.world.now, || format!("finish {outcome:?}"));
-        self.world.kinesis.stream.age(self.world.now);
-        self.run.finished(&outcome, &self.world.kinesis.stream, self.world.now)?;
+        self.environment.history.add(self.environment.now, || format!("finish {outcome:?}"));
+        self.environment.kinesis.stream.age(self.environment.now);
+        self.run.finished(&outcome, &self.environment.kinesis.stream, self.environment.now)?;
         self.save(true)?;
         let totals = self.reader.totals();
-        if totals.requests != self.run.manners.made() {
-            return Err(Violation(format!("{totals:?}, and {} requests", self.run.manners.made())));
+        if totals.requests != self.run.rate_limits.made() {
+            return Err(Violation(format!("{totals:?}, and {} requests", self.run.rate_limits.made())));
         }
         let written = totals.messages;
         if self.batches.is_empty() && written != self.run.handed() {

@@ -26,7 +26,7 @@ const TAIL: u64 = 160 << 20;
 const HEAD: &[u8] = b"{\"_kinesis\":";
 
 /// A destination, and the file beside it.
-pub struct WithBadRecords {
+pub struct WithInvalidRecords {
     destination: Box<dyn Destination>,
     path: PathBuf,
     file: File,
@@ -61,9 +61,9 @@ struct Envelope {
     ts: serde_json::Value,
 }
 
-impl WithBadRecords {
+impl WithInvalidRecords {
     /// Opens the file at `path`, or makes it, beside `destination`. Other readers are kept from it until it is dropped.
-    pub fn open(path: &Path, destination: Box<dyn Destination>) -> Result<WithBadRecords, Error> {
+    pub fn open(path: &Path, destination: Box<dyn Destination>) -> Result<WithInvalidRecords, Error> {
         let failed = |error| misplaced(path.to_owned(), error);
         let resolved = resolve(path).map_err(failed)?;
         let options = OpenOptions::new().read(true).append(true).clone();
@@ -76,17 +76,17 @@ impl WithBadRecords {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         let Some(known) = look_back(&mut file).map_err(failed)? else {
-            return Err(Error::Path { path: path.to_owned(), why: "it holds something else than bad records" });
+            return Err(Error::Path { path: path.to_owned(), why: "it holds something else than invalid records" });
         };
         let length = file.metadata().map_err(failed)?.len();
-        Ok(WithBadRecords { destination, path: resolved, file, length, new, dirty: false, broken: false, known })
+        Ok(WithInvalidRecords { destination, path: resolved, file, length, new, dirty: false, broken: false, known })
     }
 
     /// Appends the lines of a batch that are not there yet, and counts them all, and their bytes.
     fn append(&mut self, batch: &mut dyn Batch) -> Result<(u64, u64), Error> {
         let (mut skip, mut bad, mut bytes) = (0, 0, 0);
         while skip < batch.count() {
-            let piece = batch.rejects(skip, PIECE_SIZE).map_err(Error::Batch)?;
+            let piece = batch.invalid_lines(skip, PIECE_SIZE).map_err(Error::Batch)?;
             if piece.next <= skip || piece.next > batch.count() {
                 return Err(super::empty_answer(batch, skip));
             }
@@ -140,7 +140,7 @@ impl WithBadRecords {
     }
 }
 
-impl Destination for WithBadRecords {
+impl Destination for WithInvalidRecords {
     fn checkpoint(&mut self) -> Result<Option<String>, Error> {
         self.destination.checkpoint()
     }
@@ -152,8 +152,8 @@ impl Destination for WithBadRecords {
         let written = self.destination.write(batch)?;
         let bad = self.append(batch);
         self.broken = bad.is_err();
-        let (fallbacks, bytes) = bad?;
-        Ok(Written { fallbacks, bytes: written.bytes + bytes, ..written })
+        let (invalid, bytes) = bad?;
+        Ok(Written { invalid, bytes: written.bytes + bytes, ..written })
     }
 
     fn commit(&mut self, checkpoint: &str) -> Result<(), Error> {
@@ -167,7 +167,7 @@ impl Destination for WithBadRecords {
     }
 }
 
-impl Drop for WithBadRecords {
+impl Drop for WithInvalidRecords {
     /// Leaves no empty file of a reader that had nothing to put into it.
     fn drop(&mut self) {
         if self.new && is_at(&self.file, &self.path) && self.file.metadata().is_ok_and(|metadata| metadata.len() == 0) {

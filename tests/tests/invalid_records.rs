@@ -11,13 +11,13 @@ fn each_reason_is_told_and_nothing_is_passed_over() {
     let encode = |data: &[u8]| BASE64_STANDARD.encode(data);
     let batch = batch(&[encode(b"{}"), encode(b"{"), encode(b"1"), encode(b"\xff"), "***".to_owned(), encode(b"[]")]);
     let reasons = [(1, "not JSON", "data"), (3, "not UTF-8", "data_base64"), (4, "not base64", "data")];
-    assert_eq!(batch.lines(0, u32::MAX).fallbacks, reasons.len() as u32);
+    assert_eq!(batch.lines(0, u32::MAX).invalid, reasons.len() as u32);
 
     // All at once, and one at a time.
     for size in [u32::MAX, 1] {
         let (mut next, mut told, mut asked) = (0, Vec::new(), 0);
         while next < batch.count() {
-            let some = batch.rejects(next, size);
+            let some = batch.invalid_lines(next, size);
             assert!(some.next > next && some.text.lines().count() == some.count as usize);
             told.extend(some.text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")));
             (next, asked) = (some.next, asked + 1);
@@ -54,7 +54,8 @@ fn batch(data: &[String]) -> Batch {
                 (200, json!({"Records": records.map(record).collect::<Vec<_>>(), "NextShardIterator": "BBBB"}))
             }
         };
-        let response = Response { status, body: Body::Json(answer.to_string()), trace: None, date: None, signed: None };
+        let response =
+            Response { status, body: Body::Json(answer.to_string()), aws_request_id: None, date: None, signed: None };
         reader.handle_response(request.id, response, Instant(1)).expect("it was asked");
     }
 }

@@ -1,4 +1,4 @@
-//! `replay SIZE MESSAGES SHARDS [aggregated]`: a stream that is only replayed, until its standard input ends.
+//! `page_server SIZE MESSAGES SHARDS [aggregated]`: a stream that is only replayed, until its standard input ends.
 //!
 //! Each shard has so many messages of about so many bytes. The URL is told on the first line of standard output, once
 //! all pages are rendered.
@@ -7,14 +7,14 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::process::ExitCode;
 
-use tests::replay::{Form, Pages, Server};
+use tests::page_server::{Form, Pages, Server};
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     let is_aggregated = arguments.pop_if(|last| last == "aggregated").is_some();
     let numbers: Vec<usize> = arguments.iter().map_while(|text| text.parse().ok()).collect();
     let &[size, messages, shards] = numbers.as_slice() else {
-        eprintln!("usage: replay SIZE MESSAGES SHARDS [aggregated]");
+        eprintln!("usage: page_server SIZE MESSAGES SHARDS [aggregated]");
         return ExitCode::from(2);
     };
     let form = if is_aggregated { Form::aggregated(size, messages) } else { Form::of(size, messages) };

@@ -1,6 +1,6 @@
-//! `cargo xtask traces`: records `golden/traces` anew, where the reader is meant to do something else than it did.
+//! `cargo xtask recordings`: records `golden/recordings` anew, where the reader is meant to do something else than it did.
 //!
-//! The program reads small streams of two emulators, with all that a trace should have: a split and a merge, a run from
+//! The program reads small streams of two emulators, with all that a recording should have: a split and a merge, a run from
 //! a checkpoint, a limit, a start at the tip, a stream that is not there. What stands in the folder beyond these stays.
 
 use std::net::TcpListener;
@@ -17,9 +17,9 @@ async fn main() {
     let ferrokinesis = Recorder::new(Emulator::ferrokinesis().await, "ferrokinesis");
     ferrokinesis.reshard().await;
     ferrokinesis.read(STREAM, "limited", &["--to", "ndjson:b", "--max-messages", "7", "--page-records", "5"]);
-    ferrokinesis.read(STREAM, "latest", &["--to", "ndjson:c", "--from", "latest"]);
+    ferrokinesis.read(STREAM, "latest", &["--to", "ndjson:c", "--start", "latest"]);
 
-    let folder = std::env::var_os("KINESIS_LOCAL_DIR").expect("run by `cargo xtask traces`");
+    let folder = std::env::var_os("KINESIS_LOCAL_DIR").expect("run by `cargo xtask recordings`");
     let (port, tls) = (free_port(), free_port());
     let mut node = Command::new("node");
     node.arg("main.js").current_dir(folder).env("SHARD_LIMIT", "100").env("LOG_LEVEL", "ERROR");
@@ -31,7 +31,7 @@ async fn main() {
     let kinesis_local = Recorder::new(Emulator::at(format!("http://127.0.0.1:{port}")), "kinesis_local");
     kinesis_local.reshard().await;
     kinesis_local.emulator.put(STREAM, 32..40).await;
-    let more = ["--to", "ndjson:a", "--page-records", "4", "--trace-payload", "none"];
+    let more = ["--to", "ndjson:a", "--page-records", "4", "--recording-payload", "none"];
     kinesis_local.read(STREAM, "resumed", &more);
     kinesis_local.read("nosuch", "nosuch", &["--to", "ndjson:d"]);
     node.kill().expect("it runs");
@@ -61,13 +61,15 @@ impl Recorder {
         self.read(STREAM, "reshard", &["--to", "ndjson:a", "--page-records", "4"]);
     }
 
-    fn read(&self, stream: &str, trace: &str, arguments: &[&str]) {
-        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/traces");
-        let path = golden.join(format!("{trace}_{}.ndjson", self.name));
-        let program = PathBuf::from(std::env::var_os("KINESIS_READER_BIN").expect("run by `cargo xtask traces`"));
+    fn read(&self, stream: &str, recording: &str, arguments: &[&str]) {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/recordings");
+        let path = golden.join(format!("{recording}_{}.ndjson", self.name));
+        let program = PathBuf::from(std::env::var_os("KINESIS_READER_BIN").expect("run by `cargo xtask recordings`"));
         let mut command = Command::new(program);
         command.current_dir(&self.folder).env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
-        command.args(["read", stream, "--region", REGION, "--endpoint-url", &self.emulator.url, "--trace"]).arg(&path);
+        command
+            .args(["read", stream, "--region", REGION, "--endpoint-url", &self.emulator.url, "--recording"])
+            .arg(&path);
         let status = command.args(arguments).status().expect("it starts");
         println!("{}: {status}", path.display());
     }

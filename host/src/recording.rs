@@ -1,16 +1,16 @@
-//! What the reader was told and what it gave, kept in a file as it happens, so that a run can be played again.
+//! What the reader was told and what it output, kept in a file as it happens, so that a run can be played again.
 //!
 //! # The form, version 1
 //!
-//! Newline-delimited JSON. The first line is the [`Header`], each other a [`Line`]: something `told`, or something that
-//! the reader `gave` of what it was told. Values have the names that the WIT's types have in Rust.
+//! Newline-delimited JSON. The first line is the [`Header`], each other a [`Line`]: something `input`, or something that
+//! the reader `output` of what it was told. Values have the names that the WIT's types have in Rust.
 //!
 //! ```json
-//! {"trace":1,"program":"0.1.0","payload":"whole"}
-//! {"told":{"open":{"config":{…},"checkpoint":null,"seed":7,"now":0,"present":1763900000000}}}
-//! {"gave":{"send":{"id":0,"operation":"DescribeStreamSummary","shard":null,"target":…,"body":{"Json":…},"deadline":30000}}}
-//! {"gave":{"wait":{"until":30000,"reason":"Response"}}}
-//! {"told":{"response":{"id":0,"response":{"status":200,"body":{"Json":…},"trace":null,"date":null},"now":12}}}
+//! {"recording":1,"program":"0.1.0","payload":"whole"}
+//! {"input":{"open":{"config":{…},"checkpoint":null,"seed":7,"now":0,"present":1763900000000}}}
+//! {"output":{"send":{"id":0,"operation":"DescribeStreamSummary","shard":null,"target":…,"body":{"Json":…},"deadline":30000}}}
+//! {"output":{"wait":{"until":30000,"reason":"Response"}}}
+//! {"input":{"response":{"id":0,"response":{"status":200,"body":{"Json":…},"recording":null,"date":null},"now":12}}}
 //! ```
 //!
 //! The reader is a function of what it is told, so these lines are the whole run. Credentials are not in it: the reader
@@ -39,14 +39,14 @@ pub const VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     /// The form's version.
-    pub trace: u32,
+    pub recording: u32,
     /// The version of the program that wrote it.
     pub program: String,
     /// What is kept of the messages.
     pub payload: Payload,
 }
 
-/// What a trace keeps of the messages.
+/// What a recording keeps of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Payload {
@@ -61,16 +61,16 @@ pub enum Payload {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Line<'a> {
     /// The reader was told something.
-    Told(Told<'a>),
-    /// The reader gave something.
-    Gave(Gave<'a>),
+    Input(Input<'a>),
+    /// The reader output something.
+    Output(Output<'a>),
 }
 
 /// What the reader was told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "the arguments of the WIT's functions, under their names")]
-pub enum Told<'a> {
+pub enum Input<'a> {
     /// It was opened. The configuration may be of a version with fewer fields: the others have their defaults.
     Open { config: Value, checkpoint: Option<Cow<'a, str>>, seed: u64, now: u64, present: u64 },
     /// `handle-response`
@@ -85,10 +85,10 @@ pub enum Told<'a> {
     Stop { now: u64 },
 }
 
-/// What the reader gave.
+/// What the reader output.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Gave<'a> {
+pub enum Output<'a> {
     /// To send a request.
     Send(Cow<'a, wit::Request>),
     /// A batch to make safe.
@@ -137,7 +137,7 @@ pub enum Call {
     Checkpoint,
 }
 
-impl<'a> Told<'a> {
+impl<'a> Input<'a> {
     /// It was opened with this.
     pub(crate) fn opened(
         config: &wit::Config,
@@ -145,33 +145,33 @@ impl<'a> Told<'a> {
         seed: u64,
         now: u64,
         present: u64,
-    ) -> Told<'a> {
+    ) -> Input<'a> {
         // Made of numbers, texts and names alone, all of which JSON has.
         let config = serde_json::to_value(config).unwrap_or_default();
-        Told::Open { config, checkpoint: checkpoint.map(Cow::Borrowed), seed, now, present }
+        Input::Open { config, checkpoint: checkpoint.map(Cow::Borrowed), seed, now, present }
     }
 }
 
-impl Gave<'_> {
+impl Output<'_> {
     /// The same, and nobody else's.
-    pub fn into_owned(self) -> Gave<'static> {
+    pub fn into_owned(self) -> Output<'static> {
         match self {
-            Gave::Send(request) => Gave::Send(Cow::Owned(request.into_owned())),
-            Gave::Deliver(batch) => Gave::Deliver(batch),
-            Gave::Notice(notice) => Gave::Notice(Cow::Owned(notice.into_owned())),
-            Gave::Wait(wait) => Gave::Wait(wait),
-            Gave::Finish(outcome) => Gave::Finish(Cow::Owned(outcome.into_owned())),
-            Gave::Checkpoint(text) => Gave::Checkpoint(Cow::Owned(text.into_owned())),
-            Gave::Failed { call, why } => Gave::Failed { call, why: Cow::Owned(why.into_owned()) },
+            Output::Send(request) => Output::Send(Cow::Owned(request.into_owned())),
+            Output::Deliver(batch) => Output::Deliver(batch),
+            Output::Notice(notice) => Output::Notice(Cow::Owned(notice.into_owned())),
+            Output::Wait(wait) => Output::Wait(wait),
+            Output::Finish(outcome) => Output::Finish(Cow::Owned(outcome.into_owned())),
+            Output::Checkpoint(text) => Output::Checkpoint(Cow::Owned(text.into_owned())),
+            Output::Failed { call, why } => Output::Failed { call, why: Cow::Owned(why.into_owned()) },
         }
     }
 
-    /// Whether a reader that was told the same gave the same. The words of a failure are for people. What blanked data
+    /// Whether a reader that was told the same output the same. The words of a failure are for people. What blanked data
     /// hold cannot be told: an aggregate is then one message.
-    pub fn agrees(&self, other: &Gave<'_>, payload: Payload) -> bool {
+    pub fn agrees(&self, other: &Output<'_>, payload: Payload) -> bool {
         match (self, other, payload) {
-            (Gave::Failed { call, .. }, Gave::Failed { call: other, .. }, _) => call == other,
-            (Gave::Deliver(batch), Gave::Deliver(other), Payload::None) => {
+            (Output::Failed { call, .. }, Output::Failed { call: other, .. }, _) => call == other,
+            (Output::Deliver(batch), Output::Deliver(other), Payload::None) => {
                 (batch.id, &batch.shard) == (other.id, &other.shard)
             }
             _ => serde_json::to_value(self).ok() == serde_json::to_value(other).ok(),
@@ -179,10 +179,10 @@ impl Gave<'_> {
     }
 }
 
-/// Writes a trace.
+/// Writes a recording.
 pub struct Recorder {
     path: PathBuf,
-    /// None: a line could not be written, and what follows it would be no trace.
+    /// None: a line could not be written, and what follows it would be not a recording.
     file: Option<File>,
     /// The length of the file. `None` if it is not a regular file.
     length: Option<u64>,
@@ -191,9 +191,9 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts a trace, replacing an earlier one. Only its owner may read it, as it contains other people's data.
+    /// Starts a recording, replacing an earlier one. Only its owner may read it, as it contains other people's data.
     pub fn create(path: &Path, payload: Payload) -> io::Result<Recorder> {
-        let header = Header { trace: VERSION, program: env!("CARGO_PKG_VERSION").to_owned(), payload };
+        let header = Header { recording: VERSION, program: env!("CARGO_PKG_VERSION").to_owned(), payload };
         let mut line = serde_json::to_vec(&header)?;
         line.push(b'\n');
         let (file, is_file) = match outlet(path)? {
@@ -214,15 +214,15 @@ impl Recorder {
         Ok(recorder)
     }
 
-    pub(crate) fn told(&mut self, mut told: Told<'_>) {
-        if let (Payload::None, Told::Response { response, .. }) = (self.payload, &mut told) {
+    pub(crate) fn input(&mut self, mut input: Input<'_>) {
+        if let (Payload::None, Input::Response { response, .. }) = (self.payload, &mut input) {
             redact::blank(&mut response.to_mut().body);
         }
-        self.write(&Line::Told(told));
+        self.write(&Line::Input(input));
     }
 
-    pub(crate) fn gave(&mut self, gave: Gave<'_>) {
-        self.write(&Line::Gave(gave));
+    pub(crate) fn output(&mut self, output: Output<'_>) {
+        self.write(&Line::Output(output));
     }
 
     fn write(&mut self, line: &impl Serialize) {
@@ -247,7 +247,7 @@ impl Recorder {
 
     /// Stops recording, which does not stop the reading. A partial last line is removed.
     fn end(&mut self, error: &io::Error) {
-        tracing::warn!(%error, "the trace ends here: {}", self.path.display());
+        tracing::warn!(%error, "the recording ends here: {}", self.path.display());
         if let (Some(file), Some(length)) = (self.file.take(), self.length) {
             let _ = file.set_len(length);
         }
@@ -259,18 +259,18 @@ impl Drop for Recorder {
         if let (Some(file), Some(_)) = (&self.file, self.length)
             && !is_at(file, &self.path)
         {
-            tracing::warn!("the trace was removed or replaced during the run: {}", self.path.display());
+            tracing::warn!("the recording was removed or replaced during the run: {}", self.path.display());
         }
     }
 }
 
-/// Checks that a trace can be written to `path`, without writing anything.
+/// Checks that a recording can be written to `path`, without writing anything.
 pub fn check(path: &Path) -> io::Result<()> {
     outlet(path).map(drop)
 }
 
-/// What distinguishes a trace from other files.
-const HEAD: &[u8] = b"{\"trace\":";
+/// What distinguishes a recording from other files.
+const HEAD: &[u8] = b"{\"recording\":";
 
 fn outlet(path: &Path) -> io::Result<Outlet> {
     Outlet::look(path, HEAD.len() as u64, |head| head == HEAD)
@@ -285,19 +285,22 @@ mod tests {
     fn a_full_disk_ends_the_trace_and_nothing_else() {
         let mut recorder = Recorder::create(Path::new("/dev/full"), Payload::Whole).expect("it can be opened");
         assert!(recorder.file.is_none());
-        recorder.told(Told::Stop { now: 1 });
+        recorder.input(Input::Stop { now: 1 });
     }
 
     #[test]
     fn nobody_else_may_read_it_and_each_line_is_there_at_once() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("trace");
+        let path = folder.path().join("recording");
         let mut recorder = Recorder::create(&path, Payload::None).expect("it can be made");
-        recorder.told(Told::Stop { now: 1 });
+        recorder.input(Input::Stop { now: 1 });
         let text = std::fs::read_to_string(&path).expect("it is there");
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], format!(r#"{{"trace":1,"program":"{}","payload":"none"}}"#, env!("CARGO_PKG_VERSION")));
-        assert_eq!(lines[1..], [r#"{"told":{"stop":{"now":1}}}"#]);
+        assert_eq!(
+            lines[0],
+            format!(r#"{{"recording":1,"program":"{}","payload":"none"}}"#, env!("CARGO_PKG_VERSION"))
+        );
+        assert_eq!(lines[1..], [r#"{"input":{"stop":{"now":1}}}"#]);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
@@ -306,7 +309,7 @@ mod tests {
             // One that others may read is not written to.
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("it is ours");
             let earlier = File::open(&path).expect("it is there");
-            Recorder::create(&path, Payload::None).expect("it is a trace");
+            Recorder::create(&path, Payload::None).expect("it is a recording");
             assert_eq!(mode(), 0o600);
             assert_eq!(io::read_to_string(earlier).expect("it is text"), text);
         }

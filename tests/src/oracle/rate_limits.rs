@@ -14,7 +14,7 @@ const CALLS_PER_SECOND: u64 = 5;
 const BYTES_PER_SECOND: u64 = 2 * 1024 * 1024;
 
 /// The bounds, and how much of them is used. Times are those that the reader is told.
-pub struct Manners {
+pub struct RateLimits {
     requests: usize,
     batches: usize,
     pace: Option<u8>,
@@ -49,9 +49,9 @@ struct Read {
     bytes: u64,
 }
 
-impl Manners {
-    pub(super) fn new(terms: &Terms) -> Manners {
-        Manners {
+impl RateLimits {
+    pub(super) fn new(terms: &Terms) -> RateLimits {
+        RateLimits {
             requests: terms.requests,
             batches: terms.batches,
             pace: terms.pace,
