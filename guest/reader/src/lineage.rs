@@ -41,7 +41,6 @@ pub(crate) struct Lineage {
 struct Member {
     id: Arc<str>,
     parents: Vec<String>,
-    drained: bool,
     /// Listings begun when the shard was heard of.
     heard: u64,
     /// No listing or page told of its parents yet.
@@ -59,9 +58,9 @@ impl Lineage {
     }
 
     /// Adds a shard that is not known yet. Its key is the number of those before it.
-    pub(crate) fn insert(&mut self, id: Arc<str>, heard: u64, drained: bool) -> ShardKey {
+    pub(crate) fn insert(&mut self, id: Arc<str>, heard: u64) -> ShardKey {
         let key = ShardKey(self.members.len());
-        self.members.push(Member { id: id.clone(), parents: Vec::new(), drained, heard, obscure: true });
+        self.members.push(Member { id: id.clone(), parents: Vec::new(), heard, obscure: true });
         self.keys.insert(id, key);
         key
     }
@@ -141,24 +140,17 @@ impl Lineage {
         self.members.get(key.0).map_or(&[], |member| &member.parents)
     }
 
-    pub(crate) fn drain(&mut self, key: ShardKey) {
-        if let Some(member) = self.members.get_mut(key.0) {
-            member.drained = true;
-        }
-    }
-
     /// The shards that name this one as a parent.
     pub(crate) fn children(&self, id: &str) -> &[ShardKey] {
         self.children.get(id).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether all parents of a shard are delivered to the end, or have left the stream by the listing `listed`, the
-    /// last that is complete.
-    pub(crate) fn is_free(&self, key: ShardKey, listed: u64) -> bool {
+    /// Whether all parents of a shard are drained, or have left the stream by the listing `listed`, the last that is complete.
+    pub(crate) fn is_free(&self, key: ShardKey, listed: u64, is_drained: impl Fn(ShardKey) -> bool) -> bool {
         let Some(member) = self.members.get(key.0) else { return false };
         !self.is_obscure(member)
             && member.parents.iter().all(|parent| match self.key(parent) {
-                Some(parent) => self.members.get(parent.0).is_some_and(|parent| parent.drained),
+                Some(parent) => is_drained(parent),
                 None => self.is_known_to_have_left(member, parent, listed),
             })
     }
@@ -207,18 +199,17 @@ mod tests {
     #[test]
     fn a_child_waits_for_all_its_parents_over_generations() {
         let mut lineage = Lineage::default();
-        let [a, b, c, d] = ["a", "b", "c", "d"].map(|id| lineage.insert(id.into(), 0, false));
+        let [a, b, c, d] = ["a", "b", "c", "d"].map(|id| lineage.insert(id.into(), 0));
         for root in [a, b] {
             lineage.adopt(root, &[]);
         }
         lineage.adopt(c, &["a".to_owned(), "b".to_owned()]);
         lineage.adopt(d, &["c".to_owned()]);
-        assert!(lineage.is_free(a, 1) && lineage.is_free(b, 1));
-        lineage.drain(a);
-        assert!(!lineage.is_free(c, 1));
-        lineage.drain(b);
-        assert!(lineage.is_free(c, 1));
-        assert!(!lineage.is_free(d, 1));
+        let free = |key, drained: &[ShardKey]| lineage.is_free(key, 1, |key| drained.contains(&key));
+        assert!(free(a, &[]) && free(b, &[]));
+        assert!(!free(c, &[a]));
+        assert!(free(c, &[a, b]));
+        assert!(!free(d, &[a, b]));
         assert_eq!(lineage.children("c"), [d]);
     }
 
@@ -252,7 +243,7 @@ mod tests {
             };
             let mut lineage = Lineage::default();
             for (id, parents) in parse(known) {
-                let key = lineage.insert(id.as_str().into(), 0, false);
+                let key = lineage.insert(id.as_str().into(), 0);
                 lineage.adopt(key, &parents);
             }
             let told = parse(told);
@@ -264,17 +255,16 @@ mod tests {
     #[test]
     fn an_unknown_parent_has_left_only_by_a_later_listing() {
         let mut lineage = Lineage::default();
-        let child = lineage.insert("child".into(), 3, false);
+        let child = lineage.insert("child".into(), 3);
         lineage.adopt(child, &["gone".to_owned()]);
         lineage.listed(["child"].into_iter());
-        assert!(!lineage.is_free(child, 3));
-        assert!(lineage.is_free(child, 4));
+        assert!(!lineage.is_free(child, 3, |_| false));
+        assert!(lineage.is_free(child, 4, |_| false));
         lineage.listed(["a"].into_iter());
-        assert!(!lineage.is_free(child, 4));
+        assert!(!lineage.is_free(child, 4, |_| false));
         lineage.listed(["child"].into_iter());
-        let gone = lineage.insert("gone".into(), 4, false);
-        assert!(!lineage.is_free(child, 4));
-        lineage.drain(gone);
-        assert!(lineage.is_free(child, 4));
+        let gone = lineage.insert("gone".into(), 4);
+        assert!(!lineage.is_free(child, 4, |_| false));
+        assert!(lineage.is_free(child, 4, |key| key == gone));
     }
 }

@@ -5,42 +5,37 @@
 //! a value.
 
 use alloc::borrow::ToOwned;
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use crate::action::{Action, BatchId, Outcome, RequestId, Response, ShardStatus, Totals, Wait, WaitReason};
 use crate::checkpoint::{self, Checkpoint, Identity, Position};
 use crate::clock::Clock;
 use crate::config::{Config, Plan};
 use crate::discovery::Discovery;
-use crate::envelope::Envelope;
 use crate::error::{CheckpointError, Failure, Misuse, OpenError};
-use crate::hash_key::HashRange;
 use crate::lineage::{Lineage, ShardKey};
-use crate::messages::Messages;
 use crate::rng::Rng;
-use crate::shard::{State, Then};
+use crate::shard::State;
 use crate::time::{Instant, Timestamp};
-use crate::tip::Tip;
-use crate::wire::Operation;
 
 mod answers;
+mod arena;
 mod batches;
+mod in_flight;
 mod listings;
+mod pages;
 mod requests;
+mod revisions;
 mod shards;
 
+use arena::Shards;
+use batches::Batches;
+use in_flight::InFlight;
 use listings::Stale;
-
-/// The bytes that a page is taken to have before one came: some half of what one can have, which is 10 MiB of data in
-/// base64. So six shards are asked at once from the start.
-const PAGE_BYTES_GUESS: u64 = 8 << 20;
-
-/// Moves that are kept before those that count no more are looked for.
-const MOVES_MIN: usize = 64;
+use revisions::Revisions;
 
 /// The reader of one stream.
 #[derive(Debug)]
@@ -52,119 +47,27 @@ pub struct Reader {
     stream: Arc<Identity>,
     /// The positions of the last run, until the first listing is complete.
     saved: BTreeMap<String, Position>,
-    /// Whether there was a last run: then a shard that it did not see is new, and read from its first record.
+    /// There was a last run, so a shard that it did not see is new and is read from its first record.
     resumed: bool,
 
     discovery: Discovery,
     lineage: Lineage,
-    /// By key.
-    shards: Vec<Shard>,
-    /// Shards that were caught up with, and whose descendants have yet to hear of it.
+    shards: Shards,
+    /// Shards that caught up and whose descendants have yet to follow.
     caught_up: Vec<ShardKey>,
-    /// Shards that are not in a final state.
-    unfinished: usize,
-    /// Shards that need an iterator, by when it may be asked for.
-    seeking: BTreeSet<(Instant, ShardKey)>,
-    /// Shards that have an iterator, by when it may be used.
-    ready: BTreeSet<(Instant, ShardKey)>,
 
     /// Whether any response has come, of whatever kind.
     heard: bool,
     /// Set while listings lack a shard that must be there.
     stale: Option<Stale>,
 
-    /// Requests that are out. All have the same time to live, so that the first one is the first to expire.
-    requests: BTreeMap<RequestId, Sent>,
-    requests_made: u64,
-    /// Pages asked for.
-    reading: usize,
-    /// The bytes that a page is taken to have until it comes: a guess, and then as many as the latest had.
-    expected: u64,
-    /// The bytes of the pages whose batches are not yet reported as delivered.
-    held: u64,
-    /// Batches made and not yet reported as delivered.
-    batches: BTreeMap<BatchId, Made>,
-    batches_made: u64,
-    /// Messages that may still be delivered.
-    allowance: Option<u64>,
+    in_flight: InFlight,
+    batches: Batches,
 
     outbox: VecDeque<Action>,
     ending: Option<Outcome>,
-    revision: u64,
-    /// The moves of positions in the order of their revisions, so that what changed is found without a look at all shards.
-    /// Of a shard the last one counts.
-    moves: Vec<(u64, ShardKey)>,
-    /// The revision of the last change that is not one of positions alone.
-    renewed: u64,
+    revisions: Revisions,
     totals: Totals,
-}
-
-/// A shard and what is known of it.
-#[derive(Debug)]
-struct Shard {
-    id: Arc<str>,
-    position: Position,
-    /// The revision of the checkpoint that the place is of.
-    moved: u64,
-    state: State,
-    /// Since when the listing shows it as closed.
-    closed: Option<Instant>,
-    /// Its hash keys, where a listing or a parent told them.
-    hash_range: Option<HashRange>,
-    /// It came to be since the reader first saw the stream, so that its parents were to be read before.
-    is_new: bool,
-    /// It is not in the first listing.
-    is_late: bool,
-    /// When the pace allows it to be read again.
-    paced: Instant,
-    tip: Tip,
-    /// Consecutive pages without a new record, including those of its ancestors.
-    idle: u32,
-    /// The number of generations since the first listing.
-    generation: u32,
-    behind: Option<Duration>,
-    /// Ends told of it since it was listed as closed and that may be none, with no record between them.
-    doubts: u32,
-    /// Made with its first message.
-    envelope: Option<Arc<Envelope>>,
-}
-
-/// A request that is out.
-#[derive(Debug)]
-struct Sent {
-    about: About,
-    sent: Instant,
-    deadline: Instant,
-}
-
-/// Whose request it is.
-#[derive(Clone, Copy, Debug)]
-enum About {
-    Discovery(Operation),
-    ShardIterator(ShardKey),
-    /// `limit`: the records asked for.
-    Page(ShardKey, u32),
-}
-
-/// A batch that was made.
-#[derive(Debug)]
-struct Made {
-    key: ShardKey,
-    /// The bytes of its page.
-    held: u64,
-    messages: u64,
-    bytes: u64,
-    dropped: u64,
-    /// What of the page did not fit.
-    rest: Option<Rest>,
-}
-
-/// What of a page is left for further batches, and how the shard goes on behind them.
-#[derive(Debug)]
-struct Rest {
-    messages: Messages,
-    behind: Duration,
-    then: Then,
 }
 
 impl Reader {
@@ -193,7 +96,7 @@ impl Reader {
             positions = checkpoint.shards;
         }
         Ok(Reader {
-            allowance: plan.limits.max_messages,
+            batches: Batches::new(plan.limits.max_messages),
             plan,
             rng: Rng::new(seed),
             clock: Clock::new(now, present),
@@ -202,25 +105,14 @@ impl Reader {
             saved: positions,
             discovery: Discovery::new(now),
             lineage: Lineage::default(),
-            shards: Vec::new(),
+            shards: Shards::default(),
             caught_up: Vec::new(),
-            unfinished: 0,
             heard: false,
             stale: None,
-            seeking: BTreeSet::new(),
-            ready: BTreeSet::new(),
-            requests: BTreeMap::new(),
-            requests_made: 0,
-            reading: 0,
-            expected: PAGE_BYTES_GUESS,
-            held: 0,
-            batches: BTreeMap::new(),
-            batches_made: 0,
+            in_flight: InFlight::default(),
             outbox: VecDeque::new(),
             ending: None,
-            revision: 0,
-            moves: Vec::new(),
-            renewed: 0,
+            revisions: Revisions::default(),
             totals: Totals::default(),
         })
     }
@@ -253,7 +145,7 @@ impl Reader {
         self.check(id)?;
         self.advance(now);
         self.heard = true;
-        if let Some(sent) = self.take_request(id) {
+        if let Some(sent) = self.in_flight.take(id) {
             self.on_response(id, sent, response);
         }
         self.expire_requests();
@@ -264,7 +156,7 @@ impl Reader {
     pub fn handle_failure(&mut self, id: RequestId, failure: Failure, now: Instant) -> Result<(), Misuse> {
         self.check(id)?;
         self.advance(now);
-        if let Some(sent) = self.take_request(id) {
+        if let Some(sent) = self.in_flight.take(id) {
             self.on_failure(id, sent, failure);
         }
         self.expire_requests();
@@ -273,7 +165,7 @@ impl Reader {
 
     /// Tells that the messages of a batch are safe.
     pub fn handle_delivered(&mut self, id: BatchId, now: Instant) -> Result<(), Misuse> {
-        let made = self.batches.remove(&id).ok_or(Misuse::UnknownBatch(id))?;
+        let made = self.batches.take(id).ok_or(Misuse::UnknownBatch(id))?;
         self.advance(now);
         self.on_delivered(made);
         self.expire_requests();
@@ -294,32 +186,28 @@ impl Reader {
 
     /// The position reached in every shard, to be kept for the next run.
     pub fn checkpoint(&self) -> String {
-        let known = self.lineage.keys().filter_map(|(id, key)| Some((id, &self.shards.get(key.0)?.position)));
+        let known = self.lineage.keys().map(|(id, key)| (id, &self.shards[key].position));
         let saved = self.saved.iter().map(|(id, position)| (id.as_str(), position));
         checkpoint::write(&self.stream, &mut known.chain(saved))
     }
 
     /// Counts the changes of the checkpoint.
     pub fn revision(&self) -> u64 {
-        self.revision
+        self.revisions.current()
     }
 
-    /// Of the checkpoint the positions that changed after a revision: joined with the checkpoint of that revision it gives
-    /// the checkpoint. None: other things changed too, and it must be taken whole.
+    /// The positions that changed after revision `since`, as a checkpoint that has these alone. Joined with the checkpoint
+    /// of that revision, it gives the current one. None: more than positions changed, so the whole checkpoint is needed.
     ///
-    /// What this costs goes by the positions that changed, not by the shards there are.
+    /// The cost grows with the number of positions that changed, not with the number of shards.
     pub fn changes(&self, since: u64) -> Option<String> {
-        if since < self.renewed {
-            return None;
-        }
-        let moves = self.moves.iter().rev().take_while(|(revision, _)| *revision > since);
-        let moved = moves.filter_map(|(revision, key)| self.shards.get(key.0).filter(|shard| shard.moved == *revision));
-        Some(checkpoint::write(&self.stream, &mut moved.map(|shard| (&*shard.id, &shard.position))))
+        let mut changed = self.revisions.since(since, &self.shards)?.map(|shard| (&*shard.id, &shard.position));
+        Some(checkpoint::write(&self.stream, &mut changed))
     }
 
     /// Every shard known, in the order of their identifiers.
     pub fn shards(&self) -> Vec<ShardStatus> {
-        self.lineage.keys().filter_map(|(_, key)| self.status(key)).collect()
+        self.lineage.keys().map(|(_, key)| self.status(key)).collect()
     }
 
     /// What was done since the opening.
@@ -327,26 +215,8 @@ impl Reader {
         self.totals
     }
 
-    /// The position of a shard is another than in the revision before.
-    fn note_moved(&mut self, key: ShardKey) {
-        self.revision += 1;
-        if let Some(shard) = self.shards.get_mut(key.0) {
-            shard.moved = self.revision;
-            self.moves.push((self.revision, key));
-        }
-        if self.moves.len() > 2 * self.shards.len() + MOVES_MIN {
-            self.moves.retain(|(revision, key)| self.shards.get(key.0).is_some_and(|shard| shard.moved == *revision));
-        }
-    }
-
-    /// More of the checkpoint is other than in the revision before than positions that moved.
-    fn note_renewed(&mut self) {
-        self.revision += 1;
-        self.renewed = self.revision;
-    }
-
     fn check(&self, id: RequestId) -> Result<(), Misuse> {
-        if id.0 < self.requests_made { Ok(()) } else { Err(Misuse::UnknownRequest(id)) }
+        if self.in_flight.was_made(id) { Ok(()) } else { Err(Misuse::UnknownRequest(id)) }
     }
 
     fn advance(&mut self, now: Instant) {
@@ -355,17 +225,16 @@ impl Reader {
 
     /// Ends the reader once what is out is reported. The first reason counts.
     fn end(&mut self, outcome: Outcome) {
-        self.requests.clear();
-        self.reading = 0;
+        self.in_flight.clear();
         self.ending.get_or_insert(outcome);
     }
 
     /// How it ended, if every shard has come as far as it was asked to and no other can appear.
     fn is_done(&self) -> Option<Outcome> {
-        if self.unfinished > 0 || self.discovery.complete == 0 || !self.discovery.is_resting() {
+        if self.shards.unfinished() > 0 || self.discovery.complete == 0 || !self.discovery.is_resting() {
             return None;
         }
-        let drained = self.shards.iter().all(|shard| shard.state == State::Drained);
+        let drained = self.shards.iter().all(|(_, shard)| shard.state == State::Drained);
         Some(if drained { Outcome::Exhausted } else { Outcome::Reached })
     }
 }

@@ -1,29 +1,36 @@
-//! The life of a shard: its states, what can happen to it, and what then follows.
+//! The life of a shard: its states, the events that change them, and what each change asks of the reader.
 //!
 //! ```text
-//!           parents               iterator               messages
-//!           drained   send        came        send       came
-//!  Blocked ------> Seeking ----> Sought ----> Ready ----> Reading ----> Delivering
-//!                   ^ ^            |          ^  ^         | |            |
-//!                   | +-- retry ---+          |  +- empty -+ |            |
-//!                   |     trimmed: from the   |     or retry |            |
-//!                   |     oldest, with notice |              |            |
-//!                   +---- expired, astray ----|--------------+            |
-//!                   |                         +---- delivered, more ------+
-//!                   |                               delivered, more of the page: again Delivering
-//!                   +-- listed ------ Ending
-//!
-//!  Reading, Delivering -- no next iterator, and children or known as closed --> Drained
-//!  Reading, Delivering -- no next iterator, nothing known                   --> Ending
-//!  Sought, Reading     -- the service does not know the shard              --> Ending
-//!  Ending              -- not listed any more, with notice                 --> Drained
-//!  Reading, Delivering -- read as far as was asked                         --> CaughtUp
-//!  Blocked             -- a parent is CaughtUp                             --> CaughtUp
-//!  Sought, Reading, Ending -- refused, or too many failures                --> Failed
+//! Blocked    -> Seeking     all parents are drained
+//! Blocked    -> CaughtUp    a parent is caught up, so the shard lies beyond what was asked for
+//! Seeking    -> Sought      a shard iterator was requested
+//! Sought     -> Ready       it came
+//! Sought     -> Seeking     it did not, or the position has left the stream
+//! Sought     -> Ending      the service does not know the shard
+//! Sought     -> Failed      refused, or too many failures
+//! Ready      -> Reading     a page was requested
+//! Ready      -> Seeking     the shard iterator is too old to be used
+//! Reading    -> Delivering  a page came with messages
+//! Reading    -> Ready       an empty page came, or none
+//! Reading    -> Seeking     the shard iterator expired or led back, or the position has left the stream
+//! Reading    -> Ending      no next shard iterator, and nothing that explains it
+//! Reading    -> CaughtUp    an empty page at the tip, or past the time to read until
+//! Reading    -> Drained     no next shard iterator, and the shard is closed
+//! Reading    -> Failed      refused, or too many failures
+//! Delivering -> Delivering  delivered, and more batches of the page follow
+//! Delivering -> Ready       delivered
+//! Delivering -> Seeking     delivered, and the rest of the page is to be requested again
+//! Delivering -> Ending      delivered, as for Reading
+//! Delivering -> CaughtUp    delivered, as for Reading
+//! Delivering -> Drained     delivered, as for Reading
+//! Ending     -> Seeking     a later listing shows the shard: there is more to read, or the end is to be confirmed
+//! Ending     -> Drained     a later listing does not show it any more
+//! Ending     -> Failed      too many failures
 //! ```
 //!
-//! [`State::on`] is the whole table: it takes the state by value and gives the next, so that a half-changed state has no
-//! name. `Drained`, `CaughtUp` and `Failed` are final. Whatever cannot happen in a state leaves it as it is.
+//! [`State::on`] is the whole table: it takes the state by value and returns the next one, so a half-changed state has no
+//! name. `CaughtUp`, `Drained` and `Failed` are final. An event that cannot happen in a state is a bug in the reader, and
+//! [`Effect::Impossible`] says so. How a shard goes on after a page is decided by [`conclude`].
 
 use alloc::string::String;
 use core::time::Duration;
@@ -33,6 +40,10 @@ use crate::backoff;
 use crate::checkpoint::Position;
 use crate::rng::Rng;
 use crate::time::Instant;
+
+mod conclude;
+
+pub(crate) use conclude::{PageEnd, conclude};
 
 /// "A shard iterator expires 5 minutes after it is returned to the requester"
 /// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetShardIterator.html>).
@@ -175,7 +186,9 @@ pub(crate) enum Event {
     Unblocked,
     /// A parent is read as far as was asked and not to its end, so that the shard is beyond that too.
     Beyond,
-    /// The request for an iterator or for a page was given out.
+    /// The shard iterator is too old to be used.
+    Stale,
+    /// The request for a shard iterator or for a page was given out.
     Sent { request: RequestId },
     /// The iterator came.
     ShardIterator { text: String },
@@ -186,24 +199,31 @@ pub(crate) enum Event {
     Delivered,
     /// The batch is safe, and the next one is of the same page.
     Next { batch: BatchId, to: Option<Position>, then: Then },
-    /// The iterator is too old.
-    Expired,
-    /// The response contradicts itself or the service's model.
-    Wrong,
-    /// The iterator led back to records that were delivered.
-    Astray,
+    /// A request for a shard iterator or a page did not succeed.
+    Failed(Verdict),
+    /// A listing that began after number `number - 1` is complete and shows the shard so.
+    Listed { number: u64, shown: Shown },
+}
+
+/// What a request that did not succeed means for the shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
     /// The service is asked for too much.
     Throttled,
     /// A failure that may pass.
-    Failed,
+    Transient,
     /// A failure that will not.
-    Refused,
+    Fatal,
+    /// The shard iterator, or the token of a listing, is too old.
+    Expired,
+    /// The response contradicts itself or the service's model.
+    Wrong,
+    /// The shard iterator led back to records that were delivered.
+    Astray,
     /// The position has left the stream.
     Trimmed,
     /// The service knows no such shard.
     Gone,
-    /// A listing that began after number `number - 1` is complete and shows the shard so.
-    Listed { number: u64, shown: Shown },
 }
 
 /// A shard in a listing.
@@ -212,6 +232,15 @@ pub(crate) enum Shown {
     Open,
     Closed,
     Absent,
+}
+
+/// What the shards of a queue wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queue {
+    /// To request a shard iterator.
+    Seeking,
+    /// To request a page.
+    Ready,
 }
 
 /// The next state, and what it asks of the reader.
@@ -231,11 +260,17 @@ pub(crate) enum Effect {
     Gap,
     /// The shards must be listed.
     List,
+    /// The event cannot happen in this state, which stays as it is.
+    Impossible,
 }
 
 impl Step {
     fn to(state: State) -> Step {
         Step { state, position: None, effect: Effect::Nothing }
+    }
+
+    fn impossible(state: State) -> Step {
+        Step { state, position: None, effect: Effect::Impossible }
     }
 
     fn drained(effect: Effect) -> Step {
@@ -305,6 +340,60 @@ impl Context<'_> {
         Step { state, position: None, effect: Effect::List }
     }
 
+    /// The request for a shard iterator did not succeed.
+    fn seek_failed(
+        &mut self,
+        seek: Seek,
+        request: RequestId,
+        sent: Instant,
+        trouble: Trouble,
+        verdict: Verdict,
+    ) -> Step {
+        match verdict {
+            Verdict::Throttled => Step::to(self.seek_again(seek.again(), trouble.delayed())),
+            // There is no shard iterator yet that could expire.
+            Verdict::Transient | Verdict::Expired => Step::to(self.seek_again(seek.again(), trouble.failed())),
+            Verdict::Wrong => Step::to(self.seek_again(seek.again(), trouble.wronged())),
+            Verdict::Trimmed => self.trimmed(seek, trouble),
+            Verdict::Gone => self.gone(seek, trouble),
+            Verdict::Fatal => Step::to(State::Failed),
+            // Only a page leads back.
+            Verdict::Astray => Step::impossible(State::Sought { seek, request, sent, trouble }),
+        }
+    }
+
+    /// The request for a page did not succeed.
+    fn read_failed(&mut self, iterator: ShardIterator, trouble: Trouble, verdict: Verdict) -> Step {
+        match verdict {
+            // A shard iterator that expires early counts as a failure, because the next one may expire early too.
+            Verdict::Expired => {
+                let trouble = if iterator.is_stale(self.now) { trouble.delayed() } else { trouble.failed() };
+                Step::to(self.seek_again(iterator.seek, trouble))
+            }
+            Verdict::Throttled => Step::to(self.read_again(iterator, trouble.delayed())),
+            Verdict::Transient => Step::to(self.read_again(iterator, trouble.failed())),
+            Verdict::Wrong => Step::to(self.read_again(iterator, trouble.wronged())),
+            Verdict::Astray => Step::to(self.seek_again(iterator.seek, trouble.wronged())),
+            Verdict::Trimmed => self.trimmed(iterator.seek, trouble),
+            Verdict::Gone => self.gone(iterator.seek, trouble),
+            Verdict::Fatal => Step::to(State::Failed),
+        }
+    }
+
+    /// A listing shows a shard that has no shard iterator any more.
+    fn listed(&mut self, shown: Shown, why: Why, seek: Seek, trouble: Trouble) -> Step {
+        match (shown, why) {
+            // Records may have arrived between a false end and the true one, so the shard is read once more. An end of a
+            // shard that is known to be closed is believed.
+            (Shown::Closed, Why::Ended) => Step::to(State::Seeking { seek, not_before: self.now, trouble }),
+            // The end may have been false, and records that followed it may have left with the shard.
+            (Shown::Absent, Why::Ended | Why::Doubtful | Why::Gone) => Step::drained(Effect::Gap),
+            (Shown::Open, Why::Ended | Why::Doubtful | Why::Gone) | (Shown::Closed, Why::Doubtful | Why::Gone) => {
+                Step::to(self.seek_again(seek, trouble))
+            }
+        }
+    }
+
     fn go_on(&self, then: Then) -> Step {
         match then {
             Then::Read { iterator, trouble } => {
@@ -332,7 +421,6 @@ impl State {
             (State::Blocked { seek }, Event::Unblocked) => {
                 Step::to(State::Seeking { seek, not_before: cx.now.max(cx.paced), trouble: Trouble::default() })
             }
-
             (State::Blocked { .. }, Event::Beyond) => Step::to(State::CaughtUp),
 
             (State::Seeking { seek, not_before: _, trouble }, Event::Sent { request }) => {
@@ -343,22 +431,14 @@ impl State {
                 let iterator = ShardIterator { text, born: sent, seek: seek.again(), is_first: true };
                 Step::to(State::Ready { iterator, not_before: cx.now.max(cx.paced), trouble })
             }
-            (State::Sought { seek, request: _, sent: _, trouble }, Event::Throttled) => {
-                Step::to(cx.seek_again(seek.again(), trouble.delayed()))
-            }
-            // There is no iterator yet that could expire.
-            (State::Sought { seek, request: _, sent: _, trouble }, Event::Failed | Event::Expired) => {
-                Step::to(cx.seek_again(seek.again(), trouble.failed()))
-            }
-            (State::Sought { seek, request: _, sent: _, trouble }, Event::Trimmed) => cx.trimmed(seek, trouble),
-            (State::Reading { iterator, request: _, sent: _, trouble }, Event::Trimmed) => {
-                cx.trimmed(iterator.seek, trouble)
+            (State::Sought { seek, request, sent, trouble }, Event::Failed(verdict)) => {
+                cx.seek_failed(seek, request, sent, trouble, verdict)
             }
 
             (State::Ready { iterator, not_before: _, trouble }, Event::Sent { request }) => {
                 Step::to(State::Reading { iterator, request, sent: cx.now, trouble })
             }
-            (State::Ready { iterator, not_before: _, trouble }, Event::Expired) => {
+            (State::Ready { iterator, not_before: _, trouble }, Event::Stale) => {
                 Step::to(State::Seeking { seek: iterator.seek, not_before: cx.now, trouble })
             }
 
@@ -366,30 +446,9 @@ impl State {
                 Step::to(State::Delivering { batch, to, then })
             }
             (State::Reading { .. }, Event::Page { batch: None, to, then }) => cx.go_on(then).past(to),
-            // An iterator that expires early counts as a failure, because the next one may expire early too.
-            (State::Reading { iterator, request: _, sent: _, trouble }, Event::Expired) => {
-                let trouble = if iterator.is_stale(cx.now) { trouble.delayed() } else { trouble.failed() };
-                Step::to(cx.seek_again(iterator.seek, trouble))
+            (State::Reading { iterator, request: _, sent: _, trouble }, Event::Failed(verdict)) => {
+                cx.read_failed(iterator, trouble, verdict)
             }
-            (State::Sought { seek, request: _, sent: _, trouble }, Event::Wrong) => {
-                Step::to(cx.seek_again(seek.again(), trouble.wronged()))
-            }
-            (State::Reading { iterator, request: _, sent: _, trouble }, Event::Wrong) => {
-                Step::to(cx.read_again(iterator, trouble.wronged()))
-            }
-            (State::Reading { iterator, request: _, sent: _, trouble }, Event::Astray) => {
-                Step::to(cx.seek_again(iterator.seek, trouble.wronged()))
-            }
-            (State::Reading { iterator, request: _, sent: _, trouble }, Event::Throttled) => {
-                Step::to(cx.read_again(iterator, trouble.delayed()))
-            }
-            (State::Reading { iterator, request: _, sent: _, trouble }, Event::Failed) => {
-                Step::to(cx.read_again(iterator, trouble.failed()))
-            }
-
-            (State::Sought { seek, request: _, sent: _, trouble }, Event::Gone) => cx.gone(seek, trouble),
-            (State::Reading { iterator, request: _, sent: _, trouble }, Event::Gone) => cx.gone(iterator.seek, trouble),
-            (State::Sought { .. } | State::Reading { .. }, Event::Refused) => Step::to(State::Failed),
 
             (State::Delivering { batch: _, to, then }, Event::Delivered) => cx.go_on(then).past(to),
             // Only a batch that leaves some of its page says `Seek`.
@@ -397,47 +456,31 @@ impl State {
                 Step { state: State::Delivering { batch, to, then }, position: done, effect: Effect::Nothing }
             }
 
-            // A listing that began earlier may be older than what the shard said.
-            (State::Ending { since, why, seek, trouble }, Event::Listed { number, shown }) if number > since => {
-                match (shown, why) {
-                    // Records may have come between an end that was none and the true one: it is read once more, and an
-                    // end of a shard that is known as closed is believed.
-                    (Shown::Closed, Why::Ended) => Step::to(State::Seeking { seek, not_before: cx.now, trouble }),
-                    // An end that was none, and records may have followed it and left with the shard.
-                    (Shown::Absent, Why::Ended | Why::Doubtful | Why::Gone) => Step::drained(Effect::Gap),
-                    (Shown::Open, Why::Ended | Why::Doubtful | Why::Gone)
-                    | (Shown::Closed, Why::Doubtful | Why::Gone) => Step::to(cx.seek_again(seek, trouble)),
-                }
+            // A listing that began earlier may be older than what the shard said: it is ignored.
+            (state @ State::Ending { since, .. }, Event::Listed { number, shown: _ }) if number <= since => {
+                Step::to(state)
+            }
+            (State::Ending { since: _, why, seek, trouble }, Event::Listed { number: _, shown }) => {
+                cx.listed(shown, why, seek, trouble)
             }
 
-            (
-                state @ (State::Blocked { .. }
-                | State::Seeking { .. }
-                | State::Sought { .. }
-                | State::Ready { .. }
-                | State::Reading { .. }
-                | State::Delivering { .. }
-                | State::Ending { .. }
-                | State::CaughtUp
-                | State::Drained
-                | State::Failed),
-                Event::Unblocked
-                | Event::Beyond
-                | Event::Sent { .. }
-                | Event::ShardIterator { .. }
-                | Event::Page { .. }
-                | Event::Delivered
-                | Event::Next { .. }
-                | Event::Expired
-                | Event::Wrong
-                | Event::Astray
-                | Event::Throttled
-                | Event::Failed
-                | Event::Refused
-                | Event::Trimmed
-                | Event::Gone
-                | Event::Listed { .. },
-            ) => Step::to(state),
+            (state, _) => Step::impossible(state),
+        }
+    }
+
+    /// The queue that a shard in this state waits in, and the time it waits for.
+    pub(crate) fn queue(&self) -> Option<(Queue, Instant)> {
+        match self {
+            State::Seeking { not_before, .. } => Some((Queue::Seeking, *not_before)),
+            State::Ready { not_before, .. } => Some((Queue::Ready, *not_before)),
+            State::Blocked { .. }
+            | State::Sought { .. }
+            | State::Reading { .. }
+            | State::Delivering { .. }
+            | State::Ending { .. }
+            | State::CaughtUp
+            | State::Drained
+            | State::Failed => None,
         }
     }
 

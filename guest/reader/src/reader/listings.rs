@@ -3,11 +3,12 @@
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{Reader, Shard};
+use super::Reader;
+use super::arena::Shard;
 use crate::action::{Action, Notice, Outcome, RequestId};
 use crate::backoff;
 use crate::checkpoint::Position;
@@ -15,14 +16,12 @@ use crate::discovery::{Phase, Step};
 use crate::error::{Cause, ServiceError};
 use crate::lineage::ShardKey;
 use crate::listing::{Flaw, Listing, Progress, SHARDS_MAX};
-use crate::shard::{Event, Seek, Shown, State, Trouble, WRONGS_MAX, Why};
+use crate::shard::{Event, Seek, Shown, State, Trouble, Verdict, WRONGS_MAX, Why};
 use crate::time::Instant;
 use crate::wire::{self, Class, ListedShard, Operation};
 
-use super::answers::Verdict;
-
-/// Tries of the very first request, as long as no response of any kind has come. Who is not there at all is more likely
-/// named wrongly than out of order, and AWS's own tools give up after three
+/// The number of attempts at the very first request, as long as no response of any kind has come. An unreachable endpoint
+/// is usually misconfigured rather than down, and AWS's own tools give up after three
 /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>).
 const FIRST_TRIES_MAX: u32 = 4;
 
@@ -101,19 +100,19 @@ impl Reader {
         if let Step::Describe = step
             && denied
         {
-            // Not everybody who may read a stream may describe it.
+            // A grant to read a stream need not include the one to describe it.
             return self.discovery.list(now);
         }
         let (step, trouble) = match verdict {
             Verdict::Throttled => (step, trouble.delayed()),
-            Verdict::Failed => (step, trouble.failed()),
+            Verdict::Transient => (step, trouble.failed()),
             Verdict::Wrong | Verdict::Astray => (step, trouble.wronged()),
-            // Of a token that expired the pages before are of no use either: the listing begins anew.
+            // Without its token a listing cannot go on, so it begins again.
             Verdict::Expired => {
                 self.discovery.restarts = self.discovery.restarts.saturating_add(1);
                 (Step::first_page(), trouble.failed())
             }
-            Verdict::Trimmed | Verdict::Gone | Verdict::Refused => return self.end(Outcome::Failed(error)),
+            Verdict::Trimmed | Verdict::Gone | Verdict::Fatal => return self.end(Outcome::Failed(error)),
         };
         self.discover_again(step, trouble, error);
     }
@@ -133,60 +132,67 @@ impl Reader {
     }
 
     /// A listing is complete.
-    fn on_listing(&mut self, gathered: Vec<ListedShard>) {
+    fn on_listing(&mut self, shards: Vec<ListedShard>) {
         let number = self.discovery.begun;
-        let first = self.discovery.complete == 0;
         let heard = number.saturating_sub(1);
-        self.lineage.listed(gathered.iter().map(|listed| listed.id.as_str()));
-        // What is but named, as a parent, is none of them.
-        let mut shown = BTreeMap::new();
-        for listed in &gathered {
-            let now = if listed.closed { Shown::Closed } else { Shown::Open };
-            shown.insert(listed.id.as_str(), Some(now));
+        self.lineage.listed(shards.iter().map(|listed| listed.id.as_str()));
+        let is_first = self.discovery.complete == 0;
+        if is_first {
+            self.restore(&shards, heard);
         }
-        if first {
-            for parent in gathered.iter().flat_map(|listed| &listed.parents) {
-                shown.entry(parent).or_insert(None);
-            }
-            for (id, position) in core::mem::take(&mut self.saved) {
-                // A shard that is done and has left the stream is forgotten with the last of its children.
-                let known = shown.contains_key(id.as_str());
-                if position != Position::End || known || !self.lineage.has_left(&id) {
-                    let position = self.not_ahead(&id, position);
-                    self.insert(&id, position, Seek::Position, heard);
-                } else {
-                    self.note_renewed();
-                }
-            }
-        }
-        for listed in &gathered {
+        for listed in &shards {
             let key = match self.lineage.key(&listed.id) {
                 Some(key) => key,
-                None if self.resumed || !first => self.insert_new(&listed.id, heard),
+                None if self.resumed || !is_first => self.insert_new(&listed.id, heard),
                 None => {
                     let (position, seek) = self.beginning(listed);
                     self.insert(&listed.id, position, seek, heard)
                 }
             };
             self.lineage.adopt(key, &listed.parents);
-            if let Some(shard) = self.shards.get_mut(key.0) {
-                shard.closed = shard.closed.or(listed.closed.then_some(self.clock.now));
-                shard.hash_range = shard.hash_range.or(listed.hash_range);
-            }
+            let shard = &mut self.shards[key];
+            shard.closed = shard.closed.or(listed.closed.then_some(self.clock.now));
+            shard.hash_range = shard.hash_range.or(listed.hash_range);
         }
-        self.insert_lost(heard);
+        self.insert_gone(heard);
         let until = self.clock.now + self.plan.limits.list_interval;
         self.discovery.rest(self.clock.now, until);
-        for index in 0..self.shards.len() {
-            let Some(shard) = self.shards.get(index) else { continue };
+        self.apply_listing(&shards, number);
+        self.list_again_if_stale();
+    }
+
+    /// Takes over the positions of the last run, at the first listing.
+    fn restore(&mut self, shards: &[ListedShard], heard: u64) {
+        let ids = shards.iter().flat_map(|listed| listed.parents.iter().chain([&listed.id]));
+        let named: BTreeSet<&str> = ids.map(String::as_str).collect();
+        for (id, position) in core::mem::take(&mut self.saved) {
+            // A shard that is drained and has left the stream is forgotten with the last of its children.
+            if position != Position::End || named.contains(id.as_str()) || !self.lineage.has_left(&id) {
+                let position = self.not_ahead(&id, position);
+                self.insert(&id, position, Seek::Position, heard);
+            } else {
+                self.revisions.note_renewed();
+            }
+        }
+    }
+
+    /// Lets the shards that wait for a listing go on.
+    fn apply_listing(&mut self, shards: &[ListedShard], number: u64) {
+        // Shards mentioned only as parents are not listed.
+        let shown: BTreeMap<&str, Shown> = shards
+            .iter()
+            .map(|listed| (listed.id.as_str(), if listed.closed { Shown::Closed } else { Shown::Open }))
+            .collect();
+        for key in self.shards.keys() {
+            let shard = &self.shards[key];
             match &shard.state {
-                // Whether another listing is needed is decided below, with a pause.
-                State::Blocked { .. } => drop(self.unblock(ShardKey(index))),
+                // Whether another listing is needed is decided later, with a pause.
+                State::Blocked { .. } => drop(self.unblock(key)),
                 State::Ending { .. } => {
-                    // A listing of a moment ago lacks the latest shards: what it does not show may go on.
+                    // A stale listing lacks the latest shards, so a shard that it does not show may go on.
                     let absent = if self.lineage.has_left(&shard.id) { Shown::Absent } else { Shown::Open };
-                    let shown = shown.get(&*shard.id).copied().flatten().unwrap_or(absent);
-                    self.on_shown(ShardKey(index), number, shown);
+                    let shown = shown.get(&*shard.id).copied().unwrap_or(absent);
+                    self.on_shown(key, number, shown);
                 }
                 State::Seeking { .. }
                 | State::Sought { .. }
@@ -198,19 +204,18 @@ impl Reader {
                 | State::Failed => {}
             }
         }
-        self.list_again_if_stale();
     }
 
-    /// Adds the shards that came to be and left the stream while nobody looked: a new shard names them as its parents,
-    /// and no listing shows them. That they are gone, and their records lost, turns out as with any shard.
-    fn insert_lost(&mut self, heard: u64) {
-        let mut lost = Vec::new();
-        for (index, _) in self.shards.iter().enumerate().filter(|(_, shard)| shard.is_new) {
-            let parents = self.lineage.parents(ShardKey(index)).iter();
-            lost.extend(parents.filter(|id| self.lineage.key(id).is_none() && self.lineage.has_left(id)).cloned());
+    /// Adds the shards that were created and left the stream between two listings: a new shard names them as its parents,
+    /// and no listing shows them. That they are gone, and their records with them, turns out as with any shard.
+    fn insert_gone(&mut self, heard: u64) {
+        let mut gone = Vec::new();
+        for (key, _) in self.shards.iter().filter(|(_, shard)| shard.is_new) {
+            let parents = self.lineage.parents(key).iter();
+            gone.extend(parents.filter(|id| self.lineage.key(id).is_none() && self.lineage.has_left(id)).cloned());
         }
-        for id in lost {
-            // Two children may have named it.
+        for id in gone {
+            // Two children may name it.
             if self.lineage.key(&id).is_none() {
                 self.insert_new(&id, heard);
             }
@@ -221,10 +226,8 @@ impl Reader {
     /// that is closed and was read to its end. Gives up if a shard that another one waits for never appears.
     fn list_again_if_stale(&mut self) {
         let listed = self.discovery.complete;
-        let missing = |(index, shard): (usize, &Shard)| match &shard.state {
-            State::Blocked { .. } => {
-                Some((shard.id.clone(), self.lineage.missing(ShardKey(index), listed)?.to_owned()))
-            }
+        let missing = |(key, shard): (ShardKey, &Shard)| match &shard.state {
+            State::Blocked { .. } => Some((shard.id.clone(), self.lineage.missing(key, listed)?.to_owned())),
             State::Seeking { .. }
             | State::Sought { .. }
             | State::Ready { .. }
@@ -235,8 +238,8 @@ impl Reader {
             | State::Drained
             | State::Failed => None,
         };
-        let missing = self.shards.iter().enumerate().find_map(missing);
-        let is_childless = |shard: &Shard| {
+        let missing = self.shards.iter().find_map(missing);
+        let is_childless = |(_, shard): (ShardKey, &Shard)| {
             shard.state == State::Drained && shard.closed.is_some() && self.lineage.children(&shard.id).is_empty()
         };
         if missing.is_none() && !self.shards.iter().any(is_childless) {
@@ -265,9 +268,9 @@ impl Reader {
         }
     }
 
-    /// A listing shows a shard that has no iterator any more.
+    /// A listing shows a shard that has no shard iterator any more.
     fn on_shown(&mut self, key: ShardKey, number: u64, shown: Shown) {
-        let Some(shard) = self.shards.get(key.0) else { return };
+        let shard = &self.shards[key];
         let error = ServiceError {
             operation: Operation::ListShards,
             shard: Some((*shard.id).to_owned()),
@@ -276,11 +279,18 @@ impl Reader {
         };
         let was_doubtful = !matches!(shard.state, State::Ending { why: Why::Ended, .. });
         self.step(key, Event::Listed { number, shown });
-        match self.shards.get(key.0).map(|shard| &shard.state) {
-            Some(State::Drained | State::Ending { .. }) | None => {}
-            // Its end is as it should be, and is only to be seen once more.
-            Some(State::Seeking { .. }) if shown == Shown::Closed && !was_doubtful => {}
-            Some(_) => self.settle(key, error),
+        match &self.shards[key].state {
+            State::Drained | State::Ending { .. } => {}
+            // The end is as it should be and only has to be confirmed.
+            State::Seeking { .. } if shown == Shown::Closed && !was_doubtful => {}
+            State::Blocked { .. }
+            | State::Seeking { .. }
+            | State::Sought { .. }
+            | State::Ready { .. }
+            | State::Reading { .. }
+            | State::Delivering { .. }
+            | State::CaughtUp
+            | State::Failed => self.settle(key, error),
         }
     }
 }

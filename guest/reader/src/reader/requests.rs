@@ -1,26 +1,22 @@
-//! What to ask next, and how long to wait where there is nothing to ask.
+//! Requests: what to send next, and how long to wait if there is nothing to send.
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 
-use super::{About, Reader, Sent};
-use crate::action::{Request, RequestId, Wait, WaitReason};
+use super::Reader;
+use super::in_flight::About;
+use crate::action::{Request, Wait, WaitReason};
 use crate::checkpoint::{MessagePosition, Position};
 use crate::discovery::{Phase, Step};
 use crate::lineage::ShardKey;
-use crate::shard::{Event, Seek, State, Trouble};
+use crate::shard::{Event, Queue, Seek, State, Trouble};
 use crate::time::Instant;
 use crate::wire::{self, Query, StartingPosition};
-
-/// The bytes of pages that are asked for, at the size that is expected of them, or not yet delivered: three to four full
-/// ones, enough to read one while others are on their way, but for the first, of which there may be six. A host has each
-/// of them in its own memory for a while too.
-const HELD_MAX: u64 = 48 << 20;
 
 impl Reader {
     /// The next request, if one is due and there is room for it.
     pub(super) fn next_request(&mut self) -> Option<Request> {
-        if self.requests.len() >= self.plan.limits.requests as usize {
+        if self.in_flight.len() >= self.plan.limits.requests as usize {
             return None;
         }
         let now = self.clock.now;
@@ -28,9 +24,9 @@ impl Reader {
             return self.discovery_request();
         }
         loop {
-            let due = |&(at, key): &(Instant, ShardKey)| (at <= now).then_some((at, key));
-            let seek = self.seeking.first().and_then(due);
-            let read = if self.has_room() { self.ready.first().and_then(due) } else { None };
+            let due = |(at, key): (Instant, ShardKey)| (at <= now).then_some((at, key));
+            let seek = self.shards.first(Queue::Seeking).and_then(due);
+            let read = if self.has_room() { self.shards.first(Queue::Ready).and_then(due) } else { None };
             match (seek, read) {
                 (Some((at, key)), Some((other, _))) if at <= other => return self.iterator_request(key),
                 (Some((_, key)), None) => return self.iterator_request(key),
@@ -45,14 +41,14 @@ impl Reader {
 
     /// How long to wait, and for what.
     pub(super) fn wait(&self) -> Wait {
-        let deadline = self.requests.values().next().map(|sent| (sent.deadline, WaitReason::Response));
+        let deadline = self.in_flight.deadline().map(|at| (at, WaitReason::Response));
         let mut next = deadline;
         let mut sooner = |at: Instant, reason: WaitReason| {
             if next.is_none_or(|(earliest, _)| at < earliest) {
                 next = Some((at, reason));
             }
         };
-        if self.requests.len() < self.plan.limits.requests as usize {
+        if self.in_flight.len() < self.plan.limits.requests as usize {
             match &self.discovery.phase {
                 Phase::Due { step: Step::List(listing), not_before, trouble }
                     if listing.token().is_some() && *trouble == Trouble::default() =>
@@ -63,39 +59,37 @@ impl Reader {
                 Phase::Resting { until } => sooner(*until, WaitReason::Listing),
                 Phase::Asked { .. } => {}
             }
-            if let Some(&(at, key)) = self.seeking.first() {
+            if let Some((at, key)) = self.shards.first(Queue::Seeking) {
                 sooner(at, self.why(key));
             }
             if self.has_room()
-                && let Some(&(at, key)) = self.ready.first()
+                && let Some((at, key)) = self.shards.first(Queue::Ready)
             {
                 sooner(at, self.why(key));
             }
         }
         match next {
             Some((until, reason)) => {
-                let held = !self.has_room() && !self.ready.is_empty() && deadline.is_none();
+                let held = !self.has_room() && self.shards.first(Queue::Ready).is_some() && deadline.is_none();
                 Wait { until: Some(until), reason: if held { WaitReason::Delivery } else { reason } }
             }
             None => Wait { until: None, reason: WaitReason::Delivery },
         }
     }
 
-    /// Whether a page that is asked for now has a place when it comes. One always has.
+    /// Whether a page may be requested.
     fn has_room(&self) -> bool {
-        let out = self.reading + self.batches.len();
-        let bytes = self.held + self.expected * (self.reading as u64 + 1);
-        out < self.plan.limits.batches as usize && (out == 0 || bytes <= HELD_MAX)
+        self.batches.has_room(self.in_flight.pages(), self.plan.limits.batches)
     }
 
     fn why(&self, key: ShardKey) -> WaitReason {
-        let trouble = self.shards.get(key.0).map(|shard| shard.state.trouble()).unwrap_or_default();
+        let trouble = self.shards[key].state.trouble();
         if trouble == Trouble::default() { WaitReason::Pace } else { WaitReason::Backoff }
     }
 
     fn discovery_request(&mut self) -> Option<Request> {
         let now = self.clock.now;
-        let id = RequestId(self.requests_made);
+        let id = self.in_flight.next_id();
         let asked = Phase::Asked { step: Step::Describe, request: id, trouble: Trouble::default() };
         let (step, trouble) = match core::mem::replace(&mut self.discovery.phase, asked) {
             Phase::Due { step, not_before: _, trouble } => (step, trouble),
@@ -123,7 +117,7 @@ impl Reader {
 
     fn iterator_request(&mut self, key: ShardKey) -> Option<Request> {
         let now = self.clock.now;
-        let shard = self.shards.get(key.0)?;
+        let shard = &self.shards[key];
         let State::Seeking { seek, .. } = &shard.state else { return None };
         let position = match (seek, &shard.position) {
             (Seek::Oldest, _) | (Seek::Position, Position::TrimHorizon) => StartingPosition::TrimHorizon,
@@ -135,7 +129,7 @@ impl Reader {
             (Seek::Position, Position::After(MessagePosition { sequence, subsequence: Some(_) })) => {
                 StartingPosition::AtSequence(sequence.as_str())
             }
-            // What is delivered to the end is not sought; were it, nothing would come twice.
+            // A drained shard is never sought. If one were, nothing would be delivered twice.
             (Seek::Position, Position::End) => StartingPosition::Latest,
         };
         let query = Query::GetShardIterator { stream: self.plan.stream(), shard: &shard.id, position };
@@ -149,23 +143,20 @@ impl Reader {
     /// The request for the next page of a shard, unless its iterator is too old.
     fn page_request(&mut self, key: ShardKey) -> Option<Request> {
         let now = self.clock.now;
-        let most = u64::from(self.plan.limits.page_records);
-        let limit = u32::try_from(self.allowance.map_or(most, |left| left.clamp(1, most))).unwrap_or(u32::MAX);
-        let shard = self.shards.get(key.0)?;
+        let limit = self.batches.records_wanted(self.plan.limits.page_records);
+        let shard = &self.shards[key];
         let State::Ready { iterator, .. } = &shard.state else { return None };
         if iterator.is_stale(now) {
-            self.step(key, Event::Expired);
+            self.step(key, Event::Stale);
             return None;
         }
         let query = Query::GetRecords { arn: self.plan.arn(), iterator: &iterator.text, limit };
         let body = wire::encode(&query, self.plan.wire);
         let (operation, id) = (query.operation(), (*shard.id).to_owned());
         let request = self.send(About::Page(key, limit), operation, Some(id), body, now);
-        self.reading += 1;
         let paced = self.plan.pace.after_read(now, 0);
-        if let Some(shard) = self.shards.get_mut(key.0) {
-            shard.paced = shard.paced.max(paced);
-        }
+        let shard = &mut self.shards[key];
+        shard.paced = shard.paced.max(paced);
         self.step(key, Event::Sent { request: request.id });
         Some(request)
     }
@@ -178,11 +169,9 @@ impl Reader {
         body: wire::Body,
         now: Instant,
     ) -> Request {
-        let id = RequestId(self.requests_made);
         let deadline = now + self.plan.limits.request_timeout;
-        self.requests_made += 1;
+        let id = self.in_flight.add(about, now, deadline);
         self.totals.requests += 1;
-        self.requests.insert(id, Sent { about, sent: now, deadline });
         Request { id, operation, shard, body, deadline }
     }
 }

@@ -1,10 +1,12 @@
-//! The shards of the reader: who is known, what happens to each, and who is read when.
+//! Shards: which are known, what happens to each, and when they are read.
 
 use alloc::borrow::ToOwned;
+use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 
-use super::{Reader, Shard};
+use super::Reader;
+use super::arena::Shard;
 use crate::action::{Action, Gap, Notice, Outcome, ShardStatus};
 use crate::checkpoint::Position;
 use crate::config::{OnGap, Start, Until};
@@ -27,65 +29,39 @@ const GENERATIONS_FREE: u32 = 8;
 impl Reader {
     /// Lets an event happen to a shard, and does what follows from it.
     pub(super) fn step(&mut self, key: ShardKey, event: Event) {
-        let Some(shard) = self.shards.get_mut(key.0) else { return };
         let mut cx = Context {
             now: self.clock.now,
             backoff_first: self.plan.limits.backoff_first,
             backoff_max: self.plan.limits.backoff_max,
             failures: self.plan.limits.failures,
             listings: self.discovery.begun,
-            paced: shard.paced,
+            paced: self.shards[key].paced,
             rng: &mut self.rng,
         };
-        match &shard.state {
-            State::Seeking { not_before, .. } => self.seeking.remove(&(*not_before, key)),
-            State::Ready { not_before, .. } => self.ready.remove(&(*not_before, key)),
-            State::Blocked { .. }
-            | State::Sought { .. }
-            | State::Reading { .. }
-            | State::Delivering { .. }
-            | State::Ending { .. }
-            | State::CaughtUp
-            | State::Drained
-            | State::Failed => false,
-        };
-        let was_final = shard.state.is_final();
-        let step = core::mem::replace(&mut shard.state, State::Failed).on(event, &mut cx);
-        shard.state = step.state;
-        match &shard.state {
-            State::Seeking { not_before, .. } => self.seeking.insert((*not_before, key)),
-            State::Ready { not_before, .. } => self.ready.insert((*not_before, key)),
-            State::Blocked { .. }
-            | State::Sought { .. }
-            | State::Reading { .. }
-            | State::Delivering { .. }
-            | State::Ending { .. }
-            | State::CaughtUp
-            | State::Drained
-            | State::Failed => false,
-        };
+        let described = cfg!(debug_assertions).then(|| format!("{event:?} cannot happen to {:?}", self.shards[key]));
+        let was_final = self.shards[key].state.is_final();
+        let step = self.shards.step(key, event, &mut cx);
         let mut is_held = false;
         match step.effect {
             Effect::Nothing => {}
             Effect::Gap => {
-                let gap = Gap::behind(&shard.id, &shard.position);
+                let gap = Gap::behind(&self.shards[key].id, &self.shards[key].position);
                 is_held = self.lose(gap);
             }
             Effect::List => self.discovery.want(self.clock.now),
+            Effect::Impossible => debug_assert!(false, "{described:?}"),
         }
-        let Some(shard) = self.shards.get_mut(key.0) else { return };
         if let Some(position) = step.position
-            && position > shard.position
+            && position > self.shards[key].position
             && !is_held
         {
-            shard.position = position;
-            self.note_moved(key);
+            self.shards[key].position = position;
+            self.revisions.note_moved(key, &mut self.shards);
         }
-        let Some(shard) = self.shards.get(key.0) else { return };
+        let shard = &self.shards[key];
         if shard.state.is_final() && !was_final {
             let (drained, caught_up) = (shard.state == State::Drained, shard.state == State::CaughtUp);
-            self.unfinished -= 1;
-            self.tell_of(key);
+            self.notify(key);
             if drained {
                 self.on_drained(key);
             }
@@ -95,7 +71,7 @@ impl Reader {
         }
     }
 
-    /// Tells of a gap. Whether it ends the reader: then the position stays, for the next run to find it.
+    /// Reports a gap. Returns whether it ends the reader: then the position stays, so that the next run finds the gap again.
     pub(super) fn lose(&mut self, gap: Gap) -> bool {
         self.outbox.push_back(Action::Notice(Notice::Gap(gap.clone())));
         match self.plan.on_gap {
@@ -114,11 +90,9 @@ impl Reader {
     }
 
     fn on_drained(&mut self, key: ShardKey) {
-        self.lineage.drain(key);
-        let Some(shard) = self.shards.get(key.0) else { return };
-        let children = self.lineage.children(&shard.id).to_vec();
+        let children = self.lineage.children(&self.shards[key].id).to_vec();
         if children.is_empty() {
-            // A shard closes by a split or a merge: its children are to be found.
+            // A shard is closed by a split or a merge, so it has children that are yet to be found.
             self.discovery.want(self.clock.now);
         }
         for child in children {
@@ -128,30 +102,37 @@ impl Reader {
         }
     }
 
-    /// Lets the descendants of the shards that were caught up with rest too: in this run nobody reads what is before
-    /// them to its end.
+    /// Lets the descendants of shards that caught up rest too: this run does not read their parents to the end.
     pub(super) fn rest_descendants(&mut self) {
         while let Some(key) = self.caught_up.pop() {
-            let Some(shard) = self.shards.get(key.0) else { continue };
-            for child in self.lineage.children(&shard.id).to_vec() {
-                self.step(child, Event::Beyond);
+            for child in self.lineage.children(&self.shards[key].id).to_vec() {
+                if self.is_blocked(child) {
+                    self.step(child, Event::Beyond);
+                }
             }
         }
     }
 
-    /// Starts reading a shard if its parents allow it. Returns whether only another listing can tell.
+    fn is_blocked(&self, key: ShardKey) -> bool {
+        matches!(self.shards[key].state, State::Blocked { .. })
+    }
+
+    /// Starts reading a shard if its parents allow it. Returns whether another listing is needed to tell.
     pub(super) fn unblock(&mut self, key: ShardKey) -> bool {
-        let is_caught_up = |id: &String| {
-            let parent = self.lineage.key(id).and_then(|parent| self.shards.get(parent.0));
-            parent.is_some_and(|parent| parent.state == State::CaughtUp)
-        };
+        if !self.is_blocked(key) {
+            return false;
+        }
+        let listed = self.discovery.complete;
+        let is_caught_up =
+            |id: &String| self.lineage.key(id).is_some_and(|key| self.shards[key].state == State::CaughtUp);
+        let is_drained = |key: ShardKey| self.shards[key].state == State::Drained;
         if self.lineage.parents(key).iter().any(is_caught_up) {
             self.step(key, Event::Beyond);
-        } else if self.lineage.is_free(key, self.discovery.complete) {
+        } else if self.lineage.is_free(key, listed, is_drained) {
             let is_beyond = self.inherit(key) > GENERATIONS_MAX && self.is_until_the_past();
             self.step(key, if is_beyond { Event::Beyond } else { Event::Unblocked });
         } else {
-            return self.lineage.missing(key, self.discovery.complete).is_some();
+            return self.lineage.missing(key, listed).is_some();
         }
         false
     }
@@ -169,14 +150,14 @@ impl Reader {
     fn inherit(&mut self, key: ShardKey) -> u32 {
         let (mut idle, mut paced, mut generation) = (0, self.clock.now, 0);
         for id in self.lineage.parents(key) {
-            let parent = self.lineage.key(id).and_then(|parent| self.shards.get(parent.0));
-            if let Some(parent) = parent {
+            if let Some(parent) = self.lineage.key(id) {
+                let parent = &self.shards[parent];
                 idle = idle.max(parent.idle);
                 paced = paced.max(parent.paced);
                 generation = generation.max(parent.generation);
             }
         }
-        let Some(shard) = self.shards.get_mut(key.0) else { return 0 };
+        let shard = &mut self.shards[key];
         shard.idle = idle;
         if idle > GENERATIONS_FREE {
             shard.paced = paced;
@@ -188,9 +169,7 @@ impl Reader {
     /// Adds a shard that came to be since the reader first saw the stream, and is read from its first record.
     pub(super) fn insert_new(&mut self, id: &str, heard: u64) -> ShardKey {
         let key = self.insert(id, Position::TrimHorizon, Seek::Position, heard);
-        if let Some(shard) = self.shards.get_mut(key.0) {
-            shard.is_new = true;
-        }
+        self.shards[key].is_new = true;
         key
     }
 
@@ -198,9 +177,8 @@ impl Reader {
     pub(super) fn insert(&mut self, id: &str, position: Position, seek: Seek, heard: u64) -> ShardKey {
         let id: Arc<str> = id.into();
         let drained = position == Position::End;
-        let key = self.lineage.insert(id.clone(), heard, drained);
+        let key = self.lineage.insert(id.clone(), heard);
         let state = if drained { State::Drained } else { State::Blocked { seek } };
-        self.unfinished += usize::from(!drained);
         let shard = Shard {
             id,
             position,
@@ -218,35 +196,36 @@ impl Reader {
             doubts: 0,
             envelope: None,
         };
-        self.shards.push(shard);
-        self.note_moved(key);
+        let pushed = self.shards.push(shard);
+        debug_assert_eq!(pushed, key, "lineage and shards count alike");
+        self.revisions.note_moved(key, &mut self.shards);
         if !drained {
-            self.tell_of(key);
+            self.notify(key);
         }
         key
     }
 
-    fn tell_of(&mut self, key: ShardKey) {
-        if let Some(status) = self.status(key) {
-            self.outbox.push_back(Action::Notice(Notice::Shard(status)));
-        }
+    /// Reports the state of a shard.
+    fn notify(&mut self, key: ShardKey) {
+        let status = self.status(key);
+        self.outbox.push_back(Action::Notice(Notice::Shard(status)));
     }
 
-    /// A shard as the host is told of it.
-    pub(super) fn status(&self, key: ShardKey) -> Option<ShardStatus> {
-        let shard = self.shards.get(key.0)?;
-        Some(ShardStatus {
+    /// A shard as the host sees it.
+    pub(super) fn status(&self, key: ShardKey) -> ShardStatus {
+        let shard = &self.shards[key];
+        ShardStatus {
             shard: (*shard.id).to_owned(),
             parents: self.lineage.parents(key).to_vec(),
             closed: shard.closed.is_some(),
             state: shard.state.shown(),
             position: shard.position.clone(),
             behind: shard.behind,
-        })
+        }
     }
 
-    /// A position of the checkpoint, unless it is a time yet to come. Such a time was kept by a run whose clock was ahead:
-    /// what came since is not known, and is told as a gap.
+    /// A position of the checkpoint, unless it is a time in the future. Such a time was kept by a run whose clock was ahead:
+    /// what arrived since is unknown, which is a gap.
     pub(super) fn not_ahead(&mut self, shard: &str, position: Position) -> Position {
         let opened = self.clock.opened();
         match position {
@@ -258,17 +237,17 @@ impl Reader {
         }
     }
 
-    /// Where a shard begins that was there at the first look.
+    /// Where a shard begins that is in the first listing of the first run.
     pub(super) fn beginning(&self, listed: &ListedShard) -> (Position, Seek) {
         match self.plan.start {
             Start::TrimHorizon => (Position::TrimHorizon, Seek::Position),
-            // A time to come is taken as the present, and kept as such: what comes before it is wanted in each run.
-            // The service would refuse it: "cannot be greater than the currentTimestampInMillis".
+            // A time in the future is replaced by the present, in the checkpoint too: what arrives before it is wanted in
+            // every run. The service would refuse it: "cannot be greater than the currentTimestampInMillis".
             Start::AtTimestamp(time) if time > self.clock.opened().likely => {
                 (Position::At(self.clock.opened().earliest), Seek::Position)
             }
             Start::AtTimestamp(time) => (Position::At(time), Seek::Position),
-            // Nothing comes to a closed shard any more.
+            // No record arrives in a closed shard any more.
             Start::Latest if listed.closed => (Position::End, Seek::Position),
             Start::Latest => (Position::At(self.clock.opened().earliest), Seek::Latest),
         }

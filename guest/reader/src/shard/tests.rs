@@ -1,5 +1,6 @@
 //! Every state with every event, as a table that is kept beside this file.
 
+use std::collections::BTreeSet;
 use std::format;
 use std::string::String;
 use std::vec::Vec;
@@ -7,21 +8,54 @@ use std::vec::Vec;
 use super::*;
 use crate::checkpoint::MessagePosition;
 
+/// The columns: `seek` and so on are members of the state, `f+d+w` counts failures, delays and wrong responses.
 #[test]
 fn each_state_meets_each_event_as_the_table_says() {
     let mut table = String::from("state | event -> next state | position | effect\n");
+    let mut impossible = String::new();
     for (name, state) in states() {
+        let mut never = Vec::new();
         for (event_name, event) in events() {
-            let step = state.clone().on(event, &mut context(&mut Rng::new(1), None));
-            let same = step.state == state;
-            let position = step.position.map_or("-".into(), |position| format!("{position:?}"));
-            if same && position == "-" && step.effect == Effect::Nothing {
+            let Step { state: next, position, effect } = state.clone().on(event, &mut context(&mut Rng::new(1), None));
+            if effect == Effect::Impossible {
+                assert_eq!((&next, position), (&state, None), "{name} {event_name}");
+                never.push(event_name);
                 continue;
             }
-            table += &format!("{name} | {event_name} -> {} | {position} | {:?}\n", told(&step.state), step.effect);
+            let is_ignored = next == state && position.is_none() && effect == Effect::Nothing;
+            let next = if is_ignored { "ignored".into() } else { words(&next) };
+            let position = position.map_or("-".into(), |position| format!("{position:?}"));
+            table += &format!("{name} | {event_name} -> {next} | {position} | {effect:?}\n");
+        }
+        impossible += &format!("{name}: {}\n", never.join("; "));
+    }
+    table += "\nimpossible\n";
+    table += &impossible;
+    assert_eq!(table, include_str!("table.txt"), "\n{table}");
+}
+
+#[test]
+fn the_diagram_shows_exactly_the_changes_of_the_table() {
+    let mut changes = BTreeSet::new();
+    for (_, state) in states() {
+        for (_, event) in events() {
+            // No failure is allowed, and any number of them.
+            for failures in [Some(0), None] {
+                let step = state.clone().on(event.clone(), &mut context(&mut Rng::new(1), failures));
+                let is_same = step.state == state;
+                if step.effect != Effect::Impossible && !is_same {
+                    changes.insert(format!("{:?} -> {:?}", state.shown(), step.state.shown()));
+                }
+            }
         }
     }
-    assert_eq!(table, include_str!("table.txt"), "\n{table}");
+    let lines = include_str!("../shard.rs").lines().map_while(|line| line.strip_prefix("//!"));
+    let edges = lines.filter_map(|line| {
+        let (from, rest) = line.split_once(" -> ")?;
+        let to = rest.split_whitespace().next()?;
+        Some(format!("{} -> {to}", from.trim()))
+    });
+    assert_eq!(edges.collect::<BTreeSet<_>>(), changes);
 }
 
 #[test]
@@ -29,11 +63,7 @@ fn a_final_state_is_never_left() {
     for (name, state) in states().into_iter().filter(|(_, state)| state.is_final()) {
         for (event_name, event) in events() {
             let step = state.clone().on(event, &mut context(&mut Rng::new(1), None));
-            assert_eq!(
-                (step.state, step.position, step.effect),
-                (state.clone(), None, Effect::Nothing),
-                "{name} {event_name}"
-            );
+            assert_eq!(step, Step::impossible(state.clone()), "{name} {event_name}");
         }
     }
 }
@@ -43,14 +73,14 @@ fn failures_end_a_shard_and_throttling_does_not() {
     let reading =
         || State::Reading { iterator: iterator(Seek::Position), request: RequestId(1), sent: NOW, trouble: TWICE };
     let next = |event| reading().on(event, &mut context(&mut Rng::new(1), Some(3))).state;
-    assert_eq!(next(Event::Failed), State::Failed);
-    assert_eq!(next(Event::Expired), State::Failed);
-    assert!(matches!(next(Event::Throttled), State::Ready { .. }));
+    assert_eq!(next(Event::Failed(Verdict::Transient)), State::Failed);
+    assert_eq!(next(Event::Failed(Verdict::Expired)), State::Failed);
+    assert!(matches!(next(Event::Failed(Verdict::Throttled)), State::Ready { .. }));
 }
 
 #[test]
 fn a_few_wrong_responses_end_a_shard() {
-    for event in [Event::Wrong, Event::Astray] {
+    for event in [Verdict::Wrong, Verdict::Astray].map(Event::Failed) {
         for (most, tries) in [(Some(100), WRONGS_MAX), (Some(2), 2), (None, 1000)] {
             let mut trouble = Trouble::default();
             let mut rng = Rng::new(1);
@@ -72,7 +102,9 @@ fn an_iterator_that_expires_at_its_age_is_not_a_failure() {
         State::Reading { iterator: iterator(Seek::Position), request: RequestId(1), sent: NOW, trouble: TWICE };
     let mut rng = Rng::new(1);
     let mut cx = Context { now: NOW + ITERATOR_LIFE, ..context(&mut rng, Some(3)) };
-    let State::Seeking { trouble, .. } = reading.on(Event::Expired, &mut cx).state else { panic!("it is sought anew") };
+    let State::Seeking { trouble, .. } = reading.on(Event::Failed(Verdict::Expired), &mut cx).state else {
+        panic!("it is sought anew")
+    };
     assert_eq!(trouble, TWICE.delayed());
 }
 
@@ -82,7 +114,9 @@ fn the_pace_is_kept_after_a_failure() {
         State::Reading { iterator: iterator(Seek::Position), request: RequestId(1), sent: NOW, trouble: ONCE };
     let mut rng = Rng::new(1);
     let mut cx = Context { paced: Instant(1_000_000), ..context(&mut rng, None) };
-    let State::Ready { not_before, .. } = reading.on(Event::Failed, &mut cx).state else { panic!("it is read again") };
+    let State::Ready { not_before, .. } = reading.on(Event::Failed(Verdict::Transient), &mut cx).state else {
+        panic!("it is read again")
+    };
     assert_eq!(not_before, Instant(1_000_000));
 }
 
@@ -139,14 +173,15 @@ fn events() -> Vec<(&'static str, Event)> {
         ),
         ("Delivered", Event::Delivered),
         ("Delivered, more of the page", Event::Next { batch: BatchId(2), to: Some(position()), then: Then::Drained }),
-        ("Expired", Event::Expired),
-        ("Wrong", Event::Wrong),
-        ("Astray", Event::Astray),
-        ("Throttled", Event::Throttled),
-        ("Failed", Event::Failed),
-        ("Refused", Event::Refused),
-        ("Trimmed", Event::Trimmed),
-        ("Gone", Event::Gone),
+        ("Stale", Event::Stale),
+        ("Expired", Event::Failed(Verdict::Expired)),
+        ("Wrong", Event::Failed(Verdict::Wrong)),
+        ("Astray", Event::Failed(Verdict::Astray)),
+        ("Throttled", Event::Failed(Verdict::Throttled)),
+        ("Transient", Event::Failed(Verdict::Transient)),
+        ("Fatal", Event::Failed(Verdict::Fatal)),
+        ("Trimmed", Event::Failed(Verdict::Trimmed)),
+        ("Gone", Event::Failed(Verdict::Gone)),
         ("Listed by an older listing", listed(5, Shown::Closed)),
         ("Listed as open", listed(6, Shown::Open)),
         ("Listed as closed", listed(6, Shown::Closed)),
@@ -178,8 +213,8 @@ fn position() -> Position {
     Position::After(MessagePosition { sequence: "9".parse().expect("a number"), subsequence: None })
 }
 
-/// A state in words: what of it the table is about.
-fn told(state: &State) -> String {
+/// A state in the words of the table.
+fn words(state: &State) -> String {
     let tried = |trouble: &Trouble| match trouble.wrongs {
         0 => format!("{}+{}", trouble.failures, trouble.delays),
         wrongs => format!("{}+{}+{wrongs}", trouble.failures, trouble.delays),
