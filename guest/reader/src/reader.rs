@@ -24,18 +24,21 @@ use crate::time::{Instant, Timestamp};
 mod answers;
 mod arena;
 mod batches;
+mod deliveries;
 mod in_flight;
 mod listings;
 mod pages;
 mod requests;
 mod revisions;
 mod shards;
+mod stale;
+mod wrong;
 
 use arena::Shards;
 use batches::Batches;
 use in_flight::InFlight;
-use listings::Stale;
 use revisions::Revisions;
+use stale::Stale;
 
 /// The reader of one stream.
 #[derive(Debug)]

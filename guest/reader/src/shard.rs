@@ -30,7 +30,7 @@
 //!
 //! [`State::on`] is the whole table: it takes the state by value and returns the next one, so a half-changed state has no
 //! name. `CaughtUp`, `Drained` and `Failed` are final. An event that cannot happen in a state is a bug in the reader, and
-//! [`Effect::Impossible`] says so. How a shard goes on after a page is decided by [`conclude`].
+//! [`Effect::Impossible`] says so. How a shard goes on after a page is decided by [`conclude`](conclude::conclude).
 
 use alloc::string::String;
 use core::time::Duration;
@@ -41,9 +41,7 @@ use crate::checkpoint::Position;
 use crate::rng::Rng;
 use crate::time::Instant;
 
-mod conclude;
-
-pub(crate) use conclude::{PageEnd, conclude};
+pub(crate) mod conclude;
 
 /// "A shard iterator expires 5 minutes after it is returned to the requester"
 /// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetShardIterator.html>).

@@ -6,7 +6,8 @@ use alloc::sync::Arc;
 
 use super::Reader;
 use super::in_flight::{About, Sent};
-use super::pages::{RequestedPage, Wrong};
+use super::pages::RequestedPage;
+use super::wrong::Wrong;
 use crate::action::{Action, Gap, Notice, Outcome, RequestId, Response};
 use crate::checkpoint::{Identity, Position};
 use crate::config::Recreated;

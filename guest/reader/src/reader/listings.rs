@@ -9,6 +9,7 @@ use core::time::Duration;
 
 use super::Reader;
 use super::arena::Shard;
+use super::stale::Stale;
 use crate::action::{Action, Notice, Outcome, RequestId};
 use crate::backoff;
 use crate::checkpoint::Position;
@@ -17,7 +18,6 @@ use crate::error::{Cause, ServiceError};
 use crate::lineage::ShardKey;
 use crate::listing::{Flaw, Listing, Progress, SHARDS_MAX};
 use crate::shard::{Event, Seek, Shown, State, Trouble, Verdict, WRONGS_MAX, Why};
-use crate::time::Instant;
 use crate::wire::{self, Class, ListedShard, Operation};
 
 /// The number of attempts at the very first request, as long as no response of any kind has come. An unreachable endpoint
@@ -31,13 +31,6 @@ const STALE_LISTINGS_MAX: u32 = 12;
 
 /// The minimum time for which listings must have lacked a shard before the reader gives up.
 const STALE_MAX: Duration = Duration::from_secs(60);
-
-/// Consecutive listings that lack a shard.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Stale {
-    listings: u32,
-    since: Instant,
-}
 
 impl Reader {
     pub(super) fn on_listing_page(&mut self, id: RequestId, page: wire::Listing) {

@@ -2,11 +2,11 @@
 
 use alloc::borrow::ToOwned;
 use alloc::format;
-use alloc::string::String;
 use core::time::Duration;
 
 use super::Reader;
 use super::batches::Rest;
+use super::wrong::Wrong;
 use crate::checkpoint::{MessagePosition, Position};
 use crate::config::Until;
 use crate::lineage::ShardKey;
@@ -15,10 +15,10 @@ use crate::messages::Messages;
 use crate::pace;
 use crate::page::Page;
 use crate::sequence::Sequence;
-use crate::shard::{Event, PageEnd, State, Verdict, conclude};
+use crate::shard::conclude::{PageEnd, conclude};
+use crate::shard::{Event, State, Verdict};
 use crate::time::{Instant, Timestamp};
 use crate::tip::{PageSummary, Progress};
-use crate::wire;
 
 /// The size from which a page counts as full. Kinesis returns at most 10 MiB, and stops before the record that would pass
 /// that, which may itself be nearly half of it with its key.
@@ -28,7 +28,7 @@ const FULL_BYTES: u64 = 5 << 20;
 /// and was requested once the shard was listed as closed, when nothing could be put into it any more.
 const DOUBTS_MAX: u32 = 3;
 
-/// A page as it came.
+/// A page as it was received.
 pub(super) struct RequestedPage {
     pub(super) key: ShardKey,
     /// The number of records requested.
@@ -36,24 +36,6 @@ pub(super) struct RequestedPage {
     /// The bytes of its body.
     pub(super) held: u64,
     pub(super) page: Page,
-}
-
-/// What is wrong with a response of status 200.
-pub(super) struct Wrong {
-    pub(super) verdict: Verdict,
-    pub(super) why: String,
-}
-
-impl Wrong {
-    fn contradiction(why: String) -> Wrong {
-        Wrong { verdict: Verdict::Wrong, why }
-    }
-}
-
-impl From<wire::Unintelligible> for Wrong {
-    fn from(wire::Unintelligible { why, is_forbidden }: wire::Unintelligible) -> Wrong {
-        Wrong { verdict: if is_forbidden { Verdict::Wrong } else { Verdict::Transient }, why }
-    }
 }
 
 /// What a page showed of its shard.
@@ -222,10 +204,6 @@ impl Reader {
         }
         Ok(())
     }
-}
-
-pub(super) fn no_sequence(text: &str) -> Wrong {
-    Wrong::contradiction(format!("no sequence number: {text:?}"))
 }
 
 /// Whether a page, of which the first `skip` records were delivered already, leads beyond a position.
