@@ -65,9 +65,9 @@ pub(super) fn answer(
 }
 
 /// The report as a header: the counts, and of texts and gaps as much as there is room for.
-fn header(report: &Value, gap: &reading::Gap]) -> String {
+fn header(report: &Value, gaps: &[reading::Gap]) -> String {
     let mut whole = report.clone();
-    whole["gaps"] = lost.iter().take(HEADER_GAPS).map(gap).collect();
+    whole["gaps"] = gaps.iter().take(HEADER_GAPS).map(gap).collect();
     clean(&mut whole);
     for name in TEXTS {
         if let Some(Value::String(text)) = whole.get_mut(name)
