@@ -79,8 +79,8 @@ fn ahead(clock: &Path, milliseconds: i64) {
 }
 
 /// How far the stream is drained, as its status shows it.
-async fn places(url: &str) -> Vec<(String, String)> {
+async fn positions(url: &str) -> Vec<(String, String)> {
     let status = status(url).await;
     let shards = status["shards"].as_object().cloned().unwrap_or_default();
-    shards.iter().map(|(shard, known)| (shard.clone(), known["place"].to_string())).collect()
+    shards.iter().map(|(shard, known)| (shard.clone(), known["position"].to_string())).collect()
 }
