@@ -275,7 +275,10 @@ mod tests {
         assert_eq!(invalid_field(|c| c.source = Source::Name(String::new())), "source");
         let message = config(|c| c.source = Source::Name("\u{1b}[2J".repeat(500))).expect_err("invalid").message;
         assert!(message.contains(r#": "\u{1b}[2J\u{1b}"#) && message.ends_with(" characters more)"), "{message}");
-        assert_eq!(invalid_field(|c| c.source = Source::Arn("arn:aws:sqs:eu-west-1:000000000000:x".to_owned())), "source");
+        assert_eq!(
+            invalid_field(|c| c.source = Source::Arn("arn:aws:sqs:eu-west-1:000000000000:x".to_owned())),
+            "source"
+        );
         assert_eq!(invalid_field(|c| c.limits.page_records = 0), "limits.page-records");
         assert_eq!(invalid_field(|c| c.limits.page_records = 10_001), "limits.page-records");
         assert_eq!(invalid_field(|c| c.limits.pace = Some(0)), "limits.pace");

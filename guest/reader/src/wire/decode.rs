@@ -116,7 +116,7 @@ pub(super) fn page<'a>(body: &'a [u8], source: &mut dyn Source<'a>) -> Result<La
 fn records<'a>(source: &mut dyn Source<'a>, body: &'a [u8], layout: &mut Layout) -> Result<bool, Fault> {
     layout.records.clear();
     layout.aggregates.clear();
-    layout.apart.clear();
+    layout.side_buffer.clear();
     layout.size = 0;
     let Some(mut elements) = source.array()? else { return Ok(false) };
     while source.element(&mut elements)? {
@@ -189,8 +189,8 @@ fn lay(layout: &mut Layout, body: &[u8], part: Cow<'_, [u8]>) -> Span {
     {
         return Span::new(start, end);
     }
-    let start = body.len() + layout.apart.len();
-    layout.apart.extend_from_slice(&part);
+    let start = body.len() + layout.side_buffer.len();
+    layout.side_buffer.extend_from_slice(&part);
     Span::new(start, start + part.len())
 }
 
