@@ -62,8 +62,8 @@ pub struct Response {
     pub aws_request_id: Option<String>,
     /// The `Date` header. It only counts if it agrees with `signed`.
     pub date: Option<Timestamp>,
-    /// The calendar time that the request was signed with, or `None` if the host does not know. In that case its calendar,
-    /// as passed to [`open`](crate::Reader::open), is used instead.
+    /// The calendar time that the request was signed with, or `None` if the host does not know. In that case its
+    /// calendar, as passed to [`open`](crate::Reader::open), is used instead.
     pub signed: Option<Timestamp>,
 }
 

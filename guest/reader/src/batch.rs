@@ -104,8 +104,8 @@ impl Batch {
         checkpoint::write(&self.stream, &mut iter::once((&*self.shard, &self.to)))
     }
 
-    /// Returns the messages from index `skip` on, as newline-delimited JSON: as many whole lines as fit into `size` bytes,
-    /// but at least one if any are left.
+    /// Returns the messages from index `skip` on, as newline-delimited JSON: as many whole lines as fit into `size`
+    /// bytes, but at least one if any are left.
     pub fn lines(&self, skip: u32, size: u32) -> Lines {
         let max = size as usize;
         let mut text = Vec::with_capacity(max.min(RESERVED_MAX));
@@ -130,8 +130,8 @@ impl Batch {
         Lines { text: into_text(text), count, invalid }
     }
 
-    /// Returns the lines of only those messages, from index `skip` on, whose data is not in the requested form, each with
-    /// the reason: as many as fit into `size` bytes, but at least one if any are left.
+    /// Returns the lines of only those messages, from index `skip` on, whose data is not in the requested form, each
+    /// with the reason: as many as fit into `size` bytes, but at least one if any are left.
     pub fn invalid_lines(&self, skip: u32, size: u32) -> InvalidLines {
         let max = size as usize;
         let mut text = Vec::new();
@@ -159,8 +159,8 @@ impl Batch {
         InvalidLines { text: into_text(text), count, next }
     }
 
-    /// Returns the messages from index `skip` on: as many as fit into `size` bytes of ids, sequence numbers, partition keys
-    /// and data, but at least one if any are left.
+    /// Returns the messages from index `skip` on: as many as fit into `size` bytes of ids, sequence numbers, partition
+    /// keys and data, but at least one if any are left.
     pub fn messages(&self, skip: u32, size: u32) -> Vec<Message> {
         let mut left = u64::from(size);
         let mut messages = Vec::new();
@@ -194,8 +194,8 @@ impl Batch {
     }
 }
 
-/// Returns how many messages, from the first on, have lines that together fit into `max` bytes, but at least one if there
-/// are any.
+/// Returns how many messages, from the first on, have lines that together fit into `max` bytes, but at least one if
+/// there are any.
 pub(crate) fn fitting(messages: &Messages, envelope: &Envelope, max: u64) -> u32 {
     if certainly_fit(messages, envelope, max) {
         return messages.count();
@@ -215,8 +215,8 @@ pub(crate) fn fitting(messages: &Messages, envelope: &Envelope, max: u64) -> u32
     count
 }
 
-/// Whether the lines of all messages fit, judging by upper bounds of their size. This avoids rendering nearly every page
-/// just to measure it.
+/// Whether the lines of all messages fit, judging by upper bounds of their size. This avoids rendering nearly every
+/// page just to measure it.
 fn certainly_fit(messages: &Messages, envelope: &Envelope, max: u64) -> bool {
     if let Some(bytes) = messages.plain_size() {
         return envelope.lines_max(u64::from(messages.count()), bytes) <= max;

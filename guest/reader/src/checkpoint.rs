@@ -16,9 +16,9 @@
 //!            "shardId-000000000004":{"at":1763900000000}}}
 //! ```
 //!
-//! Times are in milliseconds since the Unix epoch. `arn` and `created` are omitted if they are not known. With `sub`, the
-//! record named by `after` is an aggregated record of which only the messages up to that index are delivered. Every shard
-//! that was seen has a position, even if it was never read.
+//! Times are in milliseconds since the Unix epoch. `arn` and `created` are omitted if they are not known. With `sub`,
+//! the record named by `after` is an aggregated record of which only the messages up to that index are delivered. Every
+//! shard that was seen has a position, even if it was never read.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;

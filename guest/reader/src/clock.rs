@@ -1,7 +1,7 @@
 //! What is known of the service's time.
 //!
-//! No source is certain: the host's calendar may be wrong, and a `Date` header may come from a proxy or a cache. We combine
-//! two sources, and only use them from valid answers:
+//! No source is certain: the host's calendar may be wrong, and a `Date` header may come from a proxy or a cache. We
+//! combine two sources, and only use them from valid answers:
 //!
 //! - The request was *signed* with a time, and the service only accepts a signature within five minutes of its own time
 //!   ("Signature expired […] is now earlier than […] - 5 min.";
@@ -41,8 +41,8 @@ impl ServiceTime {
         ServiceTime { earliest: time, likely: time, latest: time }
     }
 
-    /// Derives the time from an answer. `host` is the host's calendar, which is used if the host does not say when it signed
-    /// the request.
+    /// Derives the time from an answer. `host` is the host's calendar, which is used if the host does not say when it
+    /// signed the request.
     fn derive(date: Option<Timestamp>, signed: Option<Timestamp>, host: Timestamp) -> ServiceTime {
         let claimed = signed.unwrap_or(host);
         let earliest = claimed.before(WINDOW);

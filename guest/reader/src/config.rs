@@ -81,7 +81,8 @@ pub struct Limits {
     /// The maximum size of a batch's lines in bytes. A batch that exceeds it has a single message. The rest of a page
     /// follows in further batches.
     pub batch_bytes: u32,
-    /// The share of the service's limits on reading a shard that may be used, in percent: 1 to 100. `None` disables pacing.
+    /// The share of the service's limits on reading a shard that may be used, in percent: 1 to 100. `None` disables
+    /// pacing.
     pub pace: Option<u8>,
     /// The time between two listings of the shards.
     pub list_interval: Duration,
@@ -91,9 +92,9 @@ pub struct Limits {
     pub backoff_first: Duration,
     /// The longest pause after a failure.
     pub backoff_max: Duration,
-    /// The number of consecutive failures, on one shard or on listing shards, that ends the reader. Four are enough as long
-    /// as there has been no response at all, and if responses contradict themselves or the service's model. `None`: retry
-    /// forever.
+    /// The number of consecutive failures, on one shard or on listing shards, that ends the reader. Four are enough as
+    /// long as there has been no response at all, and if responses contradict themselves or the service's model.
+    /// `None`: retry forever.
     pub failures: Option<u32>,
 }
 
@@ -107,8 +108,8 @@ impl Default for Limits {
             // This applies to small pages. Large pages are limited further, by their size.
             batches: 12,
             // Enough for a full page of plain records: 10 MiB of data in base64, each byte of which may become six, and
-            // 10,000 envelopes. Such a page always fits into one batch and need not be measured. Only aggregated records,
-            // whose lines can take gigabytes per page, are split.
+            // 10,000 envelopes. Such a page always fits into one batch and need not be measured. Only aggregated
+            // records, whose lines can take gigabytes per page, are split.
             batch_bytes: 96 << 20,
             pace: Some(100),
             // Children are normally found when their parents end; listings only catch what that misses.
@@ -150,8 +151,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Returns a configuration that reads everything from the oldest record to the tip, and merges payloads as dlt's Kinesis
-    /// source does.
+    /// Returns a configuration that reads everything from the oldest record to the tip, and merges payloads as dlt's
+    /// Kinesis source does.
     pub fn new(source: Source) -> Config {
         Config {
             source,

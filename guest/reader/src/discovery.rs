@@ -1,8 +1,8 @@
 //! Discovery: learning what the stream is and which shards it has.
 //!
-//! First the stream is described, which gives its ARN and creation time; if that is denied, the reader continues without
-//! them. Then its shards are listed, page by page. The listing is repeated at an interval, and sooner if a shard ends
-//! without naming its children. Only one request is in flight at a time.
+//! First the stream is described, which gives its ARN and creation time; if that is denied, the reader continues
+//! without them. Then its shards are listed, page by page. The listing is repeated at an interval, and sooner if a
+//! shard ends without naming its children. Only one request is in flight at a time.
 
 use crate::action::RequestId;
 use crate::listing::Listing;

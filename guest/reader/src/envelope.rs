@@ -243,8 +243,8 @@ const GROWTH_MAX: u64 = 6;
 /// Written if there is no partition key.
 const NULL: &[u8] = b"null";
 
-/// The members of an envelope that are constant or of limited length, the frame of the payload with its padding, and the
-/// end of the line; rounded up.
+/// The members of an envelope that are constant or of limited length, the frame of the payload with its padding, and
+/// the end of the line; rounded up.
 const FIXED_MAX: u64 = 160;
 
 /// The quotes of two strings, or of one and `null` instead of the other; rounded up.

@@ -15,14 +15,14 @@
 //! ```
 //! <https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>
 //!
-//! Whether a record is an aggregate depends on its bytes alone, so that its messages have the same positions and ids every
-//! time. A record that deviates from the format in any way (a wrong checksum, invalid protobuf, an index without an entry, a
-//! key that is not UTF-8, an explicit hash key that is not a number, no user records) is not an aggregate. It becomes a
-//! single, unchanged message: nothing is dropped because we cannot parse it.
+//! Whether a record is an aggregate depends on its bytes alone, so that its messages have the same positions and ids
+//! every time. A record that deviates from the format in any way (a wrong checksum, invalid protobuf, an index without
+//! an entry, a key that is not UTF-8, an explicit hash key that is not a number, no user records) is not an aggregate.
+//! It becomes a single, unchanged message: nothing is dropped because we cannot parse it.
 //!
-//! Values longer than the service allows also deviate from the format. A table entry is stored once but rendered with each
-//! user record that refers to it, so without a limit the lines of a 1 MiB record could take gigabytes. An empty partition
-//! key, which the service rejects, does no harm: the Kinesis Client Library accepts it, and so do we.
+//! Values longer than the service allows also deviate from the format. A table entry is stored once but rendered with
+//! each user record that refers to it, so without a limit the lines of a 1 MiB record could take gigabytes. An empty
+//! partition key, which the service rejects, does no harm: the Kinesis Client Library accepts it, and so do we.
 
 use core::ops::Range;
 
@@ -36,16 +36,16 @@ const MAGIC: [u8; 4] = [0xF3, 0x89, 0x9A, 0xC2];
 const DIGEST_SIZE: usize = 16;
 
 /// "Partition keys are Unicode strings with a maximum length limit of 256 characters for each key"
-/// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecordsRequestEntry.html>). The producer library also
-/// rejects longer ones (`KinesisProducer.addUserRecord`).
+/// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecordsRequestEntry.html>). The producer library
+/// also rejects longer ones (`KinesisProducer.addUserRecord`).
 const PARTITION_KEY_CHARS_MAX: usize = 256;
 
 /// "Pattern: 0|([1-9]\d{0,38})" (`ExplicitHashKey`,
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecordsRequestEntry.html>).
 const EXPLICIT_HASH_KEY_DIGITS_MAX: usize = 39;
 
-/// "Tags are not yet implemented in the KPL and KCL APIs", says the description of the format, which does not limit their
-/// length. These are the limits of the service's own tags: 128 characters for a key and 256 for a value
+/// "Tags are not yet implemented in the KPL and KCL APIs", says the description of the format, which does not limit
+/// their length. These are the limits of the service's own tags: 128 characters for a key and 256 for a value
 /// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_Tag.html>).
 const TAG_KEY_CHARS_MAX: usize = 128;
 const TAG_VALUE_CHARS_MAX: usize = 256;
@@ -54,8 +54,8 @@ const TAG_VALUE_CHARS_MAX: usize = 256;
 /// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_AddTagsToStream.html>).
 const TAGS_MAX: usize = 50;
 
-/// Whether data starts like an aggregate. In base64, `84maw` encodes the first 30 bits of the magic number, and the last
-/// two bits are the first ones of the sixth character.
+/// Whether data starts like an aggregate. In base64, `84maw` encodes the first 30 bits of the magic number, and the
+/// last two bits are the first ones of the sixth character.
 #[inline]
 pub(crate) fn may_be_aggregate(data: Data<'_>) -> bool {
     match data {

@@ -32,8 +32,8 @@
 //! - No input makes it panic.
 #![no_std]
 #![forbid(unsafe_code)]
-// These lints cover what panics in every build. Overflow does not panic in release builds; the fuzz targets are built with
-// overflow checks to find it.
+// These lints cover what panics in every build. Overflow does not panic in release builds; the fuzz targets are built
+// with overflow checks to find it.
 #![cfg_attr(
     not(test),
     deny(

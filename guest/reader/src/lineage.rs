@@ -1,16 +1,16 @@
 //! Lineage: how the shards of a stream descend from each other.
 //!
-//! A split turns one shard into two children, a merge turns two shards into one child. The records of a child follow those
-//! of *all* its parents, so a child is not read until every parent is delivered to its end.
+//! A split turns one shard into two children, a merge turns two shards into one child. The records of a child follow
+//! those of *all* its parents, so a child is not read until every parent is delivered to its end.
 //!
-//! A parent that is not listed has left the stream, so there is nothing left to wait for. But a listing may show the stream
-//! as it was a moment ago and lack the latest shards. We therefore only conclude this from a listing that began after we
-//! learned of the child, and that shows a shard later than the parent. Shard ids tell which shard is later, because the
-//! service numbers them in order.
+//! A parent that is not listed has left the stream, so there is nothing left to wait for. But a listing may show the
+//! stream as it was a moment ago and lack the latest shards. We therefore only conclude this from a listing that began
+//! after we learned of the child, and that shows a shard later than the parent. Shard ids tell which shard is later,
+//! because the service numbers them in order.
 //!
-//! A shard that is its own ancestor would wait for itself forever. A response that makes it one contradicts itself or an
-//! earlier response, and is rejected ([`Lineage::check`]). We cannot tell which of the parents is wrong, and reading a
-//! shard before a true parent would break the order, so we never ignore a parent.
+//! A shard that is its own ancestor would wait for itself forever. A response that makes it one contradicts itself or
+//! an earlier response, and is rejected ([`Lineage::check`]). We cannot tell which of the parents is wrong, and reading
+//! a shard before a true parent would break the order, so we never ignore a parent.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -97,7 +97,8 @@ impl Lineage {
         };
         let mut new_parents: BTreeSet<&str> = BTreeSet::new();
         new_parents.extend(grown.values().flatten());
-        // A depth-first search for cycles. `true`: the shard is not part of a cycle. `false`: it is on the current path.
+        // A depth-first search for cycles. `true`: the shard is not part of a cycle. `false`: it is on the current
+        // path.
         let mut seen: BTreeMap<&str, bool> = BTreeMap::new();
         let mut path: Vec<(&str, Vec<&str>)> = Vec::new();
         for &id in grown.keys().filter(|id| new_parents.contains(*id) || self.children.contains_key(**id)) {
@@ -154,8 +155,8 @@ impl Lineage {
         self.children.get(id).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether a shard may be read: each of its parents is drained, or has left the stream as of the last complete listing,
-    /// which has number `listed`.
+    /// Whether a shard may be read: each of its parents is drained, or has left the stream as of the last complete
+    /// listing, which has number `listed`.
     pub(crate) fn is_free(&self, key: ShardKey, listed: u64) -> bool {
         let Some(member) = self.members.get(key.0) else { return false };
         !self.may_have_unknown_parents(member)
@@ -198,7 +199,8 @@ impl Lineage {
     }
 }
 
-/// Returns a key that sorts shards in order of creation. Shard ids are "shardId-" and a number of at least twelve digits.
+/// Returns a key that sorts shards in order of creation. Shard ids are "shardId-" and a number of at least twelve
+/// digits.
 fn age(id: &str) -> (usize, &str) {
     (id.len(), id)
 }

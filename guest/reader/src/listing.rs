@@ -1,8 +1,8 @@
 //! One listing of the shards, page by page.
 //!
 //! A listing ends with a page that has no token. A broken service, or a proxy that answers in its place, may never send
-//! one: its tokens may lead back to earlier pages, or always be new and lead to nothing. A listing therefore has bounds.
-//! Exceeding one is a failure, and the reader starts the listing again after a pause.
+//! one: its tokens may lead back to earlier pages, or always be new and lead to nothing. A listing therefore has
+//! bounds. Exceeding one is a failure, and the reader starts the listing again after a pause.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
@@ -16,22 +16,22 @@ use core::time::Duration;
 use crate::lineage::PARENTS_MAX;
 use crate::wire::{self, ListedShard};
 
-/// The maximum number of shards in a stream: ten times the largest default quota, "20,000 shards per AWS account", because
-/// shards that were closed within the retention period are listed too.
+/// The maximum number of shards in a stream: ten times the largest default quota, "20,000 shards per AWS account",
+/// because shards that were closed within the retention period are listed too.
 /// <https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>
 pub(crate) const SHARDS_MAX: usize = 200_000;
 
 /// The maximum number of pages in a listing: five times what [`SHARDS_MAX`] shards take at the usual page size.
-/// "MaxResults: The default value is 1000. If you specify a value greater than 1000, at most 1000 results are returned."
-/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>
+/// "MaxResults: The default value is 1000. If you specify a value greater than 1000, at most 1000 results are
+/// returned." <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>
 const PAGES_MAX: u32 = 1_000;
 
-/// The maximum number of consecutive pages without a new shard. Kinesis leaves expired shards out of its pages, so a page
-/// may be empty. Fifty pages are 50,000 expired shards.
+/// The maximum number of consecutive pages without a new shard. Kinesis leaves expired shards out of its pages, so a
+/// page may be empty. Fifty pages are 50,000 expired shards.
 const BARREN_PAGES_MAX: u32 = 50;
 
-/// The pause after a page, which keeps the reader at a tenth of the service's limit: "This operation has a limit of 1000
-/// transactions per second per data stream."
+/// The pause after a page, which keeps the reader at a tenth of the service's limit: "This operation has a limit of
+/// 1000 transactions per second per data stream."
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -112,8 +112,8 @@ impl Listing {
         Ok(Progress::More { listing: self, pause: if is_barren { BARREN_PAUSE } else { PAUSE } })
     }
 
-    /// Adds a shard. Each page shows the stream at the time of its request, so a shard that an earlier page shows as open
-    /// may be listed again as closed. Both entries are kept, because a start at LATEST depends on the earlier one.
+    /// Adds a shard. Each page shows the stream at the time of its request, so a shard that an earlier page shows as
+    /// open may be listed again as closed. Both entries are kept, because a start at LATEST depends on the earlier one.
     fn add_shard(&mut self, shard: ListedShard) -> Result<(), Flaw> {
         let (is_full, next) = (self.indexes.len() >= SHARDS_MAX, self.shards.len());
         // The reader has no use for these sequence numbers, and they take half of the memory.
@@ -161,8 +161,8 @@ mod tests {
         wire::Listing { shards: numbers.into_iter().map(shard).collect(), next_token: token }
     }
 
-    /// Adds pages until the listing ends. Returns the number of pages, the number of shards or the error, and the sum of
-    /// the pauses.
+    /// Adds pages until the listing ends. Returns the number of pages, the number of shards or the error, and the sum
+    /// of the pauses.
     fn list(page: impl Fn(usize) -> wire::Listing) -> (usize, Result<usize, String>, Duration) {
         let (mut listing, mut pauses) = (Listing::default(), Duration::ZERO);
         for number in 0.. {

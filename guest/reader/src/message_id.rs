@@ -1,9 +1,9 @@
 //! `_kinesis_msg_id`: the message id, which is the same every time a message is read.
 //!
-//! The input to SHA-256 is aligned with its blocks of 64 bytes. The padded shard id fills the first block except for its
-//! last byte. A sequence number of 56 digits, as the service sends them, starts there and ends in the second block exactly
-//! where SHA-256's own padding begins. A message therefore costs one block, and so does a message from an aggregated
-//! record.
+//! The input to SHA-256 is aligned with its blocks of 64 bytes. The padded shard id fills the first block except for
+//! its last byte. A sequence number of 56 digits, as the service sends them, starts there and ends in the second block
+//! exactly where SHA-256's own padding begins. A message therefore costs one block, and so does a message from an
+//! aggregated record.
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -2,17 +2,17 @@
 //!
 //! Messages are numbered within their page. Finding a message takes little memory besides the page: for each aggregated
 //! record, its body (if the page has it as base64), four bytes for each key in its tables, and a mark at every
-//! [`STRIDE`]th of its user records, which are parsed again each time they are rendered. A page of 10 MiB, the service's
-//! maximum, takes 14 MiB in base64, and 24 MiB if it is full of aggregated records. The number of user records, which is
-//! at most 1.7 million with a length and an index each, does not matter. (Tables of nothing but empty keys, which no
-//! producer writes, would take another 20 MiB.)
+//! [`STRIDE`]th of its user records, which are parsed again each time they are rendered. A page of 10 MiB, the
+//! service's maximum, takes 14 MiB in base64, and 24 MiB if it is full of aggregated records. The number of user
+//! records, which is at most 1.7 million with a length and an index each, does not matter. (Tables of nothing but empty
+//! keys, which no producer writes, would take another 20 MiB.)
 //!
-//! A user record whose hash key does not belong to the shard is dropped, as by the Kinesis Client Library: a producer that
-//! did not know of a split yet put it into an aggregate for a shard that was already closed, notices that it arrived in the
-//! wrong shard, and puts it again. If the shard's hash key range is not known, all user records are kept. So they are if
-//! the record has no partition key, because then the stream distributes records by itself. (The client library drops the
-//! *whole* aggregate if one of its user records belongs to another shard. The producer only puts that one again, so the
-//! others would be lost.)
+//! A user record whose hash key does not belong to the shard is dropped, as by the Kinesis Client Library: a producer
+//! that did not know of a split yet put it into an aggregate for a shard that was already closed, notices that it
+//! arrived in the wrong shard, and puts it again. If the shard's hash key range is not known, all user records are
+//! kept. So they are if the record has no partition key, because then the stream distributes records by itself. (The
+//! client library drops the *whole* aggregate if one of its user records belongs to another shard. The producer only
+//! puts that one again, so the others would be lost.)
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -90,7 +90,8 @@ enum Body {
     Raw(Range<usize>),
 }
 
-/// An entry of an aggregate's tables: where it starts in the body and, in the highest bit, whether it belongs to the shard.
+/// An entry of an aggregate's tables: where it starts in the body and, in the highest bit, whether it belongs to the
+/// shard.
 #[derive(Clone, Copy)]
 struct Key(u32);
 
@@ -138,8 +139,8 @@ impl IndexedPage {
         this
     }
 
-    /// Indexes an aggregate that follows `plain` ordinary records. Returns `None` if it deviates from the format and is an
-    /// ordinary record, too.
+    /// Indexes an aggregate that follows `plain` ordinary records. Returns `None` if it deviates from the format and is
+    /// an ordinary record, too.
     fn index_aggregate(&mut self, record: usize, plain: u32, range: Option<HashRange>) -> Option<Aggregate> {
         let IndexedPage { page, index, count, foreign, .. } = self;
         let Index { bodies, partition_keys, explicit_hash_keys, marks, .. } = index;
@@ -188,7 +189,8 @@ impl IndexedPage {
         aggregate
     }
 
-    /// Returns how many user records that belong to other shards come before the position after the first `end` messages.
+    /// Returns how many user records that belong to other shards come before the position after the first `end`
+    /// messages.
     fn foreign_until(&self, end: u32) -> u64 {
         if end == self.count {
             return self.foreign;
@@ -265,8 +267,8 @@ impl Messages {
         Messages { page: Arc::new(page), window: 0..count, foreign_before: 0 }
     }
 
-    /// Returns the messages of the records from `skip` on, with deaggregation. `range` is the hash key range of the shard.
-    /// If the first record is an aggregate, its user records up to index `delivered` are skipped.
+    /// Returns the messages of the records from `skip` on, with deaggregation. `range` is the hash key range of the
+    /// shard. If the first record is an aggregate, its user records up to index `delivered` are skipped.
     pub(crate) fn deaggregated(page: Page, skip: usize, range: Option<HashRange>, delivered: Option<u32>) -> Messages {
         if page.aggregates().is_empty() {
             return Messages::of_records(page, skip);
@@ -324,8 +326,8 @@ impl Messages {
         self.from(0).map(|message| message.data.size()).sum()
     }
 
-    /// Returns an upper bound on the number of bytes that the sequence numbers, partition keys and data of the messages take
-    /// in the page. Returns `None` if there are aggregates, in which many messages can share a key.
+    /// Returns an upper bound on the number of bytes that the sequence numbers, partition keys and data of the messages
+    /// take in the page. Returns `None` if there are aggregates, in which many messages can share a key.
     pub(crate) fn plain_size(&self) -> Option<u64> {
         let IndexedPage { page, index, .. } = &*self.page;
         index.aggregates.is_empty().then(|| page.body_size())
@@ -411,7 +413,8 @@ fn read_tables(
     Ok(())
 }
 
-/// Returns the number of user records that are messages, and of all user records. Marks every [`STRIDE`]th of the former.
+/// Returns the number of user records that are messages, and of all user records. Marks every [`STRIDE`]th of the
+/// former.
 fn read_user_records(body: &[u8], tables: &Tables<'_>, marks: &mut Vec<Mark>) -> Result<(u32, u32), Malformed> {
     let (mut kept, mut all) = (0, 0);
     let mut parts = Parts::new(body, 0);

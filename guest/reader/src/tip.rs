@@ -7,12 +7,12 @@
 //! 1. The lag is small enough and the page was not full, so there was nothing more to send.
 //! 2. A record arrived after the reader was opened, so we are past the tip of that time. A read thereby also ends on a
 //!    stream that is written to without pause.
-//! 3. Page after page is empty and the lag does not fall, so the shard iterator no longer moves. If the lag jumps up, we
-//!    start counting again: new records have arrived, and the iterator moves towards them.
+//! 3. Page after page is empty and the lag does not fall, so the shard iterator no longer moves. If the lag jumps up,
+//!    we start counting again: new records have arrived, and the iterator moves towards them.
 //!
-//! A page with nothing but records that were delivered before counts as empty. A broken service may report any lag, so the
-//! third sign appears after a limited number of pages, whatever the service reports: to count as falling, a lag must fall
-//! by a minimum, and jumps and empty pages are limited.
+//! A page with nothing but records that were delivered before counts as empty. A broken service may report any lag, so
+//! the third sign appears after a limited number of pages, whatever the service reports: to count as falling, a lag
+//! must fall by a minimum, and jumps and empty pages are limited.
 
 use core::time::Duration;
 
@@ -144,7 +144,8 @@ impl Tip {
         }
     }
 
-    /// Whether the tip has moved away since the last empty page. The lag of an idle shard grows no faster than time passes.
+    /// Whether the tip has moved away since the last empty page. The lag of an idle shard grows no faster than time
+    /// passes.
     fn has_moved(&self, summary: PageSummary) -> bool {
         self.last.is_some_and(|last| {
             // Either clock may jump.
