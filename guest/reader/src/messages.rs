@@ -9,10 +9,10 @@
 //!
 //! A user record whose hash key does not belong to the shard is dropped, as by the Kinesis Client Library: a producer
 //! that did not know of a split yet put it into an aggregate for a shard that was already closed, notices that it
-//! arrived in the wrong shard, and puts it again. If the shard's hash key range is not known, all user records are
-//! kept. So they are if the record has no partition key, because then the stream distributes records by itself. (The
-//! client library drops the *whole* aggregate if one of its user records belongs to another shard. The producer only
-//! puts that one again, so the others would be lost.)
+//! arrived in the wrong shard, and puts it again. All user records are kept if the shard's hash key range is not known,
+//! or if the record has no partition key, because then the stream distributes records by itself. (The client library
+//! drops the *whole* aggregate if one of its user records belongs to another shard. The producer only puts that one
+//! again, so the others would be lost.)
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

@@ -5,7 +5,7 @@
 //! newest record. A bounded read therefore ends a shard on any of three signs, each of which is safe by itself:
 //!
 //! 1. The lag is small enough and the page was not full, so there was nothing more to send.
-//! 2. A record arrived after the reader was opened, so we are past the tip of that time. A read thereby also ends on a
+//! 2. A record arrived after the reader was opened, so we are past the tip of that time. This also ends a read of a
 //!    stream that is written to without pause.
 //! 3. Page after page is empty and the lag does not fall, so the shard iterator no longer moves. If the lag jumps up,
 //!    we start counting again: new records have arrived, and the iterator moves towards them.
@@ -25,7 +25,7 @@ const IDLE_PAGES: u32 = 20;
 
 /// The number of consecutive empty pages after which a shard is at its tip, whatever the lag. At five pages per second,
 /// this takes more than five hours. An iterator that advances by five minutes per page crosses the longest retention
-/// period in as many pages.
+/// period in about as many pages.
 const EMPTY_PAGES_MAX: u32 = 100_000;
 
 /// The longest retention: "The maximum retention period is 8760 hours (365 days)".

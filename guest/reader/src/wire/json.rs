@@ -4,7 +4,7 @@
 //! exception is an escaped lone surrogate, which encodes no character. We read it as U+FFFD so that no odd partition
 //! key can block a shard.
 //!
-//! Most of a page is record data in strings without escapes. These are skipped sixteen bytes at a time and borrowed.
+//! Most of a page is record data in strings without escapes. These are skipped many bytes at a time and borrowed.
 
 use alloc::borrow::Cow;
 use alloc::string::String;

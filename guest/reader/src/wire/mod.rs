@@ -9,8 +9,8 @@
 //!
 //! - A member that is null is absent. Unknown members are skipped with all their contents. If a member occurs twice,
 //!   the last one counts.
-//! - If a member has a type other than in the service's model, the answer is [`Unintelligible`], and the error names
-//!   the path to the member. So it is if a required member is missing. No body makes the reader panic.
+//! - If a member has a type other than in the service's model, or a required member is missing, the answer is
+//!   [`Unintelligible`], and the error names the path to the member. No body makes the reader panic.
 //! - Everything has a maximum: the size of the body, the records of a page, the shards of a listing, the nesting.
 
 mod cbor;
