@@ -1,8 +1,8 @@
-//! The messages of one page of one shard, or of a part of it, held as they came and rendered when asked.
+//! The messages of one page of one shard, or of part of a page, kept as they arrived and rendered on demand.
 //!
-//! What a page is rendered to can be many times what it holds: an aggregate of 1 MiB has room for a hundred thousand
-//! messages, each with an envelope and a key of its own. So a batch is bounded by its lines, and a page that is too much
-//! for one becomes several ([`fitting`]).
+//! The lines of a page can take many times the space of the page itself: an aggregated record of 1 MiB has room for a
+//! hundred thousand messages, each of which gets an envelope and a copy of its partition key. The size of a batch is
+//! therefore limited by its lines, and a page that is too large for one batch becomes several ([`fitting`]).
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -22,7 +22,7 @@ use crate::messages::Messages;
 use crate::page::Data;
 use crate::time::Timestamp;
 
-/// The messages of one page of one shard, or of a part of it: at least one, in order.
+/// Messages from one page of one shard: at least one, in order.
 pub struct Batch {
     pub(crate) id: BatchId,
     pub(crate) shard: Arc<str>,
@@ -30,7 +30,7 @@ pub struct Batch {
     pub(crate) envelope: Arc<Envelope>,
     pub(crate) messages: Messages,
     pub(crate) behind: Duration,
-    /// Where the shard's position is once the batch is safe.
+    /// The shard's position once the batch is delivered.
     pub(crate) to: Position,
 }
 
@@ -41,80 +41,80 @@ pub struct Lines {
     pub text: String,
     /// The number of lines in the text.
     pub count: u32,
-    /// Of these, the lines whose data could not be put as asked.
+    /// How many of them have data that is not in the requested form.
     pub invalid: u32,
 }
 
-/// Some lines of the messages whose data could not be put as asked.
+/// Some lines of a batch whose data is not in the requested form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidLines {
     /// Newline-delimited JSON, with the reason in each line as `_kinesis_reason`.
     pub text: String,
     /// The number of lines in the text.
     pub count: u32,
-    /// The number of the message to go on with.
+    /// The index of the message to continue at.
     pub next: u32,
 }
 
 /// A message and its envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// As the configuration asks.
+    /// The message id, as in its line.
     pub id: String,
     /// The sequence number of its record.
     pub sequence: String,
-    /// The position within an aggregated record. None: it was not aggregated.
+    /// The index within an aggregated record, or `None` if the record was not aggregated.
     pub subsequence: Option<u32>,
-    /// None: the stream distributes records by itself and names no key.
+    /// `None` if the stream distributes records without partition keys.
     pub partition_key: Option<String>,
-    /// When Kinesis took it in, more or less.
+    /// The approximate time when Kinesis received the record.
     pub arrived: Timestamp,
     /// The payload.
     pub data: Vec<u8>,
 }
 
 impl Batch {
-    /// The name to give to `handle_delivered`.
+    /// Returns the id to pass to [`handle_delivered`](crate::Reader::handle_delivered).
     pub fn id(&self) -> BatchId {
         self.id
     }
 
-    /// The shard that all the messages are from.
+    /// Returns the shard that all messages come from.
     pub fn shard(&self) -> &str {
         &self.shard
     }
 
-    /// The number of messages, those out of aggregates counted one by one.
+    /// Returns the number of messages, after deaggregation.
     pub fn count(&self) -> u32 {
         self.messages.count()
     }
 
-    /// The bytes of data in the messages.
+    /// Returns the size of the messages' data in bytes.
     pub fn size(&self) -> u64 {
         self.messages.size()
     }
 
-    /// How far the end of the batch is behind the tip of the shard.
+    /// Returns how far the end of the batch is behind the tip of the shard.
     pub fn behind(&self) -> Duration {
         self.behind
     }
 
-    /// The checkpoint of this shard alone as it is once this batch is safe.
+    /// Returns a checkpoint of this shard alone, as it is once this batch is delivered.
     pub fn checkpoint(&self) -> String {
         checkpoint::write(&self.stream, &mut iter::once((&*self.shard, &self.to)))
     }
 
-    /// The messages from number `skip` on: whole lines, at least one if there is one, else as many as fit in `size`
-    /// bytes.
+    /// Returns the messages from index `skip` on, as newline-delimited JSON: as many whole lines as fit into `size`
+    /// bytes, but at least one if any are left.
     pub fn lines(&self, skip: u32, size: u32) -> Lines {
-        let most = size as usize;
-        let mut text = Vec::with_capacity(most.min(MOST_RESERVED));
+        let max = size as usize;
+        let mut text = Vec::with_capacity(max.min(RESERVED_MAX));
         let mut lines = self.envelope.lines();
         let (mut count, mut invalid) = (0, 0);
         for message in self.messages.from(skip) {
             let before = text.len();
             let rendered = lines.write(&message, &mut text);
-            if count > 0 && text.len() > most {
+            if count > 0 && text.len() > max {
                 text.truncate(before);
                 break;
             }
@@ -123,17 +123,17 @@ impl Batch {
                 Rendered::AsAsked => 0,
                 Rendered::Invalid => 1,
             };
-            if text.len() >= most {
+            if text.len() >= max {
                 break;
             }
         }
-        Lines { text: text_of(text), count, invalid }
+        Lines { text: into_text(text), count, invalid }
     }
 
-    /// Those of the messages from number `skip` on whose data cannot be put as asked: their lines with the reason, at
-    /// least one if there is one, else as many as fit in `size` bytes.
+    /// Returns the lines of only those messages, from index `skip` on, whose data is not in the requested form, each
+    /// with the reason: as many as fit into `size` bytes, but at least one if any are left.
     pub fn invalid_lines(&self, skip: u32, size: u32) -> InvalidLines {
-        let most = size as usize;
+        let max = size as usize;
         let mut text = Vec::new();
         let mut lines = self.envelope.lines();
         let (mut count, mut next) = (0, skip.min(self.count()));
@@ -142,12 +142,12 @@ impl Batch {
             match lines.write(&message, &mut text) {
                 Rendered::AsAsked => text.truncate(before),
                 Rendered::Invalid => {
-                    // Before what closes the line, where such a line has a member.
+                    // Reopen the line to append a member. Lines of invalid data always have a member before it.
                     text.truncate(text.len().saturating_sub(b"}\n".len()));
                     text.extend_from_slice(b",\"_kinesis_reason\":\"");
                     text.extend_from_slice(reason(message.data).as_bytes());
                     text.extend_from_slice(b"\"}\n");
-                    if count > 0 && text.len() > most {
+                    if count > 0 && text.len() > max {
                         text.truncate(before);
                         break;
                     }
@@ -156,11 +156,11 @@ impl Batch {
             }
             next += 1;
         }
-        InvalidLines { text: text_of(text), count, next }
+        InvalidLines { text: into_text(text), count, next }
     }
 
-    /// The messages from number `skip` on: at least one if there is one, else as many as fit in `size` bytes, of
-    /// identifiers, sequence numbers, partition keys and data.
+    /// Returns the messages from index `skip` on: as many as fit into `size` bytes of ids, sequence numbers, partition
+    /// keys and data, but at least one if any are left.
     pub fn messages(&self, skip: u32, size: u32) -> Vec<Message> {
         let mut left = u64::from(size);
         let mut messages = Vec::new();
@@ -168,7 +168,7 @@ impl Batch {
             let key = message.partition_key.map_or(0, str::len);
             let id = self.envelope.message_id(message.sequence, message.subsequence);
             let texts = (id.len() + message.sequence.len() + key) as u64;
-            // Not decoded in vain. Text that is no base64 is longer than this says, and is looked at below.
+            // Check before decoding. Invalid base64 is longer than its computed size, so it is checked again below.
             if !messages.is_empty() && texts + message.data.size() > left {
                 break;
             }
@@ -194,14 +194,14 @@ impl Batch {
     }
 }
 
-/// How many of the messages, from the first on, have lines that fit in `most` bytes together: at least one if there is
-/// one.
-pub(crate) fn fitting(messages: &Messages, envelope: &Envelope, most: u64) -> u32 {
-    if surely_fit(messages, envelope, most) {
+/// Returns how many messages, from the first on, have lines that together fit into `max` bytes, but at least one if
+/// there are any.
+pub(crate) fn fitting(messages: &Messages, envelope: &Envelope, max: u64) -> u32 {
+    if certainly_fit(messages, envelope, max) {
         return messages.count();
     }
     let mut lines = envelope.lines();
-    let (mut line, mut left, mut count) = (Vec::new(), most, 0);
+    let (mut line, mut left, mut count) = (Vec::new(), max, 0);
     for message in messages.from(0) {
         line.clear();
         lines.write(&message, &mut line);
@@ -215,12 +215,13 @@ pub(crate) fn fitting(messages: &Messages, envelope: &Envelope, most: u64) -> u3
     count
 }
 
-/// Whether that can be told without rendering them, which is so of nearly all pages.
-fn surely_fit(messages: &Messages, envelope: &Envelope, most: u64) -> bool {
+/// Whether the lines of all messages fit, judging by upper bounds of their size. This avoids rendering nearly every
+/// page just to measure it.
+fn certainly_fit(messages: &Messages, envelope: &Envelope, max: u64) -> bool {
     if let Some(bytes) = messages.plain_size() {
-        return envelope.lines_max(u64::from(messages.count()), bytes) <= most;
+        return envelope.lines_max(u64::from(messages.count()), bytes) <= max;
     }
-    let mut left = most;
+    let mut left = max;
     messages.from(0).all(|message| match left.checked_sub(envelope.line_max(&message)) {
         Some(less) => {
             left = less;
@@ -230,7 +231,7 @@ fn surely_fit(messages: &Messages, envelope: &Envelope, most: u64) -> bool {
     })
 }
 
-/// Why data cannot be put as asked: told of the few that cannot, so that the others need not be asked.
+/// Returns why data is not in the requested form. Only computed for invalid data, to keep the common path fast.
 fn reason(data: Data<'_>) -> &'static str {
     match data {
         Data::Base64(text) if STANDARD.check(text.as_bytes()).is_err() => "not base64",
@@ -239,13 +240,13 @@ fn reason(data: Data<'_>) -> &'static str {
     }
 }
 
-/// Lines are text by construction; were one not, what can be read of it still comes through.
-fn text_of(lines: Vec<u8>) -> String {
+/// Lines are always UTF-8, so the lossy conversion is unreachable; it avoids a panic.
+fn into_text(lines: Vec<u8>) -> String {
     json::text_of(lines).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
-/// The most that is reserved for lines before any is written.
-const MOST_RESERVED: usize = 4 << 20;
+/// The maximum number of bytes reserved before any line is written.
+const RESERVED_MAX: usize = 4 << 20;
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

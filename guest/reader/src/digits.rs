@@ -54,15 +54,15 @@ mod tests {
     #[test]
     fn only_ascii_digits_are_digits() {
         for length in 0..20 {
-            let mut text: Vec<u8> = (0..length).map(|place| b'0' + place % 10).collect();
+            let mut text: Vec<u8> = (0..length).map(|at| b'0' + at % 10).collect();
             assert!(are_digits(&text));
-            for place in 0..text.len() {
-                let digit = text[place];
+            for at in 0..text.len() {
+                let digit = text[at];
                 for byte in 0..=255 {
-                    text[place] = byte;
-                    assert_eq!(are_digits(&text), byte.is_ascii_digit(), "{byte} at {place} of {length}");
+                    text[at] = byte;
+                    assert_eq!(are_digits(&text), byte.is_ascii_digit(), "{byte} at {at} of {length}");
                 }
-                text[place] = digit;
+                text[at] = digit;
             }
         }
     }
@@ -73,13 +73,13 @@ mod tests {
             for byte in 0..=255_u8 {
                 let mut bytes = *b"98765432";
                 let text = String::from_utf8(bytes[..count].to_vec()).expect("digits");
-                if let Some(place) = bytes.get_mut(count) {
+                if let Some(next) = bytes.get_mut(count) {
                     if byte.is_ascii_digit() {
                         continue;
                     }
-                    *place = byte;
+                    *next = byte;
                 }
-                assert_eq!(leading(bytes), (text.parse().unwrap_or(0), count), "{byte} behind {count}");
+                assert_eq!(leading(bytes), (text.parse().unwrap_or(0), count), "{byte} after {count} digits");
             }
         }
         assert_eq!(leading(*b"00000000"), (0, 8));

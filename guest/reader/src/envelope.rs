@@ -1,4 +1,4 @@
-//! Renders a message as a line: the envelope, the message ID, and the payload in the requested form.
+//! Renders a message as a line: the envelope, the message id, and the payload in the requested form.
 //!
 //! ```text
 //! {"_kinesis":{"shard_id":…,"seq_no":…,"ts":…,"partition":…,"stream_name":…},"_kinesis_msg_id":…, …payload… }
@@ -25,7 +25,7 @@ use core::ops::Range;
 use base64_simd::STANDARD;
 use kinesis_reader_json::{self as json, Kind, Scanner};
 
-use crate::message_id::{IdHasher, MessageId, Names};
+use crate::message_id::{IdGenerator, IdHasher, MessageId};
 use crate::page::Data;
 use crate::sequence::is_sequence;
 use crate::stamp::Stamps;
@@ -75,7 +75,7 @@ pub enum Rendered {
 pub struct Envelope {
     /// From the start of the line up to the sequence number.
     head: Vec<u8>,
-    /// From after the partition key to the last member that every envelope has.
+    /// From the end of the partition key to the last member that every envelope has.
     stream: Vec<u8>,
     payload: Payload,
     hasher: IdHasher,
@@ -96,19 +96,19 @@ impl Envelope {
     pub fn lines(&self) -> LineWriter<'_> {
         LineWriter {
             envelope: self,
-            names: self.hasher.names(),
+            ids: self.hasher.generator(),
             stamps: Stamps::default(),
             scanner: Scanner::default(),
         }
     }
 
-    /// Returns the ID of a message, as in its line.
+    /// Returns the id of a message, as in its line.
     pub fn message_id(&self, sequence: &str, subsequence: Option<u32>) -> String {
-        let name = self.hasher.names().name(sequence, subsequence);
-        name.as_bytes().iter().map(|&byte| char::from(byte)).collect()
+        let id = self.hasher.generator().id(sequence, subsequence);
+        id.as_bytes().iter().map(|&byte| char::from(byte)).collect()
     }
 
-    /// The most bytes that the line of a message can have, told without a look at its data.
+    /// Returns an upper bound on the length of a message's line, without looking at its data.
     pub fn line_max(&self, message: &Message<'_>) -> u64 {
         let Message { sequence, partition_key, plain_key, data, .. } = *message;
         let sequence = string_max(sequence, is_sequence(sequence.as_bytes()));
@@ -116,14 +116,14 @@ impl Envelope {
         self.fixed_max() + sequence + key + self.payload.max(data)
     }
 
-    /// The most bytes that so many lines can have together whose sequence numbers, partition keys and data take so many
-    /// bytes in a page.
+    /// Returns an upper bound on the total length of `count` lines whose sequence numbers, partition keys and data take
+    /// `bytes` bytes in their page.
     pub(crate) fn lines_max(&self, count: u64, bytes: u64) -> u64 {
-        let each = self.fixed_max() + STRINGS_AROUND;
+        let each = self.fixed_max() + DELIMITERS_MAX;
         count.saturating_mul(each).saturating_add(bytes.saturating_mul(GROWTH_MAX))
     }
 
-    /// What a line has beside its sequence number, its partition key and its data.
+    /// Returns an upper bound on the rest of a line, apart from its sequence number, partition key and data.
     fn fixed_max(&self) -> u64 {
         (self.head.len() + self.stream.len()) as u64 + FIXED_MAX
     }
@@ -184,7 +184,7 @@ impl Envelope {
 /// Writes lines for the messages of a shard.
 pub struct LineWriter<'a> {
     envelope: &'a Envelope,
-    names: Names<'a>,
+    ids: IdGenerator<'a>,
     stamps: Stamps,
     scanner: Scanner,
 }
@@ -216,7 +216,7 @@ impl<'a> LineWriter<'a> {
             out.extend_from_slice(itoa::Buffer::new().format(subsequence).as_bytes());
         }
         out.extend_from_slice(br#"},"_kinesis_msg_id":""#);
-        out.extend_from_slice(self.names.name(sequence, subsequence).as_bytes());
+        out.extend_from_slice(self.ids.id(sequence, subsequence).as_bytes());
         out.push(b'"');
 
         let rendered = self.envelope.write_payload(data, &mut self.scanner, out);
@@ -237,33 +237,33 @@ fn write_string(text: &str, plain: bool, out: &mut Vec<u8>) {
     }
 }
 
-/// The most that JSON makes of a byte: `\u001f`.
+/// The longest escape of a single byte in JSON: `\u001f`.
 const GROWTH_MAX: u64 = 6;
 
-/// What stands in the place of a partition key that is none.
+/// Written if there is no partition key.
 const NULL: &[u8] = b"null";
 
-/// The members of an envelope that are the same in each line or of a bounded length, the payload's frame with its
-/// padding, and the line's end; rounded up.
+/// The members of an envelope that are constant or of limited length, the frame of the payload with its padding, and
+/// the end of the line; rounded up.
 const FIXED_MAX: u64 = 160;
 
-/// The quotes of two strings; or `null`, in the place of one.
-const STRINGS_AROUND: u64 = 8;
+/// The quotes of two strings, or of one and `null` instead of the other; rounded up.
+const DELIMITERS_MAX: u64 = 8;
 
-/// Whether a text is the inside of a JSON string as it stands.
+/// Whether text can be put into a JSON string unescaped.
 fn is_plain(text: &str) -> bool {
     json::plain(text.as_bytes()) == text.len()
 }
 
-/// The most bytes of a JSON string.
+/// Returns an upper bound on the length of text as a JSON string.
 fn string_max(text: &str, plain: bool) -> u64 {
     2 + text.len() as u64 * if plain { 1 } else { GROWTH_MAX }
 }
 
 impl Payload {
-    /// The most bytes that data can become.
+    /// Returns an upper bound on the length of rendered data.
     fn max(self, data: Data<'_>) -> u64 {
-        // Text that is no base64 stands for itself.
+        // Invalid base64 is treated as raw data, so the decoded size would be too low.
         let size = match data {
             Data::Base64(text) => text.len(),
             Data::Raw(bytes) => bytes.len(),
@@ -322,7 +322,7 @@ fn write_base64(data: Data<'_>, out: &mut Vec<u8>) -> Rendered {
 /// Replaces a range with `bytes`. The bytes after it only move if the lengths differ.
 fn put(bytes: &[u8], range: Range<usize>, out: &mut Vec<u8>) {
     match out.get_mut(range.clone()) {
-        Some(place) if place.len() == bytes.len() => place.copy_from_slice(bytes),
+        Some(target) if target.len() == bytes.len() => target.copy_from_slice(bytes),
         _ => {
             out.splice(range, bytes.iter().copied());
         }
@@ -544,7 +544,7 @@ mod tests {
             Data::Raw(bytes) => bytes.len(),
         } + "42k".len();
         let bounds = (envelope.line_max(&message), envelope.lines_max(1, bytes as u64));
-        assert!(out.len() as u64 <= bounds.0.min(bounds.1), "{} bytes, and {bounds:?} were the most", out.len());
+        assert!(out.len() as u64 <= bounds.0.min(bounds.1), "{} bytes exceed {bounds:?}", out.len());
         (String::from_utf8(out).expect("UTF-8"), rendered)
     }
 

@@ -1,4 +1,4 @@
-//! Records that the Kinesis Producer Library made of many: aggregates of user records.
+//! The format of aggregated records, in which the Kinesis Producer Library packs several user records.
 //!
 //! ```text
 //! F3 89 9A C2 | AggregatedRecord in protobuf | MD5 of the protobuf, 16 bytes
@@ -15,14 +15,14 @@
 //! ```
 //! <https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>
 //!
-//! Whether a record is an aggregate is decided by its bytes alone, so that its messages have the same positions and
-//! identifiers each time. What departs from the form in any way (another checksum, no protobuf, an index without its
-//! entry, a key that is not UTF-8, an explicit hash key that is no number, no user record at all) is no aggregate, and
-//! one message as it is: nothing is dropped because it cannot be understood.
+//! Whether a record is an aggregate depends on its bytes alone, so that its messages have the same positions and ids
+//! every time. A record that deviates from the format in any way (a wrong checksum, invalid protobuf, an index without
+//! an entry, a key that is not UTF-8, an explicit hash key that is not a number, no user records) is not an aggregate.
+//! It becomes a single, unchanged message: nothing is dropped because we cannot parse it.
 //!
-//! What is longer than the service lets it be departs from the form too. An entry of a table is stored once and rendered
-//! with each user record that refers to it, so without a bound a record of 1 MiB could stand for gigabytes of lines. An
-//! empty partition key, which the service refuses, does no harm: the Kinesis Client Library takes it, and so does this.
+//! Values longer than the service allows also deviate from the format. A table entry is stored once but rendered with
+//! each user record that refers to it, so without a limit the lines of a 1 MiB record could take gigabytes. An empty
+//! partition key, which the service rejects, does no harm: the Kinesis Client Library accepts it, and so do we.
 
 use core::ops::Range;
 
@@ -37,15 +37,15 @@ const DIGEST_SIZE: usize = 16;
 
 /// "Partition keys are Unicode strings with a maximum length limit of 256 characters for each key"
 /// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecordsRequestEntry.html>). The producer library
-/// refuses longer ones, too (`KinesisProducer.addUserRecord`).
+/// also rejects longer ones (`KinesisProducer.addUserRecord`).
 const PARTITION_KEY_CHARS_MAX: usize = 256;
 
 /// "Pattern: 0|([1-9]\d{0,38})" (`ExplicitHashKey`,
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecordsRequestEntry.html>).
 const EXPLICIT_HASH_KEY_DIGITS_MAX: usize = 39;
 
-/// "Tags are not yet implemented in the KPL and KCL APIs", says the format, and gives them no bounds of its own. Those
-/// of the service's tags: a key of 128 characters and a value of 256
+/// "Tags are not yet implemented in the KPL and KCL APIs", says the description of the format, which does not limit
+/// their length. These are the limits of the service's own tags: 128 characters for a key and 256 for a value
 /// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_Tag.html>).
 const TAG_KEY_CHARS_MAX: usize = 128;
 const TAG_VALUE_CHARS_MAX: usize = 256;
@@ -54,8 +54,8 @@ const TAG_VALUE_CHARS_MAX: usize = 256;
 /// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_AddTagsToStream.html>).
 const TAGS_MAX: usize = 50;
 
-/// Whether data begin as an aggregate's do. Of base64 the first characters tell, for `84maw` are the first 30 bits of
-/// the magic number, and its last two are the first of the next character.
+/// Whether data starts like an aggregate. In base64, `84maw` encodes the first 30 bits of the magic number, and the
+/// last two bits are the first ones of the sixth character.
 #[inline]
 pub(crate) fn may_be_aggregate(data: Data<'_>) -> bool {
     match data {
@@ -64,14 +64,14 @@ pub(crate) fn may_be_aggregate(data: Data<'_>) -> bool {
     }
 }
 
-/// Where the protobuf lies in the data of an aggregate, if their checksum holds.
+/// Returns where the protobuf is in the data of an aggregate, if its checksum matches.
 pub(crate) fn body(data: &[u8]) -> Option<Range<usize>> {
     let (body, digest) = data.strip_prefix(&MAGIC)?.split_last_chunk::<DIGEST_SIZE>()?;
-    let sound = !body.is_empty() && Md5::digest(body).as_slice() == digest;
-    sound.then_some(MAGIC.len()..MAGIC.len() + body.len())
+    let matches = !body.is_empty() && Md5::digest(body).as_slice() == digest;
+    matches.then_some(MAGIC.len()..MAGIC.len() + body.len())
 }
 
-/// The body is not of the form.
+/// The error for a body that deviates from the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
@@ -82,28 +82,28 @@ pub(crate) enum Part<'a> {
     UserRecord(UserRecord<'a>),
 }
 
-/// A user record, with the numbers of its keys in the tables.
+/// A user record. Its keys are indexes into the tables.
 pub(crate) struct UserRecord<'a> {
     pub(crate) partition_key: usize,
     pub(crate) explicit_hash_key: Option<usize>,
     pub(crate) data: &'a [u8],
 }
 
-/// The body of an aggregate, read from front to back. Parts may come in any order.
+/// Reads the body of an aggregate from front to back. Parts may come in any order.
 pub(crate) struct Parts<'a> {
     body: &'a [u8],
     fields: Fields<'a>,
-    /// Where the last part began.
+    /// Where the last part started.
     last: usize,
 }
 
 impl<'a> Parts<'a> {
-    /// From byte `start` of the body on, where a part begins.
+    /// Starts at byte `start` of the body, where a part must start.
     pub(crate) fn new(body: &'a [u8], start: usize) -> Parts<'a> {
         Parts { body, fields: Fields::new(body.get(start..).unwrap_or_default()), last: start }
     }
 
-    /// Where in the body the part began that was read last.
+    /// Returns where in the body the part that was read last started.
     pub(crate) fn last(&self) -> usize {
         self.last
     }
@@ -123,7 +123,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Text of at most so many characters.
+/// Parses UTF-8 text of at most `chars_max` characters.
 fn text(bytes: &[u8], chars_max: usize) -> Result<&str, Malformed> {
     let text = core::str::from_utf8(bytes).map_err(|_| Malformed)?;
     let is_short = text.len() <= chars_max || text.chars().nth(chars_max).is_none();
@@ -157,7 +157,7 @@ fn user_record(bytes: &[u8]) -> Result<UserRecord<'_>, Malformed> {
     }
 }
 
-/// Tags are of no use to anybody yet, and must be of the form all the same.
+/// Checks the format of a tag. Tags are otherwise ignored.
 fn check_tag(bytes: &[u8]) -> Result<(), Malformed> {
     let mut key = None;
     let mut fields = Fields::new(bytes);
@@ -173,13 +173,13 @@ fn check_tag(bytes: &[u8]) -> Result<(), Malformed> {
     key.map(|_| ()).ok_or(Malformed)
 }
 
-/// The fields of a protobuf message, as they lie in it.
+/// Reads the fields of a protobuf message.
 struct Fields<'a>(PbDecoder<&'a [u8]>);
 
 enum Value<'a> {
     Number(u64),
     Bytes(&'a [u8]),
-    /// Of a fixed length: no field that is known has one.
+    /// A number of fixed length, which no known field has.
     Fixed,
 }
 
@@ -211,7 +211,7 @@ impl<'a> Fields<'a> {
                 Value::Fixed
             }
         };
-        // Zero numbers no field.
+        // Field numbers start at 1.
         if tag.field_num() == 0 { Err(Malformed) } else { Ok(Some((tag.field_num(), value))) }
     }
 }

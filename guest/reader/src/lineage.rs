@@ -1,14 +1,16 @@
-//! Which shard comes after which.
+//! Lineage: how the shards of a stream descend from each other.
 //!
-//! A split makes two children of one shard, a merge one child of two. The records of a child follow those of *all* its
-//! parents, so it is not read before each of them is delivered to its end. A parent that is in no listing has left the
-//! stream: nothing of it is left to wait for. That is believed only of a listing which began after the child was heard
-//! of, and which shows a shard later than the parent: a listing may show the stream as it was a moment ago, and then it
-//! lacks the latest shards. Identifiers tell which shard is later, for the service counts them up.
+//! A split turns one shard into two children, a merge turns two shards into one child. The records of a child follow
+//! those of *all* its parents, so a child is not read until every parent is delivered to its end.
 //!
-//! A shard that is its own ancestor would wait for itself forever. A response that makes it one contradicts itself or an
-//! earlier response, and is refused ([`Lineage::check`]). We cannot tell which of the parents is wrong, and reading a shard
-//! before a true parent would break the order, so we never ignore a parent.
+//! A parent that is not listed has left the stream, so there is nothing left to wait for. But a listing may show the
+//! stream as it was a moment ago and lack the latest shards. We therefore only conclude this from a listing that began
+//! after we learned of the child, and that shows a shard later than the parent. Shard ids tell which shard is later,
+//! because the service numbers them in order.
+//!
+//! A shard that is its own ancestor would wait for itself forever. A response that makes it one contradicts itself or
+//! an earlier response, and is rejected ([`Lineage::check`]). We cannot tell which of the parents is wrong, and reading
+//! a shard before a true parent would break the order, so we never ignore a parent.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -21,19 +23,19 @@ use alloc::vec::Vec;
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_Shard.html>
 pub(crate) const PARENTS_MAX: usize = 2;
 
-/// A shard's number in its reader.
+/// The index of a shard in its reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ShardKey(pub(crate) usize);
 
-/// The shards of a stream by identifier, and who descends from whom.
+/// The shards of a stream, and how they descend from each other.
 #[derive(Debug, Default)]
 pub(crate) struct Lineage {
     keys: BTreeMap<Arc<str>, ShardKey>,
-    /// The shards that name this one as a parent, whether it is known itself or not.
+    /// The shards that name a shard as their parent, by the id of that shard, even if it is not known itself.
     children: BTreeMap<String, Vec<ShardKey>>,
-    /// By key.
+    /// Indexed by key.
     members: Vec<Member>,
-    /// The latest shard that the last complete listing shows.
+    /// The latest shard in the last complete listing.
     latest: String,
 }
 
@@ -41,10 +43,10 @@ pub(crate) struct Lineage {
 struct Member {
     id: Arc<str>,
     parents: Vec<String>,
-    /// Listings begun when the shard was heard of.
+    /// The number of the last listing that began before we learned of the shard.
     heard: u64,
-    /// No listing or page told of its parents yet.
-    obscure: bool,
+    /// Whether no listing or page has named its parents yet.
+    has_unknown_parents: bool,
 }
 
 impl Lineage {
@@ -52,32 +54,31 @@ impl Lineage {
         self.keys.get(id).copied()
     }
 
-    /// Every shard, in the order of their identifiers.
+    /// Returns all shards, ordered by id.
     pub(crate) fn keys(&self) -> impl Iterator<Item = (&str, ShardKey)> {
         self.keys.iter().map(|(id, key)| (&**id, *key))
     }
 
-    /// Adds a shard that is not known yet. Its key is the number of those before it.
+    /// Adds a shard that is not known yet. Keys are assigned consecutively from 0.
     pub(crate) fn insert(&mut self, id: Arc<str>, heard: u64) -> ShardKey {
         let key = ShardKey(self.members.len());
-        self.members.push(Member { id: id.clone(), parents: Vec::new(), heard, obscure: true });
+        self.members.push(Member { id: id.clone(), parents: Vec::new(), heard, has_unknown_parents: true });
         self.keys.insert(id, key);
         key
     }
 
-    /// The number of known shards.
+    /// Returns the number of known shards.
     pub(crate) fn len(&self) -> usize {
         self.members.len()
     }
 
-    /// Checks whether shards can have these parents, together with the parents that are known already. The error says why
-    /// they cannot.
+    /// Checks whether shards can have these parents in addition to those already known. The error says why they cannot.
     ///
     /// The cost grows with the number of new parents, and with the ancestors of those shards that have children.
-    pub(crate) fn check<'a>(&'a self, told: impl Iterator<Item = (&'a str, &'a [String])>) -> Result<(), String> {
-        // All parents of each shard that has a new one.
+    pub(crate) fn check<'a>(&'a self, shards: impl Iterator<Item = (&'a str, &'a [String])>) -> Result<(), String> {
+        // All parents, old and new, of each shard that has a new one.
         let mut grown: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (id, parents) in told {
+        for (id, parents) in shards {
             let known = self.key(id).map_or(&[][..], |key| self.parents(key));
             for parent in parents.iter().filter(|parent| !known.contains(parent)) {
                 let all = grown.entry(id).or_insert_with(|| known.iter().map(String::as_str).collect());
@@ -93,12 +94,13 @@ impl Lineage {
             let known = || self.key(id).map_or(&[][..], |key| self.parents(key)).iter().map(String::as_str).collect();
             grown.get(id).cloned().unwrap_or_else(known)
         };
-        let mut named: BTreeSet<&str> = BTreeSet::new();
-        named.extend(grown.values().flatten());
-        // True: none of its ancestors leads back to it. False: it is on the path that is being followed.
+        let mut new_parents: BTreeSet<&str> = BTreeSet::new();
+        new_parents.extend(grown.values().flatten());
+        // A depth-first search for cycles. `true`: the shard is not part of a cycle. `false`: it is on the current
+        // path.
         let mut seen: BTreeMap<&str, bool> = BTreeMap::new();
         let mut path: Vec<(&str, Vec<&str>)> = Vec::new();
-        for &id in grown.keys().filter(|id| named.contains(*id) || self.children.contains_key(**id)) {
+        for &id in grown.keys().filter(|id| new_parents.contains(*id) || self.children.contains_key(**id)) {
             if seen.contains_key(id) {
                 continue;
             }
@@ -123,10 +125,10 @@ impl Lineage {
         Ok(())
     }
 
-    /// Learns of parents; those known before are kept.
+    /// Adds parents to those that are already known.
     pub(crate) fn adopt(&mut self, key: ShardKey, parents: &[String]) {
         let Some(member) = self.members.get_mut(key.0) else { return };
-        member.obscure = false;
+        member.has_unknown_parents = false;
         for parent in parents {
             if !member.parents.contains(parent) {
                 member.parents.push(parent.clone());
@@ -135,40 +137,42 @@ impl Lineage {
         }
     }
 
-    /// The shards that this one was made of.
+    /// Returns the known parents of a shard.
     pub(crate) fn parents(&self, key: ShardKey) -> &[String] {
         self.members.get(key.0).map_or(&[], |member| &member.parents)
     }
 
-    /// The shards that name this one as a parent.
+    /// Returns the shards that name this one as a parent.
     pub(crate) fn children(&self, id: &str) -> &[ShardKey] {
         self.children.get(id).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether all parents of a shard are drained, or have left the stream by the listing `listed`, the last that is complete.
+    /// Whether a shard may be read: each of its parents is drained, or has left the stream as of the last complete
+    /// listing, which has number `listed`.
     pub(crate) fn is_free(&self, key: ShardKey, listed: u64, is_drained: impl Fn(ShardKey) -> bool) -> bool {
         let Some(member) = self.members.get(key.0) else { return false };
-        !self.is_obscure(member)
+        !self.may_have_unknown_parents(member)
             && member.parents.iter().all(|parent| match self.key(parent) {
                 Some(parent) => is_drained(parent),
                 None => self.is_known_to_have_left(member, parent, listed),
             })
     }
 
-    /// Takes note of what a complete listing shows.
+    /// Records the shards in a complete listing.
     pub(crate) fn listed<'a>(&mut self, ids: impl Iterator<Item = &'a str>) {
         self.latest = ids.max_by_key(|id| age(id)).unwrap_or_default().to_owned();
     }
 
-    /// Whether a shard that the last listing does not show has left the stream: that listing shows a later one.
+    /// Whether a shard that is not in the last listing has left the stream, because a later shard is listed.
     pub(crate) fn has_left(&self, id: &str) -> bool {
         age(id) < age(&self.latest)
     }
 
-    /// The shard that a later listing must show before this one can be read: itself, or one of its parents.
+    /// Returns the shard that a later listing must show before this one can be read: the shard itself, or one of its
+    /// parents.
     pub(crate) fn missing(&self, key: ShardKey, listed: u64) -> Option<&str> {
         let member = self.members.get(key.0)?;
-        if self.is_obscure(member) {
+        if self.may_have_unknown_parents(member) {
             return Some(&member.id);
         }
         let is_missing =
@@ -176,18 +180,19 @@ impl Lineage {
         member.parents.iter().map(String::as_str).find(is_missing)
     }
 
-    /// Whether the last complete listing shows that an unknown parent has left the stream.
+    /// Whether the last complete listing shows that a parent which is not a known shard has left the stream.
     fn is_known_to_have_left(&self, child: &Member, parent: &str, listed: u64) -> bool {
         listed > child.heard && self.has_left(parent)
     }
 
-    /// Whether a shard may have parents that nobody told of. One that has left the stream has none that are left.
-    fn is_obscure(&self, member: &Member) -> bool {
-        member.obscure && !self.has_left(&member.id)
+    /// Whether a shard may have parents in the stream that we don't know of. If it has left the stream, so have they.
+    fn may_have_unknown_parents(&self, member: &Member) -> bool {
+        member.has_unknown_parents && !self.has_left(&member.id)
     }
 }
 
-/// The order in which shards were made: "shardId-" and a number of at least twelve digits.
+/// Returns a key that sorts shards in order of creation. Shard ids are "shardId-" and a number of at least twelve
+/// digits.
 fn age(id: &str) -> (usize, &str) {
     (id.len(), id)
 }
@@ -197,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_child_waits_for_all_its_parents_over_generations() {
+    fn a_child_waits_for_all_its_parents_across_generations() {
         let mut lineage = Lineage::default();
         let [a, b, c, d] = ["a", "b", "c", "d"].map(|id| lineage.insert(id.into(), 0));
         for root in [a, b] {
@@ -215,8 +220,8 @@ mod tests {
 
     #[test]
     fn a_cycle_of_parents_is_detected() {
-        // The known parents, the new ones, and whether they fit.
-        for (known, told, fits) in [
+        // The known parents, the new ones, and whether they are consistent.
+        for (known, new, is_consistent) in [
             ("", "a:a", false),
             ("", "a:b b:a", false),
             ("", "a:b b:c c:a", false),
@@ -246,25 +251,25 @@ mod tests {
                 let key = lineage.insert(id.as_str().into(), 0);
                 lineage.adopt(key, &parents);
             }
-            let told = parse(told);
-            let checked = lineage.check(told.iter().map(|(id, parents)| (id.as_str(), parents.as_slice())));
-            assert_eq!(checked.is_ok(), fits, "{known}; {told:?}: {checked:?}");
+            let new = parse(new);
+            let checked = lineage.check(new.iter().map(|(id, parents)| (id.as_str(), parents.as_slice())));
+            assert_eq!(checked.is_ok(), is_consistent, "{known}; {new:?}: {checked:?}");
         }
     }
 
     #[test]
-    fn an_unknown_parent_has_left_only_by_a_later_listing() {
+    fn only_a_later_listing_shows_that_an_unknown_parent_has_left() {
         let mut lineage = Lineage::default();
         let child = lineage.insert("child".into(), 3);
-        lineage.adopt(child, &["gone".to_owned()]);
+        lineage.adopt(child, &["root".to_owned()]);
         lineage.listed(["child"].into_iter());
         assert!(!lineage.is_free(child, 3, |_| false));
         assert!(lineage.is_free(child, 4, |_| false));
         lineage.listed(["a"].into_iter());
         assert!(!lineage.is_free(child, 4, |_| false));
         lineage.listed(["child"].into_iter());
-        let gone = lineage.insert("gone".into(), 4);
+        let root = lineage.insert("root".into(), 4);
         assert!(!lineage.is_free(child, 4, |_| false));
-        assert!(lineage.is_free(child, 4, |key| key == gone));
+        assert!(lineage.is_free(child, 4, |key| key == root));
     }
 }

@@ -1,8 +1,8 @@
 //! One listing of the shards, page by page.
 //!
 //! A listing ends with a page that has no token. A broken service, or a proxy that answers in its place, may never send
-//! one: its tokens may lead back to earlier pages, or always be new and lead to nothing. A listing therefore has bounds.
-//! Exceeding one is a failure, and the reader starts the listing again after a pause.
+//! one: its tokens may lead back to earlier pages, or always be new and lead to nothing. A listing therefore has
+//! bounds. Exceeding one is a failure, and the reader starts the listing again after a pause.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
@@ -16,22 +16,22 @@ use core::time::Duration;
 use crate::lineage::PARENTS_MAX;
 use crate::wire::{self, ListedShard};
 
-/// The maximum number of shards in a stream: ten times the largest default quota, "20,000 shards per AWS account", because
-/// shards that were closed within the retention period are listed too.
+/// The maximum number of shards in a stream: ten times the largest default quota, "20,000 shards per AWS account",
+/// because shards that were closed within the retention period are listed too.
 /// <https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>
 pub(crate) const SHARDS_MAX: usize = 200_000;
 
 /// The maximum number of pages in a listing: five times what [`SHARDS_MAX`] shards take at the usual page size.
-/// "MaxResults: The default value is 1000. If you specify a value greater than 1000, at most 1000 results are returned."
-/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>
+/// "MaxResults: The default value is 1000. If you specify a value greater than 1000, at most 1000 results are
+/// returned." <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>
 const PAGES_MAX: u32 = 1_000;
 
-/// The maximum number of consecutive pages without a new shard. Kinesis leaves expired shards out of its pages, so a page
-/// may be empty. Fifty pages are 50,000 expired shards.
+/// The maximum number of consecutive pages without a new shard. Kinesis leaves expired shards out of its pages, so a
+/// page may be empty. Fifty pages are 50,000 expired shards.
 const BARREN_PAGES_MAX: u32 = 50;
 
-/// The pause after a page, which keeps the reader at a tenth of the service's limit: "This operation has a limit of 1000
-/// transactions per second per data stream."
+/// The pause after a page, which keeps the reader at a tenth of the service's limit: "This operation has a limit of
+/// 1000 transactions per second per data stream."
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -41,12 +41,12 @@ const BARREN_PAUSE: Duration = Duration::from_millis(50);
 /// A listing in progress.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
-    /// The token for the next page. `None`: the next page is the first.
+    /// The token for the next page, or `None` for the first page.
     token: Option<String>,
-    /// The shards so far: each of them once, and once more if a later page shows it as closed.
+    /// The shards so far. A shard is in here twice if one page shows it as open and a later page shows it as closed.
     shards: Vec<ListedShard>,
     /// The index of each shard's last entry in `shards`, by identifier.
-    places: BTreeMap<String, usize>,
+    indexes: BTreeMap<String, usize>,
     pages: u32,
     /// Consecutive pages without a new shard.
     barren: u32,
@@ -64,9 +64,9 @@ pub(crate) enum Progress {
 /// Why a listing cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
-    /// It does not end, and what shows that.
+    /// It does not end. The text says how we know.
     Endless(String),
-    /// The lineage of its shards contradicts itself.
+    /// The lineage of its shards contradicts itself. The text says how.
     Contradiction(String),
     TooManyShards,
     TooManyPages,
@@ -84,14 +84,14 @@ impl fmt::Display for Flaw {
 }
 
 impl Listing {
-    /// The token for the next page. `None`: the next page is the first.
+    /// Returns the token for the next page, or `None` for the first page.
     pub(crate) fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
-    /// Adds the next page. The error says why the listing cannot go on.
+    /// Adds the next page. The error says why the listing cannot continue.
     pub(crate) fn add(mut self, page: wire::Listing) -> Result<Progress, Flaw> {
-        let before = self.places.len();
+        let before = self.indexes.len();
         for shard in page.shards {
             self.add_shard(shard)?;
         }
@@ -99,7 +99,7 @@ impl Listing {
         if self.token.as_ref() == Some(&token) {
             return Err(Flaw::Endless("a token leads to its own page".to_owned()));
         }
-        let is_barren = self.places.len() == before;
+        let is_barren = self.indexes.len() == before;
         self.pages += 1;
         self.barren = if is_barren { self.barren + 1 } else { 0 };
         if self.barren >= BARREN_PAGES_MAX {
@@ -112,22 +112,22 @@ impl Listing {
         Ok(Progress::More { listing: self, pause: if is_barren { BARREN_PAUSE } else { PAUSE } })
     }
 
-    /// Adds a shard. Each page shows the stream as it is by then, so a shard that an earlier page shows as open may be
-    /// listed again as closed. Both entries are kept, because a start at LATEST depends on the earlier one.
+    /// Adds a shard. Each page shows the stream at the time of its request, so a shard that an earlier page shows as
+    /// open may be listed again as closed. Both entries are kept, because a start at LATEST depends on the earlier one.
     fn add_shard(&mut self, shard: ListedShard) -> Result<(), Flaw> {
-        let (is_full, next) = (self.places.len() >= SHARDS_MAX, self.shards.len());
+        let (is_full, next) = (self.indexes.len() >= SHARDS_MAX, self.shards.len());
         // The reader has no use for these sequence numbers, and they take half of the memory.
         let shard = ListedShard { starting: None, ending: None, ..shard };
-        match self.places.entry(shard.id.clone()) {
+        match self.indexes.entry(shard.id.clone()) {
             Entry::Vacant(_) if is_full => return Err(Flaw::TooManyShards),
-            Entry::Vacant(place) => {
-                place.insert(next);
+            Entry::Vacant(entry) => {
+                entry.insert(next);
                 self.shards.push(shard);
             }
-            Entry::Occupied(mut place) => {
-                let Some(known) = self.shards.get_mut(*place.get()) else { return Ok(()) };
+            Entry::Occupied(mut entry) => {
+                let Some(known) = self.shards.get_mut(*entry.get()) else { return Ok(()) };
                 if shard.closed && !known.closed {
-                    place.insert(next);
+                    entry.insert(next);
                     self.shards.push(shard);
                     return Ok(());
                 }
@@ -161,8 +161,8 @@ mod tests {
         wire::Listing { shards: numbers.into_iter().map(shard).collect(), next_token: token }
     }
 
-    /// Adds pages until the listing ends. Returns the number of pages, the number of shards or the error, and the sum of
-    /// the pauses.
+    /// Adds pages until the listing ends. Returns the number of pages, the number of shards or the error, and the sum
+    /// of the pauses.
     fn list(page: impl Fn(usize) -> wire::Listing) -> (usize, Result<usize, String>, Duration) {
         let (mut listing, mut pauses) = (Listing::default(), Duration::ZERO);
         for number in 0.. {
@@ -232,11 +232,13 @@ mod tests {
         };
         let mut listing = Listing::default();
         for number in 0..30 {
-            let Ok(Progress::More { listing: next, .. }) = listing.add(again(number)) else { panic!("it goes on") };
+            let Ok(Progress::More { listing: next, .. }) = listing.add(again(number)) else {
+                panic!("the listing ended early")
+            };
             assert_eq!(next.shards.len(), if number < 3 { 1 } else { 2 });
             listing = next;
         }
-        let Ok(Progress::Complete(shards)) = listing.add(again(30)) else { panic!("it is complete") };
+        let Ok(Progress::Complete(shards)) = listing.add(again(30)) else { panic!("the listing did not end") };
         assert_eq!(shards.iter().map(|shard| shard.closed).collect::<Vec<bool>>(), [false, true]);
         assert!(shards.iter().all(|shard| shard.parents == ["a", "b"]));
     }

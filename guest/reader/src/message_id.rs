@@ -1,9 +1,9 @@
-//! `_kinesis_msg_id`: an identifier that is the same every time a message is read.
+//! `_kinesis_msg_id`: the message id, which is the same every time a message is read.
 //!
-//! The input to SHA-256 is laid out in its blocks of 64 bytes. The padded shard ID fills the first block except for its
-//! last byte. A sequence number of 56 digits, as the service sends them, starts there and ends in the second block
+//! The input to SHA-256 is aligned with its blocks of 64 bytes. The padded shard id fills the first block except for
+//! its last byte. A sequence number of 56 digits, as the service sends them, starts there and ends in the second block
 //! exactly where SHA-256's own padding begins. A message therefore costs one block, and so does a message from an
-//! aggregate.
+//! aggregated record.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -22,14 +22,14 @@ pub enum MessageId {
     /// There is at least one slash, and as many as it takes to pad the text before the sequence number to 63 bytes and
     /// the text before the subsequence number to 128 bytes (for longer names, to 127 and 192 bytes, and so on).
     ///
-    /// No two messages of a stream have the same text: shard IDs match `[a-zA-Z0-9_.-]`
+    /// No two messages of a stream have the same text: shard ids match `[a-zA-Z0-9_.-]`
     /// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_Shard.html>) and sequence numbers are digits, so
     /// neither contains a slash. 128 bits are enough: among 10^15 messages, a million per second for thirty years, the
     /// probability of any collision is below 2 in 10^9.
     Sha256,
     /// The identifier of dlt's Kinesis source, so that rows loaded by either can be matched: 15 bytes of SHAKE128 of
-    /// the shard ID directly followed by the sequence number, in base64. That source does not split aggregated records;
-    /// we append `/SUBSEQUENCE` for messages from an aggregate.
+    /// the shard id directly followed by the sequence number, in base64. That source does not split aggregated records;
+    /// we append `/SUBSEQUENCE` for messages from an aggregated record.
     Dlt,
 }
 
@@ -46,12 +46,12 @@ const INITIAL: [u32; 8] =
 /// The first digit of today's sequence numbers, which is the last byte of the first block.
 const FIRST: &str = "4";
 
-/// What the identifiers of a shard's messages have in common.
+/// What the ids of a shard's messages have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct IdHasher {
     kind: MessageId,
     shard: String,
-    /// The shard ID, padded with slashes.
+    /// The shard id, padded with slashes.
     lead: Vec<u8>,
     /// The hash state after `lead` and [`FIRST`], which together fill whole blocks, and their length in bits.
     state: [u32; 8],
@@ -61,7 +61,7 @@ pub(crate) struct IdHasher {
 impl IdHasher {
     pub(crate) fn new(shard: &str, kind: MessageId) -> IdHasher {
         let mut lead = Vec::from(shard);
-        lead.resize(fill(lead.len() + FIRST.len()) - FIRST.len(), b'/');
+        lead.resize(padded_length(lead.len() + FIRST.len()) - FIRST.len(), b'/');
         let whole = [&lead, FIRST.as_bytes()].concat();
         let mut state = INITIAL;
         compress256(&mut state, whole.as_chunks().0);
@@ -69,13 +69,13 @@ impl IdHasher {
     }
 
     /// Returns a generator for consecutive messages.
-    pub(crate) fn names(&self) -> Names<'_> {
-        Names { hasher: self, aggregate: None }
+    pub(crate) fn generator(&self) -> IdGenerator<'_> {
+        IdGenerator { hasher: self, aggregate: None }
     }
 
     /// Hashes a sequence number that exactly fills the last block, as those of the service do.
     #[inline]
-    fn usual(&self, sequence: &str) -> Option<[u32; 8]> {
+    fn hash_in_one_block(&self, sequence: &str) -> Option<[u32; 8]> {
         let rest: &[u8; LAST] = sequence.strip_prefix(FIRST)?.as_bytes().try_into().ok()?;
         let mut block = [0; BLOCK];
         *block.first_chunk_mut()? = *rest;
@@ -92,47 +92,47 @@ impl IdHasher {
 
     fn aggregate(&self, sequence: &str) -> Sha256 {
         let length = self.lead.len() + sequence.len();
-        self.sequence(sequence).chain_update(SLASHES.get(..fill(length) - length).unwrap_or_default())
+        self.sequence(sequence).chain_update(SLASHES.get(..padded_length(length) - length).unwrap_or_default())
     }
 }
 
 /// The length to which a text is padded with at least one slash.
-fn fill(length: usize) -> usize {
+fn padded_length(length: usize) -> usize {
     (length / BLOCK + 1) * BLOCK
 }
 
 const SLASHES: [u8; BLOCK] = [b'/'; BLOCK];
 
-/// Generates the identifiers of a shard's messages.
-pub(crate) struct Names<'a> {
+/// Generates the ids of a shard's messages.
+pub(crate) struct IdGenerator<'a> {
     hasher: &'a IdHasher,
-    /// The last aggregate, and the state of its hash.
+    /// The sequence number of the last aggregated record, and the hash state after it and its padding.
     aggregate: Option<(&'a str, Sha256)>,
 }
 
-impl<'a> Names<'a> {
-    pub(crate) fn name(&mut self, sequence: &'a str, subsequence: Option<u32>) -> Name {
+impl<'a> IdGenerator<'a> {
+    pub(crate) fn id(&mut self, sequence: &'a str, subsequence: Option<u32>) -> IdText {
         match self.hasher.kind {
             MessageId::Sha256 => self.sha256(sequence, subsequence),
             MessageId::Dlt => self.dlt(sequence, subsequence),
         }
     }
 
-    fn sha256(&mut self, sequence: &'a str, subsequence: Option<u32>) -> Name {
+    fn sha256(&mut self, sequence: &'a str, subsequence: Option<u32>) -> IdText {
         let Some(subsequence) = subsequence else {
-            return match self.hasher.usual(sequence) {
-                Some(state) => Name::sha256(state.map(u32::to_be_bytes).as_flattened()),
-                None => Name::sha256(&self.hasher.sequence(sequence).finalize()),
+            return match self.hasher.hash_in_one_block(sequence) {
+                Some(state) => IdText::sha256(state.map(u32::to_be_bytes).as_flattened()),
+                None => IdText::sha256(&self.hasher.sequence(sequence).finalize()),
             };
         };
-        let begun = match &mut self.aggregate {
-            Some((of, begun)) if *of == sequence => begun,
+        let started = match &mut self.aggregate {
+            Some((of, started)) if *of == sequence => started,
             other => &mut other.insert((sequence, self.hasher.aggregate(sequence))).1,
         };
-        Name::sha256(&begun.clone().chain_update(itoa::Buffer::new().format(subsequence)).finalize())
+        IdText::sha256(&started.clone().chain_update(itoa::Buffer::new().format(subsequence)).finalize())
     }
 
-    fn dlt(&self, sequence: &str, subsequence: Option<u32>) -> Name {
+    fn dlt(&self, sequence: &str, subsequence: Option<u32>) -> IdText {
         let mut hash = Shake128::default();
         hash.update(self.hasher.shard.as_bytes());
         hash.update(sequence.as_bytes());
@@ -142,29 +142,29 @@ impl<'a> Names<'a> {
         }
         let mut digest = [0; 15];
         hash.finalize_xof().read(&mut digest);
-        Name::dlt(&digest)
+        IdText::dlt(&digest)
     }
 }
 
-/// An identifier as ASCII text.
-pub(crate) struct Name {
+/// A message id as ASCII text.
+pub(crate) struct IdText {
     text: [u8; 32],
     length: usize,
 }
 
-impl Name {
-    fn sha256(digest: &[u8]) -> Name {
+impl IdText {
+    fn sha256(digest: &[u8]) -> IdText {
         let mut text = [0; 32];
         for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(digest) {
             *pair = HEX.get(usize::from(*byte)).copied().unwrap_or_default();
         }
-        Name { text, length: 32 }
+        IdText { text, length: 32 }
     }
 
-    fn dlt(digest: &[u8; 15]) -> Name {
+    fn dlt(digest: &[u8; 15]) -> IdText {
         let mut text = [0; 32];
         let length = STANDARD.encode(digest, text.as_mut_slice().as_out()).len();
-        Name { text, length }
+        IdText { text, length }
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
@@ -193,14 +193,14 @@ mod tests {
 
     use super::*;
 
-    fn name(kind: MessageId, shard: &str, sequence: &str, subsequence: Option<u32>) -> String {
-        let name = IdHasher::new(shard, kind).names().name(sequence, subsequence);
-        String::from_utf8(name.as_bytes().to_vec()).expect("ASCII")
+    fn id(kind: MessageId, shard: &str, sequence: &str, subsequence: Option<u32>) -> String {
+        let id = IdHasher::new(shard, kind).generator().id(sequence, subsequence);
+        String::from_utf8(id.as_bytes().to_vec()).expect("ASCII")
     }
 
     #[test]
-    fn identifiers_cover_shard_sequence_and_subsequence() {
-        let id = |kind, subsequence| name(kind, "shardId-000000000001", "42", subsequence);
+    fn ids_depend_on_shard_sequence_and_subsequence() {
+        let id = |kind, subsequence| id(kind, "shardId-000000000001", "42", subsequence);
         // Computed with Python's hashlib.
         assert_eq!(id(MessageId::Sha256, None), "bfb727ab184a78d09cb4ed24464d49c0");
         assert_eq!(id(MessageId::Sha256, Some(0)), "9510d2e3c3f0a2adbc93b4c600c5fc24");
@@ -209,14 +209,14 @@ mod tests {
     }
 
     #[test]
-    fn messages_of_different_aggregates_have_different_identifiers() {
+    fn the_hash_state_of_an_aggregate_is_only_used_for_that_aggregate() {
         let hasher = IdHasher::new("shardId-000000000001", MessageId::Sha256);
-        let mut names = hasher.names();
+        let mut generator = hasher.generator();
         for (sequence, subsequence) in
             [("41", Some(0)), ("41", Some(1)), ("42", Some(0)), ("42", None), ("41", Some(0))]
         {
-            let alone = name(MessageId::Sha256, "shardId-000000000001", sequence, subsequence);
-            assert_eq!(names.name(sequence, subsequence).as_bytes(), alone.as_bytes());
+            let alone = id(MessageId::Sha256, "shardId-000000000001", sequence, subsequence);
+            assert_eq!(generator.id(sequence, subsequence).as_bytes(), alone.as_bytes());
         }
     }
 
@@ -226,21 +226,21 @@ mod tests {
         #[test]
         fn the_text_is_laid_out_as_documented(shard in "[a-zA-Z0-9_.-]{1,130}", sequence in "[0-9]{1,140}|4[0-9]{55}", subsequence: Option<u32>) {
             let mut text = shard.clone();
-            let filled = |text: &mut String, rest: usize| {
+            let pad = |text: &mut String, rest: usize| {
                 text.push('/');
                 while text.len() % 64 != rest {
                     text.push('/');
                 }
             };
-            filled(&mut text, 63);
+            pad(&mut text, 63);
             text += &sequence;
             if let Some(subsequence) = subsequence {
-                filled(&mut text, 0);
+                pad(&mut text, 0);
                 text += &format!("{subsequence}");
             }
             let digest = Sha256::digest(text.as_bytes());
             let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-            prop_assert_eq!(name(MessageId::Sha256, &shard, &sequence, subsequence), hex);
+            prop_assert_eq!(id(MessageId::Sha256, &shard, &sequence, subsequence), hex);
         }
     }
 }

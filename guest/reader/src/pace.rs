@@ -12,7 +12,7 @@ use crate::time::Instant;
 
 /// `GetRecords` calls per second and shard.
 const CALLS: u64 = 5;
-/// Consecutive pages without a new record that are followed by no pause of their own.
+/// The number of consecutive pages without a new record that are not followed by an extra pause.
 const IDLE_FREE: u32 = 3;
 /// Bytes of data per second and shard.
 const BYTES: u64 = 2 * 1024 * 1024;
@@ -37,11 +37,11 @@ impl Pace {
     }
 }
 
-/// When a shard may be read again after `idle` consecutive pages without a new record, the last of them requested at
-/// `sent`.
+/// Returns when a shard may be read again after `idle` consecutive pages without a new record, the last of which was
+/// requested at `sent`.
 ///
-/// This applies even where no pace is set, which suits emulators: otherwise the reader would poll a quiet shard as fast as
-/// the network allows. Each of these pages doubles the pause, up to the one that the service's limit asks for.
+/// This applies even if pacing is disabled: otherwise the reader would poll a quiet shard as fast as the network
+/// allows. Each of these pages doubles the pause, up to what the service's call limit requires.
 pub(crate) fn after_idle(sent: Instant, idle: u32) -> Instant {
     let doublings = idle.saturating_sub(IDLE_FREE).min(u64::BITS - 1);
     let pause = Duration::from_millis((1 << doublings) - 1);

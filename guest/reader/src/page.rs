@@ -23,7 +23,7 @@ pub struct Page {
 /// A child shard, as reported at the end of its parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Child {
-    /// The shard ID.
+    /// The shard id.
     pub id: String,
     /// The shards it came from: one for a split, two for a merge.
     pub parents: Vec<String>,
@@ -91,7 +91,7 @@ impl Page {
         self.layout.records.iter().map(|spans| spans.arrived)
     }
 
-    /// Returns the iterator of the next page, or `None` if the shard is closed and this was its last page.
+    /// Returns the shard iterator of the next page, or `None` if the shard is closed and this was its last page.
     pub fn next_iterator(&self) -> Option<&str> {
         self.layout.next_iterator.as_deref()
     }
@@ -111,20 +111,20 @@ impl Page {
         self.layout.size
     }
 
-    /// The bytes of the page as it came.
+    /// Returns the size of the page as it arrived, in bytes.
     pub(crate) fn body_size(&self) -> u64 {
         self.body.as_bytes().len() as u64
     }
 
     /// Keeps the first `len` records and drops the rest.
     pub fn truncate(&mut self, len: usize) {
-        let forgotten: u64 = (len..self.len()).filter_map(|i| self.record(i)).map(|record| record.data.size()).sum();
-        self.layout.size = self.layout.size.saturating_sub(forgotten);
+        let dropped: u64 = (len..self.len()).filter_map(|i| self.record(i)).map(|record| record.data.size()).sum();
+        self.layout.size = self.layout.size.saturating_sub(dropped);
         self.layout.records.truncate(len);
         self.layout.aggregates.retain(|index| (*index as usize) < len);
     }
 
-    /// Indexes of the records whose data starts like a KPL aggregate.
+    /// Returns the indexes of the records whose data starts like an aggregated record's.
     pub(crate) fn aggregates(&self) -> &[u32] {
         &self.layout.aggregates
     }
@@ -167,8 +167,8 @@ impl Page {
 
     fn bytes(&self, span: Span) -> &[u8] {
         let body = self.body.as_bytes();
-        let apart = || self.layout.apart.get(span.behind(body.len())?);
-        body.get(span.range()).or_else(apart).unwrap_or_default()
+        let side_buffer = || self.layout.side_buffer.get(span.side_range(body.len())?);
+        body.get(span.range()).or_else(side_buffer).unwrap_or_default()
     }
 }
 
@@ -201,10 +201,10 @@ impl fmt::Debug for Page {
 #[derive(Default)]
 pub(crate) struct Layout {
     pub(crate) records: Vec<RecordSpans>,
-    /// Indexes of the records whose data starts like a KPL aggregate.
+    /// The indexes of the records whose data starts like an aggregated record's.
     pub(crate) aggregates: Vec<u32>,
     /// The side buffer, for text that is not in the body verbatim.
-    pub(crate) apart: Vec<u8>,
+    pub(crate) side_buffer: Vec<u8>,
     pub(crate) next_iterator: Option<String>,
     pub(crate) behind: Option<u64>,
     pub(crate) children: Vec<Child>,
@@ -243,9 +243,9 @@ impl Span {
         self.start as usize..self.end as usize
     }
 
-    /// Returns the range in the side buffer.
-    fn behind(self, body: usize) -> Option<Range<usize>> {
-        Some((self.start as usize).checked_sub(body)?..(self.end as usize).checked_sub(body)?)
+    /// Returns the range in the side buffer, or `None` if the span is in the body.
+    fn side_range(self, body_len: usize) -> Option<Range<usize>> {
+        Some((self.start as usize).checked_sub(body_len)?..(self.end as usize).checked_sub(body_len)?)
     }
 }
 

@@ -1,30 +1,31 @@
-//! When a shard has been read far enough.
+//! Decides when a shard has been read far enough.
 //!
-//! `MillisBehindLatest` alone does not tell. It may stay above 0 on a shard to which nothing is written, it may be 0 on
-//! a page that more pages follow (some emulators), and it is measured against now by some and against the newest record
-//! by others. Hence a bounded read ends a shard by any of three signs, each safe by itself:
+//! `MillisBehindLatest` alone is not enough. It may stay above 0 on a shard to which nothing is written. Some emulators
+//! report 0 on a page that is followed by more pages. Some services measure it against the present, others against the
+//! newest record. A bounded read therefore ends a shard on any of three signs, each of which is safe by itself:
 //!
-//! 1. the lag is small enough, and the page was not full: there was nothing more to give;
-//! 2. a record arrived after the reader was opened, so the tip of that time is passed: a stream that is written to
-//!    without pause ends too;
-//! 3. page after page is empty and the lag does not fall, so the iterator no longer moves. A lag that leaps up begins this
-//!    anew: records have come, and the iterator sets out towards them.
+//! 1. The lag is small enough and the page was not full, so there was nothing more to send.
+//! 2. A record arrived after the reader was opened, so we are past the tip of that time. This also ends a read of a
+//!    stream that is written to without pause.
+//! 3. Page after page is empty and the lag does not fall, so the shard iterator no longer moves. If the lag jumps up,
+//!    we start counting again: new records have arrived, and the iterator moves towards them.
 //!
-//! A page that only holds records which were delivered before counts as empty. A broken service may report any lag, so the
-//! third sign appears in bounded time whatever it reports: a lag must fall by a minimum to count as falling, and jumps and
-//! empty pages are limited.
+//! A page with nothing but records that were delivered before counts as empty. A broken service may report any lag, so
+//! the third sign appears after a limited number of pages, whatever the service reports: to count as falling, a lag
+//! must fall by a minimum, and jumps and empty pages are limited.
 
 use core::time::Duration;
 
 use crate::config::Until;
 use crate::time::{Instant, Timestamp, millis};
 
-/// Empty pages in a row, none with a smaller lag than before, after which a shard is at its tip. An iterator that
-/// crosses a stretch without records brings empty pages too, but with each of them the lag falls.
+/// The number of consecutive empty pages whose lag does not fall after which a shard is at its tip. An iterator that
+/// crosses a period without records also returns empty pages, but the lag falls with each of them.
 const IDLE_PAGES: u32 = 20;
 
-/// Consecutive empty pages after which a shard is at its tip, whatever the lag: more than five hours at five pages a
-/// second. An iterator that crosses five minutes with each page crosses the longest retention period in as many pages.
+/// The number of consecutive empty pages after which a shard is at its tip, whatever the lag. At five pages per second,
+/// this takes more than five hours. An iterator that advances by five minutes per page crosses the longest retention
+/// period in about as many pages.
 const EMPTY_PAGES_MAX: u32 = 100_000;
 
 /// The longest retention: "The maximum retention period is 8760 hours (365 days)".
@@ -32,9 +33,9 @@ const EMPTY_PAGES_MAX: u32 = 100_000;
 const RETENTION_MAX: Duration = Duration::from_secs(8760 * 3600);
 
 /// The maximum number of times that the lag may jump up without a record in between.
-const LEAPS_MAX: u32 = 20;
+const JUMPS_MAX: u32 = 20;
 
-/// How far the times of arrival and of the service's `Date` may be off: the header has whole seconds, and arrival is
+/// How far arrival times and the service's `Date` may be off: the header has whole seconds, and the arrival time is
 /// "approximate […] not guaranteed to be accurate" to the millisecond
 /// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_Record.html>).
 pub(crate) const SLACK: Duration = Duration::from_secs(2);
@@ -42,23 +43,23 @@ pub(crate) const SLACK: Duration = Duration::from_secs(2);
 /// What a page says about the tip.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PageSummary {
-    /// `MillisBehindLatest`. Absent counts as 0.
+    /// `MillisBehindLatest`, or 0 if it is absent.
     pub(crate) behind: u64,
-    /// The page holds no new record.
+    /// Whether the page holds no new record.
     pub(crate) empty: bool,
-    /// The page held as much as was asked for, or nearly as much as a page can.
+    /// Whether the page holds as many records as were requested, or nearly as much data as a page can.
     pub(crate) full: bool,
-    /// The latest arrival in the page.
+    /// The latest arrival time in the page.
     pub(crate) newest: Option<Timestamp>,
-    /// The shard is listed as closed.
+    /// Whether the shard is listed as closed.
     pub(crate) closed: bool,
-    /// When the page was asked for: it may be as old as that, and a machine that slept is told of it late.
+    /// When the page was requested. It may be that old, even if it only arrives now: the host may have been suspended.
     pub(crate) asked: Instant,
-    /// The service's time when the page was made, at the earliest.
+    /// The earliest time, by the service's clock, at which the page can have been created.
     pub(crate) present: Timestamp,
 }
 
-/// The signs seen so far in one shard.
+/// The signs seen so far in a shard.
 #[derive(Clone, Debug)]
 pub(crate) struct Tip {
     /// Consecutive empty pages.
@@ -66,7 +67,7 @@ pub(crate) struct Tip {
     /// Consecutive empty pages whose lag does not fall.
     idle_pages: u32,
     /// The number of times that the lag jumped up since the last record.
-    leaps: u32,
+    jumps: u32,
     fall: Option<Fall>,
     /// The last empty page.
     last: Option<PageSummary>,
@@ -83,18 +84,18 @@ struct Fall {
 
 impl Tip {
     pub(crate) fn new() -> Tip {
-        Tip { empty_pages: 0, idle_pages: 0, leaps: 0, fall: None, last: None }
+        Tip { empty_pages: 0, idle_pages: 0, jumps: 0, fall: None, last: None }
     }
 
-    /// What this page makes of a shard, for a reader opened at `opened` at the latest.
+    /// Takes the next page of the shard. `opened` is the latest time at which the reader can have been opened.
     pub(crate) fn observe(&mut self, until: Until, opened: Timestamp, summary: PageSummary) -> Progress {
         if !summary.empty {
             *self = Tip::new();
-        } else if self.leaps < LEAPS_MAX && self.has_moved(summary) {
-            *self = Tip { leaps: self.leaps + 1, ..Tip::new() };
+        } else if self.jumps < JUMPS_MAX && self.has_moved(summary) {
+            *self = Tip { jumps: self.jumps + 1, ..Tip::new() };
         }
         if summary.empty {
-            self.see_empty(summary.behind);
+            self.observe_empty(summary.behind);
             self.last = Some(summary);
         }
         let is_due = match until {
@@ -103,12 +104,12 @@ impl Tip {
             Until::Stopped => false,
         };
         if !is_due {
-            // While the reader must not end, a shard may be quiet for any time.
-            (self.empty_pages, self.leaps) = (0, 0);
+            // The reader cannot end yet, so the shard may be quiet for as long as it likes.
+            (self.empty_pages, self.jumps) = (0, 0);
         }
         let idle = self.idle_pages >= IDLE_PAGES || self.empty_pages >= EMPTY_PAGES_MAX;
-        // The tip of a closed shard is its end, and what follows it are its children: it is read until it has no next
-        // iterator. Some emulators hand out iterators for ever.
+        // The tip of a closed shard is its end, where its children begin, so it is read until it has no next iterator.
+        // Some emulators return iterators forever.
         if summary.closed {
             return match (idle, until) {
                 (true, _) if summary.behind == 0 => Progress::Ended,
@@ -122,16 +123,16 @@ impl Tip {
                 let passed = summary.newest.is_some_and(|newest| newest > opened + SLACK);
                 close || passed || idle
             }
-            // A record at or past the time ends the shard in the reader, which cuts the page there. Here: nothing that
-            // arrived before it can still come. The page is empty and has a next iterator, so the shard is open: there
-            // are no children that could hold what is asked for.
+            // If a record arrived at or after the end time, the reader cuts the page there and ends the shard. Here, no
+            // record from before that time can still appear. The page is empty and has a next iterator, so the shard is
+            // open and has no children that could hold such a record.
             Until::Time(_) => is_due && summary.empty && (summary.behind == 0 && !summary.full || idle),
             Until::Stopped => false,
         };
         if reached { Progress::Reached } else { Progress::More }
     }
 
-    fn see_empty(&mut self, behind: u64) {
+    fn observe_empty(&mut self, behind: u64) {
         self.empty_pages = self.empty_pages.saturating_add(1);
         let step = behind.min(millis(RETENTION_MAX)) / u64::from(EMPTY_PAGES_MAX);
         let fall = self.fall.get_or_insert(Fall { least_behind: u64::MAX, step });
@@ -143,10 +144,11 @@ impl Tip {
         }
     }
 
-    /// Whether the tip has moved away since the last empty page. The lag of an idle shard grows with the time at most.
+    /// Whether the tip has moved away since the last empty page. The lag of an idle shard grows no faster than time
+    /// passes.
     fn has_moved(&self, summary: PageSummary) -> bool {
         self.last.is_some_and(|last| {
-            // Either clock may leap.
+            // Either clock may jump.
             let by_calendar = summary.present.0.saturating_sub(last.present.0);
             let passed = millis(summary.asked.since(last.asked)).min(by_calendar);
             let explained = last.behind.saturating_add(passed).saturating_add(millis(SLACK));
@@ -155,14 +157,14 @@ impl Tip {
     }
 }
 
-/// What a page makes of a shard.
+/// How far a shard is read after a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// There is more to read.
     More,
-    /// It is read as far as was asked.
+    /// `until` is met.
     Reached,
-    /// It is closed, and nothing more comes.
+    /// The shard is closed and has no more records.
     Ended,
 }
 
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_never_rests_ends_past_the_opening() {
+    fn a_read_ends_on_a_stream_that_is_written_to_without_pause() {
         let mut tip = Tip::new();
         let at = |ms| PageSummary { newest: Some(Timestamp(OPENED.0 + ms)), full: true, ..page(500) };
         assert!(!reached(tip.observe(CAUGHT_UP, OPENED, at(2000))));
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lag_that_does_not_fall_ends_an_idle_shard_and_one_that_falls_does_not() {
+    fn an_idle_shard_ends_when_its_lag_stops_falling() {
         let mut tip = Tip::new();
         for falling in (1..200).rev() {
             assert!(!reached(tip.observe(CAUGHT_UP, OPENED, empty(falling * 1000))));
@@ -215,15 +217,15 @@ mod tests {
     }
 
     #[test]
-    fn a_lag_that_leaps_up_after_a_rest_is_not_that_of_an_idle_shard() {
-        for rest in [0, 5] {
+    fn a_shard_whose_lag_jumps_up_is_not_idle() {
+        for idle in [0, 5] {
             let (mut tip, until) = (Tip::new(), Until::Time(OPENED));
             for _ in 0..IDLE_PAGES {
-                assert!(!reached(tip.observe(until, OPENED, empty(rest))), "the time has not come");
+                assert!(!reached(tip.observe(until, OPENED, empty(idle))), "ended before the end time");
             }
             let later = |behind| PageSummary { present: Timestamp(OPENED.0 + 9000), ..empty(behind) };
             for falling in (1..=9).rev() {
-                assert!(!reached(tip.observe(until, OPENED, later(falling * 60_000))), "{rest}, {falling}");
+                assert!(!reached(tip.observe(until, OPENED, later(falling * 60_000))), "{idle}, {falling}");
             }
         }
     }
@@ -234,32 +236,32 @@ mod tests {
         // The maximum number of empty pages for each series of lags.
         type Lag<'a> = &'a dyn Fn(u64) -> u64;
         let lags: [(&str, u64, Lag<'_>); 9] = [
-            ("always the greatest", 22, &|_| u64::MAX),
-            ("from high up, by a millisecond", 22, &|page| (1 << 60) - page),
-            ("from a day, by a millisecond", 22, &|page| 24 * hour - page),
-            ("from a day, by a second", 86_400 + 22, &|page| (24 * hour).saturating_sub(page * 1000)),
-            ("from a year, by a millisecond less than it must", 100_001, &|page| 365 * 24 * hour - page * 315_359),
+            ("always the maximum", 22, &|_| u64::MAX),
+            ("huge, falling by a millisecond", 22, &|page| (1 << 60) - page),
+            ("a day, falling by a millisecond", 22, &|page| 24 * hour - page),
+            ("a day, falling by a second", 86_400 + 22, &|page| (24 * hour).saturating_sub(page * 1000)),
+            ("a year, falling by just too little", 100_001, &|page| 365 * 24 * hour - page * 315_359),
             ("up and down", 22, &|page| 5000 + page % 2),
             ("up and down by hours", 500, &|page| hour + page % 2 * 10 * hour),
-            ("up by ever more", 500, &|page| 1 << page.min(63)),
-            ("a step down every nineteen pages", 100_001, &|page| 365 * 24 * hour - page / 19 * 315_361),
+            ("growing exponentially", 500, &|page| 1 << page.min(63)),
+            ("falling every nineteen pages", 100_001, &|page| 365 * 24 * hour - page / 19 * 315_361),
         ];
-        for (name, most, lag) in lags {
+        for (name, max, lag) in lags {
             for until in [CAUGHT_UP, Until::Time(OPENED)] {
                 let mut tip = Tip::new();
                 let summary = |page| PageSummary { present: OPENED + SLACK * 2, ..empty(lag(page)) };
                 let pages = (0..).position(|page| reached(tip.observe(until, OPENED, summary(page))));
-                assert!(pages.is_some_and(|pages| pages as u64 <= most), "{name}, {until:?}: {pages:?}");
+                assert!(pages.is_some_and(|pages| pages as u64 <= max), "{name}, {until:?}: {pages:?}");
             }
         }
     }
 
     #[test]
-    fn a_long_quiet_time_before_the_end_time_does_not_count() {
+    fn a_quiet_period_before_the_end_time_does_not_count() {
         let until = Until::Time(OPENED + Duration::from_secs(86_400));
         let mut tip = Tip::new();
         for page in 0..300_000 {
-            assert!(!reached(tip.observe(until, OPENED, empty(page % 2))), "the time has not come");
+            assert!(!reached(tip.observe(until, OPENED, empty(page % 2))), "ended before the end time");
         }
         let later = |behind| PageSummary { present: OPENED + Duration::from_secs(90_000), ..empty(behind) };
         for falling in (1..=9).rev() {
@@ -268,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_reached_only_once_it_is_past() {
+    fn an_end_time_is_only_reached_once_it_is_past() {
         let mut tip = Tip::new();
         let until = Until::Time(OPENED);
         let at = |ms| PageSummary { present: Timestamp(OPENED.0 + ms), ..empty(0) };

@@ -1,16 +1,17 @@
-//! What crosses the network: requests written, answers and rejections read.
+//! What crosses the network: encodes requests, and decodes answers and rejections.
 //!
-//! Two encodings say the same things ([`Wire`]). What a request holds is written down once, in [`encode`]; what an
-//! answer holds once, in `decode`; `json` and `cbor` know only how values look. Only for the records of a page, which are
-//! many, there is a second way beside it: `usual` reads those in their usual form. [`model`] says what a rejection means.
+//! There are two wire encodings with the same content ([`Wire`]). The content of requests is defined once, in
+//! [`encode`], and so is that of answers, in `decode`; `json` and `cbor` only know the syntax of values. Only the many
+//! records of a page have a second implementation, a fast path for their usual form (`usual`). [`model`] defines what a
+//! rejection means.
 //!
-//! Rules for reading, the same in both encodings:
+//! Both encodings are decoded by the same rules:
 //!
-//! - A member that is null is absent. A member that is unknown is passed over, with all that is in it. Of a member that
-//!   stands twice the last counts.
-//! - A member of another type than the service's model gives it makes the answer [`Unintelligible`], with the path to
-//!   it in the words. So does one that the reader cannot do without. Nothing in a body makes the reader panic.
-//! - Everything is bounded: the body, the records of a page, the shards of a listing, the nesting.
+//! - A member that is null is absent. Unknown members are skipped with all their contents. If a member occurs twice,
+//!   the last one counts.
+//! - If a member has a type other than in the service's model, or a required member is missing, the answer is
+//!   [`Unintelligible`], and the error names the path to the member. No body makes the reader panic.
+//! - Everything has a maximum: the size of the body, the records of a page, the shards of a listing, the nesting.
 
 mod cbor;
 mod decode;
@@ -28,7 +29,7 @@ use crate::hash_key::HashRange;
 use crate::page::Page;
 use crate::sequence::Sequence;
 
-/// The encoding asked of Kinesis.
+/// The wire encoding of requests and responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
     /// `application/x-amz-json-1.1`.
@@ -37,7 +38,7 @@ pub enum Wire {
     Cbor,
 }
 
-/// The body of a request or a response, and by its case the content type.
+/// The body of a request or response. Its variant is the content type.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Body {
     /// `application/x-amz-json-1.1`.
@@ -46,16 +47,16 @@ pub enum Body {
     Cbor(Vec<u8>),
 }
 
-/// The operations of Kinesis that the reader uses.
+/// The Kinesis operations that the reader uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
-    /// Asks for the stream's ARN and the time of its creation.
+    /// Returns the stream's ARN and creation time.
     DescribeStreamSummary,
-    /// Asks for the shards.
+    /// Returns the shards, page by page.
     ListShards,
-    /// Asks for a place in a shard to read from.
+    /// Returns a shard iterator for a position in a shard.
     GetShardIterator,
-    /// Asks for a page of records.
+    /// Returns a page of records.
     GetRecords,
 }
 
@@ -70,124 +71,125 @@ pub enum StreamRef<'a> {
     Arn(&'a str),
 }
 
-/// What is asked.
+/// The content of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Query<'a> {
-    /// About the stream itself.
+    /// Requests a description of the stream.
     DescribeStreamSummary {
         /// The stream.
         stream: StreamRef<'a>,
     },
-    /// For the first page of the shards, expired ones left out.
+    /// Requests the first page of the shards, without expired ones.
     ListShards {
         /// The stream.
         stream: StreamRef<'a>,
     },
-    /// For a further page of the shards. The token stands for the stream: "You can't specify this parameter [the
+    /// Requests a further page of the shards. The token stands for the stream: "You can't specify this parameter [the
     /// name] if you specify the NextToken parameter."
     /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>
     ListShardsNext {
-        /// From the page before.
+        /// The token from the page before.
         token: &'a str,
     },
-    /// For an iterator.
+    /// Requests a shard iterator.
     GetShardIterator {
         /// The stream.
         stream: StreamRef<'a>,
-        /// The shard's identifier.
+        /// The shard id.
         shard: &'a str,
         /// Where to begin.
         position: StartingPosition<'a>,
     },
-    /// For records.
+    /// Requests a page of records.
     GetRecords {
-        /// The stream's ARN, where it is known.
+        /// The stream's ARN, if known.
         arn: Option<&'a str>,
-        /// From `GetShardIterator` or the page before.
+        /// The shard iterator from `GetShardIterator` or from the page before.
         iterator: &'a str,
-        /// The most records to give: 1 to 10,000.
+        /// The maximum number of records: 1 to 10,000.
         limit: u32,
     },
 }
 
-/// A place in a shard to begin at.
+/// Where a shard iterator begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartingPosition<'a> {
-    /// The oldest record the shard still holds.
+    /// The oldest record that the shard still holds.
     TrimHorizon,
-    /// What arrives from now on.
+    /// Records that arrive from now on.
     Latest,
     /// The first record at or after this time, in milliseconds since the Unix epoch.
     AtTimestamp(u64),
     /// The record with this sequence number.
     AtSequence(&'a str),
-    /// The record that follows this sequence number.
+    /// The record after the one with this sequence number.
     AfterSequence(&'a str),
 }
 
-/// What `DescribeStreamSummary` answers.
+/// The answer to `DescribeStreamSummary`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// The stream's name.
     pub name: String,
     /// The stream's ARN.
     pub arn: String,
-    /// When it was made, in milliseconds since the Unix epoch: tells streams of one name apart.
+    /// When it was created, in milliseconds since the Unix epoch. This distinguishes streams of the same name.
     pub created: Option<u64>,
     /// How long records are kept.
     pub retention_hours: Option<u32>,
-    /// `ACTIVE` and the like. It decides nothing: a stream can be read in states other than that.
+    /// The stream's status, such as `ACTIVE`. The reader ignores it, as a stream can be read in other states, too.
     pub status: Option<String>,
 }
 
-/// What `ListShards` answers.
+/// The answer to `ListShards`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
-    /// A page of the shards, in no order to be relied on.
+    /// A page of the shards. Their order is unspecified.
     pub shards: Vec<ListedShard>,
-    /// What to ask the next page with. None: this was the last.
+    /// The token for the next page, or `None` if this was the last.
     pub next_token: Option<String>,
 }
 
 /// A shard in a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedShard {
-    /// Its identifier.
+    /// The shard id.
     pub id: String,
-    /// The shards it was made of: none, one after a split, two after a merge. They may be expired.
+    /// The shards that it came from: one for a split, two for a merge, none otherwise. They may have expired.
     pub parents: Vec<String>,
     /// Whether it takes no more records.
     pub closed: bool,
-    /// Where its sequence numbers begin.
+    /// The first sequence number of its range.
     pub starting: Option<Sequence>,
-    /// Where they end, of a closed shard. Its last record may lie before.
+    /// The last sequence number of its range, if it is closed. Its last record may have a smaller one.
     pub ending: Option<Sequence>,
-    /// Its hash keys.
+    /// Its hash key range.
     pub hash_range: Option<HashRange>,
 }
 
-/// An error that Kinesis answered with.
+/// An error response from Kinesis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// The HTTP status.
     pub status: u16,
-    /// The error's name, as in `ProvisionedThroughputExceededException`; made of the status where none was given.
+    /// The name of the error, such as `ProvisionedThroughputExceededException`, or `Http` and the status if it has
+    /// none.
     pub code: String,
-    /// What the service says: one line, of bounded length.
+    /// The service's message, as one line of limited length.
     pub message: String,
 }
 
-/// An answer that Kinesis does not give, and where it departs from one.
+/// The error for an answer that is not one that Kinesis sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unintelligible {
-    /// What is wrong, and where.
+    /// What is wrong with it, and where.
     pub why: String,
-    /// It is an answer in form, with a value that the service's model forbids. It was not cut off on the way, and did not
-    /// come from a server of another kind.
+    /// Whether the answer is well-formed, but has a value that the service's model forbids. In that case it was not
+    /// truncated, and does not come from a different kind of server.
     pub is_forbidden: bool,
 }
 
-/// Writes a request.
+/// Encodes a request.
 pub fn encode(query: &Query<'_>, wire: Wire) -> Body {
     match wire {
         Wire::Json => {
@@ -203,7 +205,7 @@ pub fn encode(query: &Query<'_>, wire: Wire) -> Body {
     }
 }
 
-/// Reads the answer to `DescribeStreamSummary`.
+/// Decodes the answer to `DescribeStreamSummary`.
 pub fn decode_summary(body: &Body) -> Result<Summary, Unintelligible> {
     decode::within_bounds(body)?;
     Ok(match body {
@@ -212,7 +214,7 @@ pub fn decode_summary(body: &Body) -> Result<Summary, Unintelligible> {
     }?)
 }
 
-/// Reads the answer to `ListShards`.
+/// Decodes the answer to `ListShards`.
 pub fn decode_listing(body: &Body) -> Result<Listing, Unintelligible> {
     decode::within_bounds(body)?;
     Ok(match body {
@@ -221,7 +223,7 @@ pub fn decode_listing(body: &Body) -> Result<Listing, Unintelligible> {
     }?)
 }
 
-/// Reads the answer to `GetShardIterator`.
+/// Decodes the answer to `GetShardIterator`.
 pub fn decode_iterator(body: &Body) -> Result<String, Unintelligible> {
     decode::within_bounds(body)?;
     Ok(match body {
@@ -230,7 +232,7 @@ pub fn decode_iterator(body: &Body) -> Result<String, Unintelligible> {
     }?)
 }
 
-/// Reads the answer to `GetRecords`, and keeps its body.
+/// Decodes the answer to `GetRecords`. The page keeps the body.
 pub fn decode_page(body: Body) -> Result<Page, Unintelligible> {
     decode::within_bounds(&body)?;
     let layout = match &body {
@@ -240,19 +242,19 @@ pub fn decode_page(body: Body) -> Result<Page, Unintelligible> {
     Ok(Page::new(body, layout))
 }
 
-/// Reads an answer of another status than 200. What it says is taken as far as it can be made out: a proxy's page of
-/// HTML and an empty body are rejections too.
+/// Decodes an answer of any status other than 200. Never fails: an HTML page from a proxy and an empty body are
+/// rejections, too.
 pub fn decode_rejection(status: u16, body: &Body) -> Rejection {
-    let said = match (decode::within_bounds(body), body) {
+    let details = match (decode::within_bounds(body), body) {
         (Err(_), _) => None,
         (Ok(()), Body::Json(text)) => decode::rejection(&mut json::Reader::new(text)).ok(),
         (Ok(()), Body::Cbor(bytes)) => decode::rejection(&mut cbor::Reader::new(bytes)).ok(),
     };
-    rejection::of(status, said.unwrap_or_default(), body)
+    rejection::of(status, details.unwrap_or_default(), body)
 }
 
 impl Operation {
-    /// The operation's name.
+    /// Returns the name of the operation.
     pub fn name(self) -> &'static str {
         match self {
             Operation::DescribeStreamSummary => "DescribeStreamSummary",
@@ -262,7 +264,7 @@ impl Operation {
         }
     }
 
-    /// The value of the header `X-Amz-Target`.
+    /// Returns the value of the `X-Amz-Target` header.
     pub fn target(self) -> &'static str {
         match self {
             Operation::DescribeStreamSummary => "Kinesis_20131202.DescribeStreamSummary",
@@ -274,7 +276,7 @@ impl Operation {
 }
 
 impl Query<'_> {
-    /// The operation that is asked.
+    /// Returns the operation of the request.
     pub fn operation(&self) -> Operation {
         match self {
             Query::DescribeStreamSummary { .. } => Operation::DescribeStreamSummary,
@@ -335,7 +337,7 @@ impl StartingPosition<'_> {
     }
 }
 
-/// Writes the members of one object, the body of a request.
+/// Writes the members of a single object, the body of a request.
 trait Write {
     fn text(&mut self, key: &str, value: &str);
     fn count(&mut self, key: &str, value: u32);
@@ -343,7 +345,7 @@ trait Write {
 }
 
 impl Body {
-    /// The bytes to send.
+    /// Returns the body as bytes.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Body::Json(text) => text.as_bytes(),
@@ -353,7 +355,7 @@ impl Body {
 }
 
 impl fmt::Debug for Body {
-    // Bodies hold other people's data, and up to megabytes of it: a log gets the size.
+    // Bodies can be large and contain customer data, so logs only get their size.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Body::Json(text) => write!(f, "Json({} bytes)", text.len()),
