@@ -2,7 +2,6 @@
 //!
 //! There is one output type, [`Action`], returned by one function, so a driver cannot forget to drain a queue.
 
-use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -10,16 +9,10 @@ use core::time::Duration;
 use crate::batch::Batch;
 use crate::checkpoint::Position;
 use crate::error::ServiceError;
+use crate::gap::Gap;
+use crate::ids::RequestId;
 use crate::time::{Instant, Timestamp};
 use crate::wire::{Body, Operation};
-
-/// Identifies a request for the lifetime of its reader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub u64);
-
-/// Identifies a batch for the lifetime of its reader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BatchId(pub u64);
 
 /// What the host should do next.
 #[derive(Debug)]
@@ -100,25 +93,6 @@ pub enum Notice {
     Retry(ServiceError),
     /// A shard was found, or reached a state that is final for this run.
     Shard(ShardStatus),
-}
-
-/// A gap in a shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gap {
-    /// The shard ID.
-    pub shard: String,
-    /// The sequence number of the last message delivered before the gap, if there was one.
-    pub after: Option<String>,
-    /// The checkpoint's position in the shard, if that was a time in the future.
-    pub ahead: Option<Timestamp>,
-}
-
-impl Gap {
-    /// Returns the gap after a position whose next records have left the stream.
-    pub(crate) fn behind(shard: &str, position: &Position) -> Gap {
-        let after = position.after().map(|sequence| sequence.as_str().to_owned());
-        Gap { shard: shard.to_owned(), after, ahead: None }
-    }
 }
 
 /// How a run ended.

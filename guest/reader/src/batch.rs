@@ -15,9 +15,9 @@ use core::time::Duration;
 use base64_simd::STANDARD;
 use kinesis_reader_json as json;
 
-use crate::action::BatchId;
 use crate::checkpoint::{self, Identity, Position};
 use crate::envelope::{self, Envelope, Rendered};
+use crate::ids::BatchId;
 use crate::messages::Messages;
 use crate::page::Data;
 use crate::time::Timestamp;

@@ -28,10 +28,11 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
+use core::fmt;
+
 use kinesis_reader_json as json;
 use serde_json::{Map, Value};
 
-use crate::error::CheckpointError;
 use crate::identifier::is_name;
 use crate::printable::printable;
 use crate::sequence::Sequence;
@@ -294,6 +295,26 @@ fn check_names(members: &Map<String, Value>, names: &[&str], what: &str) -> Resu
         None => Ok(()),
     }
 }
+
+/// Why a checkpoint cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckpointError {
+    /// It is not a checkpoint, or has a newer version. The text says which.
+    Malformed(String),
+    /// It belongs to another stream, which the text describes.
+    Foreign(String),
+}
+
+impl fmt::Display for CheckpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CheckpointError::Malformed(why) => write!(f, "invalid checkpoint: {why}"),
+            CheckpointError::Foreign(stream) => write!(f, "the checkpoint belongs to another stream: {stream}"),
+        }
+    }
+}
+
+impl core::error::Error for CheckpointError {}
 
 #[cfg(test)]
 mod tests {

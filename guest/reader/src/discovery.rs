@@ -4,7 +4,7 @@
 //! without them. Then its shards are listed, page by page. The listing is repeated at an interval, and sooner if a
 //! shard ends without naming its children. Only one request is in flight at a time.
 
-use crate::action::RequestId;
+use crate::ids::RequestId;
 use crate::listing::Listing;
 use crate::shard::Trouble;
 use crate::time::Instant;

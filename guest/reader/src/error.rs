@@ -7,7 +7,9 @@
 use alloc::string::String;
 use core::fmt;
 
-use crate::action::{BatchId, Gap, RequestId};
+use crate::checkpoint::CheckpointError;
+use crate::gap::Gap;
+use crate::ids::{BatchId, RequestId};
 use crate::wire::{Operation, Rejection};
 
 /// Why a reader could not be opened. Nothing was sent.
@@ -26,15 +28,6 @@ pub struct FieldError {
     pub field: String,
     /// What is wrong with it.
     pub message: String,
-}
-
-/// Why a checkpoint cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CheckpointError {
-    /// It is not a checkpoint, or has a newer version. The text says which.
-    Malformed(String),
-    /// It belongs to another stream, which the text describes.
-    Foreign(String),
 }
 
 /// The host broke the contract. The call changed nothing.
@@ -99,15 +92,6 @@ impl fmt::Display for OpenError {
     }
 }
 
-impl fmt::Display for CheckpointError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            CheckpointError::Malformed(why) => write!(f, "invalid checkpoint: {why}"),
-            CheckpointError::Foreign(stream) => write!(f, "the checkpoint belongs to another stream: {stream}"),
-        }
-    }
-}
-
 impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -126,5 +110,4 @@ impl fmt::Display for Failure {
 }
 
 impl core::error::Error for OpenError {}
-impl core::error::Error for CheckpointError {}
 impl core::error::Error for Misuse {}

@@ -53,8 +53,11 @@ extern crate alloc;
 extern crate std;
 
 mod action;
+mod body;
 mod config;
 mod error;
+mod gap;
+mod ids;
 mod reader;
 
 mod discovery;
@@ -85,16 +88,15 @@ mod stamp;
 mod time;
 pub mod wire;
 
-pub use action::{
-    Action, BatchId, Gap, Notice, Outcome, Request, RequestId, Response, ShardState, ShardStatus, Totals, Wait,
-    WaitReason,
-};
+pub use action::{Action, Notice, Outcome, Request, Response, ShardState, ShardStatus, Totals, Wait, WaitReason};
 pub use batch::{Batch, InvalidLines, Lines, Message};
-pub use checkpoint::{Checkpoint, Identity, MessagePosition, Position, merge_checkpoints};
+pub use checkpoint::{Checkpoint, CheckpointError, Identity, MessagePosition, Position, merge_checkpoints};
 pub use config::{Config, Limits, OnGap, Recreated, Source, Start, Until};
 pub use envelope::Payload;
-pub use error::{Cause, CheckpointError, Failure, FieldError, Misuse, OpenError, ServiceError};
+pub use error::{Cause, Failure, FieldError, Misuse, OpenError, ServiceError};
+pub use gap::Gap;
 pub use hash_key::HashRange;
+pub use ids::{BatchId, RequestId};
 pub use message_id::MessageId;
 pub use printable::printable;
 pub use reader::Reader;

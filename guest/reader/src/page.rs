@@ -10,9 +10,9 @@ use core::cmp::Ordering;
 use core::fmt;
 use core::ops::Range;
 
+use crate::body::Body;
 use crate::hash_key::HashRange;
 use crate::sequence::order;
-use crate::wire::Body;
 
 /// The records in one response, and what the response says about the shard.
 pub struct Page {

@@ -10,12 +10,14 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::action::{Action, BatchId, Outcome, RequestId, Response, ShardStatus, Totals, Wait, WaitReason};
+use crate::action::{Action, Outcome, Response, ShardStatus, Totals, Wait, WaitReason};
+use crate::checkpoint::CheckpointError;
 use crate::checkpoint::{self, Checkpoint, Identity, Position};
 use crate::clock::Clock;
 use crate::config::{Config, Plan};
 use crate::discovery::Discovery;
-use crate::error::{CheckpointError, Failure, Misuse, OpenError};
+use crate::error::{Failure, Misuse, OpenError};
+use crate::ids::{BatchId, RequestId};
 use crate::lineage::{Lineage, ShardKey};
 use crate::rng::Rng;
 use crate::shard::State;

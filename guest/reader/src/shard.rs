@@ -35,9 +35,10 @@
 use alloc::string::String;
 use core::time::Duration;
 
-use crate::action::{BatchId, RequestId, ShardState};
+use crate::action::ShardState;
 use crate::backoff;
 use crate::checkpoint::Position;
+use crate::ids::{BatchId, RequestId};
 use crate::rng::Rng;
 use crate::time::Instant;
 

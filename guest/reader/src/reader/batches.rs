@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
-use crate::action::BatchId;
+use crate::ids::BatchId;
 use crate::lineage::ShardKey;
 use crate::messages::Messages;
 use crate::shard::Then;

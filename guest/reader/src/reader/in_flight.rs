@@ -2,7 +2,7 @@
 
 use alloc::collections::BTreeMap;
 
-use crate::action::RequestId;
+use crate::ids::RequestId;
 use crate::lineage::ShardKey;
 use crate::time::Instant;
 use crate::wire::Operation;

@@ -7,10 +7,11 @@ use alloc::sync::Arc;
 
 use super::Reader;
 use super::arena::Shard;
-use crate::action::{Action, Gap, Notice, Outcome, ShardStatus};
+use crate::action::{Action, Notice, Outcome, ShardStatus};
 use crate::checkpoint::Position;
 use crate::config::{OnGap, Start, Until};
 use crate::error::{Cause, ServiceError};
+use crate::gap::Gap;
 use crate::lineage::ShardKey;
 use crate::shard::{Context, Effect, Event, Seek, State};
 use crate::tip::{SLACK, Tip};

@@ -265,7 +265,7 @@ impl Writer {
     }
 }
 
-impl super::Write for Writer {
+impl super::request::Write for Writer {
     fn text(&mut self, key: &str, value: &str) {
         infallible(self.member(key).str(value));
     }

@@ -11,7 +11,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::{Body, ListedShard, Listing, Summary, Unintelligible};
+use super::answer::{ListedShard, Listing, Summary, Unintelligible};
+use crate::body::Body;
 use crate::hash_key::HashRange;
 use crate::identifier::{is_name, stream_of};
 use crate::kpl;

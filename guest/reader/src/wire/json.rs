@@ -425,7 +425,7 @@ impl Writer {
     }
 }
 
-impl super::Write for Writer {
+impl super::request::Write for Writer {
     fn text(&mut self, key: &str, value: &str) {
         self.key(key);
         self.string(value);
@@ -523,7 +523,7 @@ mod tests {
     #[test]
     fn written_strings_are_escaped() {
         let mut writer = Writer::default();
-        super::super::Write::text(&mut writer, "k", "a\"\\\n\u{1}ż");
+        super::super::request::Write::text(&mut writer, "k", "a\"\\\n\u{1}ż");
         assert_eq!(writer.finish(), "{\"k\":\"a\\\"\\\\\\u000a\\u0001ż\"}");
         assert_eq!(Writer::default().finish(), "{}");
     }

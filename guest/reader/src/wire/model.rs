@@ -4,7 +4,8 @@
 //! and from the layers in front of it. Each row quotes AWS and gives the source. Names that are not in the table are
 //! classified by status code. A few names depend on the operation or message; see [`classify`].
 
-use super::{Operation, Rejection};
+use super::answer::Rejection;
+use super::operation::Operation;
 
 /// How to react to a rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,8 +6,9 @@
 use alloc::format;
 use alloc::string::String;
 
+use super::answer::Rejection;
 use super::decode::Details;
-use super::{Body, Rejection};
+use crate::body::Body;
 use crate::printable::printable;
 
 /// Creates a rejection from the details in its body, as far as there are any.
