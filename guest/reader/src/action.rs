@@ -6,11 +6,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::batch::Batch;
 use crate::checkpoint::Position;
 use crate::error::ServiceError;
 use crate::gap::Gap;
 use crate::ids::RequestId;
+use crate::render::batch::Batch;
 use crate::time::{Instant, Timestamp};
 use crate::wire::{Body, Operation};
 

@@ -34,8 +34,8 @@ use kinesis_reader_json as json;
 use serde_json::{Map, Value};
 
 use crate::identifier::is_name;
+use crate::pages::sequence::Sequence;
 use crate::printable::printable;
-use crate::sequence::Sequence;
 use crate::time::Timestamp;
 
 /// The version of the text format that this reader reads and writes.

@@ -7,12 +7,12 @@ use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 
-use crate::envelope::Payload;
 use crate::error::FieldError;
 use crate::identifier::{is_name, stream_of};
-use crate::message_id::MessageId;
-use crate::pace::Pace;
+use crate::machine::pace::Pace;
 use crate::printable::printable;
+use crate::render::envelope::Payload;
+use crate::render::message_id::MessageId;
 use crate::time::Timestamp;
 use crate::wire::{StreamRef, Wire};
 

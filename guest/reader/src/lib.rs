@@ -52,52 +52,33 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod machine;
+mod pages;
+mod render;
+pub mod wire;
+
 mod action;
 mod body;
+mod checkpoint;
 mod config;
 mod error;
 mod gap;
-mod ids;
-mod reader;
-
-mod discovery;
-mod lineage;
-mod listing;
-mod shard;
-mod tip;
-
-mod batch;
-mod checkpoint;
-pub mod envelope;
-mod message_id;
-
-mod hash_key;
 mod identifier;
-mod kpl;
-mod messages;
-pub mod page;
-
-mod backoff;
-mod clock;
-mod digits;
-mod pace;
+mod ids;
 mod printable;
-mod rng;
-pub mod sequence;
-mod stamp;
 mod time;
-pub mod wire;
 
 pub use action::{Action, Notice, Outcome, Request, Response, ShardState, ShardStatus, Totals, Wait, WaitReason};
-pub use batch::{Batch, InvalidLines, Lines, Message};
 pub use checkpoint::{Checkpoint, CheckpointError, Identity, MessagePosition, Position, merge_checkpoints};
 pub use config::{Config, Limits, OnGap, Recreated, Source, Start, Until};
-pub use envelope::Payload;
 pub use error::{Cause, Failure, FieldError, Misuse, OpenError, ServiceError};
 pub use gap::Gap;
-pub use hash_key::HashRange;
 pub use ids::{BatchId, RequestId};
-pub use message_id::MessageId;
+pub use machine::reader::Reader;
+pub use pages::hash_key::HashRange;
 pub use printable::printable;
-pub use reader::Reader;
+pub use render::batch::{Batch, InvalidLines, Lines, Message};
+pub use render::envelope::Payload;
+pub use render::message_id::MessageId;
 pub use time::{Instant, Timestamp};
+pub use {pages::page, pages::sequence, render::envelope};

@@ -4,8 +4,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::hash_key::HashRange;
-use crate::sequence::Sequence;
+use crate::pages::hash_key::HashRange;
+use crate::pages::sequence::Sequence;
 
 /// The answer to `DescribeStreamSummary`.
 #[derive(Clone, Debug, PartialEq, Eq)]

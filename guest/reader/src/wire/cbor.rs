@@ -13,7 +13,7 @@ use minicbor::{Decoder, Encoder, decode};
 
 use super::decode::{DEPTH_MAX, Fault, Rest, SentData, Source, TIME_MAX};
 use super::usual;
-use crate::page::Layout;
+use crate::pages::page::Layout;
 
 /// Reads one CBOR item.
 pub(super) struct Reader<'a> {

@@ -13,12 +13,12 @@ use core::fmt;
 
 use super::answer::{ListedShard, Listing, Summary, Unintelligible};
 use crate::body::Body;
-use crate::hash_key::HashRange;
 use crate::identifier::{is_name, stream_of};
-use crate::kpl;
-use crate::page::{Child, Data, DataSpan, Layout, RecordSpans, Span};
+use crate::pages::hash_key::HashRange;
+use crate::pages::kpl;
+use crate::pages::page::{Child, Data, DataSpan, Layout, RecordSpans, Span};
+use crate::pages::sequence::{Sequence, is_sequence};
 use crate::printable::printable;
-use crate::sequence::{Sequence, is_sequence};
 
 /// Reads a body from front to back. Each function reads one value, or the next part of one. `None` means null.
 pub(super) trait Source<'a> {
@@ -512,7 +512,7 @@ mod tests {
     use minicbor::Encoder;
     use proptest::prelude::*;
 
-    use crate::page::{Data, Record};
+    use crate::pages::page::{Data, Record};
     use crate::wire::{Body, decode_page};
 
     const KEYS: [&str; 5] = ["SequenceNumber", "ApproximateArrivalTimestamp", "Data", "PartitionKey", "EncryptionType"];

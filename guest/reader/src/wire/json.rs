@@ -14,7 +14,7 @@ use kinesis_reader_json::plain as plain_prefix;
 
 use super::decode::{DEPTH_MAX, Fault, Rest, SentData, Source, TIME_MAX};
 use super::usual;
-use crate::page::Layout;
+use crate::pages::page::Layout;
 
 /// Reads one JSON value.
 pub(super) struct Reader<'a> {

@@ -30,7 +30,7 @@ pub use self::model::{Class, classify, hint};
 pub use self::operation::Operation;
 pub use self::request::{Query, StartingPosition, StreamRef, Wire};
 pub use crate::body::Body;
-use crate::page::Page;
+use crate::pages::page::Page;
 
 /// Encodes a request.
 pub fn encode(query: &Query<'_>, wire: Wire) -> Body {

@@ -12,9 +12,9 @@
 use kinesis_reader_json::{plain, text};
 
 use super::decode::{TIME_MAX, add_data};
-use crate::digits::{POWERS, leading};
-use crate::page::{Data, DataSpan, Layout, RecordSpans, Span};
-use crate::sequence::is_sequence;
+use crate::pages::digits::{POWERS, leading};
+use crate::pages::page::{Data, DataSpan, Layout, RecordSpans, Span};
+use crate::pages::sequence::is_sequence;
 
 /// The members of a record.
 enum Member {

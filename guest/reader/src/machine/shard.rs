@@ -36,10 +36,10 @@ use alloc::string::String;
 use core::time::Duration;
 
 use crate::action::ShardState;
-use crate::backoff;
 use crate::checkpoint::Position;
 use crate::ids::{BatchId, RequestId};
-use crate::rng::Rng;
+use crate::machine::backoff;
+use crate::machine::rng::Rng;
 use crate::time::Instant;
 
 pub(crate) mod conclude;

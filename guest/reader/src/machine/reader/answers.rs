@@ -11,15 +11,15 @@ use super::wrong::Wrong;
 use crate::action::{Action, Notice, Outcome, Response};
 use crate::checkpoint::{Identity, Position};
 use crate::config::Recreated;
-use crate::discovery::Phase;
 use crate::error::{Cause, Failure, ServiceError};
 use crate::gap::Gap;
 use crate::ids::RequestId;
-use crate::lineage::ShardKey;
+use crate::machine::discovery::Phase;
+use crate::machine::lineage::ShardKey;
+use crate::machine::shard::{Event, State, Trouble, Verdict};
+use crate::machine::tip::Tip;
 use crate::printable::printable;
-use crate::shard::{Event, State, Trouble, Verdict};
 use crate::time::Timestamp;
-use crate::tip::Tip;
 use crate::wire::{self, Body, Class, Operation};
 
 /// An answer that was understood.

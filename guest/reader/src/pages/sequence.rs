@@ -9,7 +9,7 @@ use core::cmp::Ordering;
 use core::fmt;
 use core::str::FromStr;
 
-use crate::digits::are_digits;
+use crate::pages::digits::are_digits;
 
 /// A sequence number, kept as the text that Kinesis sent and ordered numerically.
 ///

@@ -3,8 +3,8 @@
 use alloc::string::String;
 
 use super::{Seek, ShardIterator, Then, Trouble, Why};
+use crate::machine::tip::Progress;
 use crate::time::Instant;
-use crate::tip::Progress;
 
 /// What a page says about how its shard goes on.
 #[derive(Clone, Debug)]

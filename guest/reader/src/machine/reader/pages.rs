@@ -9,16 +9,16 @@ use super::batches::Rest;
 use super::wrong::Wrong;
 use crate::checkpoint::{MessagePosition, Position};
 use crate::config::Until;
-use crate::lineage::ShardKey;
-use crate::listing::SHARDS_MAX;
-use crate::messages::Messages;
-use crate::pace;
-use crate::page::Page;
-use crate::sequence::Sequence;
-use crate::shard::conclude::{PageEnd, conclude};
-use crate::shard::{Event, State, Verdict};
+use crate::machine::lineage::ShardKey;
+use crate::machine::listing::SHARDS_MAX;
+use crate::machine::pace;
+use crate::machine::shard::conclude::{PageEnd, conclude};
+use crate::machine::shard::{Event, State, Verdict};
+use crate::machine::tip::{PageSummary, Progress};
+use crate::pages::messages::Messages;
+use crate::pages::page::Page;
+use crate::pages::sequence::Sequence;
 use crate::time::{Instant, Timestamp};
-use crate::tip::{PageSummary, Progress};
 
 /// The size from which a page counts as full. Kinesis returns at most 10 MiB, and stops before the record that would pass
 /// that, which may itself be nearly half of it with its key.

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::arena::{Shard, Shards};
-use crate::lineage::ShardKey;
+use crate::machine::lineage::ShardKey;
 
 /// The number of moves that are kept before outdated ones are removed.
 const MOVES_MIN: usize = 64;

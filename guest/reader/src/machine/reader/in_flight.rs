@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 
 use crate::ids::RequestId;
-use crate::lineage::ShardKey;
+use crate::machine::lineage::ShardKey;
 use crate::time::Instant;
 use crate::wire::Operation;
 

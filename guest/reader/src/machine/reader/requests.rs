@@ -7,9 +7,9 @@ use super::Reader;
 use super::in_flight::About;
 use crate::action::{Request, Wait, WaitReason};
 use crate::checkpoint::{MessagePosition, Position};
-use crate::discovery::{Phase, Step};
-use crate::lineage::ShardKey;
-use crate::shard::{Event, Queue, Seek, State, Trouble};
+use crate::machine::discovery::{Phase, Step};
+use crate::machine::lineage::ShardKey;
+use crate::machine::shard::{Event, Queue, Seek, State, Trouble};
 use crate::time::Instant;
 use crate::wire::{self, Query, StartingPosition};
 

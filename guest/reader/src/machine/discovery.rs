@@ -5,8 +5,8 @@
 //! shard ends without naming its children. Only one request is in flight at a time.
 
 use crate::ids::RequestId;
-use crate::listing::Listing;
-use crate::shard::Trouble;
+use crate::machine::listing::Listing;
+use crate::machine::shard::Trouble;
 use crate::time::Instant;
 
 /// The state of discovery.

@@ -25,10 +25,10 @@ use core::ops::Range;
 use base64_simd::STANDARD;
 use kinesis_reader_json::{self as json, Kind, Scanner};
 
-use crate::message_id::{IdGenerator, IdHasher, MessageId};
-use crate::page::Data;
-use crate::sequence::is_sequence;
-use crate::stamp::Stamps;
+use crate::pages::page::Data;
+use crate::pages::sequence::is_sequence;
+use crate::render::message_id::{IdGenerator, IdHasher, MessageId};
+use crate::render::stamp::Stamps;
 
 /// How the data of a message appears in its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -457,7 +457,7 @@ mod tests {
                 let mut kinesis = Map::new();
                 kinesis.insert("shard_id".into(), names[0].as_str().into());
                 kinesis.insert("seq_no".into(), names[2].as_str().into());
-                kinesis.insert("ts".into(), core::str::from_utf8(&crate::stamp::rfc3339(arrived)).expect("ASCII").into());
+                kinesis.insert("ts".into(), core::str::from_utf8(&crate::render::stamp::rfc3339(arrived)).expect("ASCII").into());
                 kinesis.insert("partition".into(), key.into());
                 kinesis.insert("stream_name".into(), names[1].as_str().into());
                 if let Some(subsequence) = subsequence {

@@ -21,10 +21,10 @@ use core::ops::Range;
 
 use base64_simd::STANDARD;
 
-use crate::envelope::Message;
-use crate::hash_key::{self, HashRange};
-use crate::kpl::{self, Malformed, Part, Parts, UserRecord};
-use crate::page::{Data, Page, Record};
+use crate::pages::hash_key::{self, HashRange};
+use crate::pages::kpl::{self, Malformed, Part, Parts, UserRecord};
+use crate::pages::page::{Data, Page, Record};
+use crate::render::envelope::Message;
 
 /// The number of user records from one mark to the next.
 const STRIDE: u32 = 256;

@@ -11,8 +11,8 @@ use core::fmt;
 use core::ops::Range;
 
 use crate::body::Body;
-use crate::hash_key::HashRange;
-use crate::sequence::order;
+use crate::pages::hash_key::HashRange;
+use crate::pages::sequence::order;
 
 /// The records in one response, and what the response says about the shard.
 pub struct Page {

@@ -29,8 +29,8 @@ use core::ops::Range;
 use md5::{Digest, Md5};
 use micropb::{PbDecoder, WIRE_TYPE_LEN, WIRE_TYPE_VARINT};
 
-use crate::hash_key;
-use crate::page::Data;
+use crate::pages::hash_key;
+use crate::pages::page::Data;
 
 const MAGIC: [u8; 4] = [0xF3, 0x89, 0x9A, 0xC2];
 const DIGEST_SIZE: usize = 16;

@@ -11,14 +11,14 @@ use super::Reader;
 use super::arena::Shard;
 use super::stale::Stale;
 use crate::action::{Action, Notice, Outcome};
-use crate::backoff;
 use crate::checkpoint::Position;
-use crate::discovery::{Phase, Step};
 use crate::error::{Cause, ServiceError};
 use crate::ids::RequestId;
-use crate::lineage::ShardKey;
-use crate::listing::{Flaw, Listing, Progress, SHARDS_MAX};
-use crate::shard::{Event, Seek, Shown, State, Trouble, Verdict, WRONGS_MAX, Why};
+use crate::machine::backoff;
+use crate::machine::discovery::{Phase, Step};
+use crate::machine::lineage::ShardKey;
+use crate::machine::listing::{Flaw, Listing, Progress, SHARDS_MAX};
+use crate::machine::shard::{Event, Seek, Shown, State, Trouble, Verdict, WRONGS_MAX, Why};
 use crate::wire::{self, Class, ListedShard, Operation};
 
 /// The number of attempts at the very first request, as long as no response of any kind has come. An unreachable endpoint

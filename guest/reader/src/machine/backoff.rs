@@ -6,7 +6,7 @@
 
 use core::time::Duration;
 
-use crate::rng::Rng;
+use crate::machine::rng::Rng;
 use crate::time::millis;
 
 /// Returns the pause before the next attempt after `failures` consecutive failures, at least one.

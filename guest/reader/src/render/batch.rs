@@ -16,10 +16,10 @@ use base64_simd::STANDARD;
 use kinesis_reader_json as json;
 
 use crate::checkpoint::{self, Identity, Position};
-use crate::envelope::{self, Envelope, Rendered};
 use crate::ids::BatchId;
-use crate::messages::Messages;
-use crate::page::Data;
+use crate::pages::messages::Messages;
+use crate::pages::page::Data;
+use crate::render::envelope::{self, Envelope, Rendered};
 use crate::time::Timestamp;
 
 /// Messages from one page of one shard: at least one, in order.

@@ -12,9 +12,9 @@ use crate::checkpoint::Position;
 use crate::config::{OnGap, Start, Until};
 use crate::error::{Cause, ServiceError};
 use crate::gap::Gap;
-use crate::lineage::ShardKey;
-use crate::shard::{Context, Effect, Event, Seek, State};
-use crate::tip::{SLACK, Tip};
+use crate::machine::lineage::ShardKey;
+use crate::machine::shard::{Context, Effect, Event, Seek, State};
+use crate::machine::tip::{SLACK, Tip};
 use crate::wire::{ListedShard, Operation};
 
 /// The maximum number of generations after the first listing, in a read of what the stream held when the reader was

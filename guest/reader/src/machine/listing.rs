@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use crate::lineage::PARENTS_MAX;
+use crate::machine::lineage::PARENTS_MAX;
 use crate::wire::{self, ListedShard};
 
 /// The maximum number of shards in a stream: ten times the largest default quota, "20,000 shards per AWS account",

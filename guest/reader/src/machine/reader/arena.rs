@@ -7,12 +7,12 @@ use core::ops::{Index, IndexMut};
 use core::time::Duration;
 
 use crate::checkpoint::Position;
-use crate::envelope::Envelope;
-use crate::hash_key::HashRange;
-use crate::lineage::ShardKey;
-use crate::shard::{Context, Event, Queue, State, Step};
+use crate::machine::lineage::ShardKey;
+use crate::machine::shard::{Context, Event, Queue, State, Step};
+use crate::machine::tip::Tip;
+use crate::pages::hash_key::HashRange;
+use crate::render::envelope::Envelope;
 use crate::time::Instant;
-use crate::tip::Tip;
 
 /// A shard and what is known of it.
 #[derive(Debug)]

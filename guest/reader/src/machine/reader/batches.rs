@@ -4,9 +4,9 @@ use alloc::collections::BTreeMap;
 use core::time::Duration;
 
 use crate::ids::BatchId;
-use crate::lineage::ShardKey;
-use crate::messages::Messages;
-use crate::shard::Then;
+use crate::machine::lineage::ShardKey;
+use crate::machine::shard::Then;
+use crate::pages::messages::Messages;
 
 /// The size of a page that is assumed before the first one came: about half of the largest, which is 10 MiB of data in
 /// base64. So six shards are read at once from the start.

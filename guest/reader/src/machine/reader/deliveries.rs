@@ -11,13 +11,13 @@ use super::Reader;
 use super::batches::{Made, Rest};
 use super::wrong::Wrong;
 use crate::action::{Action, Outcome};
-use crate::batch::{self, Batch};
 use crate::checkpoint::{MessagePosition, Position};
-use crate::envelope::Envelope;
 use crate::ids::BatchId;
-use crate::lineage::ShardKey;
-use crate::messages::{Last, Messages};
-use crate::shard::{Event, Then};
+use crate::machine::lineage::ShardKey;
+use crate::machine::shard::{Event, Then};
+use crate::pages::messages::{Last, Messages};
+use crate::render::batch::{self, Batch};
+use crate::render::envelope::Envelope;
 
 impl Reader {
     /// Hands out the first batch of a page's messages, if it has any. Returns the batch, the position after it, and how the

@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::string::String;
 
-use crate::shard::Verdict;
+use crate::machine::shard::Verdict;
 use crate::wire;
 
 /// What is wrong with a response of status 200.
