@@ -360,7 +360,7 @@ impl Writer {
 fn limits(chance: &mut Chance) -> Limits {
     let backoff_first = chance.of(&[50, 250, 1_000]);
     Limits {
-        messages: None,
+        max_messages: None,
         page_records: chance.of(&[1, 2, 3, 10, 100, 10_000]),
         requests: chance.of(&[1, 2, 5, 32]),
         batches: chance.of(&[1, 2, 3, 12]),
