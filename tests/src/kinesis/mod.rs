@@ -127,8 +127,8 @@ pub struct Kinesis {
     iterators: Vec<ShardIterator>,
     tokens: Vec<Token>,
     quotas: BTreeMap<usize, Quota>,
-    /// Listings are not staler than this time. It is set between two runs, so that the second one sees at least what the
-    /// first one saw.
+    /// Listings never show the stream as it was before this time. It is set between two runs, so that the second one
+    /// sees at least what the first one saw.
     pub no_staler_than: u64,
 }
 
