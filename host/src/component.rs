@@ -235,7 +235,7 @@ impl Loaded {
 impl Loaded {
     fn record_input<'a>(&mut self, input: impl FnOnce() -> Input<'a>) {
         if let Some(recorder) = &mut self.recorder {
-            recorder.input(told());
+            recorder.input(input());
         }
     }
 

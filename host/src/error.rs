@@ -135,7 +135,7 @@ impl Error {
             Error::Report { error, .. } | Error::Recording { error, .. } => match state::io_hint(error) {
                 Some(hint) => Some(hint.to_owned()),
                 None if files::wrong_with(error).is_some() => {
-                    Some("give the path of a new file, or of an earlier report or aws_request_id".to_owned())
+                    Some("give the path of a new file, or of an earlier report or recording".to_owned())
                 }
                 None => None,
             },
@@ -264,7 +264,7 @@ impl fmt::Display for Error {
             }
             Error::Recording { path, error } => {
                 let why = files::wrong_with(error).map_or_else(|| error.to_string(), str::to_owned);
-                write!(f, "cannot write the aws_request_id: {}: {why}", path.display())
+                write!(f, "cannot write the recording: {}: {why}", path.display())
             }
             Error::OneFile(files) => write!(f, "{files}"),
             Error::Replay { path, error } => write!(f, "cannot replay: {}: {error}", path.display()),

@@ -503,7 +503,7 @@ impl Stream {
         Body::Json(
             match operation {
                 Operation::DescribeStreamSummary => {
-                    json!({"StreamDescriptionSummary": {"StreamName": "orders", "StreamARN": "arn"}})
+                    json!({"StreamDescriptionSummary": {"StreamName": "orders", "StreamARN": "arn:aws:kinesis:us-east-1:000000000000:stream/orders"}})
                 }
                 Operation::ListShards => json!({"Shards": [{"ShardId": SHARD, "HashKeyRange": all}]}),
                 Operation::GetShardIterator => {

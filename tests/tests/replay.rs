@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{self, Command};
 
 use kinesis_reader::component::{Bounds, COMPONENT, Sandbox};
 use kinesis_reader::recording::{Delivery, Input, Output};
@@ -190,7 +190,7 @@ fn program(folder: &Path) -> Command {
     command
 }
 
-fn run(command: &mut Command, code: i32) -> Output {
+fn run(command: &mut Command, code: i32) -> process::Output {
     let output = command.output().expect("the program starts");
     let words = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(code), "{command:?}: {words}");

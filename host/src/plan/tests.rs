@@ -136,7 +136,7 @@ fn paces() {
 }
 
 #[test]
-fn what_is_asked_wrongly_is_told_with_a_hint() {
+fn usage_errors_have_a_hint() {
     for (line, told, hint) in [
         (&["or/ders"][..], "not the name of a stream: or/ders", "1 to 128"),
         (&[""], "not the name of a stream: ", "1 to 128"),

@@ -84,7 +84,7 @@ enum Wire {
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "wit::Limits")]
 struct Limits {
-    messages: Option<u64>,
+    max_messages: Option<u64>,
     page_records: u32,
     requests: u32,
     batches: u32,
@@ -124,7 +124,7 @@ struct Config {
     #[serde(default)]
     deaggregate: bool,
     /// Or that did but this.
-    #[serde(default = "tell")]
+    #[serde(default = "continue_on_gap")]
     on_gap: wit::OnGap,
     #[serde(default = "refuse")]
     recreated: wit::Recreated,

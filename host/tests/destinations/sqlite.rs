@@ -168,9 +168,9 @@ fn tables_that_are_not_ours_are_refused() {
         ("CREATE TABLE t (x); CREATE INDEX orders ON t (x)", "orders", "taken by the index"),
         ("CREATE TABLE _kinesis_checkpoints (x)", "orders", "it lacks stream"),
         ("SELECT 1", "sqlite_x", "taken by SQLite"),
-        ("CREATE TABLE _kinesis_places (x)", "orders", "it lacks stream"),
+        ("CREATE TABLE _kinesis_positions (x)", "orders", "it lacks stream"),
         ("SELECT 1", "_kinesis_members", "taken by a table of this program"),
-        ("SELECT 1", "_kinesis_places", "taken by a table of this program"),
+        ("SELECT 1", "_kinesis_positions", "taken by a table of this program"),
     ] {
         let dir = Dir::new();
         let db = Connection::open(dir.path("a.db")).unwrap();

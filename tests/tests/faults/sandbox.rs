@@ -156,6 +156,6 @@ fn every_failure_of_a_component_has_a_hint() {
     for error in [Error::OutOfMemory(1 << 20), Error::TooSlow(Duration::from_secs(1)), Error::Trap("x".to_owned())] {
         let hint = error.hint().unwrap_or_default();
         assert!(hint.contains("run again"), "{error}: {hint}");
-        assert!(!error.asked_wrongly());
+        assert!(!error.is_usage_error());
     }
 }
