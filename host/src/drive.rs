@@ -1,12 +1,12 @@
-//! The loop: poll the reader, start what it asks for, await, and tell it what happened.
+//! The driver: polls the reader, does what it asks, and reports back.
 //!
-//! Requests run beside each other on the runtime, while the reader and the destination work here, one call at a time.
-//! A batch counts as delivered once the destination has taken it, so that the shard's next page is asked for at once;
-//! what makes both safe is [`Destination::commit`], which keeps messages and checkpoint together. No checkpoint is kept
-//! but there, so none names a message that is not safe.
+//! Requests run concurrently on the runtime. The reader and the destination are called here, one at a time. A batch
+//! counts as delivered once the destination has accepted it, so the reader requests the shard's next page at once.
+//! [`Destination::commit`] later makes the messages durable together with the checkpoint. No checkpoint is saved in any
+//! other way, so a checkpoint never covers a message that is not durable.
 //!
-//! [`drive`] is given all that it brings together: a reader that was opened at the destination's checkpoint, a
-//! transport, a destination, somebody who is told, and what interrupts it. The crate's first page has it in full.
+//! [`drive`] is given everything it connects: a reader opened at the destination's checkpoint, a transport, a
+//! destination, an observer, and a future that interrupts it. The crate's front page has an example.
 
 use std::collections::hash_map::RandomState;
 use std::fmt::Write as _;
@@ -24,40 +24,40 @@ use crate::report::state_word;
 use crate::terminal::{Clean, clean};
 use crate::transport::{self, Transport};
 
-/// How long what was taken may wait for its commit: what a crash may cost to read again.
-const UNSAFE_TIME_MAX: Duration = Duration::from_secs(1);
+/// How long accepted messages may wait for a commit, and so how much reading a crash may cost.
+const UNCOMMITTED_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// How many bytes written may wait for their commit, before one batch more is taken, which is at most
-/// `limits.batch-bytes` of lines. So a transaction is bounded by what comes of the messages, whatever they were in the
-/// stream.
-const UNSAFE_BYTES_MAX: u64 = 32 << 20;
+/// The number of written bytes that triggers a commit. One more batch may be written first, which is at most
+/// `limits.batch-bytes` of lines. Bytes are counted as written, not as stored in the stream, so that a transaction is
+/// bounded whatever the messages expand to.
+const UNCOMMITTED_BYTES_MAX: u64 = 32 << 20;
 
-/// A checkpoint of this size, some hundreds of shards, that is written whole is written when it is due, and not whenever
-/// there is time: where messages trickle in there always is.
+/// A checkpoint of this size, which is that of a few hundred shards, is written only when a commit is due. A smaller
+/// one is also written whenever the reader is idle, which is often if messages arrive slowly.
 const LARGE_CHECKPOINT: usize = 64 << 10;
 
-/// A body of this size is a page that is delivered before the reader is handed another: its memory, which never shrinks,
-/// then holds few of them.
-const LARGE: usize = 1 << 20;
+/// A body of this size is a page, and is delivered before the reader is given another body. The reader's memory never
+/// shrinks, so it should not hold many of them at once.
+const LARGE_BODY: usize = 1 << 20;
 
-/// How often progress is told.
+/// How often progress is reported.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Who is told what happens.
+/// Observes a run.
 pub trait Observer {
-    /// Something that an operator should know.
+    /// The operator should know this.
     fn notice(&mut self, notice: &wit::Notice);
 
-    /// How far the reader is. Told now and then, to those who want it.
+    /// The progress so far. Called from time to time if [`wants_progress`](Self::wants_progress) returns true.
     fn progress(&mut self, _progress: &Progress) {}
 
-    /// Whether progress is wanted: it costs a little to find out.
+    /// Whether to call [`progress`](Self::progress), as collecting progress costs a little.
     fn wants_progress(&self) -> bool {
         false
     }
 }
 
-/// An observer that hands what it is told to `tracing`: gaps as warnings, retries and shards as information.
+/// An observer that reports notices to `tracing`: gaps as warnings, retries and shards as information.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Log;
 
@@ -65,7 +65,7 @@ impl Observer for Log {
     fn notice(&mut self, notice: &wit::Notice) {
         match notice {
             wit::Notice::Gap(gap) => tracing::warn!("{}", Gap(gap)),
-            wit::Notice::Retry(error) => tracing::info!("trying again: {}", InWords(error)),
+            wit::Notice::Retry(error) => tracing::info!("retrying: {}", InWords(error)),
             wit::Notice::Shard(shard) => {
                 let (id, parents) = (clean(&shard.shard), shard.parents.iter().map(clean).collect::<Vec<_>>());
                 tracing::info!(shard = %id, ?parents, "{}", state_word(shard.state));
@@ -74,12 +74,12 @@ impl Observer for Log {
     }
 }
 
-/// How far a reader is.
+/// The progress of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
     /// Messages and bytes written.
     pub written: Written,
-    /// The shards known.
+    /// All known shards.
     pub shards: Vec<wit::ShardStatus>,
 }
 
@@ -88,16 +88,16 @@ pub struct Progress {
 pub struct Summary {
     /// Why it ended.
     pub outcome: wit::Outcome,
-    /// What was done.
+    /// Counts of what the reader did.
     pub totals: wit::Totals,
-    /// What was written and is safe.
+    /// What was written and committed.
     pub written: Written,
-    /// Every shard known.
+    /// All known shards.
     pub shards: Vec<wit::ShardStatus>,
 }
 
 impl Summary {
-    /// An error where reading failed: the words, and a hint, for what [`Outcome::Failed`](wit::Outcome::Failed) holds.
+    /// Returns an error, with a hint, if the run ended in [`Outcome::Failed`](wit::Outcome::Failed).
     pub fn ok(&self) -> Result<(), crate::error::Error> {
         match &self.outcome {
             wit::Outcome::Failed(error) => Err(crate::error::Error::Service(Box::new(error.clone()))),
@@ -106,7 +106,7 @@ impl Summary {
     }
 }
 
-/// Why a run did not come to an end of its own.
+/// Why a run was aborted.
 #[derive(Debug)]
 pub enum Error {
     /// The component failed.
@@ -115,23 +115,23 @@ pub enum Error {
     Destination(destination::Error),
 }
 
-/// What a driver needs to know of time: the monotonic clock that a reader is told of.
+/// The monotonic clock of a reader and its driver.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock(Instant);
 
 impl Clock {
-    /// A clock that begins here.
+    /// Starts a clock at zero.
     pub fn start() -> Clock {
         Clock(Instant::now())
     }
 
-    /// Milliseconds since it began.
+    /// Milliseconds since the start.
     pub fn now(self) -> u64 {
         self.0.elapsed().as_millis() as u64
     }
 
     fn of(self, instant: Instant) -> u64 {
-        // Rounded up, so that at this time it is due.
+        // Rounded up, so that whatever is due at the instant is due at the returned time.
         instant.saturating_duration_since(self.0).as_millis() as u64 + 1
     }
 
@@ -140,26 +140,27 @@ impl Clock {
     }
 }
 
-/// The time in the calendar as [`Loaded::open`](component::Loaded::open) takes it: milliseconds since the Unix epoch.
+/// The current time in milliseconds since the Unix epoch, as [`Loaded::open`](component::Loaded::open) takes it.
 pub fn present() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
-/// A number that differs from run to run, so that readers that are throttled together come back apart: the standard
-/// library draws the keys of its hashers at random.
+/// A random seed. Readers with different seeds that are throttled together do not retry at the same time. The standard
+/// library chooses the keys of its hashers at random.
 pub fn seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// Drives `reader` to its end, or until `interrupt` comes, and leaves everything safe that was taken.
+/// Drives `reader` until it finishes or `interrupt` completes, and commits everything that was delivered.
 ///
-/// `clock` is the one by which the reader was opened. The interrupt is awaited once: when it comes, no more pages are
-/// asked for, and what is out is made safe. Must be called within a tokio runtime with its I/O and time enabled.
+/// `clock` must be the clock by which the reader was opened. Once `interrupt` completes, no more pages are requested,
+/// pages in flight are delivered, and everything is committed. Must be called within a tokio runtime that has I/O and
+/// time enabled.
 ///
 /// # Errors
 ///
-/// Where the component or the destination fails. What Kinesis refuses, and what does not answer, is no error here but
-/// an [`Outcome::Failed`](wit::Outcome::Failed) of the summary, for what was read before it is safe.
+/// If the component or the destination fails. If Kinesis refuses a request or does not answer, the summary has the
+/// outcome [`Outcome::Failed`](wit::Outcome::Failed) instead, as what was read before is committed.
 pub async fn drive<T: Transport>(
     mut reader: Reader,
     transport: Arc<T>,
@@ -168,22 +169,22 @@ pub async fn drive<T: Transport>(
     clock: Clock,
     interrupt: impl Future<Output = ()>,
 ) -> Result<Summary, Error> {
-    let mut flight = Flight::new(transport, clock);
+    let mut requests = Requests::new(transport, clock);
     let mut ledger = Ledger::new(reader.revision()?);
     let mut interrupt = std::pin::pin!(interrupt);
     let mut interrupted = false;
-    let mut told = Instant::now();
+    let mut reported = Instant::now();
 
     let outcome = loop {
         let wait = match reader.poll()? {
             Action::Send(request) => {
-                flight.launch(request);
+                requests.start(request);
                 continue;
             }
             Action::Deliver(batch) => {
-                ledger.take(&mut reader, batch, destination, clock)?;
+                ledger.deliver(&mut reader, batch, destination, clock)?;
                 ledger.commit_if_due(&mut reader, destination)?;
-                tell(&mut reader, observer, &ledger, &mut told)?;
+                report_progress(&mut reader, observer, &ledger, &mut reported)?;
                 continue;
             }
             Action::Notice(notice) => {
@@ -193,201 +194,200 @@ pub async fn drive<T: Transport>(
             Action::Finish(outcome) => break outcome,
             Action::Wait(wait) => wait,
         };
-        // With nothing on its way there is time to make safe what was taken.
+        // Unless a response is about to arrive, this is a good time to commit.
         if wait.reason != wit::WaitReason::Response {
-            ledger.commit_at_leisure(&mut reader, destination)?;
+            ledger.commit_if_cheap(&mut reader, destination)?;
         }
         let until = [wait.until, ledger.due(clock)].into_iter().flatten().min();
         tokio::select! {
-            told = flight.wait(&mut reader, until) => told?,
+            result = requests.wait(&mut reader, until) => result?,
             () = &mut interrupt, if !interrupted => {
                 interrupted = true;
                 reader.stop(clock.now())?;
             }
         }
-        ledger.watch(&mut reader)?;
+        ledger.check_revision(&mut reader)?;
         ledger.commit_if_due(&mut reader, destination)?;
-        tell(&mut reader, observer, &ledger, &mut told)?;
+        report_progress(&mut reader, observer, &ledger, &mut reported)?;
     };
-    ledger.watch(&mut reader)?;
+    ledger.check_revision(&mut reader)?;
     ledger.commit(&mut reader, destination)?;
     Ok(Summary { outcome, totals: reader.totals()?, written: ledger.written, shards: reader.shards()? })
 }
 
-fn tell(
+fn report_progress(
     reader: &mut Reader,
     observer: &mut dyn Observer,
     ledger: &Ledger,
-    told: &mut Instant,
+    reported: &mut Instant,
 ) -> Result<(), component::Error> {
-    if observer.wants_progress() && told.elapsed() >= PROGRESS_INTERVAL {
-        *told = Instant::now();
+    if observer.wants_progress() && reported.elapsed() >= PROGRESS_INTERVAL {
+        *reported = Instant::now();
         observer.progress(&Progress { written: ledger.written, shards: reader.shards()? });
     }
     Ok(())
 }
 
-/// What is taken and not yet safe.
+/// Keeps track of what was written and is not committed yet.
 struct Ledger {
     written: Written,
-    /// Bytes taken since the last commit.
-    unsafe_bytes: u64,
-    /// Since when there is something to commit.
-    since: Option<Instant>,
-    /// The checkpoint that is kept, by its revision.
-    kept: u64,
-    /// The positions from which this run reads are kept.
-    begun: bool,
-    /// The last commit wrote a large checkpoint whole.
-    wrote_much: bool,
+    /// Bytes written since the last commit.
+    uncommitted_bytes: u64,
+    /// When the first uncommitted change was made. `None` if there is nothing to commit.
+    uncommitted_since: Option<Instant>,
+    /// The revision of the checkpoint that was saved last.
+    saved_revision: u64,
+    /// Whether the positions from which this run reads have been saved.
+    has_begun: bool,
+    /// Whether the last commit wrote a large checkpoint as a whole.
+    wrote_large_checkpoint: bool,
 }
 
 impl Ledger {
     fn new(revision: u64) -> Ledger {
         Ledger {
             written: Written::default(),
-            unsafe_bytes: 0,
-            since: None,
-            kept: revision,
-            begun: false,
-            wrote_much: false,
+            uncommitted_bytes: 0,
+            uncommitted_since: None,
+            saved_revision: revision,
+            has_begun: false,
+            wrote_large_checkpoint: false,
         }
     }
 
-    /// Hands a batch to the destination, and tells the reader.
-    fn take(
+    /// Hands a batch to the destination, and reports it to the reader as delivered.
+    fn deliver(
         &mut self,
         reader: &mut Reader,
         handle: BatchHandle,
         destination: &mut dyn Destination,
         clock: Clock,
     ) -> Result<(), Error> {
-        if !self.begun {
-            // So that what a crash leaves of the first messages is known as theirs, and the next run begins where
-            // this one did.
-            self.since.get_or_insert_with(Instant::now);
+        if !self.has_begun {
+            // If the first messages are lost in a crash, the next run must begin at the same positions.
+            self.uncommitted_since.get_or_insert_with(Instant::now);
             self.commit(reader, destination)?;
-            self.begun = true;
+            self.has_begun = true;
         }
         let mut batch = reader.batch(&handle)?;
         let id = batch.id;
-        let written = destination.write(&mut batch).map_err(Error::of_write)?;
+        let written = destination.write(&mut batch).map_err(Error::from_write)?;
         reader.release(handle)?;
         reader.handle_delivered(id, clock.now())?;
         self.written.messages += written.messages;
         self.written.bytes += written.bytes;
         self.written.invalid += written.invalid;
         self.written.new += written.new;
-        self.unsafe_bytes += written.bytes;
-        self.since.get_or_insert_with(Instant::now);
+        self.uncommitted_bytes += written.bytes;
+        self.uncommitted_since.get_or_insert_with(Instant::now);
         Ok(())
     }
 
-    /// Sees whether the checkpoint moved, which it does without messages too.
-    fn watch(&mut self, reader: &mut Reader) -> Result<(), component::Error> {
-        if reader.revision()? != self.kept {
-            self.since.get_or_insert_with(Instant::now);
+    /// Checks whether the checkpoint has changed, which also happens without a delivery.
+    fn check_revision(&mut self, reader: &mut Reader) -> Result<(), component::Error> {
+        if reader.revision()? != self.saved_revision {
+            self.uncommitted_since.get_or_insert_with(Instant::now);
         }
         Ok(())
     }
 
     fn due(&self, clock: Clock) -> Option<u64> {
-        self.since.map(|since| clock.of(since + UNSAFE_TIME_MAX))
+        self.uncommitted_since.map(|since| clock.of(since + UNCOMMITTED_TIME_MAX))
     }
 
     fn commit_if_due(&mut self, reader: &mut Reader, destination: &mut dyn Destination) -> Result<(), Error> {
-        let late = self.since.is_some_and(|since| since.elapsed() >= UNSAFE_TIME_MAX);
-        if late || self.unsafe_bytes >= UNSAFE_BYTES_MAX {
+        let is_due = self.uncommitted_since.is_some_and(|since| since.elapsed() >= UNCOMMITTED_TIME_MAX);
+        if is_due || self.uncommitted_bytes >= UNCOMMITTED_BYTES_MAX {
             self.commit(reader, destination)?;
         }
         Ok(())
     }
 
-    /// Commits where there is time and it costs little.
-    fn commit_at_leisure(&mut self, reader: &mut Reader, destination: &mut dyn Destination) -> Result<(), Error> {
-        if self.wrote_much { Ok(()) } else { self.commit(reader, destination) }
+    /// Commits because the reader is idle, unless that is expensive.
+    fn commit_if_cheap(&mut self, reader: &mut Reader, destination: &mut dyn Destination) -> Result<(), Error> {
+        if self.wrote_large_checkpoint { Ok(()) } else { self.commit(reader, destination) }
     }
 
     fn commit(&mut self, reader: &mut Reader, destination: &mut dyn Destination) -> Result<(), Error> {
-        if self.since.take().is_some() {
-            let before = std::mem::replace(&mut self.kept, reader.revision()?);
+        if self.uncommitted_since.take().is_some() {
+            let before = std::mem::replace(&mut self.saved_revision, reader.revision()?);
             let changes = reader.changes(before)?;
             let done = changes.map_or(Ok(false), |changes| destination.commit_changes(&changes));
-            self.wrote_much = false;
+            self.wrote_large_checkpoint = false;
             if !done.map_err(Error::Destination)? {
                 let checkpoint = reader.checkpoint()?;
                 destination.commit(&checkpoint).map_err(Error::Destination)?;
-                self.wrote_much = checkpoint.len() >= LARGE_CHECKPOINT;
+                self.wrote_large_checkpoint = checkpoint.len() >= LARGE_CHECKPOINT;
             }
-            self.unsafe_bytes = 0;
+            self.uncommitted_bytes = 0;
         }
         Ok(())
     }
 }
 
-/// Requests on their way.
-pub(crate) struct Flight<T> {
+/// The requests in flight.
+pub(crate) struct Requests<T> {
     transport: Arc<T>,
     clock: Clock,
-    launched: u64,
+    started: u64,
     answered: u64,
-    landing: mpsc::UnboundedSender<Answer>,
-    answers: UnboundedReceiver<Answer>,
+    sender: mpsc::UnboundedSender<Ended>,
+    receiver: UnboundedReceiver<Ended>,
 }
 
-struct Answer {
+struct Ended {
     id: u64,
     result: Result<wit::Response, wit::Failure>,
 }
 
 /// Reports how a request ended, even if its task panics.
-struct Landing {
+struct Reporter {
     id: u64,
-    /// None once reported.
-    answers: Option<mpsc::UnboundedSender<Answer>>,
+    /// `None` once reported.
+    sender: Option<mpsc::UnboundedSender<Ended>>,
 }
 
-impl Landing {
-    fn land(mut self, result: Result<wit::Response, wit::Failure>) {
+impl Reporter {
+    fn report(mut self, result: Result<wit::Response, wit::Failure>) {
         self.send(result);
     }
 
     fn send(&mut self, result: Result<wit::Response, wit::Failure>) {
-        if let Some(answers) = self.answers.take() {
-            // Nobody listens any more once the run has ended.
-            let _ = answers.send(Answer { id: self.id, result });
+        if let Some(sender) = self.sender.take() {
+            // The receiver is gone once the run has ended.
+            let _ = sender.send(Ended { id: self.id, result });
         }
     }
 }
 
-impl Drop for Landing {
+impl Drop for Reporter {
     /// A panic is a bug in the transport and would happen again, so the reader should neither wait nor retry.
     fn drop(&mut self) {
         self.send(Err(wit::Failure::Permanent("a bug in the transport ended the request".to_owned())));
     }
 }
 
-impl<T: Transport> Flight<T> {
-    pub(crate) fn new(transport: Arc<T>, clock: Clock) -> Flight<T> {
-        // The reader bounds the requests that are out, and with them what may wait here.
-        let (landing, answers) = mpsc::unbounded_channel();
-        Flight { transport, clock, launched: 0, answered: 0, landing, answers }
+impl<T: Transport> Requests<T> {
+    pub(crate) fn new(transport: Arc<T>, clock: Clock) -> Requests<T> {
+        // Unbounded, because the reader limits the number of requests in flight.
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Requests { transport, clock, started: 0, answered: 0, sender, receiver }
     }
 
     /// The number of requests in flight.
-    pub(crate) fn out(&self) -> usize {
-        (self.launched - self.answered) as usize
+    pub(crate) fn in_flight(&self) -> usize {
+        (self.started - self.answered) as usize
     }
 
-    /// The number of requests that have ended.
+    /// The number of requests whose result the reader has received.
     pub(crate) fn answered(&self) -> u64 {
         self.answered
     }
 
-    pub(crate) fn launch(&mut self, request: wit::Request) {
-        self.launched += 1;
+    pub(crate) fn start(&mut self, request: wit::Request) {
+        self.started += 1;
         let transport = self.transport.clone();
-        let landing = Landing { id: request.id, answers: Some(self.landing.clone()) };
+        let reporter = Reporter { id: request.id, sender: Some(self.sender.clone()) };
         let timeout = Duration::from_millis(request.deadline.saturating_sub(self.clock.now()));
         tracing::trace!(id = request.id, target = %request.target, shard = request.shard, "sending");
         tokio::spawn(async move {
@@ -395,32 +395,33 @@ impl<T: Transport> Flight<T> {
                 wit::Body::Json(text) => transport::Body::Json(text),
                 wit::Body::Cbor(bytes) => transport::Body::Cbor(bytes),
             };
-            let asked = transport::Request { target: request.target, body, timeout };
-            let result = match transport.send(asked).await {
-                Ok(response) => Ok(lift(response)),
+            let request = transport::Request { target: request.target, body, timeout };
+            let result = match transport.send(request).await {
+                Ok(response) => Ok(to_wit(response)),
                 Err(transport::Failure::Transient(why)) => Err(wit::Failure::Transient(why)),
                 Err(transport::Failure::Permanent(why)) => Err(wit::Failure::Permanent(why)),
             };
-            landing.land(result);
+            reporter.report(result);
         });
     }
 
-    /// Waits for an answer, and for those that came with it unless it is large, or until `until`; and tells the reader.
+    /// Waits for a response or until `until`, and passes it to the reader. Responses that are already there are passed
+    /// on too, up to the first large one.
     pub(crate) async fn wait(&mut self, reader: &mut Reader, until: Option<u64>) -> Result<(), component::Error> {
-        let come = async {
+        let timer = async {
             match until {
                 Some(until) => tokio::time::sleep_until(self.clock.at(until)).await,
                 None => std::future::pending().await,
             }
         };
-        let mut landed = tokio::select! {
-            // It holds a sender itself, so the channel does not close.
-            landed = self.answers.recv() => landed,
-            () = come => {
+        let mut received = tokio::select! {
+            // `self` holds a sender, so the channel never closes.
+            received = self.receiver.recv() => received,
+            () = timer => {
                 return reader.handle_timeout(self.clock.now());
             }
         };
-        while let Some(Answer { id, result }) = landed {
+        while let Some(Ended { id, result }) = received {
             self.answered += 1;
             let mut size = 0;
             match result {
@@ -433,16 +434,16 @@ impl<T: Transport> Flight<T> {
                 }
                 Err(failure) => reader.handle_failure(id, &failure, self.clock.now())?,
             }
-            if size >= LARGE {
+            if size >= LARGE_BODY {
                 break;
             }
-            landed = self.answers.try_recv().ok();
+            received = self.receiver.try_recv().ok();
         }
         Ok(())
     }
 }
 
-fn lift(response: transport::Response) -> wit::Response {
+fn to_wit(response: transport::Response) -> wit::Response {
     let transport::Response { status, body, aws_request_id, date, signed } = response;
     let body = match body {
         transport::Body::Json(text) => wit::Body::Json(text),
@@ -472,7 +473,7 @@ impl destination::Batch for component::Batch<'_> {
 
     fn messages(&mut self, skip: u32, size: u32) -> Result<Vec<destination::Message>, destination::BatchError> {
         let messages = component::Batch::messages(self, skip, size)?;
-        let lift = |message: wit::Message| destination::Message {
+        let convert = |message: wit::Message| destination::Message {
             id: message.id,
             sequence: message.sequence,
             subsequence: message.subsequence,
@@ -480,13 +481,13 @@ impl destination::Batch for component::Batch<'_> {
             arrived: message.arrived,
             data: message.data,
         };
-        Ok(messages.into_iter().map(lift).collect())
+        Ok(messages.into_iter().map(convert).collect())
     }
 }
 
 impl Error {
-    /// A batch that the component could not render is no fault of the destination's, through which it passes.
-    fn of_write(error: destination::Error) -> Error {
+    /// A batch that could not be rendered is the component's failure, although it passes through the destination.
+    fn from_write(error: destination::Error) -> Error {
         match error {
             destination::Error::Batch(error) => match error.downcast() {
                 Ok(error) => Error::Component(*error),
@@ -522,14 +523,14 @@ mod tests {
 
     impl Transport for Panics {
         async fn send(&self, _: transport::Request) -> Result<transport::Response, transport::Failure> {
-            panic!("this transport does")
+            panic!("a bug")
         }
     }
 
     #[tokio::test]
-    async fn a_request_whose_task_dies_is_an_error_at_once() {
-        let mut flight = Flight::new(Arc::new(Panics), Clock::start());
-        flight.launch(wit::Request {
+    async fn a_panic_in_the_transport_is_reported_as_a_failure() {
+        let mut requests = Requests::new(Arc::new(Panics), Clock::start());
+        requests.start(wit::Request {
             id: 7,
             operation: wit::Operation::GetRecords,
             shard: None,
@@ -537,10 +538,14 @@ mod tests {
             body: wit::Body::Json("{}".to_owned()),
             deadline: 30_000,
         });
-        let Answer { id, result } = flight.answers.recv().await.expect("the flight holds a sender");
+        let Ended { id, result } = requests.receiver.recv().await.expect("`requests` holds a sender");
         assert_eq!(id, 7);
         let Err(wit::Failure::Permanent(why)) = result else { panic!("{result:?}") };
         assert!(why.contains("a bug in the transport"), "{why}");
-        assert_eq!((flight.out(), flight.answered()), (1, 0), "an answer counts once the reader has it");
+        assert_eq!(
+            (requests.in_flight(), requests.answered()),
+            (1, 0),
+            "an answer counts once the reader has received it"
+        );
     }
 }

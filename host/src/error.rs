@@ -1,26 +1,26 @@
-//! Everything that ends the program before its time, in words, and the exit codes.
+//! Exit codes, and everything that makes the program fail.
 
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::component::wit;
-use crate::files::{self, OneFile};
+use crate::files::{self, SameFile};
 use crate::terminal::Clean;
 use crate::{component, destination, drive, plan, replay, state, transport};
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// 0: it reached its end, or whoever read its output has gone.
+    /// 0: it reached its end, or the reader of its output closed the pipe.
     Reached,
-    /// 1: it failed. What was made safe stays safe.
+    /// 1: it failed. Everything committed before is kept.
     Failed,
-    /// 2: it was asked wrongly: a flag, a setting or a saved state. Nothing was read.
+    /// 2: usage error: a flag, a setting or a saved state is invalid. Nothing was read.
     Usage,
     /// 3: it reached its end, but records had left the stream unread.
     Gap,
-    /// 130: it was interrupted, after what was under way had been made safe.
+    /// 130: it was interrupted, after everything in flight was committed.
     Interrupted,
 }
 
@@ -36,64 +36,64 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why the program could not do what it was asked.
+/// Why the program failed.
 #[derive(Debug)]
 pub enum Error {
-    /// What was asked cannot be meant.
+    /// The command line is invalid.
     Plan(plan::Error),
-    /// Kinesis cannot be asked.
+    /// Requests cannot be sent.
     Transport(transport::Error),
-    /// Messages or checkpoint cannot be kept.
+    /// Messages or checkpoint cannot be stored.
     Destination(destination::Error),
     /// The component failed.
     Component(component::Error),
-    /// Kinesis, or the way to it, ended the run.
+    /// Kinesis, or the network, ended the run.
     Service(Box<wit::ServiceError>),
-    /// Nobody ever answered at the endpoint.
+    /// The endpoint never answered.
     Unreached {
-        /// The endpoint.
+        /// Its URL.
         url: String,
         /// Its region.
         region: String,
-        /// How the last try ended.
+        /// How the last attempt failed.
         why: String,
-        /// The tries.
+        /// The number of attempts.
         attempts: u32,
     },
-    /// The outcome cannot be written.
+    /// The report cannot be written.
     Report {
         /// The file.
         path: PathBuf,
         /// Why.
         error: std::io::Error,
     },
-    /// A run cannot be kept.
+    /// The recording cannot be written.
     Recording {
         /// The file.
         path: PathBuf,
         /// Why.
         error: std::io::Error,
     },
-    /// A run cannot be played again.
+    /// The recording cannot be replayed.
     Replay {
         /// The file.
         path: PathBuf,
         /// Why.
         error: replay::Error,
     },
-    /// One file would serve two purposes.
-    OneFile(OneFile),
-    /// The operating system does not give what is needed to run.
+    /// One file was given for two purposes.
+    SameFile(SameFile),
+    /// The operating system refuses a resource that is needed to run.
     System(std::io::Error),
 }
 
 impl Error {
-    /// What a failure means over a transport on which no answer of any kind has come. None: it means what it says.
+    /// If no response of any kind has arrived, the error that tells the operator so. `None` otherwise.
     pub(crate) fn unreached(error: &wit::ServiceError, kinesis: &transport::Kinesis) -> Option<Error> {
         let why = match &error.cause {
             _ if kinesis.has_answered() => return None,
             wit::Cause::Failure(wit::Failure::Transient(why)) => why.clone(),
-            wit::Cause::Timeout => "no answer in time".to_owned(),
+            wit::Cause::Timeout => "no response in time".to_owned(),
             wit::Cause::Failure(wit::Failure::Permanent(_))
             | wit::Cause::Rejected(_)
             | wit::Cause::Unintelligible(_)
@@ -105,20 +105,20 @@ impl Error {
         Some(Error::Unreached { url, region, why, attempts: error.attempts })
     }
 
-    /// How the program ends with it.
+    /// The exit code for it.
     pub fn exit(&self) -> Exit {
-        let asked = match self {
+        let is_usage_error = match self {
             Error::Plan(error) => error.is_usage_error(),
             Error::Transport(error) => error.is_usage_error(),
             Error::Destination(destination::Error::ClosedPipe) => return Exit::Reached,
             Error::Destination(error) => error.is_usage_error(),
             Error::Component(error) => error.is_usage_error(),
             Error::Service(error) => matches!(error.cause, wit::Cause::Recreated(_)),
-            Error::Report { error, .. } | Error::Recording { error, .. } => files::wrong_with(error).is_some(),
-            Error::OneFile(_) | Error::Replay { .. } => true,
+            Error::Report { error, .. } | Error::Recording { error, .. } => files::path_problem(error).is_some(),
+            Error::SameFile(_) | Error::Replay { .. } => true,
             Error::Unreached { .. } | Error::System(_) => false,
         };
-        if asked { Exit::Usage } else { Exit::Failed }
+        if is_usage_error { Exit::Usage } else { Exit::Failed }
     }
 
     /// What to do about it.
@@ -130,16 +130,16 @@ impl Error {
             Error::Component(error) => error.hint(),
             Error::Service(error) => service_hint(error),
             Error::Unreached { region, .. } => {
-                Some(format!("look at the region ({region}), at --endpoint-url if there is one, and at the network"))
+                Some(format!("check the region ({region}), --endpoint-url if it is set, and the network"))
             }
             Error::Report { error, .. } | Error::Recording { error, .. } => match state::io_hint(error) {
                 Some(hint) => Some(hint.to_owned()),
-                None if files::wrong_with(error).is_some() => {
-                    Some("give the path of a new file, or of an earlier report or aws_request_id".to_owned())
+                None if files::path_problem(error).is_some() => {
+                    Some("choose a new file, or an earlier report or recording".to_owned())
                 }
                 None => None,
             },
-            Error::OneFile(_) => Some("give each a path of its own".to_owned()),
+            Error::SameFile(_) => Some("give each a path of its own".to_owned()),
             Error::Replay { error, .. } => error.hint(),
             Error::System(_) => Some("check the limits of the process: ulimit -a".to_owned()),
         }
@@ -150,17 +150,17 @@ fn service_hint(error: &wit::ServiceError) -> Option<String> {
     match &error.cause {
         wit::Cause::Rejected(rejection) => rejection.hint.clone(),
         wit::Cause::Failure(_) | wit::Cause::Timeout => {
-            Some("look at the network, the region and --endpoint-url; run again to go on from here".to_owned())
+            Some("check the network, the region and --endpoint-url; run again to continue from here".to_owned())
         }
         wit::Cause::Recreated(_) => {
-            Some("read the new one into another --to or --state, or go on with it here: --recreated follow".to_owned())
+            Some("choose another --to or --state for the new one, or continue here: --recreated follow".to_owned())
         }
         wit::Cause::Gap(_) => Some("to read on from what is left: --on-gap continue".to_owned()),
-        wit::Cause::Unintelligible(_) => Some("look whether the endpoint is a Kinesis".to_owned()),
+        wit::Cause::Unintelligible(_) => Some("check that the endpoint is a Kinesis endpoint".to_owned()),
     }
 }
 
-/// An operation as Kinesis names it.
+/// The name of an operation in the Kinesis API.
 pub(crate) fn operation_name(operation: wit::Operation) -> &'static str {
     match operation {
         wit::Operation::DescribeStreamSummary => "DescribeStreamSummary",
@@ -170,7 +170,7 @@ pub(crate) fn operation_name(operation: wit::Operation) -> &'static str {
     }
 }
 
-/// A request that did not succeed, in words.
+/// Displays a request that failed.
 pub struct InWords<'a>(pub &'a wit::ServiceError);
 
 impl fmt::Display for InWords<'_> {
@@ -179,7 +179,10 @@ impl fmt::Display for InWords<'_> {
         let wit::ServiceError { operation, shard, cause, attempts } = self.0;
         let operation = operation_name(*operation);
         if let wit::Cause::Recreated(stream) = cause {
-            return write!(f, "the stream was deleted and made again; the checkpoint is of the earlier one: {stream}");
+            return write!(
+                f,
+                "the stream was deleted and recreated; the checkpoint belongs to the earlier one: {stream}"
+            );
         }
         if let wit::Cause::Gap(gap) = cause {
             return write!(f, "{}", Gap(gap));
@@ -198,11 +201,11 @@ impl fmt::Display for InWords<'_> {
                     write!(f, " (request {aws_request_id})")?;
                 }
             }
-            wit::Cause::Unintelligible(why) => write!(f, " has an answer that cannot be understood: {why}")?,
+            wit::Cause::Unintelligible(why) => write!(f, " got an invalid response: {why}")?,
             wit::Cause::Failure(wit::Failure::Transient(why) | wit::Failure::Permanent(why)) => {
-                write!(f, " has no answer: {why}")?;
+                write!(f, " got no response: {why}")?;
             }
-            wit::Cause::Timeout => f.write_str(" has no answer in time")?,
+            wit::Cause::Timeout => f.write_str(" got no response in time")?,
             wit::Cause::Recreated(_) | wit::Cause::Gap(_) => {}
         }
         if *attempts > 1 {
@@ -212,7 +215,7 @@ impl fmt::Display for InWords<'_> {
     }
 }
 
-/// A time in milliseconds since the Unix epoch, as RFC 3339 where that has a form for it.
+/// Displays a time in milliseconds since the Unix epoch as RFC 3339, unless it is out of range.
 pub struct InTime(pub u64);
 
 impl fmt::Display for InTime {
@@ -224,7 +227,7 @@ impl fmt::Display for InTime {
     }
 }
 
-/// A gap, in words.
+/// Displays a gap.
 pub struct Gap<'a>(pub &'a wit::Gap);
 
 impl fmt::Display for Gap<'_> {
@@ -234,14 +237,14 @@ impl fmt::Display for Gap<'_> {
         if let Some(ahead) = ahead {
             return write!(
                 f,
-                "the checkpoint of {shard} is ahead of the present, at {}: records that arrived since may be unread",
+                "the checkpoint of {shard} is in the future, at {}: records that arrived since may be unread",
                 InTime(*ahead)
             );
         }
         write!(f, "records of {shard} have left the stream and may be unread: ")?;
         match after {
-            Some(after) => write!(f, "those that follow {after}"),
-            None => f.write_str("all that it had"),
+            Some(after) => write!(f, "all after {after}"),
+            None => f.write_str("all of them"),
         }
     }
 }
@@ -259,16 +262,16 @@ impl fmt::Display for Error {
                 write!(f, "could not reach {url}: {why}, after {attempts} tries")
             }
             Error::Report { path, error } => {
-                let why = files::wrong_with(error).map_or_else(|| error.to_string(), str::to_owned);
+                let why = files::path_problem(error).map_or_else(|| error.to_string(), str::to_owned);
                 write!(f, "cannot write the report: {}: {why}", path.display())
             }
             Error::Recording { path, error } => {
-                let why = files::wrong_with(error).map_or_else(|| error.to_string(), str::to_owned);
-                write!(f, "cannot write the aws_request_id: {}: {why}", path.display())
+                let why = files::path_problem(error).map_or_else(|| error.to_string(), str::to_owned);
+                write!(f, "cannot write the recording: {}: {why}", path.display())
             }
-            Error::OneFile(files) => write!(f, "{files}"),
+            Error::SameFile(files) => write!(f, "{files}"),
             Error::Replay { path, error } => write!(f, "cannot replay: {}: {error}", path.display()),
-            Error::System(error) => write!(f, "cannot run here: {error}"),
+            Error::System(error) => write!(f, "cannot start: {error}"),
         }
     }
 }
@@ -287,9 +290,9 @@ impl From<transport::Error> for Error {
     }
 }
 
-impl From<OneFile> for Error {
-    fn from(files: OneFile) -> Error {
-        Error::OneFile(files)
+impl From<SameFile> for Error {
+    fn from(files: SameFile) -> Error {
+        Error::SameFile(files)
     }
 }
 

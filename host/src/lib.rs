@@ -1,8 +1,8 @@
 //! Reads Amazon Kinesis streams through a component that does no I/O of its own.
 //!
-//! The component decides; this crate does: it carries requests to Kinesis, keeps messages and checkpoints,
-//! and tells what happens. The rooms know nothing of each other: [`drive`] alone brings them together, and
-//! [`run`] chooses which.
+//! The component decides, and this crate does what it asks: it sends requests to Kinesis, stores messages and
+//! checkpoints, and reports what happens. The modules do not depend on each other: [`drive`] connects them, and [`run`]
+//! chooses which.
 
 // All output for people goes through `terminal`, which cleans it and never fails.
 #![deny(clippy::print_stderr, clippy::print_stdout)]

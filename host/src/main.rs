@@ -17,10 +17,10 @@ fn main() -> ExitCode {
     match catch_unwind(|| run::catch_signals().and_then(|()| run::run(args))) {
         Ok(Ok(exit)) => exit.into(),
         Ok(Err(error)) => {
-            run::tell(&error);
+            run::report_error(&error);
             error.exit().into()
         }
-        // The panic has been reported when it happened.
+        // The panic was reported when it happened.
         Err(_) => Exit::Failed.into(),
     }
 }

@@ -1,4 +1,4 @@
-//! One run of the program: what was asked, done.
+//! Runs the commands, and what they need from their surroundings.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -26,7 +26,7 @@ use crate::transport::endpoint::Endpoint;
 use crate::transport::{Kinesis, Settings};
 use crate::{replay, shards, show, terminal};
 
-/// Does what the flags ask.
+/// Runs a command.
 pub fn run(args: Args) -> Result<Exit, Error> {
     match Job::new(args, &Environment::read())? {
         Job::Read(plan) => read(&plan),
@@ -39,7 +39,7 @@ pub fn run(args: Args) -> Result<Exit, Error> {
     }
 }
 
-/// Logs this program's own events to stderr. Those of libraries could hold what is nobody else's business.
+/// Logs this program's own events to stderr. The events of libraries might contain secrets or data.
 pub fn log(level: LevelFilter) {
     let own = Targets::new().with_target("kinesis_reader", level);
     let words = tracing_subscriber::fmt::layer().with_writer(|| terminal::Log).with_ansi(false);
@@ -62,8 +62,8 @@ pub(crate) fn stdout() -> Result<Stdout, Error> {
     Stdout::open().map_err(|error| Error::Destination(stream_error(error)))
 }
 
-/// Tells on stderr why the program ends.
-pub fn tell(error: &Error) {
+/// Reports on stderr why the program ends.
+pub fn report_error(error: &Error) {
     if let Error::Destination(destination::Error::ClosedPipe) = error {
         return;
     }
@@ -86,12 +86,12 @@ fn read(plan: &Plan) -> Result<Exit, Error> {
     }
     let summary = result?;
     reported?;
-    console.sum_up(plan.source.stream(), &described(&plan.destination), plan.invalid_records.as_deref(), &summary);
+    console.sum_up(plan.source.stream(), &describe(&plan.destination), plan.invalid_records.as_deref(), &summary);
     summary.ok()?;
     Ok(console.exit(&summary.outcome))
 }
 
-/// Fails if a file has two purposes, or a report or recording cannot be written, before anything is done.
+/// Fails if a file has two purposes, or if a report or recording cannot be written, before anything is done.
 fn check_files(plan: &Plan) -> Result<(), Error> {
     let mut files = Files::default();
     match &plan.destination {
@@ -152,17 +152,17 @@ async fn read_stream(plan: &Plan, console: &mut Console) -> Result<Summary, Erro
     }
 }
 
-/// Two workers, one for name resolution, and the clock of the sandbox.
+/// Two workers, one thread for name resolution, and the clock of the sandbox.
 const THREADS: usize = 4;
 
-/// The runtime that requests run on.
+/// The runtime for requests.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Error> {
     // The runtime panics or hangs if it cannot start its threads.
     have_threads(THREADS).map_err(Error::System)?;
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Error::System)
 }
 
-/// Checks that so many threads can run at once.
+/// Checks that this many threads can run at once.
 fn have_threads(count: usize) -> std::io::Result<()> {
     let gate = Arc::new(Mutex::new(()));
     let closed = gate.lock();
@@ -173,13 +173,13 @@ fn have_threads(count: usize) -> std::io::Result<()> {
     let threads: std::io::Result<Vec<_>> = (0..count).map(start).collect();
     drop(closed);
     for thread in threads? {
-        // It cannot panic.
+        // The thread cannot panic.
         let _ = thread.join();
     }
     Ok(())
 }
 
-/// The component in its sandbox.
+/// Loads the component into a sandbox.
 pub(crate) fn load() -> Result<Loaded, component::Error> {
     Sandbox::new(Bounds::default(), cache())?.load(component::COMPONENT)
 }
@@ -188,7 +188,7 @@ pub(crate) async fn connect(settings: &Settings) -> Result<Arc<Kinesis>, Error> 
     Ok(Arc::new(Kinesis::connect(settings).await?))
 }
 
-/// The reader's source, as the component takes it.
+/// Converts the stream's name or ARN for the component.
 pub(crate) fn source(source: &plan::Source) -> wit::Source {
     match source {
         plan::Source::Name(name) => wit::Source::Name(name.clone()),
@@ -224,9 +224,9 @@ fn open(plan: &Plan) -> Result<Box<dyn Destination>, Error> {
     })
 }
 
-/// How this endpoint is spoken to.
-fn wire(asked: plan::Wire, endpoint: &Endpoint) -> wit::Wire {
-    match asked {
+/// The wire encoding for this endpoint.
+fn wire(requested: plan::Wire, endpoint: &Endpoint) -> wit::Wire {
+    match requested {
         plan::Wire::Auto if endpoint.is_aws() => wit::Wire::Cbor,
         plan::Wire::Auto | plan::Wire::Json => wit::Wire::Json,
         plan::Wire::Cbor => wit::Wire::Cbor,
@@ -275,30 +275,30 @@ fn config(plan: &Plan, wire: wit::Wire, defaults: wit::Config) -> wit::Config {
     }
 }
 
-fn described(destination: &plan::Destination) -> String {
+fn describe(destination: &plan::Destination) -> String {
     match destination {
         plan::Destination::Sqlite(path) | plan::Destination::Ndjson(path) => path.display().to_string(),
         plan::Destination::Stdout => "stdout".to_owned(),
     }
 }
 
-/// Comes with the first SIGINT or SIGTERM. The second ends the program there and then, whatever it is at: signals are
-/// heard on the runtime's own threads, so that a write that blocks is ended too.
+/// A future that completes on the first SIGINT or SIGTERM. A second one exits at once. Signals are handled on the
+/// runtime's own threads, so that this works even while a write blocks.
 fn interrupted() -> std::io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
         let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let (tell, told) = tokio::sync::oneshot::channel();
+        let (sender, receiver) = tokio::sync::oneshot::channel();
         tokio::spawn(async move {
             tokio::select! { _ = int.recv() => {} _ = term.recv() => {} }
-            // Nobody listens any more once the run has ended by itself.
-            let _ = tell.send(());
+            // The receiver is gone if the run has ended by itself.
+            let _ = sender.send(());
             tokio::select! { _ = int.recv() => {} _ = term.recv() => {} }
             std::process::exit(130);
         });
         Ok(async move {
-            if told.await.is_err() {
+            if receiver.await.is_err() {
                 std::future::pending::<()>().await;
             }
         })
@@ -311,7 +311,7 @@ fn interrupted() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Where compiled code is kept: beside other programs' caches.
+/// The directory for compiled code, among the caches of other programs.
 fn cache() -> Option<PathBuf> {
     let folder = match std::env::var_os("XDG_CACHE_HOME") {
         Some(folder) if !folder.is_empty() => PathBuf::from(folder),
@@ -320,7 +320,7 @@ fn cache() -> Option<PathBuf> {
     folder.is_absolute().then(|| folder.join("kinesis-reader").join("compiled"))
 }
 
-/// The terminal's columns, as the shell tells them; else what fits everywhere.
+/// The width of the terminal if the shell provides it, otherwise a width that fits most terminals.
 fn terminal_width() -> usize {
     std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(100)
 }
@@ -332,16 +332,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cbor_is_spoken_where_it_is_asked_for_and_by_itself_with_aws() {
+    fn auto_means_cbor_at_aws_and_json_elsewhere() {
         let known = |url: Option<&str>| Known { url: url.map(str::to_owned), ..Known::default() };
         let at = |url| Endpoint::resolve(Known { region: Some("eu-west-1".to_owned()), ..known(url) }).unwrap();
         let (aws, other) = (at(None), at(Some("http://localhost:4567")));
-        for (asked, spoken) in [
+        for (requested, expected) in [
             (plan::Wire::Auto, [wit::Wire::Cbor, wit::Wire::Json]),
             (plan::Wire::Json, [wit::Wire::Json, wit::Wire::Json]),
             (plan::Wire::Cbor, [wit::Wire::Cbor, wit::Wire::Cbor]),
         ] {
-            assert_eq!([&aws, &other].map(|endpoint| wire(asked, endpoint)), spoken, "{asked:?}");
+            assert_eq!([&aws, &other].map(|endpoint| wire(requested, endpoint)), expected, "{requested:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The words of errors are clean by themselves, as programs that use the library show them as they are.
+//! The `Display` of every error is clean, as programs that use the library print errors directly.
 
 use std::path::PathBuf;
 

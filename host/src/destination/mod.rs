@@ -1,14 +1,13 @@
-//! Where messages go, and how they become safe.
+//! Where messages go, and how they become durable.
 //!
-//! A [`Destination`] takes batches and, on [`commit`](Destination::commit), makes them safe
-//! together with the reader's checkpoint: in one transaction where there is one, else messages
-//! first. After a crash at any moment the checkpoint it gives stands for exactly the messages it
-//! holds, so that reading on from there has each message once. Standard output is the exception:
-//! what was written there cannot be taken back, so a crash may repeat messages.
+//! A [`Destination`] accepts batches, and on [`commit`](Destination::commit) makes them durable together with the
+//! reader's checkpoint: in one transaction if there are transactions, otherwise messages first. After a crash at any
+//! time, its checkpoint covers exactly the messages that it holds, so a reader that continues from there delivers each
+//! message once. Standard output is the exception: it cannot be rolled back, so a crash may cause messages to be
+//! repeated.
 //!
-//! A call that fails leaves nothing half-written behind: what was not committed is undone, there
-//! and then or when the destination is opened next, and every later call fails with
-//! [`Error::Broken`].
+//! If a call fails, everything since the last commit is rolled back, at once or when the destination is opened the next
+//! time, and every later call fails with [`Error::Broken`].
 
 mod invalid_records;
 mod ndjson;
@@ -28,28 +27,27 @@ pub use ndjson::{NdjsonFile, NdjsonStream};
 pub use sqlite::{MEMBERS_MAX, Sqlite};
 pub(crate) use sqlite::{columns, database_error, open_read_only, quote, read_checkpoint};
 
-/// The messages of one page of one shard, or of a part of it, rendered as they are asked for.
+/// A batch, whose messages are rendered on demand.
 pub trait Batch {
     /// The shard that all the messages are from.
     fn shard(&self) -> &str;
 
-    /// The number of messages: at least one.
+    /// The number of messages, which is at least one.
     fn count(&self) -> u32;
 
-    /// Lines from message `skip` on: at least one if there is one, else as many as fit in `size`
-    /// bytes.
+    /// Lines from message `skip` on, as many as fit in `size` bytes, but at least one if any is left.
     fn lines(&mut self, skip: u32, size: u32) -> Result<Lines, BatchError>;
 
-    /// Lines of the messages from number `skip` on whose data cannot be put as asked: at least one
-    /// if there is one, else as many as fit in `size` bytes.
+    /// Lines of the invalid records from message `skip` on, as many as fit in `size` bytes, but at least one if any is
+    /// left.
     fn invalid_lines(&mut self, skip: u32, size: u32) -> Result<InvalidLines, BatchError>;
 
-    /// Messages from number `skip` on: at least one if there is one, else as many as fit in `size`
-    /// bytes of their texts and data.
+    /// Messages from message `skip` on, as many as fit in `size` bytes of text and data, but at least one if any is
+    /// left.
     fn messages(&mut self, skip: u32, size: u32) -> Result<Vec<Message>, BatchError>;
 }
 
-/// Why a batch could not be rendered. It passes through.
+/// Why a batch could not be rendered. Destinations pass this on in [`Error::Batch`].
 pub type BatchError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Some lines of a batch.
@@ -59,76 +57,76 @@ pub struct Lines {
     pub text: String,
     /// The number of lines in `text`.
     pub count: u32,
-    /// Of these, the lines whose data stands as base64 because it could not be put as asked.
+    /// The number of lines in `text` that are of invalid records.
     pub invalid: u32,
 }
 
-/// Some lines of the messages whose data could not be put as asked.
+/// Some lines of the invalid records in a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InvalidLines {
     /// Newline-delimited JSON, whole lines, each with its reason as `_kinesis_reason`.
     pub text: String,
     /// The number of lines in `text`.
     pub count: u32,
-    /// The number of the message to go on with.
+    /// The message to continue with, as the next `skip`.
     pub next: u32,
 }
 
 /// A message and its envelope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
-    /// Equal each time the message is read, and of no other message.
+    /// Identifies the message, and is the same each time it is read.
     pub id: String,
     /// The sequence number of its record.
     pub sequence: String,
-    /// The position within an aggregated record. None: it was not aggregated.
+    /// The index within an aggregated record. `None` if it was not aggregated.
     pub subsequence: Option<u32>,
-    /// None: the stream distributes records by itself and names no key.
+    /// `None` if the stream distributes records by itself.
     pub partition_key: Option<String>,
-    /// When Kinesis took it in: milliseconds since the Unix epoch.
+    /// The arrival time, in milliseconds since the Unix epoch.
     pub arrived: u64,
     /// The payload.
     pub data: Vec<u8>,
 }
 
-/// What a batch came to.
+/// What was written of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// The messages in the batch.
+    /// The number of messages in the batch.
     pub messages: u64,
-    /// The bytes written, of lines or of rows: with them, and not with the bytes that the stream
-    /// holds, grows what waits for a commit.
+    /// The number of bytes in the lines or rows. The size of a transaction is bounded by these, and not by the bytes in
+    /// the stream.
     pub bytes: u64,
-    /// The messages whose data stands as base64 because it could not be put as asked.
+    /// The number of messages from invalid records.
     pub invalid: u64,
-    /// The messages that were not there before.
+    /// The number of messages that were not there before.
     pub new: u64,
 }
 
-/// A place for messages.
+/// Stores messages.
 pub trait Destination: Send {
-    /// The checkpoint that stands with what is safe here, if there is one.
+    /// Returns the checkpoint that covers the committed messages, if there is one.
     fn checkpoint(&mut self) -> Result<Option<String>, Error>;
 
-    /// Takes a batch. It is not safe before [`commit`](Self::commit).
+    /// Accepts a batch. Its messages are not durable before [`commit`](Self::commit).
     fn write(&mut self, batch: &mut dyn Batch) -> Result<Written, Error>;
 
-    /// Makes everything written so far safe, and `checkpoint` with it.
+    /// Makes everything written so far durable, together with `checkpoint`.
     fn commit(&mut self, checkpoint: &str) -> Result<(), Error>;
 
-    /// As [`commit`](Self::commit), told only of the positions that changed since the last commit: a checkpoint with these
-    /// alone. False: a checkpoint is taken whole here, or this time, and nothing was done.
+    /// Commits like [`commit`](Self::commit), but is given a checkpoint with only those positions that changed since
+    /// the last commit. Returns false without doing anything if the destination needs the whole checkpoint.
     ///
-    /// For a destination that keeps each position by itself: a commit then costs as much whatever the number of shards.
+    /// This is for destinations that store each position separately, so that the cost of a commit does not grow with
+    /// the number of shards.
     fn commit_changes(&mut self, changes: &str) -> Result<bool, Error> {
         let _ = changes;
         Ok(false)
     }
 }
 
-/// A destination whose checkpoint is kept elsewhere: the messages are made safe first, then the
-/// checkpoint. Between the two a crash repeats messages; a destination that knows messages by
-/// their identifiers takes such a message as the one it has.
+/// A destination whose checkpoint is kept elsewhere. Messages are made durable first, then the checkpoint. A crash
+/// between the two causes messages to be repeated, unless the destination recognizes them by their message ids.
 pub struct WithState<D> {
     destination: D,
     state: Box<dyn State>,
@@ -157,32 +155,32 @@ impl<D: Destination> Destination for WithState<D> {
     }
 }
 
-/// Why messages could not be put there, or a database not be shown.
+/// Why a destination failed, or a database cannot be read.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// The batch could not be rendered.
     Batch(BatchError),
-    /// Whoever read the output has gone. For a program in a pipe this is no failure.
+    /// The reader of the output closed the pipe, which is not a failure for a program in a pipeline.
     ClosedPipe,
-    /// The state beside the destination failed.
+    /// The state failed.
     State(state::Error),
-    /// An earlier call failed, and what it left was undone.
+    /// An earlier call failed, and uncommitted messages were rolled back.
     Broken,
-    /// The path cannot be that of the output: a directory, or in one that is not there.
+    /// The path cannot be used, for example because it is a directory or its directory does not exist.
     Path {
-        /// The path given.
+        /// The path as given.
         path: PathBuf,
         /// What is wrong with it.
         why: &'static str,
     },
-    /// Another reader writes there.
+    /// Another reader is writing to the output.
     Held {
         /// The output.
         path: PathBuf,
-        /// The stream, where an output takes several.
+        /// The stream, if the output can hold several.
         stream: Option<String>,
-        /// The other reader's process, if it said so.
+        /// The process id of the other reader, if known.
         by: Option<u32>,
     },
     /// The output could not be opened or written.
@@ -202,27 +200,27 @@ pub enum Error {
         /// The output.
         path: PathBuf,
     },
-    /// Standard output, or another stream, could not be written.
+    /// Standard output, or another stream, could not be written to.
     Stream(io::Error),
-    /// The file has bytes, and no state says what they stand for.
+    /// The file is not empty, but no state covers its contents.
     Unexplained {
         /// The file.
         path: PathBuf,
         /// Its length.
         length: u64,
     },
-    /// The file has less than the state says is safe.
+    /// The file is shorter than the length that the state covers.
     Shorter {
         /// The file.
         path: PathBuf,
-        /// Its length. None: it is not there.
+        /// Its length. `None` if it does not exist.
         length: Option<u64>,
-        /// The length that was safe.
-        safe: u64,
+        /// The length that was committed.
+        committed: u64,
     },
-    /// A database in memory was asked for.
+    /// The path is that of an in-memory database.
     InMemory,
-    /// The file is no database.
+    /// The file is not a database.
     NotADatabase {
         /// The file.
         path: PathBuf,
@@ -231,10 +229,10 @@ pub enum Error {
     Corrupt {
         /// The database.
         path: PathBuf,
-        /// SQLite's words for it.
+        /// SQLite's error message.
         why: String,
     },
-    /// The database has a table by that name that is not ours.
+    /// The database has a table with that name that was not created by this program.
     ForeignTable {
         /// The database.
         path: PathBuf,
@@ -243,27 +241,27 @@ pub enum Error {
         /// What it lacks.
         why: String,
     },
-    /// The name that the stream's table would have is taken.
+    /// The name for the stream's table is in use.
     NameTaken {
         /// The database.
         path: PathBuf,
         /// The name.
         name: String,
-        /// What has it.
+        /// What uses it.
         by: String,
     },
-    /// Another reader has moved the stream's checkpoint since it was read.
+    /// Another reader has changed the stream's checkpoint since it was read.
     Overtaken {
         /// The database.
         path: PathBuf,
         /// The stream.
         stream: String,
     },
-    /// SQLite failed otherwise.
+    /// SQLite failed in another way.
     Database {
         /// The database.
         path: PathBuf,
-        /// What was being done, as in "write to".
+        /// The operation, such as "write to".
         doing: &'static str,
         /// Why it failed.
         error: rusqlite::Error,
@@ -275,22 +273,22 @@ impl fmt::Display for Error {
         let mut f = Clean(f);
         match self {
             Error::Batch(error) => write!(f, "cannot render a batch: {error}"),
-            Error::ClosedPipe => write!(f, "the reader of the output has gone"),
+            Error::ClosedPipe => write!(f, "the reader of the output closed the pipe"),
             Error::State(error) => write!(f, "{error}"),
-            Error::Broken => write!(f, "the output failed before and takes no more"),
+            Error::Broken => write!(f, "the output failed earlier and accepts no more messages"),
             Error::Path { path, why } => {
-                write!(f, "the output cannot be there: {}: {why}", path.display())
+                write!(f, "invalid path for the output: {}: {why}", path.display())
             }
             Error::Held { path, stream, by } => {
                 write!(f, "another reader")?;
                 if let Some(by) = by {
                     write!(f, ", process {by},")?;
                 }
-                write!(f, " writes")?;
+                write!(f, " is writing")?;
                 if let Some(stream) = stream {
                     write!(f, " the stream {stream}")?;
                 }
-                write!(f, " there: {}", path.display())
+                write!(f, " to the output: {}", path.display())
             }
             Error::Write { path, error } => {
                 write!(f, "cannot write to the file: {}: {error}", path.display())
@@ -305,13 +303,13 @@ impl fmt::Display for Error {
             Error::Unexplained { path, length } => {
                 write!(f, "the file holds {length} bytes that its state does not account for: {}", path.display())
             }
-            Error::Shorter { path, length: Some(length), safe } => {
-                write!(f, "the file is shorter than its state says, {length} bytes of {safe}: {}", path.display())
+            Error::Shorter { path, length: Some(length), committed } => {
+                write!(f, "the file is shorter than its state says, {length} of {committed} bytes: {}", path.display())
             }
-            Error::Shorter { path, length: None, safe } => {
-                write!(f, "the file is gone, and its state says it holds {safe} bytes: {}", path.display())
+            Error::Shorter { path, length: None, committed } => {
+                write!(f, "the file is gone, but its state says it holds {committed} bytes: {}", path.display())
             }
-            Error::InMemory => write!(f, "a database in memory keeps nothing: :memory:"),
+            Error::InMemory => write!(f, "an in-memory database would not be kept: :memory:"),
             Error::NotADatabase { path } => {
                 write!(f, "the file is not a SQLite database: {}", path.display())
             }
@@ -319,13 +317,13 @@ impl fmt::Display for Error {
                 write!(f, "the database is damaged: {}: {why}", path.display())
             }
             Error::ForeignTable { path, table, why } => {
-                write!(f, "the database has another table of that name: {}: {table}: {why}", path.display())
+                write!(f, "the database has a different table with that name: {}: {table}: {why}", path.display())
             }
             Error::NameTaken { path, name, by } => {
                 write!(f, "the name of the stream's table is taken by {by}: {}: {name}", path.display())
             }
             Error::Overtaken { path, stream } => {
-                write!(f, "another reader has moved the checkpoint of the stream {stream}: {}", path.display())
+                write!(f, "another reader has changed the checkpoint of the stream {stream}: {}", path.display())
             }
             Error::Database { path, doing, error } => {
                 write!(f, "cannot {doing} the database: {}: {error}", path.display())
@@ -371,35 +369,33 @@ impl Error {
         let hint = match self {
             Error::Batch(_) | Error::ClosedPipe | Error::Broken => return None,
             Error::State(error) => return error.hint(),
-            Error::Path { .. } => "give the path of a regular file in a directory that exists",
-            Error::Held { .. } => "wait until it is done, or give another output",
+            Error::Path { .. } => "choose the path of a regular file in an existing directory",
+            Error::Held { .. } => "wait until it has finished, or choose another output",
             Error::Write { error, .. } | Error::Stream(error) => {
                 return state::io_hint(error).map(str::to_owned);
             }
             Error::Replaced { .. } | Error::Altered { .. } => {
                 "restore the file and run again: the checkpoint has not moved past what the file held at the last commit"
             }
-            Error::Unexplained { .. } => "move the file away, or give the state that goes with it: --state file:PATH",
-            Error::Shorter { .. } => {
-                "bring the file back; or, to go on in a new file, give its path and this state: --state file:PATH"
-            }
-            Error::InMemory => "give the path of a file; one of that very name is ./:memory:",
-            Error::NotADatabase { .. } => "give the path of a SQLite database, or of a new file",
+            Error::Unexplained { .. } => "move the file away, or name the state that belongs to it: --state file:PATH",
+            Error::Shorter { .. } => "restore the file, or continue in a new file with this state: --state file:PATH",
+            Error::InMemory => "choose the path of a file; a file with this name is ./:memory:",
+            Error::NotADatabase { .. } => "choose the path of a SQLite database or of a new file",
             Error::Corrupt { .. } => {
-                "bring the database back from a copy, or save what is left: sqlite3 DATABASE .recover"
+                "restore the database from a backup, or save what is left: sqlite3 DATABASE .recover"
             }
             Error::ForeignTable { .. } | Error::NameTaken { .. } => {
                 "give the stream a database of its own: --to sqlite:PATH"
             }
             Error::Overtaken { .. } => {
-                "let one reader at a time write a stream to a database; run again to go on from its checkpoint"
+                "let only one reader at a time write a stream to a database; run again to continue from its checkpoint"
             }
             Error::Database { error, .. } => return sqlite::hint(error).map(str::to_owned),
         };
         Some(hint.to_owned())
     }
 
-    /// Whether another command line would help, rather than another try.
+    /// Whether the settings or stored data are at fault, so that trying again would not help.
     pub fn is_usage_error(&self) -> bool {
         match self {
             Error::State(error) => error.is_usage_error(),
@@ -425,15 +421,15 @@ impl Error {
     }
 }
 
-/// What opening a file at `path` came to, when it failed.
-fn misplaced(path: PathBuf, error: io::Error) -> Error {
-    match files::wrong_with(&error) {
+/// The error for a file that could not be opened.
+fn open_error(path: PathBuf, error: io::Error) -> Error {
+    match files::path_problem(&error) {
         Some(why) => Error::Path { path, why },
         None => Error::Write { path, error },
     }
 }
 
-/// A batch gave nothing where it has something: going on would never end.
-fn empty_answer(batch: &dyn Batch, skip: u32) -> Error {
+/// The error for a batch that returns no messages although some are left, as continuing would never end.
+fn empty_piece(batch: &dyn Batch, skip: u32) -> Error {
     Error::Batch(format!("no message at {skip} of {} in {}", batch.count(), batch.shard()).into())
 }

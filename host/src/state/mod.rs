@@ -1,10 +1,10 @@
-//! Where a checkpoint is kept between runs when it is not kept with the messages.
+//! Where a checkpoint is kept between runs if it is not kept together with the messages.
 //!
-//! A [`State`] holds one [`Saved`] value: the reader's checkpoint, and for an output that is cut
-//! to a length, that length. Whoever opens a state owns it until it is dropped: a second reader
-//! of the same state is refused, since two readers would undo each other's progress.
+//! A [`State`] holds one [`Saved`] value: the reader's checkpoint and, for an output file, the length that the
+//! checkpoint covers. A state is locked while it is open, because two readers of one state would undo each other's
+//! progress.
 //!
-//! The checkpoint is JSON text made by the reader. Nothing here looks into it.
+//! The checkpoint is JSON text written by the reader. Nothing here depends on its contents.
 
 mod file;
 pub(crate) mod lock;
@@ -21,47 +21,46 @@ use crate::terminal::Clean;
 pub use file::FileState;
 pub use memory::MemoryState;
 
-/// A place for a checkpoint.
+/// Stores a checkpoint.
 pub trait State: Send {
-    /// What was saved last, if anything was.
+    /// Returns what was saved last, if anything.
     fn load(&mut self) -> Result<Option<Saved>, Error>;
 
-    /// Replaces what was saved. Once this returns, `saved` outlives a loss of power; if it fails,
-    /// what was saved before is still there.
+    /// Replaces what was saved last. On success, `saved` is durable. On failure, the old value is still there.
     fn save(&mut self, saved: &Saved) -> Result<(), Error>;
 }
 
-/// A checkpoint, and what is safe in the output that it stands for.
+/// A checkpoint, and the output that it covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saved {
-    /// The reader's checkpoint: JSON text.
+    /// The reader's checkpoint, as JSON text.
     pub checkpoint: String,
-    /// The file that the messages up to the checkpoint are in, if there is one to keep in step.
+    /// The file with the messages up to the checkpoint, if the destination is a file.
     pub output: Option<Output>,
 }
 
-/// An output file and how much of it is safe.
+/// An output file, and how much of it the checkpoint covers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Output {
     /// The file's absolute path.
     pub path: String,
-    /// The bytes that belong to the checkpoint. What follows them is not safe.
+    /// The number of bytes that the checkpoint covers. Anything after them is not committed.
     pub length: u64,
 }
 
-/// Why a state could not be used.
+/// Why a state cannot be used.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// Another reader holds the state.
     Held {
-        /// The state's file.
+        /// The path of the state.
         path: PathBuf,
-        /// The other reader's process, if it said so.
+        /// The process id of the other reader, if known.
         by: Option<u32>,
     },
-    /// There is something else at the path of the state's or the output's lock.
+    /// Something that is not a lock is at the path of the lock of the state or the output.
     Lock {
         /// The path of the lock.
         path: PathBuf,
@@ -70,45 +69,45 @@ pub enum Error {
     },
     /// The file was removed or replaced since it was opened.
     Replaced {
-        /// The state's file.
+        /// The path of the state.
         path: PathBuf,
     },
-    /// The file is not a state, or is a state that was altered.
+    /// The file is not a state, or is damaged.
     Damaged {
-        /// The state's file.
+        /// The path of the state.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
     },
     /// The file was written by a later version of this program.
     Version {
-        /// The state's file.
+        /// The path of the state.
         path: PathBuf,
-        /// The version that it names.
+        /// The version in the file.
         version: u64,
     },
-    /// The path cannot be that of a state: a directory, or in a directory that is not there.
+    /// The path cannot be used, for example because it is a directory or its directory does not exist.
     Path {
-        /// The path given.
+        /// The path as given.
         path: PathBuf,
         /// What is wrong with it.
         why: &'static str,
     },
     /// The file could not be read.
     Read {
-        /// The state's file.
+        /// The path of the state.
         path: PathBuf,
         /// Why.
         error: io::Error,
     },
-    /// The file could not be written. What was saved before is still there.
+    /// The file could not be written. The old state is still there.
     Write {
-        /// The state's file.
+        /// The path of the state.
         path: PathBuf,
         /// Why.
         error: io::Error,
     },
-    /// The checkpoint given is no JSON text and could not be read again.
+    /// The checkpoint to save is not JSON text, so it could not be loaded again.
     Checkpoint(String),
 }
 
@@ -132,10 +131,10 @@ impl fmt::Display for Error {
                 write!(f, "the state is damaged: {}: {why}", path.display())
             }
             Error::Version { path, version } => {
-                write!(f, "the state is of an unknown version: {}: {version}", path.display())
+                write!(f, "the state has an unknown version: {}: {version}", path.display())
             }
             Error::Path { path, why } => {
-                write!(f, "the state cannot be there: {}: {why}", path.display())
+                write!(f, "invalid path for the state: {}: {why}", path.display())
             }
             Error::Read { path, error } => {
                 write!(f, "cannot read the state: {}: {error}", path.display())
@@ -143,7 +142,7 @@ impl fmt::Display for Error {
             Error::Write { path, error } => {
                 write!(f, "cannot write the state: {}: {error}", path.display())
             }
-            Error::Checkpoint(why) => write!(f, "the checkpoint is no JSON text: {why}"),
+            Error::Checkpoint(why) => write!(f, "the checkpoint is not JSON: {why}"),
         }
     }
 }
@@ -167,23 +166,23 @@ impl Error {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Error::Held { .. } => Some("wait until it is done, or give each reader a state of its own".to_owned()),
+            Error::Held { .. } => Some("wait until it has finished, or give each reader a state of its own".to_owned()),
             Error::Lock { path, .. } => Some(format!("remove {}, which is not a lock of this program", path.display())),
             Error::Replaced { .. } => Some(
-                "restore it and run again to go on from the last checkpoint; without it, the next run starts over"
+                "restore it and run again to continue from the last checkpoint; without it, the next run starts over"
                     .to_owned(),
             ),
             Error::Damaged { path, .. } => {
-                Some(format!("bring {} back from a copy, or move it away to begin anew", path.display()))
+                Some(format!("restore {} from a backup, or move it away to start over", path.display()))
             }
             Error::Version { .. } => Some("use a later version of this program".to_owned()),
-            Error::Path { .. } => Some("give the path of a regular file in a directory that exists".to_owned()),
+            Error::Path { .. } => Some("choose the path of a regular file in an existing directory".to_owned()),
             Error::Read { error, .. } | Error::Write { error, .. } => io_hint(error).map(str::to_owned),
             Error::Checkpoint(_) => None,
         }
     }
 
-    /// Whether another command line would help, rather than another try.
+    /// Whether the settings or the saved state are at fault, so that trying again would not help.
     pub fn is_usage_error(&self) -> bool {
         match self {
             Error::Held { .. }
@@ -196,18 +195,18 @@ impl Error {
     }
 }
 
-/// What to do about a failure of the file system, where its own words leave that open.
+/// What to do about a failure of the file system, if that is not obvious from its message.
 pub(crate) fn io_hint(error: &io::Error) -> Option<&'static str> {
     match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            Some("make the file and its directory writable, or give another path")
+            Some("make the file and its directory writable, or choose another path")
         }
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Some("give a path in a directory that exists"),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Some("choose a path in an existing directory"),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Some("make room and run again: it goes on from the last checkpoint")
+            Some("make room and run again: it continues from the last checkpoint")
         }
         io::ErrorKind::FileTooLarge => Some(
-            "make room by raising the limit on file sizes (ulimit -f), and run again: it goes on from the last checkpoint",
+            "make room by raising the limit on file sizes (ulimit -f), and run again: it continues from the last checkpoint",
         ),
         _ => None,
     }
@@ -218,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_user_can_put_right_is_told_apart_from_what_the_machine_lacks() {
+    fn a_held_state_is_a_usage_error_and_a_full_disk_is_not() {
         let path = PathBuf::from("s.json");
         let held = Error::Held { path: path.clone(), by: Some(7) };
         assert_eq!(held.to_string(), "another reader, process 7, holds the state: s.json");

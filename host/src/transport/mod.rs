@@ -1,11 +1,10 @@
-//! The way to Kinesis: one signed `POST` after another to one endpoint.
+//! The transport: signs requests and sends them to the endpoint.
 //!
-//! The machine says what to ask and judges every answer. This room only carries: it signs, sends, bounds
-//! the time and the size, and puts two things right that the machine cannot see, for each request anew:
-//! a clock that is off, and credentials that have been replaced. It never follows a redirect, and it never
-//! logs a header or a body.
+//! The reader decides what to request and what a response means. The transport only limits time and size, and corrects
+//! two problems that the reader cannot see: a wrong clock, and credentials that are no longer valid. It never follows a
+//! redirect, and never logs a header or a body.
 //!
-//! [`Transport`] is what a driver needs; [`Kinesis`] is the real one.
+//! A driver needs a [`Transport`]. [`Kinesis`] is the real one.
 
 pub mod credentials;
 pub mod endpoint;
@@ -24,12 +23,12 @@ use bytes::Bytes;
 
 use self::credentials::Credentials;
 use self::endpoint::Endpoint;
-use self::http::{Answer, Http};
+use self::http::{Http, RawResponse};
 use crate::terminal::{Clean, Given};
 
-/// Something that answers requests as Kinesis does.
+/// Sends requests to Kinesis, or to something that behaves like it.
 pub trait Transport: Send + Sync + 'static {
-    /// Sends one request and waits for its answer, of any status, no longer than `request.timeout`.
+    /// Sends one request and waits for the response, of any status, for at most `request.timeout`.
     fn send(&self, request: Request) -> impl Future<Output = Result<Response, Failure>> + Send;
 }
 
@@ -38,28 +37,28 @@ pub trait Transport: Send + Sync + 'static {
 pub struct Request {
     /// The value of `X-Amz-Target`, as in `Kinesis_20131202.GetRecords`.
     pub target: String,
-    /// What to post, and by its case the content type.
+    /// The body, whose variant determines the content type.
     pub body: Body,
-    /// After this long the request has failed.
+    /// The time after which the request has failed.
     pub timeout: Duration,
 }
 
-/// An answer of any status.
+/// A response of any status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
-    /// The body. One of another content type is `Json`, with what is not UTF-8 replaced.
+    /// The body. If it has another content type, it is `Json`, with invalid UTF-8 replaced.
     pub body: Body,
     /// The `x-amzn-requestid` header.
     pub aws_request_id: Option<String>,
     /// The `Date` header, in milliseconds since the Unix epoch.
     pub date: Option<u64>,
-    /// The calendar time that the request was signed with, in milliseconds since the Unix epoch.
+    /// The time that the request was signed with, in milliseconds since the Unix epoch.
     pub signed: Option<u64>,
 }
 
-/// The body of a request or an answer, and by its case the content type.
+/// The body of a request or response, by content type.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Body {
     /// `application/x-amz-json-1.1`.
@@ -68,33 +67,33 @@ pub enum Body {
     Cbor(Vec<u8>),
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// Trying again may help: no connection, a reset, a timeout, no such host name.
+    /// Retrying may help, as after a reset, a timeout or a host name that was not found.
     Transient(String),
-    /// Trying again will not help: no credentials, a certificate that does not hold.
+    /// Retrying will not help, as without credentials or with an invalid certificate.
     Permanent(String),
 }
 
-/// What decides where requests go and in whose name, as flags and stream name it.
+/// Settings for endpoint and credentials.
 ///
-/// What is left out here is found as the AWS command line finds it: in the environment and in the profile.
+/// Whatever is left out is looked up in the environment and the profile, as the AWS command line does.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// The region, from the flag or from the stream's ARN.
+    /// The region.
     pub region: Option<String>,
-    /// The profile. Where it is named, credentials in the environment do not count.
+    /// The profile. If it is set, credentials in the environment are ignored.
     pub profile: Option<String>,
-    /// A role to assume with the credentials found.
+    /// A role to assume.
     pub role_arn: Option<String>,
-    /// The URL of the endpoint.
+    /// A custom endpoint URL.
     pub endpoint_url: Option<String>,
-    /// A file of certificates to trust in place of the system's.
+    /// A file of certificates to trust instead of the system's.
     pub ca_bundle: Option<PathBuf>,
 }
 
-/// Kinesis at its endpoint.
+/// The transport to a Kinesis endpoint.
 pub struct Kinesis {
     http: Arc<Http>,
     endpoint: Endpoint,
@@ -104,8 +103,8 @@ pub struct Kinesis {
 }
 
 impl Kinesis {
-    /// Finds endpoint and credentials. Credentials are fetched here once, so that having none is told
-    /// before anything is read.
+    /// Finds endpoint and credentials, and fetches credentials, so that missing ones are reported before anything is
+    /// read.
     pub async fn connect(settings: &Settings) -> Result<Self, Error> {
         let http = Arc::new(Http::new(settings.ca_bundle.clone()));
         let (endpoint, credentials) = credentials::find(settings, &http).await?;
@@ -113,7 +112,7 @@ impl Kinesis {
         Self::new(http, endpoint, credentials)
     }
 
-    /// Kinesis at a known endpoint with credentials from the given provider.
+    /// A transport to a known endpoint, with credentials from the given provider.
     pub fn with_credentials(
         endpoint: Endpoint,
         provider: impl ProvideCredentials + 'static,
@@ -131,43 +130,49 @@ impl Kinesis {
         Ok(Self { http, endpoint, credentials, clock: Clock::default(), answered: AtomicBool::new(false) })
     }
 
-    /// Where requests go.
+    /// The endpoint.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// Whether any answer has come, of any status.
+    /// Whether any response, of any status, has arrived yet.
     pub fn has_answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Sends a request, again if clock or credentials had to be corrected. Returns the answer and the time of signing.
-    async fn exchange(&self, target: &str, kind: &'static str, body: Bytes) -> Result<(Answer, SystemTime), Failure> {
-        let answer_max = answer_max(operation(target));
+    /// Sends a request, and again if clock or credentials had to be corrected. Returns the response and the time of
+    /// signing.
+    async fn exchange(
+        &self,
+        target: &str,
+        kind: &'static str,
+        body: Bytes,
+    ) -> Result<(RawResponse, SystemTime), Failure> {
+        let size_max = response_max(operation(target));
         let mut credentials = self.credentials.current().await?;
         let (mut corrections, mut renewed) = (0, false);
         loop {
             let signed_at = self.clock.now();
             let request = sign::sign(&self.endpoint, target, kind, body.clone(), &credentials, signed_at)?;
-            let answer = self.http.send(request, answer_max).await?;
-            match remedy(&answer) {
+            let response = self.http.send(request, size_max).await?;
+            match remedy(&response) {
                 Remedy::Clock if corrections < CORRECTIONS_MAX => {
-                    let corrected = answer.date().is_some_and(|date| self.clock.correct(signed_at, date));
+                    let corrected = response.date().is_some_and(|date| self.clock.correct(signed_at, date));
                     if !corrected {
-                        return Ok((answer, signed_at));
+                        return Ok((response, signed_at));
                     }
                     corrections += 1;
-                    tracing::debug!("the clock is off: signing by the service's");
+                    tracing::debug!("the clock is wrong: signing with the service's time");
                 }
                 Remedy::Credentials if !renewed => {
                     let Some(others) = self.credentials.replace(&credentials).await? else {
-                        return Ok((answer, signed_at));
+                        return Ok((response, signed_at));
                     };
                     credentials = others;
                     renewed = true;
-                    tracing::debug!("the credentials are no longer taken: signing with new ones");
+                    tracing::debug!("the credentials were refused: signing with new ones");
                 }
-                Remedy::None | Remedy::Clock | Remedy::Credentials => return Ok((answer, signed_at)),
+                Remedy::None | Remedy::Clock | Remedy::Credentials => return Ok((response, signed_at)),
             }
         }
     }
@@ -181,25 +186,26 @@ fn operation(target: &str) -> &str {
     target.rsplit('.').next().unwrap_or_default()
 }
 
-/// The largest answer to an operation, in bytes.
-fn answer_max(operation: &str) -> usize {
+/// The size limit for the responses of an operation, in bytes.
+fn response_max(operation: &str) -> usize {
     match operation {
         "GetRecords" => PAGE_MAX,
         "ListShards" => LISTING_MAX,
-        _ => SMALL_ANSWER_MAX,
+        _ => SMALL_RESPONSE_MAX,
     }
 }
 
 /// A page has 10 MiB of data, which is 13.4 MiB in base64 and less than twice that in any encoding.
 const PAGE_MAX: usize = 64 << 20;
 
-/// A page of a listing has at most 10,000 shards. A shard is less than 1,000 bytes in JSON: three identifiers of up to 128
-/// characters, two hash keys of up to 39 digits and two sequence numbers of up to 129.
+/// A page of a listing has at most 10,000 shards. A shard is less than 1,000 bytes in JSON: three identifiers of up to
+/// 128 characters, two hash keys of up to 39 digits and two sequence numbers of up to 129.
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>
 const LISTING_MAX: usize = 16 << 20;
 
-/// An iterator has at most 512 characters, the summary of a stream some hundred bytes, credentials a few thousand.
-const SMALL_ANSWER_MAX: usize = 64 << 10;
+/// A shard iterator has at most 512 characters, the summary of a stream a few hundred bytes, credentials a few
+/// thousand.
+const SMALL_RESPONSE_MAX: usize = 64 << 10;
 
 impl Transport for Kinesis {
     async fn send(&self, request: Request) -> Result<Response, Failure> {
@@ -211,18 +217,18 @@ impl Transport for Kinesis {
         };
         let result = tokio::time::timeout(timeout, self.exchange(&target, kind, body))
             .await
-            .unwrap_or_else(|_| Err(Failure::Transient(format!("no answer within: {timeout:?}"))));
+            .unwrap_or_else(|_| Err(Failure::Transient(format!("no response within: {timeout:?}"))));
 
         let operation = operation(&target);
         let elapsed_ms = started.elapsed().as_millis() as u64;
         match &result {
-            Ok((answer, _)) => {
+            Ok((response, _)) => {
                 self.answered.store(true, Ordering::Relaxed);
-                tracing::debug!(operation, status = answer.status, size = answer.body.len(), elapsed_ms);
+                tracing::debug!(operation, status = response.status, size = response.body.len(), elapsed_ms);
             }
             Err(failure) => tracing::debug!(operation, %failure, elapsed_ms),
         }
-        result.map(|(answer, signed_at)| Response::new(answer, signed_at))
+        result.map(|(response, signed_at)| Response::new(response, signed_at))
     }
 }
 
@@ -230,19 +236,19 @@ const JSON: &str = "application/x-amz-json-1.1";
 const CBOR: &str = "application/x-amz-cbor-1.1";
 
 impl Response {
-    fn new(answer: Answer, signed_at: SystemTime) -> Self {
-        let kind = answer.header("content-type").unwrap_or_default();
-        let cbor = kind.split(';').next().unwrap_or_default().trim() == CBOR;
+    fn new(response: RawResponse, signed_at: SystemTime) -> Self {
+        let kind = response.header("content-type").unwrap_or_default();
+        let is_cbor = kind.split(';').next().unwrap_or_default().trim() == CBOR;
         Self {
-            status: answer.status,
-            aws_request_id: answer.header("x-amzn-requestid").map(str::to_owned),
-            date: answer.date().and_then(millis),
+            status: response.status,
+            aws_request_id: response.header("x-amzn-requestid").map(str::to_owned),
+            date: response.date().and_then(millis),
             signed: millis(signed_at),
-            body: if cbor {
-                Body::Cbor(answer.body)
+            body: if is_cbor {
+                Body::Cbor(response.body)
             } else {
                 Body::Json(
-                    String::from_utf8(answer.body)
+                    String::from_utf8(response.body)
                         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
                 )
             },
@@ -250,28 +256,28 @@ impl Response {
     }
 }
 
-/// What a rejection asks of the one who signs.
+/// What to correct before a request is signed again.
 enum Remedy {
     None,
     Clock,
     Credentials,
 }
 
-/// Reads a rejection for the error names that are about the signature and not about the request.
+/// Looks for names of errors that concern the signature and not the request.
 ///
-/// The name stands in the body, in JSON as in CBOR as plain text, and sometimes in a header. A match within
-/// an error's message costs one request sent in vain.
-fn remedy(answer: &Answer) -> Remedy {
-    if !matches!(answer.status, 400 | 401 | 403) {
+/// The name is in the body, as plain text in both JSON and CBOR, and sometimes in a header. If it merely occurs in
+/// another error's message, that costs one useless request.
+fn remedy(response: &RawResponse) -> Remedy {
+    if !matches!(response.status, 400 | 401 | 403) {
         return Remedy::None;
     }
-    let header = answer.header("x-amzn-errortype").unwrap_or_default();
-    let says = |name: &str| header.contains(name) || http::contains(&answer.body, name.as_bytes());
-    if ["ExpiredTokenException", "UnrecognizedClientException", "InvalidClientTokenId"].into_iter().any(says) {
+    let header = response.header("x-amzn-errortype").unwrap_or_default();
+    let names = |name: &str| header.contains(name) || http::contains(&response.body, name.as_bytes());
+    if ["ExpiredTokenException", "UnrecognizedClientException", "InvalidClientTokenId"].into_iter().any(names) {
         Remedy::Credentials
     } else if ["InvalidSignatureException", "SignatureDoesNotMatch", "RequestExpired", "RequestTimeTooSkewed"]
         .into_iter()
-        .any(says)
+        .any(names)
     {
         Remedy::Clock
     } else {
@@ -279,23 +285,24 @@ fn remedy(answer: &Answer) -> Remedy {
     }
 }
 
-/// The time to sign by: the system's, moved by what the service has told.
+/// The clock for signing: the system's, corrected by the clock offset to the service.
 #[derive(Default)]
 struct Clock {
     offset_ms: AtomicI64,
 }
 
 impl Clock {
-    /// The time to sign by. It always has a form in `X-Amz-Date`, whatever the system's clock says.
+    /// The time to sign with. It can always be expressed in `X-Amz-Date`, whatever the system's clock says.
     fn now(&self) -> SystemTime {
         moved(SystemTime::now(), self.offset_ms.load(Ordering::Relaxed)).clamp(UNIX_EPOCH, UNIX_EPOCH + SIGNABLE_MAX)
     }
 
-    /// Adopts the service's time if it is far from the time that was signed. It replaces an earlier correction. False if it
-    /// is not far, so the signature is wrong for another reason, or if it is a time that no service can have.
+    /// Adopts the service's time if it is far from the time that was signed, in place of an earlier correction. Returns
+    /// false if the difference is small, so that the signature must be wrong for another reason, or if the time is
+    /// impossible.
     fn correct(&self, signed_at: SystemTime, date: SystemTime) -> bool {
-        let is_of_this_era = (UNIX_EPOCH + ERA.start..UNIX_EPOCH + ERA.end).contains(&date);
-        if !is_of_this_era || ms_ahead(date, signed_at).unsigned_abs() < SKEW_MIN.as_millis() as u64 {
+        let is_plausible = (UNIX_EPOCH + ERA.start..UNIX_EPOCH + ERA.end).contains(&date);
+        if !is_plausible || ms_ahead(date, signed_at).unsigned_abs() < SKEW_MIN.as_millis() as u64 {
             return false;
         }
         self.offset_ms.store(ms_ahead(date, SystemTime::now()), Ordering::Relaxed);
@@ -317,47 +324,47 @@ fn ms_ahead(a: SystemTime, b: SystemTime) -> i64 {
     }
 }
 
-/// AWS takes a signature that is up to five minutes old or early.
+/// AWS accepts a signature whose time differs from its own by up to five minutes.
 const SKEW_MIN: Duration = Duration::from_secs(4 * 60);
 
-/// From 2015 to 2100, since the epoch. A `Date` outside of these years is from a broken clock.
+/// From 2015 to 2100, since the epoch. A `Date` outside these years comes from a broken clock.
 const ERA: Range<Duration> = Duration::from_secs(1_420_070_400)..Duration::from_secs(4_102_444_800);
 
-/// The last second of the year 9999, the last one with a form in `X-Amz-Date`.
+/// The last second of the year 9999, which is the last time that `X-Amz-Date` can express.
 const SIGNABLE_MAX: Duration = Duration::from_secs(253_402_300_799);
 
 fn millis(time: SystemTime) -> Option<u64> {
     u64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
-/// Why Kinesis cannot be asked at all.
+/// Why requests cannot be sent at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// No region is named anywhere.
+    /// No region is configured.
     NoRegion,
-    /// This cannot be the name of a region.
+    /// An invalid name of a region.
     BadRegion(String),
-    /// This URL cannot be an endpoint, and why. A password in it has been taken out.
+    /// An invalid endpoint URL.
     BadEndpoint {
-        /// The URL.
+        /// The URL, without passwords.
         url: String,
         /// What is wrong with it.
         why: String,
     },
-    /// The profile is in none of the files.
+    /// The profile does not exist.
     UnknownProfile(String),
-    /// A file of profiles cannot be read, and why.
+    /// A file of profiles cannot be read, for this reason.
     BadProfiles(String),
-    /// Nobody has credentials for us.
+    /// No credentials were found.
     NoCredentials,
-    /// Somebody should have credentials and cannot give them, and why.
+    /// Credentials are configured, but cannot be loaded.
     Credentials {
-        /// What was said.
+        /// The reason.
         why: String,
-        /// Whether another try may go better.
+        /// Whether retrying may help.
         transient: bool,
     },
-    /// The certificates to trust cannot be read.
+    /// The trusted certificates cannot be read.
     BadCertificates {
         /// The file.
         path: PathBuf,
@@ -367,7 +374,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether a flag or a setting is at fault, not the world.
+    /// Whether the settings are at fault, so that trying again would not help.
     pub fn is_usage_error(&self) -> bool {
         match self {
             Self::NoRegion | Self::BadRegion(_) | Self::BadEndpoint { .. } => true,
@@ -385,18 +392,18 @@ impl Error {
                 "endpoints look like https://kinesis.us-east-1.amazonaws.com or http://localhost:4567"
             }
             Self::UnknownProfile(_) => {
-                "`aws configure list-profiles` shows those there are; profiles are kept in ~/.aws/config and ~/.aws/credentials"
+                "`aws configure list-profiles` lists the profiles; they are kept in ~/.aws/config and ~/.aws/credentials"
             }
             Self::BadProfiles(_) => {
-                "see ~/.aws/config and ~/.aws/credentials, or AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE"
+                "check ~/.aws/config and ~/.aws/credentials, or the files in AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE"
             }
             Self::NoCredentials => {
-                "run `aws configure` or `aws sso login`, give --profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (an emulator takes any values, as `test` and `test`)"
+                "run `aws configure` or `aws sso login`, give --profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (an emulator accepts any values)"
             }
             Self::Credentials { .. } => {
-                "`aws sts get-caller-identity` tries the same credentials; `aws sso login` renews those of SSO"
+                "test the credentials with `aws sts get-caller-identity`; renew those of SSO with `aws sso login`"
             }
-            Self::BadCertificates { .. } => "AWS_CA_BUNDLE names a file of certificates in PEM form",
+            Self::BadCertificates { .. } => "AWS_CA_BUNDLE must name a file with certificates in PEM format",
         };
         Some(hint.to_owned())
     }
@@ -407,14 +414,14 @@ impl fmt::Display for Error {
         let mut f = Clean(f);
         match self {
             Self::NoRegion => write!(f, "no region is set"),
-            Self::BadRegion(region) => write!(f, "not a region: {}", Given(region)),
-            Self::BadEndpoint { url, why } => write!(f, "not an endpoint: {url} ({why})"),
+            Self::BadRegion(region) => write!(f, "invalid region: {}", Given(region)),
+            Self::BadEndpoint { url, why } => write!(f, "invalid endpoint URL: {url} ({why})"),
             Self::UnknownProfile(profile) => write!(f, "no such profile: {}", Given(profile)),
-            Self::BadProfiles(why) => write!(f, "the profiles cannot be read: {why}"),
+            Self::BadProfiles(why) => write!(f, "cannot read AWS profiles: {why}"),
             Self::NoCredentials => write!(f, "no AWS credentials were found"),
-            Self::Credentials { why, .. } => write!(f, "the AWS credentials cannot be had: {why}"),
+            Self::Credentials { why, .. } => write!(f, "cannot load AWS credentials: {why}"),
             Self::BadCertificates { path, why } => {
-                write!(f, "the certificates cannot be read: {} ({why})", path.display())
+                write!(f, "cannot read certificates: {} ({why})", path.display())
             }
         }
     }
@@ -440,7 +447,7 @@ impl fmt::Display for Failure {
 }
 
 impl fmt::Debug for Settings {
-    /// A URL may have a password in it.
+    /// Hides passwords in URLs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { region, profile, role_arn, endpoint_url, ca_bundle } = self;
         f.debug_struct("Settings")
@@ -454,7 +461,7 @@ impl fmt::Debug for Settings {
 }
 
 impl fmt::Debug for Body {
-    /// The size only: a body is other people's data.
+    /// Shows only the size, as a body may contain confidential data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Json(text) => write!(f, "Json({} bytes)", text.len()),
@@ -474,7 +481,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_to_sign_by_can_be_signed_whatever_the_offset() {
+    fn the_signing_time_is_valid_whatever_the_offset() {
         for offset_ms in [i64::MIN, i64::MIN + 1, -1 << 60, -1 << 50, 0, 1 << 50, 1 << 60, i64::MAX] {
             let now = Clock { offset_ms: AtomicI64::new(offset_ms) }.now();
             assert!((UNIX_EPOCH..=UNIX_EPOCH + SIGNABLE_MAX).contains(&now), "{offset_ms}: {now:?}");
@@ -482,13 +489,13 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_of_the_most_shards_is_within_its_bound() {
+    fn the_largest_page_of_a_listing_is_within_the_limit() {
         let name = "x".repeat(128);
         let (key, sequence) = ("9".repeat(39), "9".repeat(129));
         let shard = format!(
             r#"{{"ShardId":"{name}","ParentShardId":"{name}","AdjacentParentShardId":"{name}","HashKeyRange":{{"StartingHashKey":"{key}","EndingHashKey":"{key}"}},"SequenceNumberRange":{{"StartingSequenceNumber":"{sequence}","EndingSequenceNumber":"{sequence}"}}}},"#
         );
-        // And a token of 1 MiB.
+        // There may also be a token of 1 MiB.
         assert!(10_000 * shard.len() + (1 << 20) < LISTING_MAX, "{}", shard.len());
     }
 }

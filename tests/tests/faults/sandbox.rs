@@ -18,8 +18,8 @@ const MESSAGES: u32 = 600;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_that_goes_mad_ends_clearly_and_the_next_run_goes_on() {
-    const SLOW: &str = "takes longer than it may: 2s";
-    const LARGE: &str = "needs more memory than it may have: 64 MiB";
+    const SLOW: &str = "exceeded its time limit: 2s";
+    const LARGE: &str = "exceeded its memory limit: 64 MiB";
     let emulator = Emulator::ferrokinesis().await;
     emulator.create(STREAM, 1).await;
     emulator.put(STREAM, 0..MESSAGES).await;
@@ -156,6 +156,6 @@ fn each_failure_of_a_component_says_what_to_do() {
     for error in [Error::OutOfMemory(1 << 20), Error::TooSlow(Duration::from_secs(1)), Error::Trap("x".to_owned())] {
         let hint = error.hint().unwrap_or_default();
         assert!(hint.contains("run again"), "{error}: {hint}");
-        assert!(!error.asked_wrongly());
+        assert!(!error.is_usage_error());
     }
 }
