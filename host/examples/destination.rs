@@ -14,10 +14,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::{env, fs, io};
 
+use kinesis_reader::cli::error::Gap;
 use kinesis_reader::component::{Bounds, COMPONENT, Sandbox, wit};
 use kinesis_reader::destination::{Batch, Destination, Error, Written};
 use kinesis_reader::drive::{self, Clock, Observer};
-use kinesis_reader::error::Gap;
 use kinesis_reader::transport::{Kinesis, Settings};
 use serde::{Deserialize, Serialize};
 

@@ -17,10 +17,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::cli::error::{Gap, InWords};
+use crate::cli::report::state_word;
 use crate::component::{self, Action, BatchHandle, Reader, wit};
 use crate::destination::{self, Destination, Written};
-use crate::error::{Gap, InWords};
-use crate::report::state_word;
 use crate::terminal::{Clean, clean};
 use crate::transport::{self, Transport};
 
@@ -98,9 +98,9 @@ pub struct Summary {
 
 impl Summary {
     /// Returns an error, with a hint, if the run ended in [`Outcome::Failed`](wit::Outcome::Failed).
-    pub fn ok(&self) -> Result<(), crate::error::Error> {
+    pub fn ok(&self) -> Result<(), crate::cli::error::Error> {
         match &self.outcome {
-            wit::Outcome::Failed(error) => Err(crate::error::Error::Service(Box::new(error.clone()))),
+            wit::Outcome::Failed(error) => Err(crate::cli::error::Error::Service(Box::new(error.clone()))),
             wit::Outcome::Reached | wit::Outcome::Exhausted | wit::Outcome::Limited | wit::Outcome::Stopped => Ok(()),
         }
     }

@@ -7,10 +7,6 @@
 //! - Files are created exclusively and replaced atomically. A replacement keeps the mode of the old file and, where
 //!   permitted, its owner.
 
-pub(crate) mod apart;
-
-pub use apart::{Purpose, SameFile};
-
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -405,12 +401,12 @@ fn is_descriptor(path: &Path) -> bool {
 }
 
 #[cfg(unix)]
-fn is_character_device(found: &Metadata) -> bool {
+pub(crate) fn is_character_device(found: &Metadata) -> bool {
     std::os::unix::fs::FileTypeExt::is_char_device(&found.file_type())
 }
 
 #[cfg(not(unix))]
-fn is_character_device(_found: &Metadata) -> bool {
+pub(crate) fn is_character_device(_found: &Metadata) -> bool {
     false
 }
 

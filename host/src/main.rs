@@ -3,9 +3,10 @@
 use std::panic::catch_unwind;
 use std::process::ExitCode;
 
-use kinesis_reader::args::Args;
-use kinesis_reader::error::Exit;
-use kinesis_reader::{run, terminal};
+use kinesis_reader::cli::args::Args;
+use kinesis_reader::cli::error::Exit;
+use kinesis_reader::cli::run;
+use kinesis_reader::terminal;
 
 fn main() -> ExitCode {
     terminal::say_panics();

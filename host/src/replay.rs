@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::cli::error::{self, Exit, Gap, InWords};
+use crate::cli::plan::ReplayPlan;
+use crate::cli::report::state_word;
+use crate::cli::run;
 use crate::component::{Action, Loaded, Reader, wit};
 use crate::destination::{self, stream_error};
-use crate::error::{self, Exit, Gap, InWords};
-use crate::plan::ReplayPlan;
 use crate::recording::{Call, Delivery, Header, Input, Line, Output, VERSION};
-use crate::report::state_word;
-use crate::run;
 use crate::terminal::clean;
 
 /// A reader that a recording is replayed to. Failures are text.

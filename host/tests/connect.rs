@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Parser;
-use kinesis_reader::args::Args;
-use kinesis_reader::plan::{Environment, Job};
+use kinesis_reader::cli::args::Args;
+use kinesis_reader::cli::plan::{Environment, Job};
 use kinesis_reader::terminal::clean;
 use kinesis_reader::transport::{Body, Kinesis, Request, Transport};
 use tracing_subscriber::filter::LevelFilter;

@@ -25,7 +25,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use super::{Batch, Destination, Error, Message, Written, empty_piece, open_error};
-use crate::files::apart::companions;
+use crate::cli::files::companions;
 use crate::files::{Identity, resolve, stat};
 use crate::state;
 use crate::state::lock::{Lock, LockError};

@@ -4,8 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use kinesis_reader::cli::show::show;
 use kinesis_reader::destination::{Batch, BatchError, Error, InvalidLines, Lines, Message, NdjsonFile};
-use kinesis_reader::show::show;
 use kinesis_reader::state::FileState;
 use rusqlite::Connection;
 use rusqlite::types::Value;

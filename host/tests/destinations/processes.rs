@@ -8,8 +8,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use kinesis_reader::cli::error::Exit;
 use kinesis_reader::destination::{Destination, Error, NdjsonFile, Sqlite};
-use kinesis_reader::error::Exit;
 use kinesis_reader::state::{self, FileState, Saved, State};
 
 use crate::common::{Dir, append, batch, ids, shown};
@@ -152,13 +152,13 @@ fn a_full_disk_leaves_the_last_state_and_report_intact() {
         let error = state.save(&saved("2")).unwrap_err();
         assert!(matches!(error, state::Error::Write { .. }) && error.hint().unwrap().contains("ulimit -f"), "{error}");
         assert_eq!(state.load().unwrap(), Some(saved("1")));
-        let error = kinesis_reader::report::write(&dir.join("r"), &report("failed")).unwrap_err();
+        let error = kinesis_reader::cli::report::write(&dir.join("r"), &report("failed")).unwrap_err();
         assert!(error.exit() == Exit::Failed && error.hint().unwrap().contains("room"), "{error}");
         return;
     }
     let dir = Dir::new();
     FileState::open(&dir.path("s")).unwrap().save(&saved("1")).unwrap();
-    kinesis_reader::report::write(&dir.path("r"), &report("reached")).unwrap();
+    kinesis_reader::cli::report::write(&dir.path("r"), &report("reached")).unwrap();
     let (mut child, mut words) = start(NAME, dir.root(), "trap '' XFSZ; ulimit -f 0; ");
     wait_for(&mut words, "1 passed");
     assert!(child.wait().unwrap().success());

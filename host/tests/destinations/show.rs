@@ -1,7 +1,7 @@
 //! What `show` prints about a database.
 
+use kinesis_reader::cli::show::show;
 use kinesis_reader::destination::{Destination, Sqlite};
-use kinesis_reader::show::show;
 
 use crate::common::{Dir, Fake, append, batch, message, shown};
 

@@ -8,23 +8,24 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::args::Args;
+use crate::cli::args::Args;
+use crate::cli::error::{Error, Exit};
 use crate::component::{self, Bounds, Loaded, Sandbox, wit};
 use crate::destination::{
     self, Destination, NdjsonFile, NdjsonStream, Sqlite, WithInvalidRecords, WithState, stream_error,
 };
 use crate::drive::{self, Clock, Summary};
-use crate::error::{Error, Exit};
-use crate::files::Purpose;
-use crate::files::apart::Files;
-use crate::plan::{self, Environment, Job, Plan, StateAt};
+
+use crate::cli::files::{Files, Purpose};
+use crate::cli::plan::{self, Environment, Job, Plan, StateAt};
+use crate::cli::report::{self, Console};
+use crate::cli::stdout::{self, Stdout};
+use crate::cli::{shards, show};
 use crate::recording::{self, Recorder};
-use crate::report::{self, Console};
 use crate::state::{FileState, State};
-use crate::stdout::{self, Stdout};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::{Kinesis, Settings};
-use crate::{replay, shards, show, terminal};
+use crate::{replay, terminal};
 
 /// Runs a command.
 pub fn run(args: Args) -> Result<Exit, Error> {

@@ -9,7 +9,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use super::{Identity, draft_name, resolve, unfollowed};
+use crate::files::{Identity, draft_name, is_character_device, resolve, unfollowed};
 use crate::state::lock::lock_name;
 
 /// What a file is used for.
@@ -135,7 +135,7 @@ impl Claimed {
         });
         // A device can serve several purposes.
         let found = if is_followed { fs::metadata(path) } else { fs::symlink_metadata(path) };
-        let found = found.ok().filter(|found| !super::is_character_device(found));
+        let found = found.ok().filter(|found| !is_character_device(found));
         let identity = found.and_then(|found| Identity::of(&found));
         Claimed { purpose, path: path.to_owned(), location, identity, is_written }
     }

@@ -10,9 +10,9 @@ use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyl
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::cli::error::{Error, Exit, Gap, InTime, InWords};
 use crate::component::wit;
 use crate::drive::{Log, Observer, Progress, Summary};
-use crate::error::{Error, Exit, Gap, InTime, InWords};
 use crate::files::{Draft, Outlet, Rights};
 use crate::terminal::{self, clean};
 

@@ -1,4 +1,4 @@
-//! The flags as typed. [`plan`](crate::plan) decides what they mean together.
+//! The flags as typed. [`plan`](crate::cli::plan) decides what they mean together.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -7,9 +7,10 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args as ArgGroup, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
+use crate::cli::error::{Error, Exit};
+use crate::cli::run;
 use crate::destination::stream_error;
-use crate::error::{Error, Exit};
-use crate::{recording, run, terminal};
+use crate::{recording, terminal};
 
 /// Reads Amazon Kinesis streams into SQLite or files, each message exactly once
 ///

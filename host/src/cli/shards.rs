@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use indicatif::HumanDuration;
 
+use crate::cli::error::{Error, Exit, InTime};
+use crate::cli::plan::{Destination, ShardsPlan, StateAt};
+use crate::cli::run;
 use crate::component::{Action, wit};
 use crate::destination::{self, Sqlite, stream_error};
 use crate::drive::{self, Clock, Requests};
-use crate::error::{Error, Exit, InTime};
-use crate::plan::{Destination, ShardsPlan, StateAt};
 use crate::state::FileState;
-use crate::{run, terminal};
+use crate::terminal;
 
 /// Lists the shards on stdout.
 pub fn list(plan: &ShardsPlan) -> Result<Exit, Error> {

@@ -11,12 +11,12 @@ use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::args::{self, Args, Command};
+use crate::cli::args::{self, Args, Command};
 use crate::recording;
 use crate::terminal::{Clean, Given};
 use crate::transport::Settings;
 
-pub use crate::args::{MessageId, OnGap, Payload, Recreated, Wire};
+pub use crate::cli::args::{MessageId, OnGap, Payload, Recreated, Wire};
 pub use stream::Source;
 
 /// A command.

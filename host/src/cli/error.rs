@@ -4,10 +4,12 @@ use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::cli::files::SameFile;
+use crate::cli::plan;
 use crate::component::wit;
-use crate::files::{self, SameFile};
+use crate::files;
 use crate::terminal::Clean;
-use crate::{component, destination, drive, plan, replay, state, transport};
+use crate::{component, destination, drive, replay, state, transport};
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
