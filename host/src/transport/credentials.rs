@@ -40,8 +40,10 @@ use http_body_util::Full;
 use tokio::sync::Mutex;
 
 use super::endpoint::{Endpoint, Known};
-use super::http::{Http, causes, messages};
-use super::{Error, Failure, SMALL_RESPONSE_MAX, Settings};
+use super::error::Error;
+use super::http::{Http, SMALL_RESPONSE_MAX, causes, messages};
+use super::request::Failure;
+use super::settings::Settings;
 
 /// The credential cache, which keeps credentials until shortly before they expire. There is one fetch at a time, and
 /// all requests that need credentials wait for it.

@@ -7,7 +7,7 @@ use std::fmt;
 
 use http::Uri;
 
-use super::Error;
+use super::error::Error;
 
 /// The URL that all requests are sent to, and the region that they are signed for.
 #[derive(Clone, PartialEq, Eq)]

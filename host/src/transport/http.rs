@@ -27,7 +27,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tower_service::Service;
 
-use super::{Error, Failure};
+use super::error::Error;
+use super::request::Failure;
 use crate::terminal::clean;
 
 /// The most memory that is allocated for a body before any of it has arrived, whatever its announced length.
@@ -44,6 +45,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// How much of a body is searched for the name of an error.
 const SEARCH_SIZE_MAX: usize = 64 << 10;
+
+/// The size limit for responses that should be small. A shard iterator has at most 512 characters, the summary of a
+/// stream a few hundred bytes, credentials a few thousand.
+pub(super) const SMALL_RESPONSE_MAX: usize = 64 << 10;
 
 /// A pool of connections.
 pub(super) struct Http {

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http_body_util::Full;
 
-use super::Failure;
 use super::endpoint::Endpoint;
+use super::request::Failure;
 
 /// Creates the `POST` request of an operation, signed at the given time.
 pub(super) fn sign(
@@ -65,7 +65,9 @@ fn cannot_sign(error: impl std::error::Error) -> Failure {
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
+    use super::super::clock::SIGNABLE_MAX;
     use super::super::endpoint::Known;
+    use super::super::request::JSON;
     use super::*;
 
     /// 2025-11-23T12:34:56Z
@@ -112,7 +114,7 @@ mod tests {
 
     #[test]
     fn the_first_and_last_time_of_the_clock_can_be_signed() {
-        for (at, date) in [(Duration::ZERO, "19700101T000000Z"), (super::super::SIGNABLE_MAX, "99991231T235959Z")] {
+        for (at, date) in [(Duration::ZERO, "19700101T000000Z"), (SIGNABLE_MAX, "99991231T235959Z")] {
             let request = signed_at("http://127.0.0.1:4567", None, at).unwrap();
             assert_eq!(header(&request, "x-amz-date"), date);
         }
@@ -137,7 +139,7 @@ mod tests {
             "test",
         );
         let body = Bytes::from_static(br#"{"StreamName":"orders"}"#);
-        sign(&endpoint, "Kinesis_20131202.ListShards", super::super::JSON, body, &credentials, UNIX_EPOCH + at)
+        sign(&endpoint, "Kinesis_20131202.ListShards", JSON, body, &credentials, UNIX_EPOCH + at)
     }
 
     fn header<'a>(request: &'a http::Request<Full<Bytes>>, name: &str) -> &'a str {
