@@ -21,8 +21,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use super::error::Error;
 use super::lock::{Lock, LockError};
-use super::{Error, Output, Saved, State};
+use super::saved::{Output, Saved, State};
 use crate::files::{self, Draft, Rights, is_at, is_unusable, resolve, stat};
 
 const VERSION: u64 = 1;

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Error, Saved, State};
+use super::error::Error;
+use super::saved::{Saved, State};
 
 /// A state in memory. Clones share their contents, so a program can keep one and give the other away.
 #[derive(Clone, Debug, Default)]
