@@ -9,6 +9,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use crate::destination::companions;
 use crate::files::{Identity, draft_name, is_character_device, resolve, unfollowed};
 use crate::state::lock::lock_name;
 
@@ -159,15 +160,6 @@ impl Claimed {
 /// The name in lower case where file systems usually ignore case.
 fn fold_case(name: OsString) -> OsString {
     if cfg!(any(windows, target_os = "macos")) { name.to_ascii_lowercase() } else { name }
-}
-
-/// The files that SQLite keeps next to a database, whose path must be resolved.
-pub(crate) fn companions(database: &Path) -> [(&'static str, PathBuf); 3] {
-    [("write-ahead log", "-wal"), ("shared memory", "-shm"), ("journal", "-journal")].map(|(what, ending)| {
-        let mut path = database.as_os_str().to_owned();
-        path.push(ending);
-        (what, PathBuf::from(path))
-    })
 }
 
 impl fmt::Display for SameFile {

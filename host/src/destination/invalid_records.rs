@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Batch, Destination, Error, Written, open_error};
+use super::batch::{Batch, Destination, Written};
+use super::error::{Error, empty_piece, open_error};
 use crate::files::{is_at, open_or_create, resolve, sync_directory};
 
 /// The size of the pieces in which lines are rendered.
@@ -91,7 +92,7 @@ impl WithInvalidRecords {
         while skip < batch.count() {
             let piece = batch.invalid_lines(skip, PIECE_SIZE).map_err(Error::Batch)?;
             if piece.next <= skip || piece.next > batch.count() {
-                return Err(super::empty_piece(batch, skip));
+                return Err(empty_piece(skip, batch.count(), batch.shard()));
             }
             skip = piece.next;
             invalid += u64::from(piece.count);

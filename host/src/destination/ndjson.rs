@@ -11,7 +11,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Batch, Destination, Error, Written, empty_piece, open_error};
+use super::batch::{Batch, Destination, Written};
+use super::error::{Error, empty_piece, open_error, stream_error};
 use crate::files::{is_at, open_or_create, resolve, stat, sync_directory};
 use crate::state::{Output, Saved, State};
 
@@ -208,7 +209,7 @@ fn lines(batch: &mut dyn Batch, mut write: impl FnMut(&[u8]) -> Result<(), Error
     while skip < count {
         let piece = batch.lines(skip, PIECE_SIZE).map_err(Error::Batch)?;
         if piece.count == 0 || piece.count > count - skip {
-            return Err(empty_piece(batch, skip));
+            return Err(empty_piece(skip, count, batch.shard()));
         }
         write(piece.text.as_bytes())?;
         skip += piece.count;
@@ -220,17 +221,11 @@ fn lines(batch: &mut dyn Batch, mut write: impl FnMut(&[u8]) -> Result<(), Error
     Ok(written)
 }
 
-pub(crate) fn stream_error(error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe => Error::ClosedPipe,
-        _ => Error::Stream(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::destination::{BatchError, InvalidLines, Lines, Message};
+    use crate::destination::batch::{InvalidLines, Lines, Message};
+    use crate::destination::error::BatchError;
     use crate::state::MemoryState;
 
     #[test]

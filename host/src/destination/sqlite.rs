@@ -12,28 +12,30 @@
 //! commit, the database and its write-ahead log must still be at their paths.
 
 mod flat;
+mod names;
 mod positions;
 mod schema;
+mod times;
 
-use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jiff::Timestamp;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
-use super::{Batch, Destination, Error, Message, Written, empty_piece, open_error};
-use crate::cli::files::companions;
+use super::batch::{Batch, Destination, Message, Written};
+use super::error::{Error, database_error, empty_piece, open_error};
 use crate::files::{Identity, resolve, stat};
 use crate::state;
 use crate::state::lock::{Lock, LockError};
 use flat::Flat;
+use names::CHECKPOINTS;
+use times::Times;
 
 pub use flat::MEMBERS_MAX;
+pub(crate) use names::{columns, quote};
 pub(crate) use positions::read as read_checkpoint;
-pub(crate) use schema::{columns, quote};
 
 /// The size of the pieces in which messages are taken from a batch: large enough that the cost of a call does not
 /// matter, and small enough that the memory does not matter either.
@@ -91,7 +93,7 @@ impl Sqlite {
         }
         let db = open_read_only(path)?;
         let failed = |error| database_error(path, "read", error);
-        if columns(&db, schema::CHECKPOINTS).map_err(failed)?.is_empty() {
+        if columns(&db, CHECKPOINTS).map_err(failed)?.is_empty() {
             return Ok(None);
         }
         read_checkpoint(&db, stream).map_err(failed)
@@ -206,7 +208,7 @@ impl Store {
             let messages = batch.messages(skip, PIECE_SIZE).map_err(Error::Batch)?;
             let taken = u32::try_from(messages.len()).unwrap_or(u32::MAX);
             if taken == 0 || taken > count - skip {
-                return Err(empty_piece(batch, skip));
+                return Err(empty_piece(skip, count, batch.shard()));
             }
             skip += taken;
             for message in &messages {
@@ -321,6 +323,15 @@ fn check_files(path: &Path, resolved: &Path) -> Result<bool, Error> {
     Ok(exists)
 }
 
+/// The files that SQLite keeps next to a database, whose path must be resolved.
+pub(crate) fn companions(database: &Path) -> [(&'static str, PathBuf); 3] {
+    [("write-ahead log", "-wal"), ("shared memory", "-shm"), ("journal", "-journal")].map(|(what, ending)| {
+        let mut path = database.as_os_str().to_owned();
+        path.push(ending);
+        (what, PathBuf::from(path))
+    })
+}
+
 /// Opens a database for reading.
 pub(crate) fn open_read_only(path: &Path) -> Result<Connection, Error> {
     let resolved = resolve(path).map_err(|error| open_error(path.to_owned(), error))?;
@@ -370,32 +381,6 @@ fn immutable_uri(path: &Path) -> String {
     uri
 }
 
-/// Classifies an error from SQLite.
-pub(crate) fn database_error(path: &Path, doing: &'static str, error: rusqlite::Error) -> Error {
-    let path = path.to_owned();
-    match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => Error::NotADatabase { path },
-        Some(ErrorCode::DatabaseCorrupt) => Error::Corrupt { path, why: error.to_string() },
-        _ => Error::Database { path, doing, error },
-    }
-}
-
-pub(super) fn hint(error: &rusqlite::Error) -> Option<&'static str> {
-    match error.sqlite_error_code()? {
-        ErrorCode::DiskFull => Some("make room and run again: it continues from the last checkpoint"),
-        ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => {
-            Some("make the file and its directory writable, or choose another path")
-        }
-        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
-            Some("another program is writing to the database; wait until it has finished")
-        }
-        ErrorCode::SystemIoFailure => {
-            Some("check that the disk works and has room, and run again: it continues from the last checkpoint")
-        }
-        _ => None,
-    }
-}
-
 fn prepare(db: &Connection) -> rusqlite::Result<()> {
     db.busy_timeout(BUSY_TIMEOUT)?;
     // The first access to the file. It fails if the file is not a database.
@@ -438,42 +423,9 @@ fn now() -> String {
     Times::default().text(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)).to_owned()
 }
 
-/// Formats times as RFC 3339 in UTC with milliseconds. Many messages arrive within the same second, so its text is
-/// cached.
-#[derive(Default)]
-struct Times {
-    second: Option<u64>,
-    text: String,
-}
-
-impl Times {
-    /// Times after the year 9999, which RFC 3339 cannot express, become its end.
-    fn text(&mut self, ms: u64) -> &str {
-        let second = ms / 1000;
-        if self.second != Some(second) {
-            let time = i64::try_from(second).map(Timestamp::from_second);
-            let time = time.ok().and_then(Result::ok).unwrap_or(Timestamp::MAX);
-            self.text = time.to_string();
-            self.second = Some(second);
-        }
-        self.text.truncate("2026-11-23T15:09:35".len());
-        let _ = write!(self.text, ".{:03}Z", ms % 1000);
-        &self.text
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_rfc_3339_with_milliseconds() {
-        let mut times = Times::default();
-        assert_eq!(times.text(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(times.text(1_763_900_000_123), "2025-11-23T12:13:20.123Z");
-        assert_eq!(times.text(1_763_900_000_007), "2025-11-23T12:13:20.007Z");
-        assert!(times.text(u64::MAX).starts_with("9999-12-30T"));
-    }
 
     #[test]
     fn utf_8_without_nul_is_stored_as_text() {

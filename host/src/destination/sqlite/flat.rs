@@ -24,7 +24,7 @@ use std::fmt;
 use rusqlite::{Connection, OptionalExtension};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::schema::{COLUMNS, quote};
+use super::names::{COLUMNS, quote};
 
 /// The maximum number of members of a stream's payloads that become columns of its view.
 pub const MEMBERS_MAX: usize = 500;
@@ -300,7 +300,7 @@ mod tests {
         flat.save(&db).unwrap();
         let columns = |flat: &Flat| flat.columns.iter().map(|(_, column)| column.clone()).collect::<Vec<_>>();
         assert_eq!(columns(&flat), ["a", "true_3", "true_2"]);
-        assert_eq!(super::super::schema::columns(&db, "s_flat").unwrap()[7..], ["a", "true_3", "true_2"]);
+        assert_eq!(super::super::names::columns(&db, "s_flat").unwrap()[7..], ["a", "true_3", "true_2"]);
         let again = Flat::load(&db, "s").unwrap();
         assert_eq!((columns(&again), again.saved), (columns(&flat), 3));
     }
@@ -350,7 +350,12 @@ mod tests {
 
     fn database() -> Connection {
         let db = Connection::open_in_memory().unwrap();
-        super::super::schema::set_up(&db, std::path::Path::new("s.db"), "s").unwrap();
+        let columns = COLUMNS.map(|(name, kind)| format!("{} {kind}", quote(name))).join(", ");
+        db.execute_batch(&format!(
+            "CREATE TABLE s ({columns});
+             CREATE TABLE _kinesis_members (stream, member, column_name, PRIMARY KEY (stream, member))"
+        ))
+        .unwrap();
         db
     }
 }

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::schema::{CHECKPOINTS, POSITIONS, columns};
+use super::names::{CHECKPOINTS, POSITIONS, columns};
 
 type Positions<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 

@@ -12,26 +12,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::database_error;
+use super::super::error::{Error, database_error};
 use super::flat::Flat;
-use crate::destination::Error;
-
-/// The columns of a stream's table. All but `data` are the envelope.
-pub(super) const COLUMNS: [(&str, &str); 8] = [
-    ("_kinesis_msg_id", "TEXT PRIMARY KEY NOT NULL"),
-    ("_kinesis__shard_id", "TEXT NOT NULL"),
-    ("_kinesis__seq_no", "TEXT NOT NULL"),
-    ("_kinesis__sub_seq", "INTEGER"),
-    ("_kinesis__ts", "TEXT NOT NULL"),
-    ("_kinesis__partition", "TEXT"),
-    ("_kinesis__stream_name", "TEXT NOT NULL"),
-    // Without a type, so that text stays text and bytes stay bytes.
-    ("data", ""),
-];
-
-pub(super) const CHECKPOINTS: &str = "_kinesis_checkpoints";
-pub(super) const POSITIONS: &str = "_kinesis_positions";
-const MEMBERS: &str = "_kinesis_members";
+use super::names::{CHECKPOINTS, COLUMNS, MEMBERS, POSITIONS, columns, names, quote};
 
 /// Refuses stream names that cannot be the name of the table.
 pub(super) fn check_name(path: &Path, stream: &str) -> Result<(), Error> {
@@ -103,11 +86,6 @@ pub(super) fn insert(stream: &str) -> String {
     )
 }
 
-/// Quotes the name of a table or column for SQL.
-pub(crate) fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
 /// Fails if the name of the stream's table is in use. Tables, views and indexes share one namespace. SQLite treats
 /// `Orders` and `orders` as the same name, but for Kinesis they are different streams.
 fn check_name_is_free(db: &Connection, path: &Path, stream: &str) -> Result<(), Error> {
@@ -142,15 +120,6 @@ fn foreign(path: &Path, table: &str, why: String) -> Error {
     Error::ForeignTable { path: path.to_owned(), table: table.to_owned(), why }
 }
 
-/// The names of the columns of a table or view.
-pub(crate) fn columns(db: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
-    names(db, "SELECT name FROM pragma_table_info(?1)", table)
-}
-
 fn key(db: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
     names(db, "SELECT lower(name) FROM pragma_table_info(?1) WHERE pk > 0", table)
-}
-
-fn names(db: &Connection, sql: &str, table: &str) -> rusqlite::Result<Vec<String>> {
-    db.prepare(sql)?.query_map([table], |row| row.get(0))?.collect()
 }
