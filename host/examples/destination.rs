@@ -14,7 +14,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::{env, fs, io};
 
-use kinesis_reader::cli::error::Gap;
 use kinesis_reader::component::{Bounds, COMPONENT, Sandbox, wit};
 use kinesis_reader::destination::{Batch, Destination, Error, Written};
 use kinesis_reader::drive::{self, Clock, Observer};
@@ -127,7 +126,7 @@ struct Operator;
 impl Observer for Operator {
     fn notice(&mut self, notice: &wit::Notice) {
         if let wit::Notice::Gap(gap) = notice {
-            eprintln!("warning: {}", Gap(gap));
+            eprintln!("warning: {gap}");
         }
     }
 }

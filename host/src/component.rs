@@ -1,8 +1,9 @@
 //! The sandbox: loads the component that holds the reader, and calls it.
 //!
-//! This is the only file that names wasmtime. The component imports nothing, so all it can do is compute. [`Bounds`]
-//! limits its memory and the time of each call. A call that traps or exceeds a bound leaves the component unusable, and
-//! every later call fails too. No committed message is lost: the next run continues from the last checkpoint.
+//! Only this file and `bindings.rs` use wasmtime. The component imports nothing, so all it can do is compute.
+//! [`Bounds`] limits its memory and the time of each call. A call that traps or exceeds a bound leaves the component
+//! unusable, and every later call fails too. No committed message is lost: the next run continues from the last
+//! checkpoint.
 
 mod cache;
 
@@ -19,17 +20,11 @@ use wasmtime::{Config, Engine, ResourceLimiter, Store, Trap};
 
 use cache::{Cache, Key};
 
+use crate::bindings;
 use crate::recording::{Call, Delivery, Input, Output, Recorder};
 use crate::terminal::Clean;
 
-mod bindings {
-    #![allow(missing_docs, reason = "the documentation is in the WIT")]
-
-    wasmtime::component::bindgen!({ path: "../wit", world: "reader" });
-}
-
-/// The interface `reading`, as the WIT defines it.
-pub use bindings::exports::kinesis::reader::reading as wit;
+pub use crate::bindings::wit;
 
 /// The component that was built together with this crate.
 pub const COMPONENT: &[u8] = include_bytes!("../component/kinesis_reader.wasm");
@@ -512,10 +507,10 @@ impl Error {
                 "restore it from a backup, or move it away together with its messages and read the stream again"
             }
             Error::Open(wit::OpenError::Checkpoint(wit::CheckpointError::Foreign(_))) => {
-                "read the stream that it belongs to, or choose another --to or --state for this one"
+                "read the stream that it belongs to, or keep this stream's checkpoint elsewhere"
             }
             Error::OutOfMemory(_) => {
-                "run again with a smaller --page-records: it continues from the last checkpoint, and nothing is lost"
+                "run again with smaller pages: it continues from the last checkpoint, and nothing is lost"
             }
             Error::Misuse(_) | Error::TooSlow(_) | Error::Trap(_) => {
                 "run again: it continues from the last checkpoint, and nothing is lost; this is a bug, please report it"

@@ -13,6 +13,8 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use crate::random::random;
+
 /// The longest file name that common file systems take, in bytes.
 const NAME_MAX: usize = 255;
 
@@ -220,7 +222,7 @@ impl Draft {
 
     /// Starts the next version of `target` under an unpredictable name.
     pub(crate) fn of_shared(target: &Path, rights: Rights<'_>) -> io::Result<Draft> {
-        Draft::begin(target, beside(target, &format!("{:016x}", crate::drive::seed()), "new"), rights)
+        Draft::begin(target, beside(target, &format!("{:016x}", random()), "new"), rights)
     }
 
     fn begin(target: &Path, path: PathBuf, rights: Rights<'_>) -> io::Result<Draft> {

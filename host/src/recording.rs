@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::component::wit;
+use crate::bindings::wit;
 use crate::files::{Draft, Outlet, Rights, is_at};
 
 /// The version of the format that is written and read.
@@ -47,12 +47,12 @@ pub struct Header {
 }
 
 /// What a recording contains of the messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Payload {
-    /// Everything
+    /// Everything.
     Whole,
-    /// No data and no partition keys: both are overwritten in the same length
+    /// No data and no partition keys: both are overwritten in the same length.
     None,
 }
 

@@ -1,4 +1,4 @@
-//! The flags as typed. [`plan`](crate::cli::plan) decides what they mean together.
+//! The flags as typed. [`plan`](super::plan) decides what they mean together.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -7,10 +7,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args as ArgGroup, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
-use crate::cli::error::{Error, Exit};
-use crate::cli::run;
-use crate::destination::stream_error;
-use crate::{recording, terminal};
+use crate::terminal;
 
 /// Reads Amazon Kinesis streams into SQLite or files, each message exactly once
 ///
@@ -43,27 +40,6 @@ Exit codes:
   130  interrupted, after everything in flight was committed";
 
 impl Args {
-    /// Parses the command line, which starts with the program's name. If there is nothing to run, prints the help, the
-    /// version or a usage error, and returns how the program ends.
-    pub fn from_command_line(line: impl IntoIterator<Item = OsString>) -> Result<Args, Exit> {
-        let line: Vec<OsString> = line.into_iter().collect();
-        Args::try_parse_from(&line).map_err(|error| {
-            if !error.use_stderr() {
-                // Help or version. A closed stdout is not an error, but a full disk is.
-                return match error.print() {
-                    Ok(()) => Exit::Reached,
-                    Err(error) => {
-                        let error = Error::Destination(stream_error(error));
-                        run::report_error(&error);
-                        error.exit()
-                    }
-                };
-            }
-            usage_error(error, &line).lines().for_each(terminal::say);
-            Exit::Usage
-        })
-    }
-
     /// The level up to which this program's own events are logged.
     pub fn log_level(&self) -> LevelFilter {
         match self.verbose {
@@ -77,7 +53,7 @@ impl Args {
 
 /// The text of a usage error. clap quotes arguments in it, which may contain passwords or escape sequences, so the text
 /// is taken from parsing a cleaned command line.
-fn usage_error(error: clap::Error, line: &[OsString]) -> String {
+pub(super) fn usage_error(error: clap::Error, line: &[OsString]) -> String {
     // This error quotes no argument.
     if error.kind() == ErrorKind::InvalidUtf8 {
         return error.render().to_string();
@@ -190,8 +166,8 @@ pub struct Read {
     pub recording: Option<PathBuf>,
 
     /// What a recording contains of the messages
-    #[arg(long, alias = "trace-payload", value_name = "WHAT", value_enum, default_value_t = recording::Payload::Whole, requires = "recording")]
-    pub recording_payload: recording::Payload,
+    #[arg(long, alias = "trace-payload", value_name = "WHAT", value_enum, default_value_t = RecordingPayload::Whole, requires = "recording")]
+    pub recording_payload: RecordingPayload,
 
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -328,6 +304,15 @@ pub enum MessageId {
     Sha256,
     /// As dlt's Kinesis source makes it, so that rows from both sources match
     Dlt,
+}
+
+/// What a recording contains of the messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RecordingPayload {
+    /// Everything
+    Whole,
+    /// No data and no partition keys: both are overwritten in the same length
+    None,
 }
 
 /// Wire encoding.

@@ -4,9 +4,9 @@ use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::cli::files::SameFile;
-use crate::cli::plan;
-use crate::component::wit;
+use super::files::SameFile;
+use super::plan;
+use crate::bindings::wit;
 use crate::files;
 use crate::terminal::Clean;
 use crate::{component, destination, drive, replay, state, transport};
@@ -127,9 +127,9 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Plan(error) => error.hint(),
-            Error::Transport(error) => error.hint(),
-            Error::Destination(error) => error.hint(),
-            Error::Component(error) => error.hint(),
+            Error::Transport(error) => transport_hint(error),
+            Error::Destination(error) => destination_hint(error),
+            Error::Component(error) => component_hint(error),
             Error::Service(error) => service_hint(error),
             Error::Unreached { region, .. } => {
                 Some(format!("check the region ({region}), --endpoint-url if it is set, and the network"))
@@ -142,9 +142,59 @@ impl Error {
                 None => None,
             },
             Error::SameFile(_) => Some("give each a path of its own".to_owned()),
-            Error::Replay { error, .. } => error.hint(),
+            Error::Replay { error, .. } => replay_hint(error),
             Error::System(_) => Some("check the limits of the process: ulimit -a".to_owned()),
         }
+    }
+}
+
+fn transport_hint(error: &transport::Error) -> Option<String> {
+    let hint = match error {
+        transport::Error::NoRegion => "set --region or AWS_REGION, or configure a region in the profile",
+        transport::Error::NoCredentials => {
+            "run `aws configure` or `aws sso login`, choose a --profile, or set AWS_ACCESS_KEY_ID and \
+             AWS_SECRET_ACCESS_KEY (an emulator accepts any values)"
+        }
+        other => return other.hint(),
+    };
+    Some(hint.to_owned())
+}
+
+fn destination_hint(error: &destination::Error) -> Option<String> {
+    let hint = match error {
+        destination::Error::Unexplained { .. } => {
+            "move the file away, or name the state that belongs to it: --state file:PATH"
+        }
+        destination::Error::Shorter { .. } => {
+            "restore the file, or continue in a new file with this state: --state file:PATH"
+        }
+        destination::Error::ForeignTable { .. } | destination::Error::NameTaken { .. } => {
+            "give the stream a database of its own: --to sqlite:PATH"
+        }
+        other => return other.hint(),
+    };
+    Some(hint.to_owned())
+}
+
+fn component_hint(error: &component::Error) -> Option<String> {
+    let hint = match error {
+        component::Error::Open(wit::OpenError::Checkpoint(wit::CheckpointError::Foreign(_))) => {
+            "read the stream that it belongs to, or choose another --to or --state for this one"
+        }
+        component::Error::OutOfMemory(_) => {
+            "run again with a smaller --page-records: it continues from the last checkpoint, and nothing is lost"
+        }
+        other => return other.hint(),
+    };
+    Some(hint.to_owned())
+}
+
+fn replay_hint(error: &replay::Error) -> Option<String> {
+    match error {
+        replay::Error::NotARecording { .. } => {
+            Some("recordings are made with `kinesis-reader read --recording FILE`".to_owned())
+        }
+        other => other.hint(),
     }
 }
 
@@ -162,95 +212,6 @@ fn service_hint(error: &wit::ServiceError) -> Option<String> {
     }
 }
 
-/// The name of an operation in the Kinesis API.
-pub(crate) fn operation_name(operation: wit::Operation) -> &'static str {
-    match operation {
-        wit::Operation::DescribeStreamSummary => "DescribeStreamSummary",
-        wit::Operation::ListShards => "ListShards",
-        wit::Operation::GetShardIterator => "GetShardIterator",
-        wit::Operation::GetRecords => "GetRecords",
-    }
-}
-
-/// Displays a request that failed.
-pub struct InWords<'a>(pub &'a wit::ServiceError);
-
-impl fmt::Display for InWords<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = Clean(f);
-        let wit::ServiceError { operation, shard, cause, attempts } = self.0;
-        let operation = operation_name(*operation);
-        if let wit::Cause::Recreated(stream) = cause {
-            return write!(
-                f,
-                "the stream was deleted and recreated; the checkpoint belongs to the earlier one: {stream}"
-            );
-        }
-        if let wit::Cause::Gap(gap) = cause {
-            return write!(f, "{}", Gap(gap));
-        }
-        f.write_str(operation)?;
-        if let Some(shard) = shard {
-            write!(f, " of {shard}")?;
-        }
-        match cause {
-            wit::Cause::Rejected(wit::Rejection { status: _, code, message, aws_request_id, hint: _ }) => {
-                write!(f, " was refused: {code}")?;
-                if !message.is_empty() {
-                    write!(f, ": {message}")?;
-                }
-                if let Some(aws_request_id) = aws_request_id {
-                    write!(f, " (request {aws_request_id})")?;
-                }
-            }
-            wit::Cause::Unintelligible(why) => write!(f, " got an invalid response: {why}")?,
-            wit::Cause::Failure(wit::Failure::Transient(why) | wit::Failure::Permanent(why)) => {
-                write!(f, " got no response: {why}")?;
-            }
-            wit::Cause::Timeout => f.write_str(" got no response in time")?,
-            wit::Cause::Recreated(_) | wit::Cause::Gap(_) => {}
-        }
-        if *attempts > 1 {
-            write!(f, ", after {attempts} tries")?;
-        }
-        Ok(())
-    }
-}
-
-/// Displays a time in milliseconds since the Unix epoch as RFC 3339, unless it is out of range.
-pub struct InTime(pub u64);
-
-impl fmt::Display for InTime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) {
-            Some(time) => time.fmt(f),
-            None => write!(f, "{} ms since 1970", self.0),
-        }
-    }
-}
-
-/// Displays a gap.
-pub struct Gap<'a>(pub &'a wit::Gap);
-
-impl fmt::Display for Gap<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = Clean(f);
-        let wit::Gap { shard, after, ahead } = self.0;
-        if let Some(ahead) = ahead {
-            return write!(
-                f,
-                "the checkpoint of {shard} is in the future, at {}: records that arrived since may be unread",
-                InTime(*ahead)
-            );
-        }
-        write!(f, "records of {shard} have left the stream and may be unread: ")?;
-        match after {
-            Some(after) => write!(f, "all after {after}"),
-            None => f.write_str("all of them"),
-        }
-    }
-}
-
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = Clean(f);
@@ -259,7 +220,7 @@ impl fmt::Display for Error {
             Error::Transport(error) => write!(f, "{error}"),
             Error::Destination(error) => write!(f, "{error}"),
             Error::Component(error) => write!(f, "{error}"),
-            Error::Service(error) => write!(f, "{}", InWords(error)),
+            Error::Service(error) => write!(f, "{error}"),
             Error::Unreached { url, region: _, why, attempts } => {
                 write!(f, "could not reach {url}: {why}, after {attempts} tries")
             }
@@ -313,6 +274,12 @@ impl From<state::Error> for Error {
 impl From<component::Error> for Error {
     fn from(error: component::Error) -> Error {
         Error::Component(error)
+    }
+}
+
+impl From<Box<wit::ServiceError>> for Error {
+    fn from(error: Box<wit::ServiceError>) -> Error {
+        Error::Service(error)
     }
 }
 

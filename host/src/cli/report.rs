@@ -10,11 +10,12 @@ use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyl
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::cli::error::{Error, Exit, Gap, InTime, InWords};
-use crate::component::wit;
+use super::error::{Error, Exit};
+use crate::bindings::wit;
 use crate::drive::{Log, Observer, Progress, Summary};
 use crate::files::{Draft, Outlet, Rights};
 use crate::terminal::{self, clean};
+use crate::words::Timestamp;
 
 /// Reports on stderr what happens, and collects what the JSON report needs.
 pub struct Console {
@@ -105,9 +106,9 @@ impl Console {
         match result {
             Ok(summary) => {
                 let Summary { outcome, totals, written, shards } = summary;
-                let mut states = BTreeMap::<&str, u32>::new();
+                let mut states = BTreeMap::<String, u32>::new();
                 for shard in shards {
-                    *states.entry(state_word(shard.state)).or_default() += 1;
+                    *states.entry(shard.state.to_string()).or_default() += 1;
                 }
                 json!({
                     "stream": stream,
@@ -119,7 +120,7 @@ impl Console {
                         wit::Outcome::Failed(_) => "failed",
                     },
                     "error": match outcome {
-                        wit::Outcome::Failed(error) => Some(InWords(error).to_string()),
+                        wit::Outcome::Failed(error) => Some(error.to_string()),
                         wit::Outcome::Reached
                         | wit::Outcome::Exhausted
                         | wit::Outcome::Limited
@@ -166,7 +167,7 @@ impl Console {
 fn gap_value(gap: &wit::Gap) -> Value {
     let mut value = json!({"shard": clean(&gap.shard), "after": gap.after.as_ref().map(clean)});
     if let Some(ahead) = gap.ahead {
-        value["ahead"] = InTime(ahead).to_string().into();
+        value["ahead"] = Timestamp(ahead).to_string().into();
     }
     value
 }
@@ -206,27 +207,11 @@ fn outlet(path: &Path) -> io::Result<Outlet> {
     Outlet::examine(path, LENGTH_MAX, |text| serde_json::from_slice::<Head>(text).is_ok())
 }
 
-/// The name of a shard state.
-pub fn state_word(state: wit::ShardState) -> &'static str {
-    match state {
-        wit::ShardState::Blocked => "blocked",
-        wit::ShardState::Seeking => "seeking",
-        wit::ShardState::Sought => "sought",
-        wit::ShardState::Ready => "ready",
-        wit::ShardState::Reading => "reading",
-        wit::ShardState::Delivering => "delivering",
-        wit::ShardState::Ending => "ending",
-        wit::ShardState::CaughtUp => "caught-up",
-        wit::ShardState::Drained => "drained",
-        wit::ShardState::Failed => "failed",
-    }
-}
-
 impl Observer for Console {
     fn notice(&mut self, notice: &wit::Notice) {
         match notice {
             wit::Notice::Gap(gap) => {
-                self.warn(format_args!("{}", Gap(gap)));
+                self.warn(format_args!("{gap}"));
                 self.gaps.push(gap.clone());
             }
             wit::Notice::Retry(_) | wit::Notice::Shard(_) => Log.notice(notice),

@@ -8,24 +8,26 @@ use std::time::Duration;
 
 use indicatif::HumanDuration;
 
-use crate::cli::error::{Error, Exit, InTime};
-use crate::cli::plan::{Destination, ShardsPlan, StateAt};
-use crate::cli::run;
-use crate::component::{Action, wit};
+use super::error::{Error, Exit};
+use super::plan::{Destination, ShardsPlan, StateAt};
+use super::setup;
+use crate::bindings::wit;
+use crate::component::Action;
 use crate::destination::{self, Sqlite, stream_error};
 use crate::drive::{self, Clock, Requests};
 use crate::state::FileState;
 use crate::terminal;
+use crate::words::Timestamp;
 
 /// Lists the shards on stdout.
-pub fn list(plan: &ShardsPlan) -> Result<Exit, Error> {
+pub(super) fn list(plan: &ShardsPlan) -> Result<Exit, Error> {
     let saved = match (&plan.state, &plan.destination) {
         (StateAt::File(path), _) => FileState::peek(path)?.map(|saved| saved.checkpoint),
         (StateAt::Destination, Destination::Sqlite(path)) => Sqlite::peek(path, plan.source.stream())?,
         (StateAt::Destination | StateAt::Nowhere, _) => None,
     };
-    let shards = run::runtime()?.block_on(query(plan, saved.as_deref()))?;
-    match terminal::print(&table(&shards), &mut run::stdout()?).map_err(stream_error) {
+    let shards = setup::runtime()?.block_on(query(plan, saved.as_deref()))?;
+    match terminal::print(&table(&shards), &mut setup::stdout()?).map_err(stream_error) {
         Ok(()) | Err(destination::Error::ClosedPipe) => Ok(Exit::Reached),
         Err(error) => Err(error.into()),
     }
@@ -33,12 +35,12 @@ pub fn list(plan: &ShardsPlan) -> Result<Exit, Error> {
 
 async fn query(plan: &ShardsPlan, saved: Option<&str>) -> Result<Vec<wit::ShardStatus>, Error> {
     let clock = Clock::start();
-    let mut loaded = run::load()?;
-    let mut config = loaded.defaults(&run::source(&plan.source))?;
+    let mut loaded = setup::load()?;
+    let mut config = loaded.defaults(&setup::source(&plan.source))?;
     // One record of each shard is enough, and there must be room for all of them.
     (config.limits.page_records, config.limits.batches) = (1, 100_000);
     let mut reader = loaded.open(&config, saved, drive::seed(), clock.now(), drive::present())?;
-    let kinesis = run::connect(&plan.aws).await?;
+    let kinesis = setup::connect(&plan.aws).await?;
     let mut requests = Requests::new(kinesis.clone(), clock);
     let mut schedule = Schedule::default();
     loop {
@@ -102,7 +104,7 @@ fn table(shards: &[wit::ShardStatus]) -> String {
         let state = if shard.closed { "closed" } else { "open" };
         let position = match &shard.position {
             wit::Position::TrimHorizon => "not read".to_owned(),
-            wit::Position::At(time) => format!("at {}", InTime(*time)),
+            wit::Position::At(time) => format!("at {}", Timestamp(*time)),
             wit::Position::After(last) => match last.subsequence {
                 Some(subsequence) => format!("after {}, message {subsequence}", last.sequence),
                 None => format!("after {}", last.sequence),

@@ -151,7 +151,7 @@ mod unix {
         }
 
         pub(super) fn write(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
-            let draft = format!("{:016x}{}", crate::drive::seed(), ENDINGS[1]);
+            let draft = format!("{:016x}{}", crate::random::random(), ENDINGS[1]);
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let mut file = File::from(openat(&self.0, &*draft, flags, Mode::RUSR | Mode::WUSR)?);
             let written = parts.iter().try_for_each(|part| file.write_all(part));
@@ -236,7 +236,7 @@ mod elsewhere {
         }
 
         pub(super) fn write(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
-            let draft = self.0.join(format!("{:016x}{}", crate::drive::seed(), ENDINGS[1]));
+            let draft = self.0.join(format!("{:016x}{}", crate::random::random(), ENDINGS[1]));
             let mut file = File::create_new(&draft)?;
             let written = parts.iter().try_for_each(|part| file.write_all(part));
             let placed = written.and_then(|()| fs::rename(&draft, self.0.join(name)));

@@ -4,7 +4,7 @@
 //! structure and its faults, which is all that the reader's behaviour depends on. A body that is torn or invalid is
 //! redacted as far as it goes.
 
-use crate::component::wit;
+use crate::bindings::wit;
 
 /// Overwrites what may be confidential: `Data` with zeros, which base64 shows as `A`s, and partition keys with `x`s.
 pub(super) fn redact(body: &mut wit::Body) {

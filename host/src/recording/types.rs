@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::component::wit;
+use crate::bindings::wit;
 
 /// Implements serde's traits for types of the WIT by way of the types declared below.
 macro_rules! in_a_recording {

@@ -76,5 +76,5 @@ async fn a_request_that_dies_ends_the_run() {
     let driven = drive::drive(reader, Arc::new(Deadly), &mut nowhere, &mut log, clock, std::future::pending());
     let error = driven.await.expect("the component is well").ok().expect_err("it cannot go on");
     assert!(error.to_string().contains("a bug in the transport"), "{error}");
-    assert_eq!(error.exit(), kinesis_reader::cli::error::Exit::Failed);
+    assert_eq!(kinesis_reader::cli::error::Error::from(error).exit(), kinesis_reader::cli::error::Exit::Failed);
 }

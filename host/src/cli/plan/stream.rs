@@ -1,6 +1,6 @@
 //! The stream to read: a name, or an ARN, which also names account and region.
 
-use super::Error;
+use super::error::Error;
 use crate::transport::endpoint::is_host_label;
 
 /// Which stream to read.
