@@ -7,10 +7,8 @@
 //! [`proxy`], [`hostile`] and [`emulator`] are servers for tests of the real program, which [`program`] runs.
 #![allow(missing_docs, reason = "only the project's own tests read this crate")]
 
-pub mod aggregate;
 pub mod chance;
 pub mod edge;
-pub mod emulator;
 pub mod environment;
 pub mod hostile;
 pub mod kinesis;
@@ -24,3 +22,5 @@ pub mod shrink;
 pub mod sim;
 pub mod soak;
 pub mod writer;
+
+pub use test_support::{aggregate, emulator};

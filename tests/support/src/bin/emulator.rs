@@ -6,7 +6,7 @@
 use std::io::Read;
 use std::process::ExitCode;
 
-use tests::emulator::{Emulator, REGION};
+use test_support::emulator::{Emulator, REGION};
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -5,7 +5,7 @@
 
 use std::process::{Command, ExitCode};
 
-use tests::emulator::{Emulator, REGION};
+use test_support::emulator::{Emulator, REGION};
 
 const STREAM: &str = "orders";
 
