@@ -111,7 +111,7 @@ impl Emulator {
         while numbers.peek().is_some() {
             let records: Vec<Value> = numbers
                 .by_ref()
-                .take(500)
+                .take(200)
                 .map(
                     |n| json!({"Data": BASE64_STANDARD.encode(payload(n)), "PartitionKey": format!("key-{}", n % 977)}),
                 )

@@ -31,7 +31,7 @@ impl Hostile {
     /// stream of one shard with [`RECORDS`] records.
     pub fn start(script: impl Fn(&Asked) -> Option<Vec<u8>> + Send + Sync + 'static) -> Hostile {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let url = format!("http://{}", listener.local_addr().expect("the listener is bound"));
         let requests = Arc::new(AtomicUsize::new(0));
         let (script, count) = (Arc::new(script), requests.clone());
         thread::spawn(move || {

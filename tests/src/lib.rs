@@ -1,7 +1,10 @@
-//! The reader under simulation, and what the tests share.
+//! The simulation of the reader, and the parts that several tests share.
 //!
-//! Three things are kept apart: what should be (the [`kinesis`] model's stream), what is (the reader, driven by the
-//! [`environment`]), and how they are compared (the [`oracle`]). All of it is a function of one seed, and [`sim`] plays many.
+//! The simulation keeps three things apart: the truth (the stream in the [`kinesis`] model), the system under test (the
+//! reader, driven by the [`environment`]), and the comparison of the two (the [`oracle`]). A run is a function of one
+//! seed, and [`sim`] plays many of them.
+//!
+//! [`proxy`], [`hostile`] and [`emulator`] are servers for tests of the real program, which [`program`] runs.
 #![allow(missing_docs, reason = "only the project's own tests read this crate")]
 
 pub mod aggregate;

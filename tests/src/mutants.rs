@@ -1,9 +1,9 @@
-//! Does the simulation bite? Faults are planted in the reader, one at a time, and seeds are played until one shows.
+//! Plants faults in the reader, one at a time, to check that the simulation catches them.
 //!
-//! A fault is a small substitution of text, kept in `tests/mutants/faults.txt` and not in the reader. It is made in a
-//! copy of the sources: the reader and the simulation alone, in a workspace and a target folder of their own.
+//! A fault is a small text substitution, listed in `tests/mutants/faults.txt` rather than in the reader's sources. It is
+//! made in a copy of the reader and the simulation, which has its own workspace and target directory.
 //!
-//! Those of the drain are in `edge`.
+//! `edge` does the same for the drain.
 
 pub mod edge;
 
@@ -14,40 +14,40 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-/// The faults, as they are kept.
 const FAULTS: &str = include_str!("../mutants/faults.txt");
 
-/// The modules of this crate that the simulation is made of.
-const ROOMS: [&str; 9] =
+/// The modules of this crate that make up the simulation.
+const MODULES: [&str; 9] =
     ["aggregate", "chance", "kinesis", "oracle", "scenario", "shrink", "sim", "environment", "writer"];
 
-/// Seeds that a fault may take to show, if it does not in those that are counted.
+/// How many seeds to try if none of those that are counted catches a fault.
 const SEEDS_MAX: u64 = 40_000;
 
-/// A reader that a fault keeps busy for ever is as good as caught.
-const PATIENCE: Duration = Duration::from_secs(400);
+/// The time limit of a simulation. A fault that keeps the reader busy forever counts as caught.
+const TIMEOUT: Duration = Duration::from_secs(400);
 
 /// A fault to plant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     pub name: String,
+    /// What it breaks.
     pub breaks: String,
-    /// The test that must catch it, where it is no simulation.
+    /// The test that must catch it, unless the simulation does.
     pub tests: String,
     pub edits: Vec<Edit>,
 }
 
-/// Some lines of a file, and what takes their place. One line may stand anywhere in a line of the file; of several each
-/// is a whole line of it, but for the space at its ends.
+/// Replaces some text in a file. A single old line may be any part of a line in the file. Several old lines must each be
+/// a whole line, except for the whitespace around it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edit {
-    /// Below the folder of the sources: `guest/reader/src`, or the drain's.
+    /// The path within the source directory: `guest/reader/src`, or the drain's.
     pub file: String,
     pub old: Vec<String>,
     pub new: Vec<String>,
 }
 
-/// The faults that are kept.
+/// Returns the faults to plant in the reader.
 pub fn faults() -> Vec<Fault> {
     parse(FAULTS)
 }
@@ -63,7 +63,7 @@ fn parse(text: &str) -> Vec<Fault> {
         match line.split_at_checked(2) {
             Some(("@ ", file)) => fault.edits.push(Edit { file: file.to_owned(), ..Edit::default() }),
             Some((mark @ ("- " | "+ "), text)) => {
-                let edit = fault.edits.last_mut().expect("a file goes before its lines");
+                let edit = fault.edits.last_mut().expect("a line with a file before these");
                 if mark == "- " { &mut edit.old } else { &mut edit.new }.push(text.to_owned());
             }
             Some(("? ", tests)) => tests.clone_into(&mut fault.tests),
@@ -75,15 +75,15 @@ fn parse(text: &str) -> Vec<Fault> {
 }
 
 impl Edit {
-    /// The text with the substitution made, which must have one place in it.
+    /// Makes the substitution in a text, in which the old lines must occur exactly once.
     pub fn apply(&self, text: &str) -> Result<String, String> {
-        let places = match self.old.as_slice() {
+        let matches = match self.old.as_slice() {
             [only] => text.match_indices(only.as_str()).map(|(at, _)| (at, at + only.len())).collect(),
             lines => whole_lines(text, lines),
         };
-        match places.as_slice() {
+        match matches.as_slice() {
             &[(from, to)] => Ok([&text[..from], &self.new.join("\n"), &text[to..]].concat()),
-            places => Err(format!("{} places in {} for {:?}", places.len(), self.file, self.old)),
+            matches => Err(format!("{} matches in {} of {:?}", matches.len(), self.file, self.old)),
         }
     }
 }
@@ -104,7 +104,7 @@ fn whole_lines(text: &str, wanted: &[String]) -> Vec<(usize, usize)> {
     lines.windows(wanted.len()).filter(same).filter_map(span).collect()
 }
 
-/// Makes the edits in a fresh copy of the project's sources in a folder.
+/// Makes a fresh copy of a source directory and applies the edits to it.
 fn plant(sources: &str, copied: &Path, edits: &[Edit]) -> io::Result<()> {
     copy(&project().join(sources), copied)?;
     for edit in edits {
@@ -115,22 +115,23 @@ fn plant(sources: &str, copied: &Path, edits: &[Edit]) -> io::Result<()> {
     Ok(())
 }
 
-/// How a fault showed.
+/// How a fault was caught.
 pub struct Caught {
-    /// Seeds that showed it, of those that were counted.
+    /// The number of seeds that caught it, of those that are counted.
     pub by: u64,
-    /// The first one.
+    /// The first seed that caught it.
     pub first: Option<u64>,
+    /// The violation that the simulation reported.
     pub why: String,
 }
 
-/// Plants those faults whose name holds `only`, plays so many seeds of each, and prints a table. False: one did not
-/// show.
+/// Plants each fault whose name contains `only`, plays this many seeds against it, and prints a table. Returns whether
+/// all faults were caught.
 pub fn run(seeds: u64, only: Option<&str>) -> io::Result<bool> {
     let scratch = Scratch::make()?;
     let begun = Instant::now();
     println!("| fault | what it breaks | seeds of {seeds} that catch it | first |\n|---|---|---:|---:|");
-    let mut shown = Vec::new();
+    let mut results = Vec::new();
     for fault in faults().iter().filter(|fault| only.is_none_or(|only| fault.name.contains(only))) {
         let caught = if scratch.plant(fault)? {
             scratch.play(seeds)?
@@ -140,14 +141,14 @@ pub fn run(seeds: u64, only: Option<&str>) -> io::Result<bool> {
         let first = caught.first.map_or("-".to_owned(), |seed| seed.to_string());
         println!("| {} | {} | {} | {first} |", fault.name, fault.breaks, caught.by);
         eprintln!("   {}", caught.why);
-        shown.push(caught.first.is_some());
+        results.push(caught.first.is_some());
     }
-    let (all, caught) = (shown.len(), shown.iter().filter(|shown| **shown).count());
+    let (all, caught) = (results.len(), results.iter().filter(|is_caught| **is_caught).count());
     println!("\n{caught} of {all} faults caught, in {:.0} s", begun.elapsed().as_secs_f64());
     Ok(caught == all && all > 0)
 }
 
-/// The copy in which faults are planted.
+/// The copy of the sources in which faults are planted.
 struct Scratch {
     root: PathBuf,
 }
@@ -155,28 +156,27 @@ struct Scratch {
 impl Scratch {
     fn make() -> io::Result<Scratch> {
         let project = project();
-        // This program lies in the target folder of its build.
         let program = env::current_exe()?;
-        let target = program.ancestors().nth(2).ok_or_else(|| io::Error::other("no target folder"))?;
+        let target = program.ancestors().nth(2).ok_or_else(|| io::Error::other("not in a target directory"))?;
         let root = target.join("mutants");
-        for room in ROOMS {
+        for module in MODULES {
             let (from, to) = (project.join("tests/src"), root.join("sim/src"));
-            copy(&from.join(room), &to.join(room))?;
-            copy(&from.join(room).with_extension("rs"), &to.join(room).with_extension("rs"))?;
+            copy(&from.join(module), &to.join(module))?;
+            copy(&from.join(module).with_extension("rs"), &to.join(module).with_extension("rs"))?;
         }
         copy(&project.join("tests/src/bin/sim.rs"), &root.join("sim/src/main.rs"))?;
         copy(&project.join("guest/reader/src"), &root.join("reader/src"))?;
         copy(&project.join("guest/reader/Cargo.toml"), &root.join("reader/Cargo.toml"))?;
         copy(&project.join("guest/json"), &root.join("guest/json"))?;
         copy(&project.join("Cargo.lock"), &root.join("Cargo.lock"))?;
-        let rooms: Vec<String> = ROOMS.iter().map(|room| format!("pub mod {room};\n")).collect();
-        write(&root.join("sim/src/lib.rs"), &rooms.concat())?;
+        let modules: Vec<String> = MODULES.iter().map(|module| format!("pub mod {module};\n")).collect();
+        write(&root.join("sim/src/lib.rs"), &modules.concat())?;
         write(&root.join("sim/Cargo.toml"), SIMULATION)?;
         write(&root.join("Cargo.toml"), &workspace(&fs::read_to_string(project.join("Cargo.toml"))?))?;
         Ok(Scratch { root })
     }
 
-    /// Plants a fault where the last one was. False: it does not compile.
+    /// Replaces the previous fault with this one and builds the simulation. Returns whether it compiles.
     fn plant(&self, fault: &Fault) -> io::Result<bool> {
         plant("guest/reader/src", &self.root.join("reader/src"), &fault.edits)?;
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -199,39 +199,39 @@ impl Scratch {
     fn sim(&self, arguments: &[&str]) -> io::Result<Caught> {
         let mut sim = Command::new(self.root.join("target/planted/sim"));
         sim.args(arguments).arg("--brief").stdout(Stdio::piped()).stderr(Stdio::null()).env("RUST_BACKTRACE", "0");
-        let Some(said) = within(PATIENCE, sim.spawn()?)? else {
-            return Ok(Caught { by: 1, first: Some(0), why: "the reader never comes back".to_owned() });
+        let Some(output) = within(TIMEOUT, sim.spawn()?)? else {
+            return Ok(Caught { by: 1, first: Some(0), why: "the reader never returns".to_owned() });
         };
-        let failures: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("seed ")).collect();
+        let failures: Vec<&str> = output.lines().filter_map(|line| line.strip_prefix("seed ")).collect();
         let first = failures.first().and_then(|line| line.split_once(": "));
-        let why = first.map_or("no seed shows it", |(_, why)| why).to_owned();
+        let why = first.map_or("no seed catches it", |(_, why)| why).to_owned();
         Ok(Caught { by: failures.len() as u64, first: first.and_then(|(seed, _)| seed.parse().ok()), why })
     }
 }
 
-/// What a program prints, unless it takes longer.
+/// Returns what a program prints, or kills it if it takes too long.
 fn within(time: Duration, mut program: Child) -> io::Result<Option<String>> {
-    let mut out = program.stdout.take().ok_or_else(|| io::Error::other("no output"))?;
-    let (told, tell) = mpsc::channel();
+    let mut stdout = program.stdout.take().ok_or_else(|| io::Error::other("stdout is not piped"))?;
+    let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
-        let mut said = String::new();
-        let read = out.read_to_string(&mut said).map(|_| said);
-        // Nobody listens once the time is over.
-        let _ = told.send(read);
+        let mut text = String::new();
+        let output = stdout.read_to_string(&mut text).map(|_| text);
+        // This fails after the timeout, when the receiver is gone.
+        let _ = sender.send(output);
     });
-    let said = tell.recv_timeout(time).ok();
-    if said.is_none() {
+    let output = receiver.recv_timeout(time).ok();
+    if output.is_none() {
         program.kill()?;
     }
     program.wait()?;
-    said.transpose()
+    output.transpose()
 }
 
 fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(1).map(Path::to_owned).unwrap_or_default()
 }
 
-/// Copies a file or a folder, if it is there. What is the same already keeps its time, so that little is built anew.
+/// Copies a file or a directory, if it exists. Files that are already the same are left alone, so that little is rebuilt.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     if from.is_dir() {
         for entry in fs::read_dir(from)? {
@@ -252,7 +252,7 @@ fn write(to: &Path, text: &str) -> io::Result<()> {
     fs::write(to, text)
 }
 
-/// The project's workspace with these two members, and a profile that builds soon.
+/// Returns the project's workspace with only these two members, and a profile that builds quickly.
 fn workspace(project: &str) -> String {
     let kept = project.lines().filter(|line| {
         !["members", "default-members", "kinesis-reader =", "kinesis-reader-lease ="]

@@ -1,7 +1,7 @@
-//! A proxy between a reader and an emulator that does what networks, load balancers and Kinesis do on a bad day.
+//! A proxy between a reader and an emulator that injects the faults of networks, load balancers and Kinesis.
 //!
-//! Which request meets which fault is drawn from a seed. The proxy speaks plain TCP, so that every byte that it breaks
-//! is its own. Only readers go through it: what they ask may be asked twice.
+//! A seed decides which request meets which fault. The proxy implements HTTP on plain TCP, so that it can break every
+//! byte. Only readers may use it, because their requests can be repeated safely.
 
 mod gate;
 mod message;
@@ -21,48 +21,48 @@ use message::{Message, Wire};
 
 use crate::chance::Chance;
 
-/// What can befall a request.
+/// What can go wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// It comes late.
+    /// The request is delayed.
     Delay,
-    /// The body of its answer comes in drops.
+    /// The body of the answer arrives slowly, in small pieces.
     Drip,
-    /// The connection is reset before the service hears of it.
+    /// The connection is reset before the request reaches the service.
     Reset,
     /// The connection is reset in the middle of the answer's body.
     Drop,
-    /// The answer ends, in all order, in the middle of its body.
+    /// The connection is closed in the middle of the answer's body.
     Cut,
-    /// The answer announces less than it has.
+    /// The `Content-Length` is less than the length of the body.
     TooShort,
-    /// The answer announces more than it has.
+    /// The `Content-Length` is greater than the length of the body.
     TooLong,
-    /// Nothing ever comes.
+    /// There is no answer.
     Silence,
-    /// The body begins, and comes in drops for ever.
+    /// The body begins, and then continues slowly forever.
     EndlessDrip,
-    /// A load balancer has nobody to ask.
+    /// A load balancer has no healthy server.
     Unavailable,
-    /// The service fails within.
+    /// The service has an internal error.
     Internal,
-    /// Somebody else answers, and well.
+    /// A captive portal answers with status 200.
     Portal,
-    /// The shard is read too often.
+    /// The shard is throttled.
     Throttled,
-    /// The iterator is too old, however young it is.
+    /// The iterator is said to have expired, whatever its age.
     ExpiredIterator,
-    /// The same, of an iterator that was only just given out and never used.
+    /// The same for an iterator that was never used.
     ExpiredFreshIterator,
-    /// The listing's token is too old, however young it is.
+    /// The token of a listing is said to have expired, whatever its age.
     ExpiredToken,
-    /// The credentials have ended.
+    /// The credentials have expired.
     ExpiredCredentials,
-    /// The answer is said to be elsewhere.
+    /// The answer redirects elsewhere.
     Redirect,
 }
 
-/// The faults that a reader overcomes soon.
+/// The faults that a reader overcomes quickly.
 pub const PASSING: &[Fault] = &[
     Fault::Delay,
     Fault::Drip,
@@ -80,35 +80,36 @@ pub const PASSING: &[Fault] = &[
     Fault::ExpiredToken,
 ];
 
-/// Failures in a row, over all connections: fewer than the tries after which a reader gives up on whom it never heard.
-const IN_A_ROW_MAX: u32 = 3;
+/// The maximum number of consecutive failures over all connections. It must be below the number of failures after which
+/// a reader gives up on an endpoint that has never answered.
+const CONSECUTIVE_MAX: u32 = 3;
 
-/// The most shards in a page of a listing, so that small streams have listings of many pages.
+/// The maximum number of shards per page of a listing, so that even small streams have multi-page listings.
 const SHARDS_IN_PAGE: usize = 2;
 
-/// What a proxy does.
+/// How the proxy behaves.
 #[derive(Clone, Debug, Default)]
 pub struct Mood {
     /// The share of requests that meet a fault, in percent.
     pub share: u8,
     /// The faults to draw from.
     pub faults: Vec<Fault>,
-    /// Who is let in. None: everybody.
+    /// Checks signatures. Without a gate, everyone may use the proxy.
     pub gate: Option<Gate>,
-    /// Where [`Fault::Redirect`] sends to.
+    /// The target of [`Fault::Redirect`].
     pub elsewhere: String,
 }
 
 impl Mood {
-    /// Some requests meet one of these.
+    /// A share of requests, in percent, meets one of these faults.
     pub fn of(share: u8, faults: &[Fault]) -> Mood {
         Mood { share, faults: faults.to_vec(), ..Mood::default() }
     }
 }
 
-/// A proxy at work. It ends when it is dropped.
+/// A running proxy. It stops when it is dropped.
 pub struct Proxy {
-    /// Where it listens.
+    /// The URL it listens on.
     pub url: String,
     shared: Arc<Shared>,
     task: JoinHandle<()>,
@@ -122,26 +123,28 @@ struct Shared {
 struct State {
     mood: Mood,
     chance: Chance,
-    in_a_row: u32,
+    /// The number of consecutive failures so far.
+    consecutive: u32,
+    /// How often each fault occurred.
     tally: BTreeMap<String, u64>,
-    /// Answers passed on, by operation.
+    /// The number of answers passed on, by operation.
     passed: BTreeMap<String, u64>,
-    /// Iterators that came from GetShardIterator and were not used yet.
+    /// Iterators from `GetShardIterator` that have not been used yet.
     fresh: HashSet<String>,
-    /// What is left of a listing, by its token.
+    /// The rest of a listing, by token.
     listings: HashMap<String, Vec<Value>>,
 }
 
 impl Proxy {
-    /// A proxy before the emulator at this URL.
+    /// Starts a proxy in front of the emulator at this URL.
     pub async fn start(service: &str, seed: u64, mood: Mood) -> Proxy {
         let service = service.trim_start_matches("http://").parse().expect("the URL of an emulator");
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
-        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("the listener is bound"));
         let state = State {
             mood,
             chance: Chance::new(seed, 7),
-            in_a_row: 0,
+            consecutive: 0,
             tally: BTreeMap::new(),
             passed: BTreeMap::new(),
             fresh: HashSet::new(),
@@ -153,7 +156,7 @@ impl Proxy {
             async move {
                 while let Ok((client, _)) = listener.accept().await {
                     let shared = shared.clone();
-                    // A connection that breaks is what all this is about.
+                    // Broken connections are expected here, so errors are ignored.
                     tokio::spawn(async move { serve(Wire::new(client), &shared).await });
                 }
             }
@@ -161,22 +164,22 @@ impl Proxy {
         Proxy { url, shared, task }
     }
 
-    /// What it does from here on.
+    /// Changes the behavior from now on.
     pub fn set(&self, mood: Mood) {
         self.shared.state().mood = mood;
     }
 
-    /// The faults so far, by name.
+    /// Returns the number of faults so far, by name.
     pub fn tally(&self) -> BTreeMap<String, u64> {
         self.shared.state().tally.clone()
     }
 
-    /// The answers of this operation that were passed on.
+    /// Returns the number of answers to this operation that were passed on.
     pub fn passed(&self, operation: &str) -> u64 {
         self.shared.state().passed.get(operation).copied().unwrap_or(0)
     }
 
-    /// How often this fault was met.
+    /// Returns how often this fault occurred.
     pub fn count(&self, fault: Fault) -> u64 {
         self.shared.state().tally.get(&format!("{fault:?}")).copied().unwrap_or(0)
     }
@@ -194,7 +197,7 @@ impl Shared {
     }
 }
 
-/// Answers the requests of a connection, one after the other.
+/// Answers the requests on a connection, one after the other.
 async fn serve(mut client: Wire, shared: &Shared) -> io::Result<()> {
     let mut service = Wire::new(TcpStream::connect(shared.service).await?);
     while let Some(request) = client.read().await? {
@@ -221,7 +224,7 @@ async fn serve(mut client: Wire, shared: &Shared) -> io::Result<()> {
         match fault {
             Some(Fault::Drip) => drip(&mut client, &bytes, length, 10).await?,
             Some(Fault::EndlessDrip) => {
-                let mut bytes = answer.bytes_announced_as(length + 1_000_000);
+                let mut bytes = answer.bytes_with_length(length + 1_000_000);
                 bytes.resize(bytes.len() + 1_000_000, b' ');
                 drip(&mut client, &bytes, 1_000_000, 1_000_000).await?;
             }
@@ -230,15 +233,15 @@ async fn serve(mut client: Wire, shared: &Shared) -> io::Result<()> {
                 return client.reset();
             }
             Some(Fault::Cut) => return client.write(&bytes[..middle]).await,
-            Some(Fault::TooShort) => return client.write(&answer.bytes_announced_as(length / 2)).await,
-            Some(Fault::TooLong) => return client.write(&answer.bytes_announced_as(length + 100)).await,
+            Some(Fault::TooShort) => return client.write(&answer.bytes_with_length(length / 2)).await,
+            Some(Fault::TooLong) => return client.write(&answer.bytes_with_length(length + 100)).await,
             _ => client.write(&bytes).await?,
         }
     }
     Ok(())
 }
 
-/// Sends an answer whose body of `length` comes in `drops`.
+/// Sends an answer whose body has this length, split into this many pieces.
 async fn drip(client: &mut Wire, bytes: &[u8], length: usize, drops: usize) -> io::Result<()> {
     let (head, body) = bytes.split_at(bytes.len() - length);
     client.write(head).await?;
@@ -250,35 +253,36 @@ async fn drip(client: &mut Wire, bytes: &[u8], length: usize, drops: usize) -> i
 }
 
 impl State {
-    /// The fault that a request meets.
+    /// Draws the fault that a request meets.
     fn draw(&mut self, request: &Message) -> Option<Fault> {
         let operation = request.operation();
-        let asked = request.json();
-        let fresh = asked["ShardIterator"].as_str().is_some_and(|iterator| self.fresh.remove(iterator));
+        let query = request.json();
+        let fresh = query["ShardIterator"].as_str().is_some_and(|iterator| self.fresh.remove(iterator));
         let fits = |fault: &Fault| match fault {
             Fault::ExpiredIterator => operation == "GetRecords" && !fresh,
             Fault::ExpiredFreshIterator => operation == "GetRecords" && fresh,
-            Fault::ExpiredToken => asked["NextToken"].is_string(),
+            Fault::ExpiredToken => query["NextToken"].is_string(),
             Fault::Throttled => matches!(operation, "GetRecords" | "GetShardIterator"),
             _ => true,
         };
-        let may = self.in_a_row < IN_A_ROW_MAX && self.chance.percent(self.mood.share);
+        let may = self.consecutive < CONSECUTIVE_MAX && self.chance.percent(self.mood.share);
         let mut fitting: Vec<Fault> = self.mood.faults.iter().copied().filter(fits).collect();
-        // What was not met yet comes first, so that the rare ones come at all.
+        // Prefer faults that have not occurred yet, so that rare ones occur at all.
         if fitting.iter().any(|fault| !self.tally.contains_key(&format!("{fault:?}"))) {
             fitting.retain(|fault| !self.tally.contains_key(&format!("{fault:?}")));
         }
         let fault = (may && !fitting.is_empty()).then(|| self.chance.of(&fitting));
-        self.in_a_row = if matches!(fault, None | Some(Fault::Delay | Fault::Drip)) { 0 } else { self.in_a_row + 1 };
+        let is_failure = !matches!(fault, None | Some(Fault::Delay | Fault::Drip));
+        self.consecutive = if is_failure { self.consecutive + 1 } else { 0 };
         if let Some(fault) = fault {
             *self.tally.entry(format!("{fault:?}")).or_default() += 1;
         }
         fault
     }
 
-    /// The answer that is given in place of the service's.
+    /// Returns an answer to use instead of the service's, if any.
     fn instead(&mut self, fault: Option<Fault>, request: &Message) -> Option<Message> {
-        let rejected = |name: &str, words: &str| Some(Message::rejection("400 Bad Request", name, words));
+        let rejected = |name: &str, message: &str| Some(Message::rejection("400 Bad Request", name, message));
         let by_fault = fault.and_then(|fault| match fault {
             Fault::Unavailable => Some(Message::html(self.chance.of(&[
                 "503 Service Unavailable",
@@ -314,7 +318,7 @@ impl State {
         let mut answer = by_fault.or_else(|| {
             let refusal = gate.as_ref().and_then(|gate| gate.refusal(request));
             if refusal.is_some() {
-                *self.tally.entry("Refused at the gate".to_owned()).or_default() += 1;
+                *self.tally.entry("RefusedByGate".to_owned()).or_default() += 1;
             }
             refusal.or_else(|| self.rest_of_listing(request))
         })?;
@@ -324,7 +328,7 @@ impl State {
         Some(answer)
     }
 
-    /// The service's answer as it is passed on.
+    /// Returns the service's answer as it is passed on.
     fn pass(&mut self, request: &Message, mut answer: Message) -> Message {
         *self.passed.entry(request.operation().to_owned()).or_default() += 1;
         if answer.is_ok() {
@@ -347,7 +351,7 @@ impl State {
         answer
     }
 
-    /// The page behind a token that this proxy gave out.
+    /// Returns the next page of a listing, if the request has one of the proxy's tokens.
     fn rest_of_listing(&mut self, request: &Message) -> Option<Message> {
         let token = request.json()["NextToken"].as_str()?.to_owned();
         let shards = self.listings.get(&token)?.clone();

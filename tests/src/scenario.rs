@@ -1,6 +1,7 @@
-//! What a seed is about: the service, the network, the host, the writer and the reader's configuration.
+//! Everything that a seed decides: the service, the network, the host, the writer and the reader's configuration.
 //!
-//! Each seed switches most faults off and makes some common, so that every fault is met alone and in company.
+//! Each seed switches most faults off and makes a few common ("swarm testing"), so that every fault occurs both alone
+//! and together with others.
 
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use kinesis_reader_machine::wire::Wire;
 use kinesis_reader_machine::{Config, Limits, MessageId, OnGap, Payload, Recreated, Source, Start, Until};
 
 use crate::chance::Chance;
+use crate::kinesis::misbehavior::Misbehavior;
 use crate::kinesis::quirks::Lag;
-use crate::kinesis::wrong::Wrong;
 use crate::kinesis::{Quirks, SIGNATURE_MS};
 
 /// "The maximum size of the data payload of a record before base64-encoding is 10 MiB."
@@ -18,7 +19,7 @@ pub const RECORD_BYTES_MAX: u64 = 10 << 20;
 /// The name of the one stream.
 pub const STREAM: &str = "orders";
 
-/// What a seed is about. Shares are in percent.
+/// Everything that a seed decides. Shares are in percent.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub quirks: Quirks,
@@ -29,12 +30,12 @@ pub struct Scenario {
     pub by_arn: bool,
     pub wire: Wire,
     pub start: StartKind,
-    /// Runs before the last one, which is without faults.
+    /// The number of runs with faults, before those without.
     pub runs: u64,
-    /// The stream is deleted and made again between two runs.
+    /// How often the stream is recreated between two runs.
     pub recreated: u8,
-    /// These runs are followed by one in which the service is always wrong in this way.
-    pub doom: Option<Wrong>,
+    /// If set, the runs with faults are followed by one in which the service always misbehaves in this way.
+    pub doom: Option<Misbehavior>,
 }
 
 /// Where the first run begins.
@@ -45,81 +46,83 @@ pub enum StartKind {
     AtTimestamp,
 }
 
-/// What lies between the host and the service.
+/// What happens between the host and the service.
 #[derive(Clone, Debug)]
 pub struct Network {
+    /// The shortest and longest round trip.
     pub latency_ms: (u64, u64),
-    /// Requests that do not arrive, which the host is told.
+    /// Requests that fail before they reach the service.
     pub refused: u8,
-    /// Answers that do not arrive, which the host is told.
+    /// Requests that the service answers, but whose connection is reset before the answer arrives.
     pub reset: u8,
-    /// Answers that do not arrive, which nobody tells.
+    /// Requests that neither succeed nor fail.
     pub silent: u8,
-    /// Answers that come after the deadline.
+    /// Answers that arrive after the deadline.
     pub late: u8,
-    /// Answers of which only the first part arrives.
+    /// Answers that are cut short.
     pub cut: u8,
-    /// Pages of HTML from a proxy.
+    /// Requests that a proxy answers with a page of HTML.
     pub html: u8,
-    /// Requests that the host cannot send, now or later.
+    /// Requests that the host cannot send at all, which ends the run.
     pub unsent: u8,
 }
 
 /// The host: its clock, its destination and its state.
 #[derive(Clone, Debug)]
 pub struct Host {
-    pub keeping: Keeping,
+    pub commit_mode: CommitMode,
+    /// The shortest and longest time that a write to the destination takes.
     pub write_ms: (u64, u64),
-    /// Writes that fail and are tried again.
+    /// Writes that fail and are retried.
     pub write_retried: u8,
-    /// Writes that fail for good: the host gives up.
+    /// Writes that fail for good, whereupon the host gives up.
     pub write_failed: u8,
-    /// Runs that end in a crash at any moment.
+    /// Runs that crash.
     pub crashes: u8,
-    /// Saves that do not last.
+    /// Saved checkpoints that are not durable.
     pub lost_saves: u8,
     pub calendar: Calendar,
-    /// Inputs at a time before the last one's.
+    /// Inputs with an earlier time than the input before.
     pub back_steps: u8,
-    /// Inputs before which the clock jumps ahead, or the machine sleeps.
+    /// Inputs before which the clock jumps forward, or the machine sleeps.
     pub jumps: u8,
-    /// Timeouts that nobody asked for, and answers given twice.
-    pub needless: u8,
+    /// Timeouts that the reader did not ask for, and answers given twice.
+    pub spurious: u8,
     /// Timeouts that come late.
     pub late_wakes: u8,
-    /// Runs that are stopped by an operator before their end.
+    /// Bounded runs that the operator stops.
     pub interrupts: u8,
 }
 
-/// The host's calendar clock, and what it is told of the service's.
+/// The host's calendar clock, and the `Date` headers it receives.
 #[derive(Clone, Copy, Debug)]
 pub struct Calendar {
-    /// The host's clock is this far ahead of the service's.
+    /// How far the host's clock is ahead of the service's.
     pub skew_ms: i64,
-    /// Times when somebody sets it right, or wrong again, beside the jumps of the other clock.
+    /// How often the clock is set, correctly or not. This is independent of the jumps of the monotonic clock.
     pub steps: u8,
     pub dates: Dates,
 }
 
-/// What the `Date` of an answer tells.
+/// What the `Date` header of an answer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dates {
     /// The service's time.
     Right,
-    /// Nothing: there is none.
+    /// There is no header.
     Missing,
-    /// A time that is always so far from the service's.
+    /// A time at this distance from the service's.
     Off(i64),
     /// Always the same time.
     Fixed(u64),
-    /// The service's time, but for some answers, in percent, that are off by anything.
+    /// The service's time, except that this share of answers, in percent, has an arbitrary time.
     Outliers(u8),
 }
 
-/// Times that broken clocks and headers tell: 1900 and 1970, the end of 32 bits, of four digits, and of 64 bits.
+/// Times that broken clocks and headers show: 1900, 1970, and the end of times with 32 bits, four-digit years, or 64 bits.
 pub const ODD_TIMES: [u64; 5] = [0, 1, 2_147_483_647_000, 253_402_300_799_000, u64::MAX];
 
-/// Further from the service's time than a `Date` that agrees with any signature that is accepted.
+/// Too far from the service's time for a `Date` to agree with a signature that the service accepts.
 const FAR_MS: u64 = 12 * 60_000;
 
 impl Calendar {
@@ -137,9 +140,9 @@ impl Calendar {
             _ => Dates::Outliers(chance.of(&[1, 5, 30])),
         };
         let skew_ms = match (dates, chance.within(0, 3)) {
-            // The service tells that the clock is off, and by how much.
+            // The service refuses the signature, and its `Date` shows how far the clock is off.
             (Dates::Right, 0) if checked => either_way(chance.magnitude(1, 90_000_000_000), chance),
-            // Near the service's time, an outlier and a clock that is off may not be told from the truth together.
+            // A clock that is slightly off, with an outlier close to it, cannot be told from a right one.
             (Dates::Outliers(_), _) => 0,
             _ => near(chance),
         };
@@ -147,18 +150,18 @@ impl Calendar {
         Calendar { skew_ms, steps, dates }
     }
 
-    /// The host's calendar at this time of the service's.
+    /// Returns what the host's calendar shows when it is `now` at the service.
     pub fn at(&self, now: u64) -> u64 {
         now.saturating_add_signed(self.skew_ms)
     }
 
-    /// The same on a good day: what the service tells is right.
+    /// Returns the same calendar without faults: the clock is no longer set, and `Date` headers are right or missing.
     fn calm(&self) -> Calendar {
         let dates = if self.dates == Dates::Missing { Dates::Missing } else { Dates::Right };
         Calendar { dates, steps: 0, ..*self }
     }
 
-    /// The `Date` of an answer, in whole seconds.
+    /// Returns the `Date` of an answer, in whole seconds.
     pub fn date(&self, now: u64, chance: &mut Chance) -> Option<u64> {
         let date = match self.dates {
             Dates::Right => now,
@@ -174,49 +177,50 @@ impl Calendar {
         Some(date / 1000 * 1000)
     }
 
-    /// How much earlier than the true time the reader may hold it to be, or later.
-    pub fn doubt_ms(&self) -> u64 {
+    /// Returns how far the reader's estimate of the service's time may be off.
+    pub fn uncertainty_ms(&self) -> u64 {
         match self.dates {
             Dates::Right if self.skew_ms == 0 && self.steps == 0 => 0,
-            // As far as the clock may be off with a signature that is accepted.
+            // The service accepts signatures that are off by this much.
             Dates::Right => SIGNATURE_MS,
             Dates::Missing | Dates::Off(_) | Dates::Fixed(_) | Dates::Outliers(_) => FAR_MS,
         }
     }
 }
 
-/// How the host keeps messages and checkpoint.
+/// How the host commits messages and checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keeping {
-    /// Messages, then checkpoint: at least once.
-    OneAfterTheOther,
+pub enum CommitMode {
+    /// First the messages, then the checkpoint: at least once.
+    Separate,
     /// Both in one transaction, with the reader's checkpoint: exactly once.
-    Together,
-    /// Both in one transaction, with the batch's own checkpoint joined to what is kept: exactly once.
-    TogetherJoined,
+    Transaction,
+    /// Both in one transaction, with the batch's own checkpoint merged into the saved one: exactly once.
+    TransactionMerged,
 }
 
-/// Who puts records and reshards.
+/// The writer: puts records and reshards.
 #[derive(Clone, Debug)]
 pub struct Writer {
+    /// The number of shards at the start.
     pub shards: u32,
-    /// Time between two of its acts.
+    /// The average time between two actions.
     pub pause_ms: u64,
-    /// Records put at once.
+    /// The most records put in one action.
     pub burst: u64,
     /// The most records in all.
     pub records: u64,
-    /// Acts that reshard.
+    /// Actions that reshard.
     pub reshards: u8,
-    /// Of these, how many reshard a shard that was only just made.
-    pub restless: u8,
-    /// How many more may follow at once, as where a count of shards is asked for.
+    /// The share of these that reshard the newest shard.
+    pub reshard_newest: u8,
+    /// How many more reshards may follow at once, as when `UpdateShardCount` is called.
     pub cascade: u64,
     /// The most bytes of data in a record.
     pub record_bytes: u64,
-    /// Records that are aggregates.
+    /// Records that are aggregated.
     pub aggregated: u8,
-    /// How long it was at work before the first run.
+    /// How long the writer runs before the first run of the reader.
     pub before_ms: u64,
 }
 
@@ -242,24 +246,24 @@ impl Scenario {
             ]),
             runs: chance.within(1, 5),
             recreated: if quirks.describe_denied { 0 } else { chance.of(&[0, 0, 0, 20]) },
-            doom: chance.percent(25).then(|| chance.of(&Wrong::ALL)),
+            doom: chance.percent(25).then(|| chance.of(&Misbehavior::ALL)),
             quirks,
             host,
             writer,
         };
-        // A page that is rendered to more than a batch may have comes in several.
+        // With a small limit, a page takes several batches.
         let most = scenario.limits.batch_bytes;
         scenario.limits.batch_bytes = chance.of(&[most, most, most, 1, 700, 4_000]);
         scenario
     }
 
-    /// Switches every fault off; what the service may do on a good day it still does.
+    /// Switches every fault off. The service keeps the quirks that are not faults.
     pub fn calm(&mut self) {
         self.quirks.calm();
         let latency_ms = (self.network.latency_ms.0, self.network.latency_ms.0 + 30);
         self.network = Network { latency_ms, refused: 0, reset: 0, silent: 0, late: 0, cut: 0, html: 0, unsent: 0 };
         self.host = Host {
-            keeping: self.host.keeping,
+            commit_mode: self.host.commit_mode,
             write_ms: (0, 50),
             calendar: self.host.calendar.calm(),
             write_retried: 0,
@@ -268,7 +272,7 @@ impl Scenario {
             lost_saves: 0,
             back_steps: 0,
             jumps: 0,
-            needless: 0,
+            spurious: 0,
             late_wakes: 0,
             interrupts: 0,
         };
@@ -316,7 +320,7 @@ impl Network {
 impl Host {
     fn draw(checked: bool, chance: &mut Chance) -> Host {
         Host {
-            keeping: chance.of(&[Keeping::OneAfterTheOther, Keeping::Together, Keeping::TogetherJoined]),
+            commit_mode: chance.of(&[CommitMode::Separate, CommitMode::Transaction, CommitMode::TransactionMerged]),
             write_ms: (0, chance.of(&[0, 10, 500, 20_000, 400_000])),
             write_retried: share(chance),
             write_failed: chance.of(&[0, 0, 0, 1, 3]),
@@ -325,7 +329,7 @@ impl Host {
             calendar: Calendar::draw(checked, chance),
             back_steps: share(chance),
             jumps: chance.of(&[0, 0, 1, 3]),
-            needless: share(chance),
+            spurious: share(chance),
             late_wakes: share(chance),
             interrupts: chance.of(&[0, 0, 20]),
         }
@@ -333,12 +337,12 @@ impl Host {
 }
 
 impl Writer {
-    /// `greatest`: the service takes records of 10 MiB, as AWS does and emulators do not.
-    fn draw(greatest: bool, chance: &mut Chance) -> Writer {
-        // Large records cost much time: few seeds have them, and few of them.
+    /// `largest`: whether the service accepts records of 10 MiB, as AWS does and emulators do not.
+    fn draw(largest: bool, chance: &mut Chance) -> Writer {
+        // Large records take much time, so few seeds have them, and only a few.
         let size = chance.within(0, 599);
         let (records, record_bytes) = match size {
-            0 if greatest => (8, RECORD_BYTES_MAX),
+            0 if largest => (8, RECORD_BYTES_MAX),
             0..=14 => (40, 1 << 20),
             _ => (chance.magnitude(1, 400), 60),
         };
@@ -348,7 +352,7 @@ impl Writer {
             burst: chance.of(&[1, 3, 10, 40]),
             records,
             reshards: chance.of(&[0, 2, 10, 40]),
-            restless: chance.of(&[0, 50, 100]),
+            reshard_newest: chance.of(&[0, 50, 100]),
             cascade: chance.of(&[0, 0, 0, 5]),
             record_bytes,
             aggregated: if record_bytes > 1000 { 0 } else { chance.of(&[0, 0, 5, 50]) },
@@ -360,7 +364,7 @@ impl Writer {
 fn limits(chance: &mut Chance) -> Limits {
     let backoff_first = chance.of(&[50, 250, 1_000]);
     Limits {
-        messages: None,
+        max_messages: None,
         page_records: chance.of(&[1, 2, 3, 10, 100, 10_000]),
         requests: chance.of(&[1, 2, 5, 32]),
         batches: chance.of(&[1, 2, 3, 12]),
@@ -374,7 +378,7 @@ fn limits(chance: &mut Chance) -> Limits {
     }
 }
 
-/// How often a fault happens: never in half of the seeds, else rarely or commonly.
+/// Draws how often a fault happens: never in half of the seeds, rarely or often in the others.
 fn share(chance: &mut Chance) -> u8 {
     chance.of(&[0, 0, 0, 1, 4, 15])
 }

@@ -4,7 +4,7 @@ use kinesis_reader_machine::wire::Wire;
 
 use crate::environment::{self, Failure};
 use crate::kinesis::Quirks;
-use crate::scenario::{Dates, Keeping, Scenario};
+use crate::scenario::{CommitMode, Dates, Scenario};
 
 /// A feature of a scenario that can be switched off.
 type Part = (&'static str, fn(&mut Scenario));
@@ -16,13 +16,13 @@ const PARTS: [Part; 36] = [
     ("stale listings", |s| s.quirks.stale_ms = 0),
     ("CBOR", |s| s.wire = Wire::Json),
     ("children next to an iterator", |s| s.quirks.early_children = false),
-    ("call and byte limits", |s| (s.quirks.limits, s.quirks.neighbours) = (false, 0)),
-    ("repeated records", |s| s.quirks.after_is_at = false),
-    ("odd listing pages", |s| s.quirks.repeats = 0),
-    ("invalid responses", |s| s.quirks.wrong = None),
-    ("a run of invalid responses", |s| s.doom = None),
+    ("call and byte limits", |s| (s.quirks.limits, s.quirks.other_readers) = (false, 0)),
+    ("AFTER_SEQUENCE_NUMBER like AT_SEQUENCE_NUMBER", |s| s.quirks.after_is_at = false),
+    ("shards listed twice", |s| s.quirks.repeated_shards = 0),
+    ("misbehavior of the service", |s| s.quirks.misbehavior = None),
+    ("a run in which the service always misbehaves", |s| s.doom = None),
     ("multi-page listings", |s| s.quirks.listing_page = 1000),
-    ("empty and short pages", |s| (s.quirks.voids, s.quirks.short_pages) = (0, 0)),
+    ("empty and short pages", |s| (s.quirks.empty_pages, s.quirks.short_pages) = (0, 0)),
     ("odd lags", |s| (s.quirks.lag, s.quirks.idle_lag) = (Quirks::plain().lag, Quirks::plain().idle_lag)),
     ("retention", |s| s.quirks.retention_ms = Quirks::plain().retention_ms),
     ("short-lived iterators", |s| s.quirks.iterator_life_ms = 300_000),
@@ -41,12 +41,12 @@ const PARTS: [Part; 36] = [
     ("wrong Date headers", |s| s.host.calendar.dates = Dates::Right),
     ("clocks that jump forward", |s| s.host.jumps = 0),
     ("clocks that step back", |s| s.host.back_steps = 0),
-    ("spurious inputs", |s| (s.host.needless, s.host.late_wakes) = (0, 0)),
+    ("spurious inputs", |s| (s.host.spurious, s.host.late_wakes) = (0, 0)),
     ("interrupts", |s| s.host.interrupts = 0),
-    ("transactions", |s| s.host.keeping = Keeping::OneAfterTheOther),
+    ("transactions", |s| s.host.commit_mode = CommitMode::Separate),
     ("recreation", |s| s.recreated = 0),
     ("batches of parts of a page", |s| s.limits.batch_bytes = u32::MAX),
-    ("aggregates", |s| s.writer.aggregated = 0),
+    ("aggregated records", |s| s.writer.aggregated = 0),
     ("consecutive reshards", |s| s.writer.cascade = 0),
     ("reshards", |s| s.writer.reshards = 0),
     ("all but one run", |s| s.runs = 1),

@@ -11,8 +11,8 @@ use crate::environment::{self, Failure};
 #[derive(Default)]
 pub struct Summary {
     pub seeds: u64,
-    /// The number of seeds that saw each event.
-    pub seen: BTreeMap<&'static str, u64>,
+    /// The number of seeds in which each kind of event occurred.
+    pub coverage: BTreeMap<&'static str, u64>,
     /// Sorted by seed.
     pub failures: Vec<Failure>,
 }
@@ -34,9 +34,9 @@ pub fn play(first: u64, count: u64, failures_max: usize) -> Summary {
                     let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
                     summary.seeds += 1;
                     match played {
-                        Ok(seen) => {
-                            for what in seen.keys() {
-                                *summary.seen.entry(what).or_default() += 1;
+                        Ok(coverage) => {
+                            for what in coverage.keys() {
+                                *summary.coverage.entry(what).or_default() += 1;
                             }
                         }
                         Err(failure) => summary.failures.push(failure),

@@ -38,7 +38,7 @@ impl Tally {
             messages: self.messages + other.messages,
             flaws: Flaws {
                 lost: self.flaws.lost + other.flaws.lost,
-                twice: self.flaws.twice + other.flaws.twice,
+                repeated: self.flaws.repeated + other.flaws.repeated,
                 out_of_order: self.flaws.out_of_order + other.flaws.out_of_order,
             },
         }
@@ -65,20 +65,20 @@ pub async fn kill_loop(seed: u64, to: &str, runs: u64) -> Result<Tally, String> 
         let life = (!last && chance.percent(80)).then(|| Duration::from_millis(chance.magnitude(5, 1500)));
         let mut writing = Chance::new(seed ^ run, 12);
         let (ended, reshards) = tokio::join!(end(child, life), write(&emulator, &mut writing, put, last));
-        let (status, words) = ended?;
+        let (status, errors) = ended?;
         put += if last { 0 } else { MESSAGES };
         tally.runs += 1;
         tally.reshards += reshards;
         match status {
             None => tally.kills += 1,
             Some(status) if status.success() => {}
-            Some(status) => return Err(format!("run {run} ended with {status}: {words}")),
+            Some(status) => return Err(format!("run {run} ended with {status}: {errors}")),
         }
         if last {
             // The writer stopped before this run, so it saw the whole stream.
             tally.flaws = program::flaws(&program::messages(folder.path(), to), put);
         } else {
-            look(folder.path(), to, run)?;
+            check(folder.path(), to, run)?;
         }
     }
     tally.messages = u64::from(put);
@@ -87,7 +87,7 @@ pub async fn kill_loop(seed: u64, to: &str, runs: u64) -> Result<Tally, String> 
 }
 
 /// At any moment, the messages delivered so far must be in order and without duplicates.
-fn look(folder: &Path, to: &str, run: u64) -> Result<(), String> {
+fn check(folder: &Path, to: &str, run: u64) -> Result<(), String> {
     let flaws = program::flaws(&program::messages(folder, to), 0);
     if flaws == Flaws::default() { Ok(()) } else { Err(format!("after run {run}: {flaws:?}")) }
 }
@@ -105,12 +105,12 @@ async fn end(mut child: Child, life: Option<Duration>) -> Result<(Option<ExitSta
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     let output = child.wait_with_output().map_err(failed)?;
-    Ok((Some(output.status), program::said(&output)))
+    Ok((Some(output.status), program::stderr(&output)))
 }
 
 /// Puts messages and occasionally reshards. Returns the number of reshards.
-async fn write(emulator: &Emulator, chance: &mut Chance, first: u32, rests: bool) -> u64 {
-    if rests {
+async fn write(emulator: &Emulator, chance: &mut Chance, first: u32, stopped: bool) -> u64 {
+    if stopped {
         return 0;
     }
     let mut reshards = 0;

@@ -1,4 +1,4 @@
-//! The writer: puts records into the stream and reshards it, on a random schedule.
+//! Puts records into the stream and reshards it, on a random schedule.
 
 use crate::aggregate::{UserRecord, aggregate};
 use crate::chance::Chance;
@@ -9,16 +9,18 @@ use crate::scenario;
 pub struct Writer {
     plan: scenario::Writer,
     chance: Chance,
+    /// The time of the next action.
     next: u64,
+    /// The number of records put so far.
     put: u64,
     pub splits: u64,
     pub merges: u64,
-    /// Records that would be aggregates, were it not for the length of a key.
+    /// The number of aggregated records with a partition key that is too long, so that they count as plain records.
     pub overlong: u64,
-    at_work: bool,
+    stopped: bool,
 }
 
-/// More shards would only slow a seed down.
+/// The maximum number of shards. More would only slow a seed down.
 const SHARDS_MAX: usize = 40;
 
 /// "Partition keys are Unicode strings with a maximum length limit of 256 characters for each key."
@@ -26,21 +28,16 @@ const KEY_CHARS_MAX: usize = 256;
 
 impl Writer {
     pub fn new(plan: scenario::Writer, chance: Chance, now: u64) -> Writer {
-        Writer { plan, chance, next: now, put: 0, splits: 0, merges: 0, overlong: 0, at_work: true }
-    }
-
-    /// Returns the time of the next action.
-    pub fn next(&self) -> Option<u64> {
-        self.at_work.then_some(self.next)
+        Writer { plan, chance, next: now, put: 0, splits: 0, merges: 0, overlong: 0, stopped: false }
     }
 
     pub fn stop(&mut self) {
-        self.at_work = false;
+        self.stopped = true;
     }
 
     /// Takes all actions that are due.
     pub fn work(&mut self, kinesis: &mut Kinesis, now: u64) {
-        while self.at_work && self.next <= now {
+        while !self.stopped && self.next <= now {
             let at = self.next;
             self.act(kinesis, at);
             self.next = at + self.chance.within(1, 2 * self.plan.pause_ms);
@@ -59,7 +56,7 @@ impl Writer {
         if self.put >= self.plan.records {
             return;
         }
-        // Low indexes are more likely, so there are hot shards and idle ones.
+        // Low indexes are more likely, so some shards are hot and others idle.
         let shard = open[(self.chance.magnitude(1, open.len() as u64) - 1) as usize];
         let arrived = now - self.chance.within(0, kinesis.quirks.arrival_jitter_ms).min(now);
         for _ in 0..self.chance.within(1, self.plan.burst) {
@@ -67,7 +64,7 @@ impl Writer {
             if self.chance.percent(self.plan.aggregated) {
                 let mut users = self.users(kinesis.stream.shards[shard].hash);
                 if self.chance.percent(5) {
-                    // One key is longer than keys may be, so it is no aggregate: one message, with all the data.
+                    // A key that is too long makes the whole record a single message with all its data.
                     users[0].partition_key = "ż".repeat(KEY_CHARS_MAX + 1);
                     kinesis.stream.put(shard, key, aggregate(&users), arrived, now);
                     self.overlong += 1;
@@ -104,7 +101,7 @@ impl Writer {
     fn reshard(&mut self, kinesis: &mut Kinesis, now: u64) {
         let open = kinesis.stream.open();
         let newest = open[open.len() - 1];
-        let shard = if self.chance.percent(self.plan.restless) { newest } else { self.chance.of(&open) };
+        let shard = if self.chance.percent(self.plan.reshard_newest) { newest } else { self.chance.of(&open) };
         let before = kinesis.stream.shards.len();
         if self.chance.percent(50) {
             kinesis.stream.merge(shard, now);

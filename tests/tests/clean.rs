@@ -22,7 +22,7 @@ fn identifiers_act_on_no_terminal() {
         "ListShards" => Some(answer(200, "", &json!({"Shards": [shard(HOSTILE), shard(&"y".repeat(5000))]}))),
         _ => None,
     });
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     for command in [&["shards"][..], &["read", "-vvv"], &["read", "-vvv", "--max-messages", "3"]] {
         assert_clean(&run(at(&folder, &server).args(command).arg(STREAM)), &format!("{command:?}"));
     }
@@ -37,7 +37,7 @@ fn error_messages_act_on_no_terminal() {
             let server = Hostile::start(move |asked: &Asked| {
                 (asked.operation == operation).then(|| refusal(status, name, &message))
             });
-            let folder = tempfile::tempdir().expect("a folder");
+            let folder = tempfile::tempdir().expect("a temporary directory");
             let mut command = at(&folder, &server);
             // This one is retried for minutes. The first seconds are enough.
             if status == 500 {
@@ -49,7 +49,7 @@ fn error_messages_act_on_no_terminal() {
             if status == 400 && operation != "DescribeStreamSummary" {
                 assert_eq!(output.status.code(), Some(1), "{what}");
                 let report = fs::read_to_string(folder.path().join("report.json")).expect("the report");
-                let report: Value = serde_json::from_str(&report).expect("it is JSON");
+                let report: Value = serde_json::from_str(&report).expect("valid JSON");
                 let error = report["error"].as_str().expect("why it failed");
                 assert!(error.contains("forged") && clean(error) == error && error.len() < 20_000, "{error}");
             }
@@ -66,7 +66,7 @@ fn gaps_and_malformed_answers_act_on_no_terminal() {
         }
         _ => None,
     });
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     // The second run finds a gap after what the first one read.
     for _ in 0..2 {
         assert_clean(&run(at(&folder, &gap).args(["read", STREAM, "-v"])), "a gap");
@@ -80,7 +80,7 @@ fn gaps_and_malformed_answers_act_on_no_terminal() {
     let gone = format!(r#""shards":{{{}:{{"at":"trim-horizon"}},"#, json!(HOSTILE));
     let changed = saved.replace(r#""shards":{"#, &gone);
     assert_ne!(changed, saved);
-    fs::write(&state, changed).expect("it can be written");
+    fs::write(&state, changed).expect("a writable file");
     assert_clean(&read(), "a gap in a hostile shard");
     let report = fs::read_to_string(folder.path().join("report")).expect("the report");
     assert!(report.lines().all(|line| clean(line) == line), "{report}");
@@ -94,7 +94,7 @@ fn gaps_and_malformed_answers_act_on_no_terminal() {
     for body in strange {
         let what = body.to_string();
         let server = Hostile::start(move |asked| (asked.operation == "GetRecords").then(|| answer(200, "", &body)));
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = tempfile::tempdir().expect("a temporary directory");
         assert_clean(&run(limited(at(&folder, &server), "3").args(["read", STREAM, "-vvv"])), &what);
     }
 }
@@ -110,7 +110,7 @@ fn payloads_traces_and_databases_act_on_no_terminal() {
         }
         _ => None,
     });
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     let read = run(at(&folder, &server).args(["read", STREAM, "--recording", "recording", "--invalid-records", "bad"]));
     assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
     assert_clean(&read, "read");
@@ -139,7 +139,7 @@ fn payloads_traces_and_databases_act_on_no_terminal() {
         format!(r#"{{"output":{{"notice":{{"Gap":{{"shard":{hostile},"after":{hostile}}}}}}}}}"#),
         HOSTILE.to_owned(),
     ] {
-        fs::write(folder.path().join("made"), format!("{head}{line}\n")).expect("it can be written");
+        fs::write(folder.path().join("made"), format!("{head}{line}\n")).expect("a writable file");
         assert_clean(&run(bare(folder.path()).args(["replay", "made"])), &line);
     }
     assert_clean(&run(bare(folder.path()).args(["replay", "recording"])), "replay");
@@ -147,7 +147,7 @@ fn payloads_traces_and_databases_act_on_no_terminal() {
 
 #[test]
 fn arguments_act_on_no_terminal() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     let server = Hostile::start(|_| None);
     let path = format!("nowhere/{}", HOSTILE.replace('\0', ""));
     for words in [
@@ -192,11 +192,11 @@ fn arguments_act_on_no_terminal() {
 
 #[test]
 fn no_password_in_a_url_is_printed() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     let server = Hostile::start(|_| None);
     let address = server.url.trim_start_matches("http://").to_owned();
-    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("it can be written");
-    fs::create_dir(folder.path().join(".aws")).expect("a folder");
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("a writable file");
+    fs::create_dir(folder.path().join(".aws")).expect("a directory");
     write(".aws/config", "[profile url]\nregion = us-east-1\nendpoint_url = http://user:MARKED@127.0.0.1/\n");
     let urls = [
         "http://user:MARKED@127.0.0.1/",

@@ -176,7 +176,7 @@ fn open(mut loaded: Loaded, seed: u64, chance: &mut Chance) -> (machine::Reader,
         Wire::Cbor => wit::Wire::Cbor,
     };
     let native = machine::Reader::open(config, None, seed, machine::Instant(0), machine::Timestamp(BEGIN));
-    (native.expect("it opens"), loaded.open(&boxed, None, seed, 0, BEGIN).expect("it opens"))
+    (native.expect("a valid configuration"), loaded.open(&boxed, None, seed, 0, BEGIN).expect("a valid configuration"))
 }
 
 fn native_notice(notice: machine::Notice) -> String {

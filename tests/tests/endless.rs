@@ -166,7 +166,7 @@ fn iterators_that_lead_back_end_the_run() {
         let records = records(from..from + 10);
         page(operation, asked, json!({"Records": records, "NextShardIterator": "i", "MillisBehindLatest": 1000}))
     });
-    check("the same records with an empty page between", ToItsEnd, |operation, asked, n| {
+    check("the same records with an empty page between", To(back), |operation, asked, n| {
         let records = if n % 2 == 0 { records(0..10) } else { Vec::new() };
         page(operation, asked, json!({"Records": records, "NextShardIterator": "i", "MillisBehindLatest": 1000 + n}))
     });
@@ -265,19 +265,19 @@ fn texts_of_the_host_and_the_service_are_escaped_in_notices() {
     const ODD: &str = "a\u{1b}[31m\n\u{202e}b";
     const CLEAN: &str = r"a\u{1b}[31m\n\u{202e}b";
     let config = Config::new(Source::Name("orders".to_owned()));
-    let mut reader = Reader::open(config, None, 1, Instant(0), Timestamp(OPENED)).expect("a good configuration");
+    let mut reader = Reader::open(config, None, 1, Instant(0), Timestamp(OPENED)).expect("a valid configuration");
     let mut causes = Vec::new();
     while causes.len() < 2 {
         match reader.poll_action() {
             Action::Send(request) if causes.is_empty() => {
                 let failure = Failure::Transient(ODD.to_owned());
-                reader.handle_failure(request.id, failure, Instant(1)).expect("it was asked");
+                reader.handle_failure(request.id, failure, Instant(1)).expect("the request is pending");
             }
             Action::Send(request) => {
                 let body = Body::Json(json!({"__type": "ServiceUnavailable", "message": ODD}).to_string());
                 let aws_request_id = Some(ODD.to_owned());
                 let response = Response { status: 503, body, aws_request_id, date: None, signed: None };
-                reader.handle_response(request.id, response, Instant(10_000)).expect("it was asked");
+                reader.handle_response(request.id, response, Instant(10_000)).expect("the request is pending");
             }
             Action::Notice(Notice::Retry(error)) => causes.push(error.cause),
             Action::Wait(_) => reader.handle_timeout(Instant(10_000)),
@@ -343,7 +343,7 @@ impl Run {
     fn of(service: Service, until: Until, pace: Option<u8>) -> Run {
         let mut config = Config { until, ..Config::new(Source::Name("orders".to_owned())) };
         config.limits.pace = pace;
-        let mut reader = Reader::open(config, None, 1, Instant(0), Timestamp(OPENED)).expect("a good configuration");
+        let mut reader = Reader::open(config, None, 1, Instant(0), Timestamp(OPENED)).expect("a valid configuration");
         let (mut run, mut now) = (Run { outcome: None, sent: Vec::new(), delivered: false }, 0);
         let mut asked = [0; 4];
         while until != Until::Stopped || run.sent.len() < REQUESTS_MAX {
@@ -353,11 +353,11 @@ impl Run {
                     let n = &mut asked[request.operation as usize];
                     let response = answer(service, &request, *n);
                     (*n, now) = (*n + 1, now + 1);
-                    reader.handle_response(request.id, response, Instant(now)).expect("it was asked");
+                    reader.handle_response(request.id, response, Instant(now)).expect("the request is pending");
                 }
                 Action::Deliver(batch) => {
                     run.delivered = true;
-                    reader.handle_delivered(batch.id(), Instant(now)).expect("it is out");
+                    reader.handle_delivered(batch.id(), Instant(now)).expect("the batch is pending");
                 }
                 Action::Notice(_) => {}
                 Action::Wait(wait) => {

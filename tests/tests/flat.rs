@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tests::emulator::REGION;
 use tests::hostile::{Hostile, answer, record};
-use tests::program::{STREAM, bare, run, said};
+use tests::program::{STREAM, bare, run, stderr};
 
 /// Prints the columns of the view, and for each member its column and what is in it.
 const QUERY: &str = r#"
@@ -158,20 +158,20 @@ fn names() -> Vec<String> {
 fn read(records: &[Value]) -> tempfile::TempDir {
     let page = json!({"Records": records, "NextShardIterator": "end", "MillisBehindLatest": 0});
     let server = Hostile::start(move |asked| (asked.operation == "GetRecords").then(|| answer(200, "", &page)));
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     let mut command = bare(folder.path());
     command.args(["read", STREAM, "--endpoint-url", &server.url, "--region", REGION]);
     let output = run(&mut command);
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", stderr(&output));
     folder
 }
 
 /// What Python's sqlite3 finds. SQLite of this program's own version finds the same.
 fn query(folder: &tempfile::TempDir) -> (Vec<String>, serde_json::Map<String, Value>) {
     let output = run(Command::new("python3").args(["-c", QUERY]).current_dir(folder.path()));
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", stderr(&output));
     let (columns, members): (Vec<String>, serde_json::Map<String, Value>) =
-        serde_json::from_slice(&output.stdout).expect("it prints JSON");
+        serde_json::from_slice(&output.stdout).expect("valid JSON");
 
     let path = folder.path().join("orders.db");
     assert!(fs::metadata(&path).is_ok_and(|metadata| metadata.is_file()));

@@ -66,6 +66,6 @@ fn on_all(target: &str, check: fn(&[u8]), seeds: Vec<Vec<u8>>) {
     }
     let found = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions").join(target);
     for file in std::fs::read_dir(found).into_iter().flatten() {
-        check(&std::fs::read(file.expect("it can be read").path()).expect("it can be read"));
+        check(&std::fs::read(file.expect("a readable file").path()).expect("a readable file"));
     }
 }

@@ -209,7 +209,7 @@ impl Stream {
         config.limits.pace = None;
         change(&mut config);
         let mut now = Instant(0);
-        let mut reader = Reader::open(config, checkpoint, 1, now, Timestamp(PRESENT)).expect("it opens");
+        let mut reader = Reader::open(config, checkpoint, 1, now, Timestamp(PRESENT)).expect("a valid configuration");
         let (mut read, mut gaps) = (Vec::new(), Vec::new());
         loop {
             match reader.poll_action() {
@@ -222,13 +222,13 @@ impl Stream {
                         date: None,
                         signed: None,
                     };
-                    reader.handle_response(request.id, response, now).expect("it was asked");
+                    reader.handle_response(request.id, response, now).expect("the request is pending");
                 }
                 Action::Deliver(batch) => {
                     for message in batch.messages(0, u32::MAX) {
                         read.push(message.sequence.parse().expect("a number"));
                     }
-                    reader.handle_delivered(batch.id(), now).expect("it is out");
+                    reader.handle_delivered(batch.id(), now).expect("the batch is pending");
                 }
                 Action::Notice(Notice::Gap(lost)) => gaps.push(lost),
                 Action::Notice(_) => {}

@@ -14,8 +14,8 @@ use kinesis_reader_machine::page::{Data, Page};
 use kinesis_reader_machine::sequence::Sequence;
 use kinesis_reader_machine::wire::model::ERRORS;
 use kinesis_reader_machine::wire::{
-    Body, Class, Operation, Position, Query, StreamRef, Wire, classify, decode_iterator, decode_listing, decode_page,
-    decode_rejection, decode_summary, encode, hint,
+    Body, Class, Operation, Query, StartingPosition, StreamRef, Wire, classify, decode_iterator, decode_listing,
+    decode_page, decode_rejection, decode_summary, encode, hint,
 };
 use num_bigint::BigUint;
 use proptest::collection::vec;
@@ -128,7 +128,7 @@ fn recorded_requests_are_encoded_identically() {
                 };
                 assert_eq!(
                     tag.is_some(),
-                    matches!(query, Query::GetShardIterator { position: Position::AtTimestamp(_), .. })
+                    matches!(query, Query::GetShardIterator { position: StartingPosition::AtTimestamp(_), .. })
                 );
                 assert_eq!(&untagged, theirs, "{name}");
             }
@@ -154,7 +154,7 @@ fn requests_contain_only_what_is_needed() {
         [(1_763_900_000_123, "1763900000.123"), (1_763_900_000_000, "1763900000.000"), (7, "0.007")]
     {
         check(
-            Query::GetShardIterator { stream, shard: "s", position: Position::AtTimestamp(time_ms) },
+            Query::GetShardIterator { stream, shard: "s", position: StartingPosition::AtTimestamp(time_ms) },
             &format!(
                 r#"{{"StreamARN":"{arn}","ShardId":"s","ShardIteratorType":"AT_TIMESTAMP","Timestamp":{seconds}}}"#
             ),
@@ -631,13 +631,13 @@ impl Exchange {
             (Operation::GetShardIterator, _) => {
                 let sequence = text("StartingSequenceNumber");
                 let position = match text("ShardIteratorType")? {
-                    "TRIM_HORIZON" => Position::TrimHorizon,
-                    "LATEST" => Position::Latest,
-                    "AT_SEQUENCE_NUMBER" => Position::AtSequence(sequence?),
-                    "AFTER_SEQUENCE_NUMBER" => Position::AfterSequence(sequence?),
+                    "TRIM_HORIZON" => StartingPosition::TrimHorizon,
+                    "LATEST" => StartingPosition::Latest,
+                    "AT_SEQUENCE_NUMBER" => StartingPosition::AtSequence(sequence?),
+                    "AFTER_SEQUENCE_NUMBER" => StartingPosition::AfterSequence(sequence?),
                     // We never send times with more precision than milliseconds.
                     "AT_TIMESTAMP" if asks["Timestamp"].to_string().len() > 14 => return None,
-                    "AT_TIMESTAMP" => Position::AtTimestamp(self.time(&asks["Timestamp"])),
+                    "AT_TIMESTAMP" => StartingPosition::AtTimestamp(self.time(&asks["Timestamp"])),
                     _ => return None,
                 };
                 Some(Query::GetShardIterator { stream: stream?, shard: text("ShardId")?, position })

@@ -36,7 +36,7 @@ fn each_reason_is_told_and_nothing_is_passed_over() {
 fn batch(data: &[String]) -> Batch {
     let mut config = Config::new(Source::Name("orders".to_owned()));
     config.payload = Payload::Json;
-    let mut reader = Reader::open(config, None, 1, Instant(0), Timestamp(0)).expect("a good configuration");
+    let mut reader = Reader::open(config, None, 1, Instant(0), Timestamp(0)).expect("a valid configuration");
     loop {
         let request = match reader.poll_action() {
             Action::Send(request) => request,
@@ -56,6 +56,6 @@ fn batch(data: &[String]) -> Batch {
         };
         let response =
             Response { status, body: Body::Json(answer.to_string()), aws_request_id: None, date: None, signed: None };
-        reader.handle_response(request.id, response, Instant(1)).expect("it was asked");
+        reader.handle_response(request.id, response, Instant(1)).expect("the request is pending");
     }
 }

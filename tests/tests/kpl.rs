@@ -23,7 +23,7 @@ const ALL: HashRange = HashRange { first: 0, last: u128::MAX };
 #[test]
 fn every_recorded_record_is_taken_apart_or_comes_whole() {
     let text = include_str!("../golden/kpl_vectors.json");
-    let vectors: Value = serde_json::from_str(text).expect("it is JSON");
+    let vectors: Value = serde_json::from_str(text).expect("valid JSON");
     let vectors = vectors["vectors"].as_array().expect("vectors");
     assert_eq!(vectors.len(), 20);
     for vector in vectors {
@@ -59,7 +59,7 @@ fn every_recorded_record_is_taken_apart_or_comes_whole() {
 fn an_index_that_is_absent_is_not_the_first() {
     // Recorded as "mixed": only the first user record has an explicit hash key, which is 5. The library that made it
     // gives 5 to the others too. Their own hash keys are far from it, and a shard of 5 alone keeps but the first.
-    let vectors: Value = serde_json::from_str(include_str!("../golden/kpl_vectors.json")).expect("it is JSON");
+    let vectors: Value = serde_json::from_str(include_str!("../golden/kpl_vectors.json")).expect("valid JSON");
     let mixed = |vector: &&Value| vector["name"] == "mixed: only first has an explicit hash key";
     let vector = vectors["vectors"].as_array().expect("vectors").iter().find(mixed).expect("it is there");
     let record =
@@ -457,7 +457,7 @@ impl Stream {
         config.limits.pace = None;
         change(&mut config);
         let mut now = Instant(0);
-        let mut reader = Reader::open(config, checkpoint, 1, now, Timestamp(0)).expect("it opens");
+        let mut reader = Reader::open(config, checkpoint, 1, now, Timestamp(0)).expect("a valid configuration");
         let (mut messages, mut batches) = (Vec::new(), Vec::<Batch>::new());
         loop {
             match reader.poll_action() {
@@ -466,7 +466,7 @@ impl Stream {
                     let query: Value = serde_json::from_str(query).expect("JSON");
                     let body = self.answer(request.operation, &query);
                     let response = Response { status: 200, body, aws_request_id: None, date: None, signed: None };
-                    reader.handle_response(request.id, response, now).expect("it was asked");
+                    reader.handle_response(request.id, response, now).expect("the request is pending");
                 }
                 Action::Deliver(batch) => {
                     // In two calls, the second of which begins anywhere.
@@ -480,7 +480,7 @@ impl Stream {
                         partition_key: message.partition_key,
                         data: message.data,
                     }));
-                    reader.handle_delivered(batch.id(), now).expect("it is out");
+                    reader.handle_delivered(batch.id(), now).expect("the batch is pending");
                     batches.push(batch);
                 }
                 Action::Notice(_) => {}
@@ -503,7 +503,7 @@ impl Stream {
         Body::Json(
             match operation {
                 Operation::DescribeStreamSummary => {
-                    json!({"StreamDescriptionSummary": {"StreamName": "orders", "StreamARN": "arn"}})
+                    json!({"StreamDescriptionSummary": {"StreamName": "orders", "StreamARN": "arn:aws:kinesis:us-east-1:000000000000:stream/orders"}})
                 }
                 Operation::ListShards => json!({"Shards": [{"ShardId": SHARD, "HashKeyRange": all}]}),
                 Operation::GetShardIterator => {

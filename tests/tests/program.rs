@@ -30,14 +30,15 @@ async fn killed_at_any_moment_each_message_is_there_once() {
     emulator.put(STREAM, 0..whole).await;
     let mut moments = fastrand::Rng::with_seed(7);
     for to in ["sqlite:out.db", "ndjson:out.ndjson"] {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = tempfile::tempdir().expect("a temporary directory");
         let mut killed = 0;
         // Until it was killed often enough and then came to its end.
         loop {
-            let mut child = program(&emulator, &folder, to).args(["--page-records", "10"]).spawn().expect("it starts");
+            let mut child =
+                program(&emulator, &folder, to).args(["--page-records", "10"]).spawn().expect("the program starts");
             let moment = Instant::now() + Duration::from_millis(moments.u64(10..400));
             let ended = loop {
-                match child.try_wait().expect("it is our child") {
+                match child.try_wait().expect("a child process") {
                     Some(status) => break Some(status),
                     None if killed < KILLS && Instant::now() >= moment => break None,
                     None => tokio::time::sleep(Duration::from_millis(1)).await,
@@ -54,8 +55,8 @@ async fn killed_at_any_moment_each_message_is_there_once() {
                     whole += 500;
                 }
                 None => {
-                    child.kill().expect("it runs");
-                    child.wait().expect("it is our child");
+                    child.kill().expect("the program is running");
+                    child.wait().expect("a child process");
                     killed += 1;
                 }
             }
@@ -78,7 +79,7 @@ async fn aggregated_messages_are_there_once_however_the_runs_are_cut() {
     emulator.put_data(STREAM, &aggregate(std::slice::from_ref(&foreign)), 0).await;
     emulator.put_data(STREAM, &aggregate(&[foreign]), u128::MAX).await;
     for to in ["sqlite:out.db", "ndjson:out.ndjson"] {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = tempfile::tempdir().expect("a temporary directory");
         let (mut messages, mut dropped) = (0, 0);
         while messages < 401 {
             let output = run(program(&emulator, &folder, to).args(["--max-messages", "37", "--report", "report.json"]));
@@ -91,7 +92,7 @@ async fn aggregated_messages_are_there_once_however_the_runs_are_cut() {
         assert_eq!((messages, dropped), (401, 1), "{to}");
         assert_numbers(&numbers(&folder, to), 401, to);
     }
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     let all = run(program(&emulator, &folder, "sqlite:out.db").stderr(Stdio::piped()));
     assert!(all.status.success());
     let told = String::from_utf8_lossy(&all.stderr);
@@ -106,7 +107,7 @@ async fn aggregated_messages_are_there_once_however_the_runs_are_cut() {
         .expect("rows");
     assert_eq!(parts, (301, 69, 401));
 
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     let whole = run(program(&emulator, &folder, "sqlite:out.db").args(["--no-deaggregate", "--report", "report.json"]));
     assert!(whole.status.success());
     let records = 300_u32.div_ceil(70) + 102;
@@ -120,12 +121,12 @@ async fn what_left_the_stream_unread_is_told_or_ends_the_run() {
     let emulator = Emulator::ferrokinesis().await;
     emulator.create(STREAM, 1).await;
     emulator.put(STREAM, 0..10).await;
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     let read = |more: &[&str]| {
         let mut program = program(&emulator, &folder, "ndjson:out.ndjson");
         let output = run(program.args(["--report", "report.json"]).args(more).stderr(Stdio::piped()));
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code().expect("it ends by itself"), report(&folder), told)
+        (output.status.code().expect("an exit code"), report(&folder), told)
     };
     assert_eq!(read(&[]).0, 0);
 
@@ -133,7 +134,7 @@ async fn what_left_the_stream_unread_is_told_or_ends_the_run() {
     let state = folder.path().join("out.ndjson.state");
     let text = std::fs::read_to_string(&state).expect("the state");
     let older = r#""shards":{"shardId-99999999999":{"at":"trim-horizon"},"#;
-    std::fs::write(&state, text.replace(r#""shards":{"#, older)).expect("it can be written");
+    std::fs::write(&state, text.replace(r#""shards":{"#, older)).expect("a writable file");
     emulator.put(STREAM, 10..20).await;
     let gap = serde_json::json!([{"shard": "shardId-99999999999", "after": null}]);
     for _ in 0..2 {
@@ -153,12 +154,12 @@ async fn what_left_the_stream_unread_is_told_or_ends_the_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_made_anew_is_not_read_into_the_old_one_s_place_unless_asked() {
     let emulator = Emulator::ferrokinesis().await;
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     let read = |more: &[&str]| {
         let mut program = program(&emulator, &folder, "sqlite:out.db");
         let output = run(program.args(["--report", "report.json"]).args(more).stderr(Stdio::piped()));
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code().expect("it ends by itself"), told)
+        (output.status.code().expect("an exit code"), told)
     };
     emulator.create(STREAM, 1).await;
     emulator.put(STREAM, 0..10).await;
@@ -193,17 +194,17 @@ async fn invalid_records_stand_in_their_file_once_whatever_dies_when() {
         emulator.put(STREAM, 0..300).await;
         emulator.put_bad(STREAM, 0..100).await;
         emulator.put(STREAM, 300..600).await;
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = tempfile::tempdir().expect("a temporary directory");
         let read = || {
             let mut command = program(&emulator, &folder, to);
             command.args(["--page-records", "5", "--invalid-records", "bad.ndjson", "--report", "report.json"]);
             command
         };
         for _ in 0..10 {
-            let mut child = read().spawn().expect("it starts");
+            let mut child = read().spawn().expect("the program starts");
             tokio::time::sleep(Duration::from_millis(moments.u64(10..300))).await;
             let _ = child.kill();
-            child.wait().expect("it is our child");
+            child.wait().expect("a child process");
         }
         let output = run(read().stderr(Stdio::piped()));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -219,7 +220,7 @@ async fn invalid_records_stand_in_their_file_once_whatever_dies_when() {
             assert!(line[member].is_string() && line["_kinesis"]["seq_no"].is_string(), "{line}");
         }
     }
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     let output =
         run(program(&emulator, &folder, "sqlite:out.db").args(["--invalid-records", "b"]).stderr(Stdio::piped()));
     let told = String::from_utf8_lossy(&output.stderr);
@@ -238,7 +239,7 @@ async fn what_cannot_be_is_told_in_one_sentence_with_a_hint() {
     let emulator = Emulator::ferrokinesis().await;
     emulator.create(STREAM, 1).await;
     emulator.put(STREAM, 0..3).await;
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     let at = |path: &str| folder.path().join(path);
     let url = emulator.url.as_str();
     let read = |arguments: &[&str]| run(bare(folder.path()).arg("read").args(arguments));
@@ -259,7 +260,7 @@ async fn what_cannot_be_is_told_in_one_sentence_with_a_hint() {
     told(&nobody, 1, "no AWS credentials", "AWS_ACCESS_KEY_ID");
     told(&with(&[STREAM, "--to", "sqlite:/proc/nothing/x.db"]), 2, "/proc/nothing/x.db", "directory");
 
-    std::fs::write(at("damaged.state"), "{\"version\":1,").expect("it can be written");
+    std::fs::write(at("damaged.state"), "{\"version\":1,").expect("a writable file");
     let damaged = ["--to", "ndjson:a.ndjson", "--state", "file:damaged.state"];
     told(&with(&[&[STREAM], damaged.as_slice()].concat()), 2, "damaged.state", "");
     assert_eq!(std::fs::read_to_string(at("damaged.state")).expect("it is there"), "{\"version\":1,");
@@ -277,7 +278,7 @@ async fn what_cannot_be_is_told_in_one_sentence_with_a_hint() {
 
 #[test]
 fn an_endpoint_that_cannot_be_reached_is_told_after_a_few_tries() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     let nobody = format!("http://127.0.0.1:{}", free_port());
     let refused = nobody.as_str();
     for (url, region, why) in [
@@ -304,7 +305,7 @@ async fn no_secret_is_in_any_output_at_any_level() {
     let emulator = Emulator::ferrokinesis().await;
     emulator.create(STREAM, 2).await;
     emulator.put(STREAM, 0..50).await;
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     for (stream, url) in
         [(STREAM, emulator.url.as_str()), ("nosuch", emulator.url.as_str()), (STREAM, "http://127.0.0.1:1")]
     {
@@ -335,7 +336,7 @@ async fn whole_job(emulator: &Emulator) {
     emulator.put(STREAM, 7000..10_000).await;
 
     let outputs = ["sqlite:out.db", "ndjson:out.ndjson"];
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     let mut whole = 10_000;
     for (more, new) in [(0, 10_000), (0, 0), (500, 500)] {
         emulator.put(STREAM, whole..whole + more).await;
@@ -352,7 +353,7 @@ async fn whole_job(emulator: &Emulator) {
 
 fn report(folder: &tempfile::TempDir) -> Value {
     let report = std::fs::read_to_string(folder.path().join("report.json")).expect("the report");
-    serde_json::from_str(&report).expect("it is JSON")
+    serde_json::from_str(&report).expect("valid JSON")
 }
 
 /// The numbers of the messages that are there.
@@ -439,6 +440,6 @@ impl Drop for Local {
 }
 
 fn free_port() -> u16 {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    socket.local_addr().expect("it is bound").port()
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    socket.local_addr().expect("the listener is bound").port()
 }

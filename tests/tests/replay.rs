@@ -4,12 +4,12 @@
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{self, Command};
 
 use kinesis_reader::component::{Bounds, COMPONENT, Sandbox};
 use kinesis_reader::recording::{Delivery, Input, Output};
 use kinesis_reader::replay::{InSandbox, Player, complete, play};
-use kinesis_reader_component::exports::kinesis::reader::reading as glue;
+use kinesis_reader_component::bindings::exports::kinesis::reader::reading as glue;
 use kinesis_reader_machine as machine;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,9 +21,9 @@ fn every_trace_has_the_same_actions_in_the_component_and_in_the_machine() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/recordings");
     let mut recordings = 0;
     for entry in fs::read_dir(folder).expect("the folder is there") {
-        let path = entry.expect("it can be read").path();
-        let recording = || BufReader::new(File::open(&path).expect("it can be read"));
-        let loaded = sandbox.load(COMPONENT).expect("it loads");
+        let path = entry.expect("a readable file").path();
+        let recording = || BufReader::new(File::open(&path).expect("a readable file"));
+        let loaded = sandbox.load(COMPONENT).expect("the component loads");
         let boxed = play(recording(), &mut InSandbox::new(loaded), &mut |_| {});
         let boxed = boxed.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert_eq!(boxed.difference, None, "{}: in the component", path.display());
@@ -43,14 +43,14 @@ async fn a_run_is_played_again_whole_blanked_and_torn() {
     let shards = emulator.open_shards("orders").await;
     emulator.split("orders", &shards[0]).await;
     emulator.put("orders", 60..90).await;
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     let read = |to: &str, more: &[&str]| {
         let mut command = program(folder.path());
         command.args(["read", "orders", "--pace", "off", "--page-records", "10", "--to", to, "--region", REGION]);
         told(command.args(["--endpoint-url", &emulator.url]).args(more), 0)
     };
     let replay = |recording: &str, code: i32| told(program(folder.path()).args(["replay", recording, "--quiet"]), code);
-    let text = |name: &str| fs::read_to_string(folder.path().join(name)).expect("it was written");
+    let text = |name: &str| fs::read_to_string(folder.path().join(name)).expect("the file exists");
 
     read("ndjson:a", &["--recording", "whole.ndjson"]);
     read("ndjson:b", &["--recording", "none.ndjson", "--recording-payload", "none"]);
@@ -79,7 +79,7 @@ async fn a_run_is_played_again_whole_blanked_and_torn() {
     let header = whole.find('\n').expect("lines") + 1;
     for _ in 0..5 {
         let end = places.usize(header..whole.len() - 1);
-        fs::write(folder.path().join("torn.ndjson"), &whole.as_bytes()[..end]).expect("it can be written");
+        fs::write(folder.path().join("torn.ndjson"), &whole.as_bytes()[..end]).expect("a writable file");
         let words = replay("torn.ndjson", 0);
         assert!(words.contains("ends before the reader does"), "{words}");
         assert_eq!(words.contains("torn"), whole.as_bytes()[end - 1] != b'\n', "{words}");
@@ -89,7 +89,7 @@ async fn a_run_is_played_again_whole_blanked_and_torn() {
     let (was, other) = ("\"reason\":\"Response\"", "\"reason\":\"Pace\"");
     let place = whole.rfind(was).expect("it waited");
     let changed = whole[..place].to_owned() + &whole[place..].replacen(was, other, 1);
-    fs::write(folder.path().join("changed.ndjson"), &changed).expect("it can be written");
+    fs::write(folder.path().join("changed.ndjson"), &changed).expect("a writable file");
     let words = replay("changed.ndjson", 1);
     let line = changed[..place].lines().count();
     assert!(words.starts_with("not the same after ") && words.contains(&format!("line {line}\n")), "{words}");
@@ -101,7 +101,7 @@ async fn a_run_is_played_again_whole_blanked_and_torn() {
         ("later", whole.replacen("\"recording\":1", "\"recording\":2", 1), "version 2"),
         ("damaged", whole.replacen("\"input\"", "\"tolled\"", 1), "line 2"),
     ] {
-        fs::write(folder.path().join(name), text).expect("it can be written");
+        fs::write(folder.path().join(name), text).expect("a writable file");
         let output = run(program(folder.path()).args(["replay", name]), 2);
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(words.contains(why) && words.contains("hint: "), "{name}: {words}");
@@ -190,8 +190,8 @@ fn program(folder: &Path) -> Command {
     command
 }
 
-fn run(command: &mut Command, code: i32) -> Output {
-    let output = command.output().expect("it starts");
+fn run(command: &mut Command, code: i32) -> process::Output {
+    let output = command.output().expect("the program starts");
     let words = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(code), "{command:?}: {words}");
     output

@@ -8,13 +8,13 @@ use crate::{edge, native, packages, setup};
 
 /// Builds everything and runs the benchmark.
 pub(crate) fn run_all(args: &[String]) -> Result<()> {
-    match packages::chosen(args, "edge") {
+    match packages::includes(args, "edge") {
         true => edge::prepare()?,
         false => native::prepare()?,
     }
     step("programs", || native::compile(&["bench", "page_server", native::program()]))?;
     let peers = target_dir()?.join("peers");
-    if !packages::alone(args) {
+    if !packages::only_packages(args) {
         step("peers: aws-sdk-kinesis", || build(&peers, "sdk", None))?;
         // Turn off the SHA instructions, which wasm does not have.
         step("peers: the machine natively", || {

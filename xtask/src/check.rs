@@ -1,8 +1,8 @@
-//! `cargo xtask test`: everything that must pass before a change lands.
+//! `cargo xtask test`: everything that must pass before a change is merged.
 
 use std::process::Command;
 
-use crate::process::{Result, answers, cargo, run, step};
+use crate::process::{Result, cargo, run, step, succeeds};
 use crate::{dist, edge, fuzz, guest, js, native, python, setup};
 
 /// Checks formatting, lints and documentation and runs all tests. Stops at the first failure.
@@ -41,10 +41,10 @@ const WORKSPACES: [&str; 5] = [
     "tests/peers/sdk/Cargo.toml",
 ];
 
-/// Checks licenses, bans and sources of all dependencies against `deny.toml`, if cargo-deny is installed.
+/// Checks licences, bans and sources of all dependencies against `deny.toml`, if cargo-deny is installed.
 /// cargo-deny takes minutes to build, so installing it is left to CI and to those who change dependencies.
 fn dependencies() -> Result<()> {
-    if !answers(cargo().args(["deny", "--version"])) {
+    if !succeeds(cargo().args(["deny", "--version"])) {
         eprintln!("skipping: cargo-deny is not installed\nhint: cargo install --locked cargo-deny");
         return Ok(());
     }
@@ -53,7 +53,7 @@ fn dependencies() -> Result<()> {
     })
 }
 
-/// Seconds per fuzz target: enough for the seeds and their neighborhood.
+/// Seconds per fuzz target: enough for the seeds and small changes to them.
 const FUZZ_SECONDS: u32 = 4;
 
 /// Runs the tests only, with these arguments for `cargo test`.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use crate::process::{Failure, Result, answers, cargo, output, root, run, step, target_dir, words};
+use crate::process::{Failure, Result, cargo, failure, output, root, run, step, succeeds, target_dir};
 use crate::{native, setup};
 
 /// The tests that drive the machine without a network.
@@ -34,7 +34,7 @@ pub(crate) fn measure() -> Result<()> {
     let tools = Tools::find()?;
     let folder = target_dir()?.join("coverage");
     let _ = std::fs::remove_dir_all(&folder);
-    let failed = |e| Failure::Words(format!("cannot write: {}: {e}", folder.display()));
+    let failed = |e| Failure::Message(format!("cannot write: {}: {e}", folder.display()));
     std::fs::create_dir_all(&folder).map_err(failed)?;
     // Failing tests count too; the failure is reported at the end.
     let passed = step("tests with coverage", || run(tests(&folder)?.arg("--no-fail-fast")));
@@ -53,14 +53,14 @@ pub(crate) fn measure() -> Result<()> {
         cov.arg(program);
     }
     match output(cov.arg(root().join(MEASURED))) {
-        Some(report) => tell(&report),
-        None => return words("llvm-cov cannot read the profile\nhint: its version must match rustc's LLVM"),
+        Some(report) => print_report(&report),
+        None => return failure("llvm-cov cannot read the profile\nhint: its version must match rustc's LLVM"),
     }
     passed
 }
 
 fn tests(folder: &Path) -> Result<Command> {
-    let wrapper = std::env::current_exe().map_err(|e| Failure::Words(format!("cannot find this program: {e}")))?;
+    let wrapper = std::env::current_exe().map_err(|e| Failure::Message(format!("cannot find this program: {e}")))?;
     let mut cargo = cargo();
     cargo.args(["test", "--release", "--workspace", "--lib"]).args(TESTS.iter().flat_map(|test| ["--test", test]));
     cargo.env("RUSTC_WORKSPACE_WRAPPER", wrapper).env(WRAPPER, "1");
@@ -76,7 +76,7 @@ fn programs(folder: &Path) -> Result<BTreeSet<PathBuf>> {
 }
 
 /// Parses an lcov report: `SF:` starts a file, `DA:` is a line and its execution count.
-fn tell(report: &str) {
+fn print_report(report: &str) {
     let mut files: BTreeMap<String, BTreeMap<usize, u64>> = BTreeMap::new();
     let mut lines = None;
     for entry in report.lines() {
@@ -120,8 +120,8 @@ struct Tools {
 impl Tools {
     fn find() -> Result<Tools> {
         let version = output(Command::new("rustc").arg("-vV")).unwrap_or_default();
-        let told = |name| version.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-        let (host, major) = (told("host: "), told("LLVM version: ").split('.').next().unwrap_or_default());
+        let field = |name| version.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        let (host, major) = (field("host: "), field("LLVM version: ").split('.').next().unwrap_or_default());
         let sysroot = output(Command::new("rustc").args(["--print", "sysroot"])).unwrap_or_default();
         let rustup = PathBuf::from(sysroot).join("lib/rustlib").join(host).join("bin");
         let debian = PathBuf::from(format!("/usr/lib/llvm-{major}/bin"));
@@ -131,20 +131,20 @@ impl Tools {
         }
         let at = |folder: &Path| {
             let [cov, profdata] = ["llvm-cov", "llvm-profdata"].map(|name| folder.join(name));
-            let there = [&cov, &profdata].iter().all(|tool| answers(Command::new(tool).arg("--version")));
-            if there { Some(Tools { cov, profdata }) } else { None }
+            let usable = [&cov, &profdata].iter().all(|tool| succeeds(Command::new(tool).arg("--version")));
+            if usable { Some(Tools { cov, profdata }) } else { None }
         };
-        let there = || at(&rustup).or_else(|| at(&debian));
-        if let Some(tools) = there() {
+        let search = || at(&rustup).or_else(|| at(&debian));
+        if let Some(tools) = search() {
             return Ok(tools);
         }
         let package = format!("llvm-{major}");
         if (setup::rustup(&["component", "add", "llvm-tools"]) || setup::apt_install(&[&package]))
-            && let Some(tools) = there()
+            && let Some(tools) = search()
         {
             return Ok(tools);
         }
-        words(format!(
+        failure(format!(
             "no llvm-cov and llvm-profdata of version {major}\n\
              hint: rustup component add llvm-tools; on Debian: apt-get install {package}; or set LLVM_COV and LLVM_PROFDATA"
         ))

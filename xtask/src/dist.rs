@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::process::{Failure, Result, output, root, run, step, target_dir, words};
+use crate::process::{Failure, Result, failure, output, root, run, step, target_dir};
 use crate::{edge, guest, js, native, python, setup};
 
 /// Bills of materials: the crate's directory, its target, and the artifact.
@@ -64,7 +64,7 @@ pub(crate) fn make() -> Result<()> {
 /// Writes the bill of materials of each Rust artifact, using `cargo cyclonedx`.
 fn bills(dist: &Path) -> Result<()> {
     let tool = setup::cyclonedx()?;
-    let made = BILLS.iter().try_for_each(|(folder, target, artefact)| {
+    let result = BILLS.iter().try_for_each(|(folder, target, artifact)| {
         let manifest = root().join(folder).join("Cargo.toml");
         let mut cargo = Command::new(&tool);
         cargo.args(["cyclonedx", "--quiet", "--format", "json", "--spec-version", "1.5", "--override-filename", BILL]);
@@ -81,14 +81,14 @@ fn bills(dist: &Path) -> Result<()> {
         let text = fs::read_to_string(&bill).map_err(|e| failed("read", &bill, &e))?;
         // Don't leak the location of the checkout.
         let text = text.replace(&format!("file://{}", root().display()), "file:///kinesis-reader");
-        let to = dist.join(format!("{artefact}.cdx.json"));
+        let to = dist.join(format!("{artifact}.cdx.json"));
         fs::write(&to, text).map_err(|e| failed("write", &to, &e))
     });
     // It writes one for every crate of the workspace.
     for folder in ["guest", "host", "tests", "xtask"] {
         sweep(&root().join(folder), 2);
     }
-    made
+    result
 }
 
 /// Removes bills from a directory and its subdirectories, down to `depth` levels.
@@ -119,7 +119,7 @@ fn only(folder: &Path, kind: &str) -> Result<PathBuf> {
     let mut files = files.filter(|path| path.extension().is_some_and(|own| own == kind));
     match (files.next(), files.next()) {
         (Some(file), None) => Ok(file),
-        (_, _) => words(format!("expected exactly one .{kind} file: {}", folder.display())),
+        (_, _) => failure(format!("expected exactly one .{kind} file: {}", folder.display())),
     }
 }
 
@@ -128,9 +128,9 @@ fn version() -> Result<String> {
     let manifest = root().join("Cargo.toml");
     let text = fs::read_to_string(&manifest).map_err(|e| failed("read", &manifest, &e))?;
     let version = text.lines().find_map(|line| line.strip_prefix("version = \"")?.strip_suffix('"'));
-    version.map(str::to_owned).ok_or_else(|| Failure::Words(format!("no version: {}", manifest.display())))
+    version.map(str::to_owned).ok_or_else(|| Failure::Message(format!("no version: {}", manifest.display())))
 }
 
 fn failed(what: &str, path: &Path, error: &std::io::Error) -> Failure {
-    Failure::Words(format!("cannot {what}: {}: {error}", path.display()))
+    Failure::Message(format!("cannot {what}: {}: {error}", path.display()))
 }

@@ -7,8 +7,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::guest::{self, EDGE_HTTP, EDGE_KV, Way};
-use crate::process::{Failure, Result, answers, cargo, output, root, run, step, words};
+use crate::guest::{self, Compiler, EDGE_HTTP, EDGE_KV};
+use crate::process::{Failure, Result, cargo, failure, output, root, run, step, succeeds};
 use crate::{native, python};
 
 /// Below half a megabyte, so that a host can fetch and start them as quickly as the reader.
@@ -36,9 +36,9 @@ pub(crate) fn edge(args: &[String]) -> Result<()> {
 /// Drains a stream in `wasmtime serve`. Not part of the tests, because Debian does not package the program.
 fn wasmtime() -> Result<()> {
     let program = std::env::var_os("WASMTIME").unwrap_or_else(|| "wasmtime".into());
-    if !answers(Command::new(&program).arg("--version")) {
+    if !succeeds(Command::new(&program).arg("--version")) {
         let program = program.to_string_lossy();
-        return words(format!("no such program: {program}\nhint: set WASMTIME to its path, or run: {WASMTIME}"));
+        return failure(format!("no such program: {program}\nhint: set WASMTIME to its path, or run: {WASMTIME}"));
     }
     prepare()?;
     let moto = step("emulator", python::moto)?;
@@ -54,12 +54,12 @@ fn mutants(only: &[&str]) -> Result<()> {
         native::compile(&["edge", "mutants"])?;
         run(cargo().args(TESTS).arg("--no-run"))
     })?;
-    // Rebuilding does nothing but print the path of the test program, among the programs that it starts.
+    // Nothing is rebuilt, but cargo prints the paths of the test program and of the programs that it starts.
     let messages = output(cargo().args(TESTS).args(["--no-run", "--message-format=json"])).unwrap_or_default();
     let name = |line: &str| Some(line.split_once("\"executable\":\"")?.1.split_once('"')?.0.to_owned());
     let mut tests = messages.lines().filter(|line| line.contains("\"kind\":[\"test\"]"));
-    let Some(tests) = tests.find_map(name) else { return words("cannot find the test program in cargo's output") };
-    let own = std::env::current_exe().map_err(|e| Failure::Words(format!("cannot find this program: {e}")))?;
+    let Some(tests) = tests.find_map(name) else { return failure("cannot find the test program in cargo's output") };
+    let own = std::env::current_exe().map_err(|e| Failure::Message(format!("cannot find this program: {e}")))?;
     run(Command::new(native::built("mutants")?).arg("edge").arg(own).arg(tests).args(only))
 }
 
@@ -69,12 +69,12 @@ const TESTS: [&str; 5] = ["test", "--release", "--workspace", "--test", "edge"];
 /// it builds faster.
 fn planted(copy: &Path) -> Result<()> {
     let target = copy.join("target");
-    let mut cargo = Way::find(&EDGE_KV)?.cargo_in(&EDGE_KV, "build", copy, &target)?;
+    let mut cargo = Compiler::find(&EDGE_KV)?.cargo_in(&EDGE_KV, "build", copy, &target)?;
     run(cargo.arg("--quiet").env("CARGO_PROFILE_RELEASE_LTO", "off"))?;
     let folder = copy.join("component");
     std::fs::create_dir_all(&folder)
-        .map_err(|e| Failure::Words(format!("cannot create directory: {}: {e}", folder.display())))?;
-    let (made, composed) = (EDGE_KV.made(&target, "edge_kv.wasm"), folder.join("edge-kv.composed.wasm"));
+        .map_err(|e| Failure::Message(format!("cannot create directory: {}: {e}", folder.display())))?;
+    let (made, composed) = (EDGE_KV.artifact(&target, "edge_kv.wasm"), folder.join("edge-kv.composed.wasm"));
     run(Command::new(native::built("compose")?).arg(made).arg(guest::reader()).arg(composed))
 }
 
@@ -88,12 +88,12 @@ pub(crate) fn prepare() -> Result<()> {
 pub(crate) fn build() -> Result<()> {
     run(cargo().args(["build", "--release", "--workspace", "--bin", "compose"]))?;
     for (name, guest) in [("edge-kv", &EDGE_KV), ("edge-http", &EDGE_HTTP)] {
-        run(&mut Way::find(guest)?.cargo(guest, "build")?)?;
-        let made = guest.made(&guest::target()?, &format!("{}.wasm", name.replace('-', "_")));
-        guest::place(&made, &folder().join(format!("{name}.wasm")), SIZE_MAX)?;
+        run(&mut Compiler::find(guest)?.cargo(guest, "build")?)?;
+        let made = guest.artifact(&guest::target()?, &format!("{}.wasm", name.replace('-', "_")));
+        guest::install(&made, &folder().join(format!("{name}.wasm")), SIZE_MAX)?;
         let composed = made.with_file_name(format!("{name}.composed.wasm"));
         run(Command::new(native::built("compose")?).arg(&made).arg(guest::reader()).arg(&composed))?;
-        guest::place(&composed, &folder().join(format!("{name}.composed.wasm")), COMPOSED_SIZE_MAX)?;
+        guest::install(&composed, &folder().join(format!("{name}.composed.wasm")), COMPOSED_SIZE_MAX)?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::process::{Failure, Result, cargo, output, root, run, target_dir, words};
+use crate::process::{Failure, Result, cargo, failure, output, root, run, target_dir};
 use crate::{native, setup};
 
 /// The instrumentation that libFuzzer needs: executed edges and compared values.
@@ -22,14 +22,14 @@ const SECONDS: u32 = 60;
 /// Maximum input length in bytes. Most bugs with long inputs also show with shorter ones.
 const LENGTH_MAX: u32 = 8192;
 
-/// Calls that take longer than this many seconds count as hanging.
+/// A call that takes longer than this many seconds counts as hanging.
 const CALL_MAX: u32 = 25;
 
 /// A pseudo-target that does not use libFuzzer: pages through the compiled component, compared to the libraries.
 const SANDBOX: &str = "sandbox";
 
 /// Runs `cargo xtask fuzz` with these arguments: targets, and seconds for each.
-pub(crate) fn asked(args: &[String]) -> Result<()> {
+pub(crate) fn main(args: &[String]) -> Result<()> {
     let (mut chosen, mut seconds) = (Vec::new(), SECONDS);
     let mut known = targets()?;
     known.push(SANDBOX.to_owned());
@@ -55,8 +55,8 @@ pub(crate) fn asked(args: &[String]) -> Result<()> {
     if sandbox { in_sandbox(seconds) } else { Ok(()) }
 }
 
-/// Runs the test that compares the component to the libraries for some seconds, also on the corpus of the target
-/// `page`.
+/// Runs the test that compares the component to the libraries, for this many seconds and also on the corpus of the
+/// target `page`.
 fn in_sandbox(seconds: u32) -> Result<()> {
     native::prepare()?;
     let mut test = cargo();
@@ -65,7 +65,7 @@ fn in_sandbox(seconds: u32) -> Result<()> {
     run(test.env("KINESIS_FUZZ_CORPUS", target_dir()?.join("fuzz/corpus/page")))
 }
 
-/// Fuzzes every target for some seconds.
+/// Fuzzes every target for this many seconds.
 pub(crate) fn all(seconds: u32) -> Result<()> {
     fuzz(&targets()?, seconds)
 }
@@ -82,31 +82,31 @@ fn fuzz(targets: &[String], seconds: u32) -> Result<()> {
     build.args(["build", "--release", "--target", &host, "--manifest-path", "tests/fuzz/Cargo.toml"]);
     build.arg("--target-dir").arg(&folder).env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
     run(build.env("RUSTFLAGS", format!("{COVERAGE}{sanitizer}")).env("RUSTC_BOOTSTRAP", "1"))?;
-    targets.iter().try_for_each(|target| one(target, &folder, &folder.join(&host).join("release"), seconds))
+    targets.iter().try_for_each(|target| fuzz_one(target, &folder, &folder.join(&host).join("release"), seconds))
 }
 
 /// Runs one target. Prints its output only if it fails.
-fn one(target: &str, folder: &Path, programs: &Path, seconds: u32) -> Result<()> {
+fn fuzz_one(target: &str, folder: &Path, programs: &Path, seconds: u32) -> Result<()> {
     let [corpus, found] = ["corpus", "found"].map(|kind| folder.join(kind).join(target));
     let log = folder.join(format!("{target}.log"));
-    let failed = |e: std::io::Error| Failure::Words(format!("cannot write: {}: {e}", folder.display()));
+    let failed = |e: std::io::Error| Failure::Message(format!("cannot write: {}: {e}", folder.display()));
     std::fs::create_dir_all(&corpus).and_then(|()| std::fs::create_dir_all(&found)).map_err(failed)?;
     let mut fuzzer = Command::new(programs.join(target));
     fuzzer.env("KINESIS_FUZZ_SEEDS", &corpus).arg(&corpus).arg(format!("-artifact_prefix={}/", found.display()));
     fuzzer.arg(format!("-max_total_time={seconds}")).arg(format!("-max_len={LENGTH_MAX}"));
     fuzzer.arg(format!("-timeout={CALL_MAX}")).stderr(Stdio::from(File::create(&log).map_err(failed)?));
-    let ended = run(&mut fuzzer);
-    let said = String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default()).into_owned();
-    if ended.is_err() {
-        let lines: Vec<&str> = said.lines().filter(|line| !line.contains("NEW_FUNC")).collect();
+    let result = run(&mut fuzzer);
+    let text = String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default()).into_owned();
+    if result.is_err() {
+        let lines: Vec<&str> = text.lines().filter(|line| !line.contains("NEW_FUNC")).collect();
         eprintln!("{}", lines[lines.len().saturating_sub(60)..].join("\n"));
         eprintln!(
             "{target}: failed; the input is in {}\nonce the bug is fixed, keep it in tests/fuzz/regressions/{target}",
             found.display()
         );
-        return ended;
+        return result;
     }
-    let runs = said.lines().rev().find_map(|line| line.strip_prefix("Done ")).unwrap_or("runs unknown");
+    let runs = text.lines().rev().find_map(|line| line.strip_prefix("Done ")).unwrap_or("runs unknown");
     eprintln!("{target}: {runs}");
     Ok(())
 }
@@ -115,7 +115,7 @@ fn one(target: &str, folder: &Path, programs: &Path, seconds: u32) -> Result<()>
 fn targets() -> Result<Vec<String>> {
     let folder: PathBuf = root().join("tests/fuzz/fuzz_targets");
     let Ok(files) = std::fs::read_dir(&folder) else {
-        return words(format!("no fuzz targets: {}", folder.display()));
+        return failure(format!("no fuzz targets: {}", folder.display()));
     };
     let stem = |file: std::fs::DirEntry| Some(file.path().file_stem()?.to_str()?.to_owned());
     let mut names: Vec<String> = files.flatten().filter_map(stem).collect();
@@ -132,7 +132,7 @@ fn host() -> Result<String> {
     let version = rustc(&["-vV"]).unwrap_or_default();
     match version.lines().find_map(|line| line.strip_prefix("host: ")) {
         Some(host) => Ok(host.to_owned()),
-        None => words("cannot determine rustc's host triple\nhint: run `rustc -vV`"),
+        None => failure("cannot determine rustc's host triple\nhint: run `rustc -vV`"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Builds for wasm: the reader's component in `guest/component`, and `guest/edge` for the `edge` module.
 //!
-//! We use whatever compiler is available, and prefer what is installed already:
+//! Uses whatever compiler is available, preferably one that is already installed:
 //!
 //! 1. The current toolchain, if it has the target or rustup can add it.
 //! 2. Debian's rustc, which ships the standard library's source, so that we can build the library too.
@@ -11,7 +11,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::process::{Failure, Result, answers, cargo, output, path_with, root, run, target_dir, words};
+use crate::process::{Failure, Result, cargo, failure, output, path_with, root, run, succeeds, target_dir};
 use crate::setup;
 
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
@@ -24,7 +24,7 @@ const SIZE_MAX: u64 = 380_000;
 pub(crate) struct Guest {
     target: &'static str,
     /// Selects the crate and its profile.
-    choice: &'static [&'static str],
+    selection: &'static [&'static str],
     flags: &'static str,
     /// The parts of the standard library that Debian's compiler has to build first.
     library: &'static str,
@@ -34,26 +34,26 @@ pub(crate) struct Guest {
 
 const READER: Guest = Guest {
     target: "wasm32-unknown-unknown",
-    choice: &["-p", "kinesis-reader-component", "--profile", "guest"],
+    selection: &["-p", "kinesis-reader-component", "--profile", "guest"],
     // This inlining threshold is about half the default and keeps the reader small.
     flags: "-C linker=wasm-component-ld -C target-feature=+simd128 -C llvm-args=-inline-threshold=120",
     library: "core,alloc",
     libc: None,
 };
 
-/// Keeps lease and checkpoint in a key-value store.
+/// The edge component that keeps lease and checkpoint in a key-value store.
 pub(crate) const EDGE_KV: Guest = edge(&["--manifest-path", EDGE, "--release", "-p", "kinesis-reader-edge-kv"]);
 
-/// Keeps lease and checkpoint in DynamoDB.
+/// The edge component that keeps lease and checkpoint in DynamoDB.
 pub(crate) const EDGE_HTTP: Guest = edge(&["--manifest-path", EDGE, "--release", "-p", "kinesis-reader-edge-http"]);
 
 const EDGE: &str = "guest/edge/Cargo.toml";
 
-/// Needs the standard library for environment variables and for signing requests.
-const fn edge(choice: &'static [&'static str]) -> Guest {
+/// The edge components need the standard library for environment variables and for signing requests.
+const fn edge(selection: &'static [&'static str]) -> Guest {
     Guest {
         target: "wasm32-wasip2",
-        choice,
+        selection,
         flags: "-C linker=wasm-component-ld",
         library: "std,panic_abort",
         libc: Some(("wasi-libc", "/usr/lib/wasm32-wasi")),
@@ -61,7 +61,7 @@ const fn edge(choice: &'static [&'static str]) -> Guest {
 }
 
 /// A compiler that can build components.
-pub(crate) enum Way {
+pub(crate) enum Compiler {
     /// The current toolchain, with the target installed.
     Target { sysroot: PathBuf },
     /// Debian's compiler, which builds the library first, and the sysroot that provides the linkers.
@@ -70,10 +70,10 @@ pub(crate) enum Way {
 
 /// Builds the reader's component and copies it to where the host embeds it.
 pub(crate) fn build() -> Result<()> {
-    let way = Way::find(&READER)?;
-    run(way.cargo(&READER, "rustc")?.args(["--lib", "--crate-type", "cdylib"]))?;
-    let made = target()?.join(READER.target).join("guest/kinesis_reader_component.wasm");
-    place(&made, &reader(), SIZE_MAX)
+    let compiler = Compiler::find(&READER)?;
+    run(compiler.cargo(&READER, "rustc")?.args(["--lib", "--crate-type", "cdylib"]))?;
+    let built = target()?.join(READER.target).join("guest/kinesis_reader_component.wasm");
+    install(&built, &reader(), SIZE_MAX)
 }
 
 /// Returns the path of the reader's component.
@@ -82,29 +82,29 @@ pub(crate) fn reader() -> PathBuf {
 }
 
 /// Copies a component to its destination, unless it is too large.
-pub(crate) fn place(made: &Path, place: &Path, size_max: u64) -> Result<()> {
-    let failed = |e| Failure::Words(format!("cannot read the component: {}: {e}", made.display()));
-    let bytes = std::fs::read(made).map_err(failed)?;
+pub(crate) fn install(built: &Path, destination: &Path, size_max: u64) -> Result<()> {
+    let failed = |e| Failure::Message(format!("cannot read the component: {}: {e}", built.display()));
+    let bytes = std::fs::read(built).map_err(failed)?;
     let size = bytes.len() as u64;
     if size >= size_max {
-        return words(format!("the component is too large: {size} bytes\nhint: it must stay below {size_max}"));
+        return failure(format!("the component is too large: {size} bytes\nhint: it must stay below {size_max}"));
     }
     // Keep an identical file's timestamp, so that whatever embeds it is not rebuilt.
-    if std::fs::read(place).is_ok_and(|old| old == bytes) {
+    if std::fs::read(destination).is_ok_and(|old| old == bytes) {
         return Ok(());
     }
-    let folder = place.parent().map_or_else(|| Ok(()), std::fs::create_dir_all);
-    if let Err(e) = folder.and_then(|()| std::fs::write(place, &bytes)) {
-        return words(format!("cannot write: {}: {e}", place.display()));
+    let folder = destination.parent().map_or_else(|| Ok(()), std::fs::create_dir_all);
+    if let Err(e) = folder.and_then(|()| std::fs::write(destination, &bytes)) {
+        return failure(format!("cannot write: {}: {e}", destination.display()));
     }
-    eprintln!("component: {}, {size} bytes", place.display());
+    eprintln!("component: {}, {size} bytes", destination.display());
     Ok(())
 }
 
 /// Lints code that is only compiled for wasm.
 pub(crate) fn lints() -> Result<()> {
     for guest in [&READER, &EDGE_KV, &EDGE_HTTP] {
-        match Way::find(guest)?.clippy(guest) {
+        match Compiler::find(guest)?.clippy(guest) {
             Some(mut clippy) => run(&mut clippy)?,
             None => eprintln!("skipping lints for {}: no clippy for its compiler", guest.target),
         }
@@ -112,20 +112,20 @@ pub(crate) fn lints() -> Result<()> {
     Ok(())
 }
 
-impl Way {
-    pub(crate) fn find(guest: &Guest) -> Result<Way> {
-        if let Some(way) = Way::target(guest).or_else(|| Way::debian(guest)) {
-            return Ok(way);
+impl Compiler {
+    pub(crate) fn find(guest: &Guest) -> Result<Compiler> {
+        if let Some(compiler) = Compiler::target(guest).or_else(|| Compiler::debian(guest)) {
+            return Ok(compiler);
         }
         if setup::rustup(&["target", "add", guest.target])
-            && let Some(way) = Way::target(guest)
+            && let Some(compiler) = Compiler::target(guest)
         {
-            return Ok(way);
+            return Ok(compiler);
         }
-        if let Some(way) = Way::debian_installed(guest) {
-            return Ok(way);
+        if let Some(compiler) = Compiler::debian_installed(guest) {
+            return Ok(compiler);
         }
-        words(format!(
+        failure(format!(
             "no compiler for {0} with its linker wasm-component-ld\n\
              hint: with rustup: rustup target add {0}; on Debian, as root: apt-get install {1}",
             guest.target,
@@ -133,13 +133,13 @@ impl Way {
         ))
     }
 
-    fn target(guest: &Guest) -> Option<Way> {
+    fn target(guest: &Guest) -> Option<Compiler> {
         let sysroot = sysroot(&rustc())?;
         (sysroot.join("lib/rustlib").join(guest.target).join("lib").is_dir() && linkers(&sysroot).is_some())
-            .then_some(Way::Target { sysroot })
+            .then_some(Compiler::Target { sysroot })
     }
 
-    fn debian(guest: &Guest) -> Option<Way> {
+    fn debian(guest: &Guest) -> Option<Compiler> {
         let own = sysroot(OsStr::new(DEBIAN_RUSTC))?;
         let source = own.join("lib/rustlib/src/rust/library/core/src/lib.rs");
         let has_libc = guest.libc.is_none_or(|(_, folder)| Path::new(folder).join("libc.a").is_file());
@@ -148,17 +148,17 @@ impl Way {
         }
         // A rustup toolchain has both linkers; Debian's own may need another package.
         let in_use = sysroot(&rustc());
-        in_use.into_iter().chain([own]).find(|s| linkers(s).is_some()).map(|linkers| Way::Debian { linkers })
+        in_use.into_iter().chain([own]).find(|s| linkers(s).is_some()).map(|linkers| Compiler::Debian { linkers })
     }
 
-    fn debian_installed(guest: &Guest) -> Option<Way> {
+    fn debian_installed(guest: &Guest) -> Option<Compiler> {
         if !setup::apt_install(&guest.debian_packages()) {
             return None;
         }
-        Way::debian(guest).or_else(|| {
+        Compiler::debian(guest).or_else(|| {
             // `rust-lld` links to the linker of a particular LLVM version, whose package has the same name.
             let linker = std::fs::read_link("/usr/bin/rust-lld").ok()?;
-            setup::apt_install(&[linker.file_name()?.to_str()?]).then(|| Way::debian(guest)).flatten()
+            setup::apt_install(&[linker.file_name()?.to_str()?]).then(|| Compiler::debian(guest)).flatten()
         })
     }
 
@@ -170,12 +170,12 @@ impl Way {
     /// Like `cargo`, for a copy of the sources.
     pub(crate) fn cargo_in(&self, guest: &Guest, command: &str, sources: &Path, target: &Path) -> Result<Command> {
         let (mut cargo, sysroot) = match self {
-            Way::Target { sysroot } => (cargo(), sysroot),
-            Way::Debian { linkers } => (Command::new(DEBIAN_CARGO), linkers),
+            Compiler::Target { sysroot } => (cargo(), sysroot),
+            Compiler::Debian { linkers } => (Command::new(DEBIAN_CARGO), linkers),
         };
         cargo.current_dir(sources);
         for (name, _) in std::env::vars_os() {
-            if steers_a_build(&name.to_string_lossy()) {
+            if affects_build(&name.to_string_lossy()) {
                 cargo.env_remove(name);
             }
         }
@@ -183,8 +183,8 @@ impl Way {
         let mut flags = guest.flags.to_owned();
         cargo.args([command, "--locked", "--target", guest.target, "--target-dir"]).arg(target);
         match self {
-            Way::Target { .. } => {}
-            Way::Debian { .. } => {
+            Compiler::Target { .. } => {}
+            Compiler::Debian { .. } => {
                 path.insert(0, "/usr/bin".into());
                 // Hide the current toolchain's libraries and name from Debian's compiler.
                 cargo.env_remove("RUSTUP_TOOLCHAIN").env_remove("LD_LIBRARY_PATH");
@@ -195,17 +195,17 @@ impl Way {
                 }
             }
         }
-        cargo.args(guest.choice).env("PATH", path_with(&path)?).env("RUSTFLAGS", flags);
+        cargo.args(guest.selection).env("PATH", path_with(&path)?).env("RUSTFLAGS", flags);
         Ok(cargo)
     }
 
     /// Returns a command that lints code only compiled for wasm, or `None` if this compiler has no clippy.
     fn clippy(&self, guest: &Guest) -> Option<Command> {
         let driver = match self {
-            Way::Target { .. } => "clippy-driver",
-            Way::Debian { .. } => "/usr/bin/clippy-driver",
+            Compiler::Target { .. } => "clippy-driver",
+            Compiler::Debian { .. } => "/usr/bin/clippy-driver",
         };
-        let mut cargo = answers(Command::new(driver).arg("--version")).then(|| self.cargo(guest, "clippy").ok())??;
+        let mut cargo = succeeds(Command::new(driver).arg("--version")).then(|| self.cargo(guest, "clippy").ok())??;
         cargo.args(["--", "-D", "warnings"]);
         Some(cargo)
     }
@@ -213,7 +213,7 @@ impl Way {
 
 impl Guest {
     /// Returns the path of the built library in a target directory.
-    pub(crate) fn made(&self, target: &Path, library: &str) -> PathBuf {
+    pub(crate) fn artifact(&self, target: &Path, library: &str) -> PathBuf {
         target.join(self.target).join("release").join(library)
     }
 
@@ -246,7 +246,7 @@ fn linkers(sysroot: &Path) -> Option<(PathBuf, PathBuf)> {
 /// Returns the directories that contain the linkers under the names they are called by.
 fn linker_path(sysroot: &Path) -> Result<Vec<PathBuf>> {
     let Some((bin, linker)) = linkers(sysroot) else {
-        return words(format!("no wasm-component-ld: {}", sysroot.display()));
+        return failure(format!("no wasm-component-ld: {}", sysroot.display()));
     };
     if let (true, Some(folder)) = (linker.ends_with("wasm-ld"), linker.parent()) {
         return Ok(vec![bin, folder.to_owned()]);
@@ -258,13 +258,13 @@ fn linker_path(sysroot: &Path) -> Result<Vec<PathBuf>> {
     if std::fs::read_link(&link).ok().as_ref() != Some(&linker) {
         let _ = std::fs::remove_file(&link);
         let made = std::fs::create_dir_all(&folder).and_then(|()| std::os::unix::fs::symlink(&linker, &link));
-        made.map_err(|e| Failure::Words(format!("cannot link: {}: {e}", link.display())))?;
+        made.map_err(|e| Failure::Message(format!("cannot link: {}: {e}", link.display())))?;
     }
     Ok(vec![bin, folder])
 }
 
 /// Returns whether a variable affects the build. Variables for the network and the terminal do not.
-fn steers_a_build(name: &str) -> bool {
+fn affects_build(name: &str) -> bool {
     let kept = [
         "CARGO_HOME",
         "CARGO_NET_",

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::process::{Failure, Result, output, root, run, step, target_dir, words};
+use crate::process::{Failure, Result, failure, output, root, run, step, target_dir};
 use crate::{native, setup};
 
 /// The oldest Node version that the package supports.
@@ -21,20 +21,20 @@ pub(crate) fn js(args: &[String]) -> Result<()> {
 pub(crate) fn tests(args: &[String]) -> Result<()> {
     let package = package()?;
     let chromium = setup::chromium()?;
-    let shown = target_dir()?.join("js");
-    fs::create_dir_all(&shown)
-        .map_err(|e| Failure::Words(format!("cannot create directory: {}: {e}", shown.display())))?;
+    let screenshots = target_dir()?.join("js");
+    fs::create_dir_all(&screenshots)
+        .map_err(|e| Failure::Message(format!("cannot create directory: {}: {e}", screenshots.display())))?;
     let mut node = Command::new("node");
     node.current_dir(&package).args(["--test", "--test-reporter=spec", "--test-timeout=120000"]);
     node.env("KINESIS_EMULATOR_BIN", native::built("emulator")?)
         .env("CHROMIUM_BIN", chromium)
-        .env("SCREENSHOTS", &shown);
+        .env("SCREENSHOTS", &screenshots);
     match args.is_empty() {
         true => node.args(test_files(&package)?),
         false => node.args(args),
     };
     step("JavaScript tests", || run(&mut node))?;
-    eprintln!("screenshots: {}", shown.display());
+    eprintln!("screenshots: {}", screenshots.display());
     Ok(())
 }
 
@@ -50,9 +50,9 @@ pub(crate) fn package() -> Result<PathBuf> {
 /// needed, and the lock file does not cover what they download.
 pub(crate) fn install(package: &Path) -> Result<()> {
     setup::node()?;
-    new_enough()?;
+    check_version()?;
     let lock = fs::read(package.join("package-lock.json"));
-    let lock = lock.map_err(|e| Failure::Words(format!("cannot read package-lock.json: {e}")))?;
+    let lock = lock.map_err(|e| Failure::Message(format!("cannot read package-lock.json: {e}")))?;
     let stamp = package.join("node_modules/.installed-lock.json");
     if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
         return Ok(());
@@ -60,15 +60,15 @@ pub(crate) fn install(package: &Path) -> Result<()> {
     let mut npm = Command::new("npm");
     npm.current_dir(package).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
     run(&mut npm)?;
-    fs::write(&stamp, lock).map_err(|e| Failure::Words(format!("cannot write: {}: {e}", stamp.display())))
+    fs::write(&stamp, lock).map_err(|e| Failure::Message(format!("cannot write: {}: {e}", stamp.display())))
 }
 
-fn new_enough() -> Result<()> {
+fn check_version() -> Result<()> {
     let version = output(Command::new("node").arg("--version")).unwrap_or_default();
     let mut numbers = version.trim_start_matches('v').split('.').map_while(|part| part.parse().ok());
     match (numbers.next(), numbers.next()) {
         (Some(major), Some(minor)) if (major, minor) >= NODE_MIN => Ok(()),
-        _ => words(format!(
+        _ => failure(format!(
             "Node is too old for the JavaScript package: {version}\nhint: install Node {}.{} or later",
             NODE_MIN.0, NODE_MIN.1
         )),
@@ -77,12 +77,12 @@ fn new_enough() -> Result<()> {
 
 fn test_files(package: &Path) -> Result<Vec<OsString>> {
     let listed =
-        fs::read_dir(package.join("test")).map_err(|e| Failure::Words(format!("cannot list the tests: {e}")))?;
+        fs::read_dir(package.join("test")).map_err(|e| Failure::Message(format!("cannot list the tests: {e}")))?;
     let paths = listed.flatten().map(|entry| entry.path());
     let mut files: Vec<PathBuf> = paths.filter(|path| path.to_string_lossy().ends_with(".test.js")).collect();
     files.sort();
     match files.is_empty() {
-        true => words("no tests found for the JavaScript package"),
+        true => failure("no tests found for the JavaScript package"),
         false => Ok(files.into_iter().map(PathBuf::into_os_string).collect()),
     }
 }

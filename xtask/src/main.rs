@@ -49,7 +49,7 @@ usage: cargo xtask TASK [ARGUMENT ...]
                    default; `sandbox` compares the component to the libraries
   coverage         list the lines of the machine that no test reaches
   emulator [PORT]  run an emulated Kinesis until its standard input ends
-  recordings           re-record the golden recordings, after an intended change
+  recordings       record the golden recordings again, after an intended change
   js [ARG ...]     build and test the JavaScript package, also in a browser;
                    ARG ... is passed to `node --test`
   python [ARG ...] test the Python package, also as a wheel and with dlt;
@@ -74,12 +74,12 @@ fn main() -> ExitCode {
     }
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Words(words)) => {
-            eprintln!("error: {words}");
+        Err(Failure::Message(message)) => {
+            eprintln!("error: {message}");
             ExitCode::FAILURE
         }
-        Err(Failure::Usage(words)) => {
-            eprintln!("error: {words}\nhint: `cargo xtask help` lists the tasks");
+        Err(Failure::Usage(message)) => {
+            eprintln!("error: {message}\nhint: `cargo xtask help` lists the tasks");
             ExitCode::from(2)
         }
         Err(Failure::Status { what, code }) => {
@@ -95,18 +95,18 @@ fn run(args: &[String]) -> Result<()> {
         return Ok(());
     };
     match task.as_str() {
-        "guest" => none(task, rest).and_then(|()| guest::build()),
+        "guest" => no_arguments(task, rest).and_then(|()| guest::build()),
         "edge" => edge::edge(rest),
-        "build" => none(task, rest).and_then(|()| native::build()),
-        "dist" => none(task, rest).and_then(|()| dist::dist()),
+        "build" => no_arguments(task, rest).and_then(|()| native::build()),
+        "dist" => no_arguments(task, rest).and_then(|()| dist::dist()),
         "demo" => native::demo(rest),
         "sim" => native::sim(rest),
         "bench" => bench::run_all(rest),
         "soak" => native::soak(rest),
-        "fuzz" => fuzz::asked(rest),
-        "coverage" => none(task, rest).and_then(|()| coverage::measure()),
+        "fuzz" => fuzz::main(rest),
+        "coverage" => no_arguments(task, rest).and_then(|()| coverage::measure()),
         "emulator" => native::emulator(rest),
-        "recordings" => none(task, rest).and_then(|()| native::recordings()),
+        "recordings" => no_arguments(task, rest).and_then(|()| native::recordings()),
         "js" => js::js(rest),
         "python" => python::python(rest),
         "test" if rest.is_empty() => check::everything(),
@@ -119,7 +119,7 @@ fn run(args: &[String]) -> Result<()> {
     }
 }
 
-fn none(task: &str, rest: &[String]) -> Result<()> {
+fn no_arguments(task: &str, rest: &[String]) -> Result<()> {
     match rest.first() {
         None => Ok(()),
         Some(extra) => Err(Failure::Usage(format!("`{task}` takes no arguments: {extra}"))),

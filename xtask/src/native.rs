@@ -12,12 +12,12 @@ const PROGRAM: &str = "kinesis-reader";
 pub(crate) fn build() -> Result<()> {
     prepare()?;
     step("program", || run(cargo().args(["build", "--release", "-p", PROGRAM])))?;
-    let made = built(PROGRAM)?;
-    let promised = root().join("target/release").join(file_name(PROGRAM));
-    if made != promised {
-        copy(&made, &promised)?;
+    let program = built(PROGRAM)?;
+    let documented = root().join("target/release").join(file_name(PROGRAM));
+    if program != documented {
+        copy(&program, &documented)?;
     }
-    eprintln!("program: {}", promised.display());
+    eprintln!("program: {}", documented.display());
     Ok(())
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn prepare_emulator() -> Result<()> {
     step("emulator", || compile(&["emulator"]))
 }
 
-/// Re-records the golden recordings.
+/// Records the golden recordings again.
 pub(crate) fn recordings() -> Result<()> {
     prepare()?;
     let local = step("emulator", setup::emulator)?;
@@ -96,10 +96,10 @@ fn file_name(program: &str) -> String {
 
 /// Writes a temporary file and renames it, so that a running copy is not overwritten.
 fn copy(from: &PathBuf, to: &PathBuf) -> Result<()> {
-    let failed = |e| Failure::Words(format!("cannot write: {}: {e}", to.display()));
-    let beside = to.with_extension("new");
+    let failed = |e| Failure::Message(format!("cannot write: {}: {e}", to.display()));
+    let temporary = to.with_extension("new");
     if let Some(folder) = to.parent() {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
-    std::fs::copy(from, &beside).and_then(|_| std::fs::rename(&beside, to)).map_err(failed)
+    std::fs::copy(from, &temporary).and_then(|_| std::fs::rename(&temporary, to)).map_err(failed)
 }

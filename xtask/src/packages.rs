@@ -9,7 +9,7 @@ use crate::{js, python};
 const PARTS: [&str; 2] = ["python", "js"];
 
 /// Returns whether only packages are measured, which needs no peers in Rust.
-pub(crate) fn alone(args: &[String]) -> bool {
+pub(crate) fn only_packages(args: &[String]) -> bool {
     let named = named(args);
     !named.is_empty() && named.iter().all(|name| PARTS.contains(&name.as_str()))
 }
@@ -20,7 +20,7 @@ fn named(args: &[String]) -> Vec<&String> {
 }
 
 /// Returns whether a part is measured: it is named, or no part is.
-pub(crate) fn chosen(args: &[String], part: &str) -> bool {
+pub(crate) fn includes(args: &[String], part: &str) -> bool {
     let named = named(args);
     named.is_empty() || named.iter().any(|name| *name == part)
 }
@@ -28,14 +28,14 @@ pub(crate) fn chosen(args: &[String], part: &str) -> bool {
 /// Prepares the chosen parts and passes their paths to the benchmark. Skips parts that cannot be prepared.
 pub(crate) fn prepare(args: &[String], bench: &mut Command) {
     let [python, js] = PARTS;
-    if chosen(args, python)
+    if includes(args, python)
         && let Ok(interpreter) = step("package: Python", python::environment)
     {
         bench.env("KINESIS_READER_PYTHON_PACKAGE", interpreter);
         bench.env("PYTHONPATH", root().join("bindings/python/src"));
         bench.env("KINESIS_READER_COMPONENT", root().join("host/component/kinesis_reader.wasm"));
     }
-    if chosen(args, js) && step("package: JavaScript", javascript).is_ok() {
+    if includes(args, js) && step("package: JavaScript", javascript).is_ok() {
         bench.env("KINESIS_READER_JS_PACKAGE", root().join("bindings/js"));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 /// Why a task failed.
 pub(crate) enum Failure {
     /// Something is missing or wrong. The text says what, and how to fix it.
-    Words(String),
+    Message(String),
     /// Usage error.
     Usage(String),
     /// A program that we ran failed. It has already printed its own error; `code` is its exit status.
@@ -17,9 +17,9 @@ pub(crate) enum Failure {
 
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
-/// Returns a [`Failure::Words`].
-pub(crate) fn words<T>(text: impl Into<String>) -> Result<T> {
-    Err(Failure::Words(text.into()))
+/// Returns a [`Failure::Message`].
+pub(crate) fn failure<T>(text: impl Into<String>) -> Result<T> {
+    Err(Failure::Message(text.into()))
 }
 
 /// Runs a step. Prints its name before and its duration after.
@@ -38,12 +38,12 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     match command.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(Failure::Status { what, code: code(status) }),
-        Err(e) => words(format!("cannot start: {what}: {e}")),
+        Err(e) => failure(format!("cannot start: {what}: {e}")),
     }
 }
 
-/// Returns whether a program runs successfully. Discards its output.
-pub(crate) fn answers(command: &mut Command) -> bool {
+/// Runs a program, discarding its output, and returns whether it succeeded.
+pub(crate) fn succeeds(command: &mut Command) -> bool {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn target_dir() -> Result<PathBuf> {
     });
     match found {
         Some(path) => Ok(path),
-        None => words("cannot read the workspace\nhint: `cargo metadata --no-deps` says why"),
+        None => failure("cannot read the workspace\nhint: `cargo metadata --no-deps` says why"),
     }
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn target_dir() -> Result<PathBuf> {
 pub(crate) fn path_with(first: &[PathBuf]) -> Result<OsString> {
     let old = std::env::var_os("PATH").unwrap_or_default();
     let all = first.iter().cloned().chain(std::env::split_paths(&old));
-    std::env::join_paths(all).map_err(|e| Failure::Words(format!("cannot extend PATH: {e}")))
+    std::env::join_paths(all).map_err(|e| Failure::Message(format!("cannot extend PATH: {e}")))
 }
 
 /// Matches the variables by which `cargo run` describes the running program's package. A nested cargo that inherited

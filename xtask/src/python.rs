@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::process::{Failure, Result, output, root, run, step, words};
+use crate::process::{Failure, Result, failure, output, root, run, step};
 use crate::{native, setup};
 
 /// The oldest Python version that the package supports.
@@ -16,7 +16,7 @@ const PYTHON_MIN: (u32, u32) = (3, 10);
 /// Builds everything from the component on and runs the tests. Arguments go to pytest, unless they name dlt's own
 /// source.
 pub(crate) fn python(args: &[String]) -> Result<()> {
-    let original = Original::asked(args)?;
+    let original = Original::parse(args)?;
     native::prepare_emulator()?;
     match original {
         None => tests(args),
@@ -38,7 +38,7 @@ struct Original {
 
 impl Original {
     /// Parses `--dlt-source DIR [--dlt-tests FILE]` and checks that the files exist.
-    fn asked(args: &[String]) -> Result<Option<Original>> {
+    fn parse(args: &[String]) -> Result<Option<Original>> {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let (folder, tests) = match args.as_slice() {
             ["--dlt-source", folder] => (folder, None),
@@ -60,7 +60,7 @@ impl Original {
             (&tests, "give --dlt-tests the file test_kinesis.py of dlt's verified sources"),
         ] {
             if !file.is_file() {
-                return words(format!("no such file: {}\nhint: {hint}", file.display()));
+                return failure(format!("no such file: {}\nhint: {hint}", file.display()));
             }
         }
         Ok(Some(Original { folder, tests }))
@@ -87,18 +87,19 @@ fn pytest() -> Result<Command> {
 
 /// Returns the interpreter for the package's tests.
 pub(crate) fn environment() -> Result<PathBuf> {
-    made_of("bindings/python/tests/requirements.txt")
+    environment_for("bindings/python/tests/requirements.txt")
 }
 
 /// Returns the moto server, which stands in for DynamoDB in the tests of the edge components.
 pub(crate) fn moto() -> Result<PathBuf> {
-    Ok(made_of("tests/requirements.txt")?.with_file_name(format!("moto_server{}", std::env::consts::EXE_SUFFIX)))
+    let python = environment_for("tests/requirements.txt")?;
+    Ok(python.with_file_name(format!("moto_server{}", std::env::consts::EXE_SUFFIX)))
 }
 
 /// Creates a virtual environment for a requirements file and returns its interpreter.
 ///
 /// Its name is a hash of the requirements and the Python version, so changing either creates a new one.
-fn made_of(requirements: &str) -> Result<PathBuf> {
+fn environment_for(requirements: &str) -> Result<PathBuf> {
     let requirements = root().join(requirements);
     let text = fs::read_to_string(&requirements).map_err(|e| failed("read", &requirements, &e))?;
     let (base, version) = interpreter()?;
@@ -106,17 +107,17 @@ fn made_of(requirements: &str) -> Result<PathBuf> {
     (&text, &version).hash(&mut hash);
     let home = setup::cache_dir()?.join(format!("python-{:016x}", hash.finish()));
     let python = home.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
-    let whole = home.join("whole");
+    let complete = home.join("whole");
 
     fs::create_dir_all(&home).map_err(|e| failed("create", &home, &e))?;
     // One process at a time. The lock is released when a process dies, so nothing is left behind.
     let lock = fs::File::create(home.with_extension("lock")).map_err(|e| failed("create", &home, &e))?;
     lock.lock().map_err(|e| failed("lock", &home, &e))?;
-    if !whole.is_file() {
+    if !complete.is_file() {
         run(Command::new(base).args(["-m", "venv", "--clear"]).arg(&home))?;
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
         run(Command::new(&python).args(pip).arg(&requirements))?;
-        fs::write(&whole, &text).map_err(|e| failed("write", &whole, &e))?;
+        fs::write(&complete, &text).map_err(|e| failed("write", &complete, &e))?;
     }
     Ok(python)
 }
@@ -136,7 +137,7 @@ fn interpreter() -> Result<(OsString, String)> {
         return Ok(found);
     }
     let (major, minor) = PYTHON_MIN;
-    words(format!(
+    failure(format!(
         "no Python {major}.{minor} or later with venv\nhint: on Debian: apt-get install python3 python3-venv; elsewhere set PYTHON"
     ))
 }
@@ -151,5 +152,5 @@ fn version(python: &OsString) -> Option<String> {
 }
 
 fn failed(what: &str, path: &Path, error: &std::io::Error) -> Failure {
-    Failure::Words(format!("cannot {what}: {}: {error}", path.display()))
+    Failure::Message(format!("cannot {what}: {}: {error}", path.display()))
 }

@@ -1,9 +1,9 @@
-//! Finds the tools that tasks need, installs them if that needs no questions asked, or explains how to.
+//! Finds the tools that tasks need, installs them if that is possible without asking, or explains how to.
 
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::process::{Result, answers, cargo, output, run, words};
+use crate::process::{Result, cargo, failure, output, run, succeeds};
 
 const EMULATOR: &str = "kinesis-local";
 const EMULATOR_VERSION: &str = "0.6.2";
@@ -17,7 +17,7 @@ const PYTHON_PACKAGES: [&str; 3] = ["boto3==1.44.5", "orjson==3.13.0", "dlt==1.3
 /// Installs Debian packages without removing any. Returns `false` if this is not Debian or we are not root.
 pub(crate) fn apt_install(packages: &[&str]) -> bool {
     let root = output(Command::new("id").arg("-u")).as_deref() == Some("0");
-    if !root || !answers(Command::new("apt-get").arg("--version")) {
+    if !root || !succeeds(Command::new("apt-get").arg("--version")) {
         return false;
     }
     let install = || {
@@ -46,12 +46,12 @@ pub(crate) fn rustup(args: &[&str]) -> bool {
 pub(crate) fn c_compiler() -> Result<()> {
     let cc = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
     let probe = || {
-        answers(Command::new("sh").args(["-c", "echo '#include <stdlib.h>' | \"$0\" -fsyntax-only -x c -"]).arg(&cc))
+        succeeds(Command::new("sh").args(["-c", "echo '#include <stdlib.h>' | \"$0\" -fsyntax-only -x c -"]).arg(&cc))
     };
     if probe() || (apt_install(&["gcc", "libc6-dev"]) && probe()) {
         return Ok(());
     }
-    words(format!(
+    failure(format!(
         "no working C compiler with headers: {}\nhint: on Debian: apt-get install gcc libc6-dev",
         cc.to_string_lossy()
     ))
@@ -61,12 +61,12 @@ pub(crate) fn c_compiler() -> Result<()> {
 pub(crate) fn cpp_compiler() -> Result<()> {
     let cpp = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
     let probe = || {
-        answers(Command::new("sh").args(["-c", "echo '#include <vector>' | \"$0\" -fsyntax-only -x c++ -"]).arg(&cpp))
+        succeeds(Command::new("sh").args(["-c", "echo '#include <vector>' | \"$0\" -fsyntax-only -x c++ -"]).arg(&cpp))
     };
     if probe() || (apt_install(&["g++"]) && probe()) {
         return Ok(());
     }
-    words(format!(
+    failure(format!(
         "no working C++ compiler with headers: {}\nhint: on Debian: apt-get install g++",
         cpp.to_string_lossy()
     ))
@@ -74,12 +74,12 @@ pub(crate) fn cpp_compiler() -> Result<()> {
 
 /// Requires `cargo fmt` and `cargo clippy`.
 pub(crate) fn linters() -> Result<()> {
-    let there = || answers(cargo().args(["fmt", "--version"])) && answers(cargo().args(["clippy", "--version"]));
-    let get = || rustup(&["component", "add", "rustfmt", "clippy"]) || apt_install(&["rustfmt-web", "rust-web-clippy"]);
-    if there() || (get() && there()) {
+    let usable = || succeeds(cargo().args(["fmt", "--version"])) && succeeds(cargo().args(["clippy", "--version"]));
+    let add = || rustup(&["component", "add", "rustfmt", "clippy"]) || apt_install(&["rustfmt-web", "rust-web-clippy"]);
+    if usable() || (add() && usable()) {
         return Ok(());
     }
-    words(
+    failure(
         "no rustfmt or clippy\nhint: rustup component add rustfmt clippy; on Debian: apt-get install rustfmt-web rust-web-clippy",
     )
 }
@@ -88,8 +88,8 @@ pub(crate) fn linters() -> Result<()> {
 pub(crate) fn cyclonedx() -> Result<PathBuf> {
     let home = cache_dir()?.join(format!("{CYCLONEDX}-{CYCLONEDX_VERSION}"));
     let program = home.join("bin").join(format!("{CYCLONEDX}{}", std::env::consts::EXE_SUFFIX));
-    let there = || answers(Command::new(&program).args(["cyclonedx", "--version"]));
-    if there() {
+    let usable = || succeeds(Command::new(&program).args(["cyclonedx", "--version"]));
+    if usable() {
         return Ok(program);
     }
     // Not optimized: that would take minutes to build, and it only runs for a second.
@@ -98,9 +98,9 @@ pub(crate) fn cyclonedx() -> Result<PathBuf> {
     install.arg(&home).env("CARGO_TARGET_DIR", home.join("build")).env("CARGO_PROFILE_DEV_DEBUG", "false");
     run(&mut install)?;
     let _ = std::fs::remove_dir_all(home.join("build"));
-    match there() {
+    match usable() {
         true => Ok(program),
-        false => words(format!("no such program: {}", program.display())),
+        false => failure(format!("no such program: {}", program.display())),
     }
 }
 
@@ -115,25 +115,25 @@ pub(crate) fn emulator() -> Result<PathBuf> {
     }
     // Install to a temporary directory and rename it, so that an interrupted install is never mistaken for a complete
     // one.
-    let half = cache.join(format!("{EMULATOR}-{EMULATOR_VERSION}.{}", std::process::id()));
-    let made = install_emulator(&half).and_then(|()| {
+    let temporary = cache.join(format!("{EMULATOR}-{EMULATOR_VERSION}.{}", std::process::id()));
+    let result = install_emulator(&temporary).and_then(|()| {
         std::fs::remove_dir_all(&home)
             .or_else(|e| if home.exists() { Err(e) } else { Ok(()) })
-            .and_then(|()| std::fs::rename(&half, &home))
+            .and_then(|()| std::fs::rename(&temporary, &home))
             .or_else(|e| {
                 // Another run may have installed it in the meantime.
                 if package.join("main.js").is_file() {
                     Ok(())
                 } else {
-                    words(format!("cannot write: {}: {e}", home.display()))
+                    failure(format!("cannot write: {}: {e}", home.display()))
                 }
             })
     });
-    let _ = std::fs::remove_dir_all(&half);
-    made?;
+    let _ = std::fs::remove_dir_all(&temporary);
+    result?;
     match package.join("main.js").is_file() {
         true => Ok(package),
-        false => words(format!("no main.js in the npm package: {}", package.display())),
+        false => failure(format!("no main.js in the npm package: {}", package.display())),
     }
 }
 
@@ -143,12 +143,12 @@ pub(crate) fn python_peers(dlt: bool) -> Result<PathBuf> {
     let (name, packages) = if dlt { ("bench-dlt", &PYTHON_PACKAGES[..]) } else { ("bench", &PYTHON_PACKAGES[..2]) };
     let home = cache.join(format!("{name}-{}", packages.concat().replace('=', "-")));
     let python = home.join("bin/python");
-    if answers(Command::new(&python).args(["-c", "import boto3, orjson"])) {
+    if succeeds(Command::new(&python).args(["-c", "import boto3, orjson"])) {
         return Ok(python);
     }
-    let make = || answers(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home));
-    if !(make() || apt_install(&["python3", "python3-venv"]) && make()) {
-        return words("no python3 with venv\nhint: on Debian: apt-get install python3 python3-venv");
+    let create = || succeeds(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home));
+    if !(create() || apt_install(&["python3", "python3-venv"]) && create()) {
+        return failure("no python3 with venv\nhint: on Debian: apt-get install python3 python3-venv");
     }
     run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages))?;
     Ok(python)
@@ -156,7 +156,7 @@ pub(crate) fn python_peers(dlt: bool) -> Result<PathBuf> {
 
 fn install_emulator(to: &PathBuf) -> Result<()> {
     if let Err(e) = std::fs::create_dir_all(to) {
-        return words(format!("cannot create directory: {}: {e}", to.display()));
+        return failure(format!("cannot create directory: {}: {e}", to.display()));
     }
     let mut npm = Command::new("npm");
     npm.args(["install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"]).arg(to);
@@ -171,11 +171,11 @@ pub(crate) fn chromium() -> Result<PathBuf> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let names = ["chromium", "chromium-browser", "google-chrome"];
         let all = std::env::split_paths(&path).flat_map(|folder| names.map(|name| folder.join(name)));
-        named.into_iter().chain(all).find(|program| answers(Command::new(program).arg("--version")))
+        named.into_iter().chain(all).find(|program| succeeds(Command::new(program).arg("--version")))
     };
     match found().or_else(|| apt_install(&["chromium", "fonts-liberation"]).then(found).flatten()) {
         Some(program) => Ok(program),
-        None => words(
+        None => failure(
             "no Chromium, which the browser tests need\nhint: on Debian: apt-get install chromium; elsewhere set CHROMIUM_BIN",
         ),
     }
@@ -183,11 +183,11 @@ pub(crate) fn chromium() -> Result<PathBuf> {
 
 /// Requires Node and npm.
 pub(crate) fn node() -> Result<()> {
-    let there = || answers(Command::new("node").arg("--version")) && answers(Command::new("npm").arg("--version"));
-    if there() || (apt_install(&["nodejs", "npm"]) && there()) {
+    let usable = || succeeds(Command::new("node").arg("--version")) && succeeds(Command::new("npm").arg("--version"));
+    if usable() || (apt_install(&["nodejs", "npm"]) && usable()) {
         return Ok(());
     }
-    words(
+    failure(
         "no node or npm, which the emulator kinesis-local and the JavaScript package need\nhint: on Debian: apt-get install nodejs npm",
     )
 }
@@ -197,6 +197,6 @@ pub(crate) fn cache_dir() -> Result<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     match set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache"))) {
         Some(cache) => Ok(cache.join("kinesis-reader")),
-        None => words("no cache directory\nhint: set HOME or XDG_CACHE_HOME"),
+        None => failure("no cache directory\nhint: set HOME or XDG_CACHE_HOME"),
     }
 }

@@ -153,9 +153,7 @@ export class Driver {
     this.#timer = setTimeout(() => this.#input(() => this.#reader.handleTimeout(Driver.now())), Math.max(pause, 0));
   }
 
-  #notify({ tag, val }) {
-    // The component calls a gap `lost`.
-    const kind = tag === "gap" ? "gap" : tag;
+  #notify({ tag: kind, val }) {
     const notice = plain(val);
     try {
       const result = this.#onNotice({ kind, message: escaped(describeNotice(kind, notice)), ...notice });

@@ -12,7 +12,7 @@ const CAUSES_MAX = 8;
 /** Options that have another name in the component's configuration. */
 const OPTIONS_BY_FIELD = {
   source: "stream",
-  "limits.max-messages": "maxMessages",
+  "limits.maxMessages": "maxMessages",
   "limits.pageRecords": "pageRecords",
   "limits.pace": "pace",
 };

@@ -10,7 +10,7 @@ const UNTIL_HINT = `use caught-up or forever, or ${TIME_HINT}`;
 const DURATION_HINT = "write 90s, 15m or 1h30m";
 
 /** Options that become limits in the configuration. */
-const LIMIT_OPTIONS = { maxMessages: "messages", pageRecords: "pageRecords", pace: "pace" };
+const LIMIT_OPTIONS = { maxMessages: "maxMessages", pageRecords: "pageRecords", pace: "pace" };
 
 /** Options that are handled here or by the host. All others belong to the component. */
 const HOST_OPTIONS = new Set([
@@ -25,7 +25,7 @@ const DURATIONS = new Set(["listInterval", "requestTimeout", "backoffFirst", "ba
 const UNLIMITED = { pace: "off", failures: null };
 
 /** The largest value that fits the component's type, if that is not 32 bits. The component checks the actual range. */
-const LARGEST = { pace: 0xff, messages: Number.MAX_SAFE_INTEGER };
+const LARGEST = { pace: 0xff, maxMessages: Number.MAX_SAFE_INTEGER };
 
 /** The values of options that are enums in the configuration. */
 const CHOICES = {
@@ -139,7 +139,7 @@ function limit(name, value, option) {
     throw optionError(option, `expected a whole number${or}: ${printable(value)}`);
   }
   if (value > (LARGEST[name] ?? 0xffff_ffff)) throw optionError(option, `too large: ${value}`);
-  return name === "messages" ? BigInt(value) : value;
+  return name === "maxMessages" ? BigInt(value) : value;
 }
 
 function parsed(option, value, hint, parse) {

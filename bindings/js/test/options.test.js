@@ -48,7 +48,7 @@ test("durations can be written in several ways", () => {
 test("options change the component's defaults", () => {
   const defaults = {
     source: { tag: "name", val: "orders" }, start: { tag: "trim-horizon" }, until: { tag: "caught-up", val: 0n },
-    payload: "merged", later: false, limits: { messages: undefined, pageRecords: 10_000, pace: 100, failures: 9, backoffMax: 10_000n },
+    payload: "merged", later: false, limits: { maxMessages: undefined, pageRecords: 10_000, pace: 100, failures: 9, backoffMax: 10_000n },
   };
   assert.deepEqual(configure(defaults, { stream: "orders" }, NOW), defaults);
   const options = {
@@ -57,7 +57,7 @@ test("options change the component's defaults", () => {
   };
   assert.deepEqual(configure(defaults, options, NOW), {
     ...defaults, start: { tag: "latest" }, until: { tag: "stopped" }, payload: "text", later: true,
-    limits: { messages: 5n, pageRecords: 7, pace: undefined, failures: undefined, backoffMax: 2000n },
+    limits: { maxMessages: 5n, pageRecords: 7, pace: undefined, failures: undefined, backoffMax: 2000n },
   });
   assert.deepEqual(configure(defaults, { start: "1h ago", until: new Date(NOW) }, NOW).start, { tag: "at-timestamp", val: BigInt(NOW - 3_600_000) });
   assert.deepEqual(configure(defaults, { behind: "10s" }, NOW).until, { tag: "caught-up", val: 10_000n });

@@ -1,7 +1,7 @@
-//! What is answered to the caller.
+//! Answers to the caller.
 //!
-//! Some of what is told comes from elsewhere: identifiers of shards, messages of services, words of the host. All of it
-//! passes [`printable`], and what goes into a header is ASCII and short.
+//! Some of their text comes from outside, such as shard identifiers and the error messages of services and hosts. All
+//! of it goes through [`printable`], and what goes into a header is short ASCII.
 
 use std::borrow::Cow;
 
@@ -17,15 +17,14 @@ use crate::clock::{self, NANOS};
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 
-/// How long a caller may take to read the answer, in milliseconds. What it did not read by then comes again, as it does
-/// wherever lines were not acknowledged.
+/// How long a caller may take to read the answer, in milliseconds. Lines that it has not read by then come again, like
+/// all lines that are not acknowledged.
 const ANSWER_TIME: u64 = 600_000;
 
-/// An answer to the caller.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(&'static str, String)>,
-    pub(crate) kind: &'static str,
+    pub(crate) content_type: &'static str,
     pub(crate) body: Vec<u8>,
 }
 
@@ -34,10 +33,10 @@ impl Answer {
         clean(&mut body);
         let mut body = body.to_string().into_bytes();
         body.push(b'\n');
-        Answer { status, headers: Vec::new(), kind: JSON, body }
+        Answer { status, headers: Vec::new(), content_type: JSON, body }
     }
 
-    /// What went wrong, and what to do.
+    /// Says what went wrong, and what to do about it.
     pub(crate) fn error(status: u16, error: &str, hint: &str) -> Answer {
         Answer::json(status, json!({"error": error, "hint": hint}))
     }
@@ -47,10 +46,10 @@ impl Answer {
         self
     }
 
-    /// Hands it to the host. It does not matter if the caller went away: what was done is kept.
+    /// Sends the answer. Errors are ignored: if the caller has gone away, the state is already saved.
     pub(crate) fn send(self, out: ResponseOutparam) {
         let fields = Fields::new();
-        let own = [("content-type", self.kind.to_owned()), ("content-length", self.body.len().to_string())];
+        let own = [("content-type", self.content_type.to_owned()), ("content-length", self.body.len().to_string())];
         for (name, value) in own.into_iter().chain(self.headers) {
             let _ = fields.append(name, value.as_bytes());
         }
@@ -62,14 +61,14 @@ impl Answer {
             Ok(stream) => write(&stream, &self.body),
             Err(()) => Err(StreamError::Closed),
         };
-        // Where it was not written whole, dropping the body tells the caller so.
+        // If the body is incomplete, dropping it without finishing it tells the caller.
         if written.is_ok() {
             let _ = OutgoingBody::finish(body, None);
         }
     }
 }
 
-/// Makes every text in it fit to be printed.
+/// Makes all text in a JSON value safe to print.
 pub(crate) fn clean(value: &mut Value) {
     match value {
         Value::String(text) => {
@@ -79,9 +78,9 @@ pub(crate) fn clean(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(clean),
         Value::Object(members) => {
-            let is_hidden = |name: &&String| matches!(printable(name), Cow::Owned(_));
-            let hidden: Vec<String> = members.keys().filter(is_hidden).cloned().collect();
-            for name in hidden {
+            let is_unsafe = |name: &&String| matches!(printable(name), Cow::Owned(_));
+            let unsafe_names: Vec<String> = members.keys().filter(is_unsafe).cloned().collect();
+            for name in unsafe_names {
                 let value = members.remove(&name).unwrap_or_default();
                 members.insert(printable(&name).into_owned(), value);
             }
@@ -91,13 +90,13 @@ pub(crate) fn clean(value: &mut Value) {
     }
 }
 
-/// JSON for a header: what is not ASCII stands as an escape, which means the same.
+/// Formats JSON for a header, with everything but ASCII escaped.
 pub(crate) fn ascii(value: &Value) -> String {
     let mut text = String::new();
     for character in value.to_string().chars() {
         match character {
             ' '..='~' => text.push(character),
-            // In JSON such a character stands in a string only.
+            // In JSON, other characters can only be within a string.
             other => other.encode_utf16(&mut [0; 2]).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}"))),
         }
     }
@@ -117,12 +116,12 @@ fn write(stream: &OutputStream, mut bytes: &[u8]) -> Result<(), StreamError> {
             wait()?;
             continue;
         }
-        let (now, later) = bytes.split_at(room.min(bytes.len()));
-        stream.write(now)?;
-        bytes = later;
+        let (piece, rest) = bytes.split_at(room.min(bytes.len()));
+        stream.write(piece)?;
+        bytes = rest;
     }
     stream.flush()?;
-    // A flush is over once something can be written again.
+    // A flush is complete once the stream accepts data again.
     while stream.check_write()? == 0 {
         wait()?;
     }

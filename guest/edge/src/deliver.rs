@@ -1,36 +1,36 @@
-//! A batch on its way to the sink.
+//! Posts batches to a sink, and judges its answers.
 
 use crate::answer::NDJSON;
+use crate::bindings::reading::{Batch, Message};
 use crate::fetch::{Exchange, Failure, Limit, Request, Response};
-use crate::reading::{Batch, Message};
 use crate::settings::Sink;
 
 /// How much of a batch is rendered at a time, in bytes.
 pub(crate) const PIECE: u32 = 256 << 10;
 
-/// How much of a refusal is read, in bytes, and told, in characters.
+/// How much of an error from the sink is read, in bytes, and how much of it is shown, in characters.
 const EXCERPT: usize = 4096;
 const EXCERPT_SHOWN: usize = 200;
 
-/// The longest text in a header, in bytes. An identifier of a shard has 128 at most, a sequence number as many.
+/// The longest text in a header, in bytes. Shard identifiers have 128 bytes at most, and sequence numbers about as
+/// many.
 const HEADER_MAX: usize = 1024;
 
-/// What came of it.
+/// The result of posting a batch.
 pub(crate) enum Delivery {
-    /// The sink has it.
-    Safe,
-    /// The sink will not have it, whenever it comes.
+    Accepted,
+    /// The sink will never accept the batch.
     Refused(String),
-    /// The sink does not have it, or did not say so.
+    /// The sink did not accept the batch, or we do not know whether it did.
     Failed(String),
 }
 
-/// What a sink is told beside the lines.
+/// What the headers of a batch say besides what it contains.
 pub(crate) struct Label<'a> {
     pub(crate) stream: &'a str,
-    /// Of the lease: a sink may refuse what comes with a lower one than it has seen.
+    /// The epoch of the lease. A sink may refuse batches of an epoch lower than the highest it has seen.
     pub(crate) epoch: u64,
-    /// Why it goes to the dead letters.
+    /// Why the batch is a dead letter.
     pub(crate) reason: Option<&'a str>,
 }
 
@@ -43,8 +43,8 @@ pub(crate) fn post(
     deadline: u64,
 ) -> Result<Exchange, Failure> {
     let (shard, count) = (batch.shard(), batch.count());
-    let end = |at: u32| batch.messages(at, 1).pop().map(position).unwrap_or_default();
-    let (first, last) = (end(0), end(count.saturating_sub(1)));
+    let message = |at: u32| batch.messages(at, 1).pop().map(position).unwrap_or_default();
+    let (first, last) = (message(0), message(count.saturating_sub(1)));
     let mut headers = vec![
         ("content-type", NDJSON.to_owned()),
         ("idempotency-key", format!("{}/{shard}/{first}-{last}", label.stream)),
@@ -59,32 +59,32 @@ pub(crate) fn post(
         headers.push(("x-kinesis-reason", reason.to_owned()));
     }
     let mut headers: Vec<(String, Vec<u8>)> =
-        headers.into_iter().map(|(name, value)| (name.to_owned(), plain(&value).into_bytes())).collect();
+        headers.into_iter().map(|(name, value)| (name.to_owned(), header_text(&value).into_bytes())).collect();
     if let Some(authorization) = &sink.authorization {
         headers.push(("authorization".to_owned(), authorization.clone().into_bytes()));
     }
     Exchange::start(Request { url: &sink.url, headers, deadline, limit: Limit::Excerpt(EXCERPT) }, lines)
 }
 
-/// What the answer to a batch means: 2xx that it is safe.
-pub(crate) fn judge(answer: Result<Response, Failure>) -> Delivery {
+/// Decides what the sink's answer means. Only 2xx says that the sink has the batch.
+pub(crate) fn classify(answer: Result<Response, Failure>) -> Delivery {
     let answer = match answer {
         Ok(answer) => answer,
-        Err(failure) => return Delivery::Failed(format!("the sink gives no answer: {}", failure.why())),
+        Err(failure) => return Delivery::Failed(format!("no answer from the sink: {}", failure.message())),
     };
     let text = String::from_utf8_lossy(&answer.body);
     let excerpt: String = text.trim_end().chars().take(EXCERPT_SHOWN).collect();
-    let words = format!("the sink answers {}: {excerpt}", answer.status);
+    let words = format!("the sink answered {}: {excerpt}", answer.status);
     match answer.status {
-        200..=299 => Delivery::Safe,
-        // Those say that it is not about the batch: credentials, a place that is not there yet, or too much at once.
+        200..=299 => Delivery::Accepted,
+        // These are not about the batch but about credentials, a path that does not exist yet, or too many requests.
         401 | 403 | 404 | 407 | 408 | 421 | 425 | 429 => Delivery::Failed(words),
         400..=499 => Delivery::Refused(words),
         _ => Delivery::Failed(words),
     }
 }
 
-/// Names a message in its shard: the sequence number, and the position within an aggregated record if there is one.
+/// Identifies a message within its shard: its sequence number, and its subsequence number if it has one.
 fn position(message: Message) -> String {
     match message.subsequence {
         Some(sub) => format!("{}.{sub}", message.sequence),
@@ -92,27 +92,28 @@ fn position(message: Message) -> String {
     }
 }
 
-/// Text fit for a header. A header that the host does not take would hold the batch up for ever.
-fn plain(text: &str) -> String {
+/// Makes text fit for a header. A header that the host rejects would block the batch for ever.
+fn header_text(text: &str) -> String {
     text.chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).take(HEADER_MAX).collect()
 }
 
-/// The lines of a batch, some at a time.
+/// Renders the lines of a batch in pieces.
 pub(crate) struct Lines<'a> {
     batch: &'a Batch,
     count: u32,
+    /// The number of lines rendered so far.
     skip: u32,
-    /// How many bytes were given.
+    /// Their number of bytes.
     pub(crate) bytes: u64,
 }
 
 impl<'a> Lines<'a> {
-    pub(crate) fn of(batch: &'a Batch) -> Lines<'a> {
+    pub(crate) fn new(batch: &'a Batch) -> Lines<'a> {
         Lines { batch, count: batch.count(), skip: 0, bytes: 0 }
     }
 
-    /// Whether all were given.
-    pub(crate) fn is_whole(&self) -> bool {
+    /// Whether all lines have been rendered.
+    pub(crate) fn is_complete(&self) -> bool {
         self.skip == self.count
     }
 }
@@ -125,7 +126,7 @@ impl Iterator for Lines<'_> {
             return None;
         }
         let lines = self.batch.lines(self.skip, PIECE);
-        // At least one is given. If none were, those that are left would be missing.
+        // The reader returns at least one line. If it did not, this would never end; `is_complete` notices.
         if lines.count == 0 {
             return None;
         }
@@ -135,26 +136,26 @@ impl Iterator for Lines<'_> {
     }
 }
 
-/// How long deliveries take, by those that were made.
+/// Estimates how long deliveries take from those made so far.
 #[derive(Default)]
-pub(crate) struct Experience {
-    /// The longest took so many milliseconds.
+pub(crate) struct DeliveryTimes {
+    /// The longest time, in milliseconds.
     longest: u64,
-    /// The largest had so many bytes.
+    /// The size of the largest batch, in bytes.
     largest: u64,
 }
 
-/// How many times as long as the longest a larger batch is taken to need at most. More would keep one of four megabytes
-/// waiting for ever after some of a hundred bytes.
+/// The most that a larger batch is expected to take, as a multiple of the longest time so far. With a higher factor, a
+/// batch of four megabytes would wait for ever after one of a hundred bytes.
 const LARGER_MAX: u64 = 2;
 
-impl Experience {
-    /// How long a delivery of so many bytes takes, in milliseconds, as far as one can tell: nothing is known of the first.
+impl DeliveryTimes {
+    /// The expected time to deliver this many bytes, in milliseconds: 0 for the first batch, of which nothing is known.
     pub(crate) fn expected(&self, bytes: u64) -> u64 {
         self.longest.saturating_mul((bytes / self.largest.max(1)).clamp(1, LARGER_MAX))
     }
 
-    pub(crate) fn took(&mut self, time: u64, bytes: u64) {
+    pub(crate) fn record(&mut self, time: u64, bytes: u64) {
         self.longest = self.longest.max(time);
         self.largest = self.largest.max(bytes);
     }

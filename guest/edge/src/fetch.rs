@@ -1,8 +1,7 @@
-//! Requests to others, several at a time, each with a deadline of its own.
+//! Sends HTTP requests, several at a time, each with its own deadline and a limit on its answer.
 //!
-//! The runtimes' own timeouts are ten minutes, so each request has the time it is given as its options, and is dropped
-//! at its deadline whatever the host does, also amid an answer that trickles. Of each answer no more is read than its
-//! [`Limit`].
+//! The timeouts of the runtimes are ten minutes. So each request sets its own in its options, and is dropped at its
+//! deadline whatever the host does, even in the middle of a slow answer.
 
 use http::Uri;
 use wasip2::clocks::monotonic_clock;
@@ -16,54 +15,52 @@ use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 
 use crate::clock::{self, NANOS};
 
-/// How much is read of an answer.
+/// How much of an answer is read.
 #[derive(Clone, Copy)]
 pub(crate) enum Limit {
-    /// All of it, which must be at most this many bytes; with an error, [`ERROR_MAX`].
+    /// All of it. A longer answer is a failure. Errors are also limited to [`ERROR_MAX`].
     Whole(usize),
-    /// The status is all that counts. Of a success nothing is read, of anything else this many bytes or what there is.
+    /// Only the status matters. The body of a success is not read, and of other bodies at most this many bytes are.
     Excerpt(usize),
 }
 
-/// The longest answer that tells of an error, in bytes. Those of AWS have a few hundred.
+/// The longest body of an error, in bytes. Those of AWS have a few hundred.
 const ERROR_MAX: usize = 1 << 20;
 
-/// How much is asked of a body at a time.
+/// How many bytes of a body are read at a time.
 const PIECE: u64 = 256 << 10;
 
-/// A `POST`. The host is not among the headers: the runtime takes it from the URL.
+/// A `POST`. Its headers leave out the host, which the runtime takes from the URL.
 pub(crate) struct Request<'a> {
     pub(crate) url: &'a Uri,
     pub(crate) headers: Vec<(String, Vec<u8>)>,
-    /// By when it must be over, on the monotonic clock.
+    /// On the monotonic clock.
     pub(crate) deadline: u64,
     pub(crate) limit: Limit,
 }
 
-/// What was answered.
 pub(crate) struct Response {
     pub(crate) status: u16,
     headers: Vec<(String, Vec<u8>)>,
     pub(crate) body: Vec<u8>,
 }
 
-/// Why nothing was answered.
+/// Why there is no answer.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Another try may go better.
+    /// A retry may succeed.
     Transient(String),
-    /// It may not.
+    /// A retry will not succeed.
     Permanent(String),
 }
 
-/// A request on its way.
+/// A request and its answer, in progress.
 pub(crate) struct Exchange {
     state: State,
     deadline: u64,
     limit: Limit,
-    /// The body of the request did not go out whole. Where it was cut off there may be an answer that says why, and one
-    /// that tells of success is of something else than was to be sent.
-    cut: bool,
+    /// The body of the request was cut off. An error in the answer may say why, but a success must not be believed.
+    cut_off: bool,
 }
 
 enum State {
@@ -72,18 +69,18 @@ enum State {
     Done,
 }
 
-/// What came of reading a piece.
+/// The result of reading a piece.
 enum Read {
-    Over(Result<Response, Failure>),
-    /// `waits`: nothing is there yet.
+    Done(Result<Response, Failure>),
     More {
         body: Incoming,
         response: Response,
-        waits: bool,
+        /// No data has arrived yet.
+        pending: bool,
     },
 }
 
-// The child before its parent: in this order they are dropped, and in no other may they be.
+// The fields are dropped in this order, and the stream must be dropped before the body that it belongs to.
 struct Incoming {
     stream: InputStream,
     _body: IncomingBody,
@@ -107,7 +104,7 @@ impl Response {
 }
 
 impl Failure {
-    pub(crate) fn why(&self) -> &str {
+    pub(crate) fn message(&self) -> &str {
         match self {
             Failure::Transient(why) | Failure::Permanent(why) => why,
         }
@@ -115,12 +112,12 @@ impl Failure {
 }
 
 impl Exchange {
-    /// Sends a request, and its body piece by piece.
+    /// Sends a request with its body in pieces.
     pub(crate) fn start(request: Request<'_>, pieces: impl Iterator<Item = Vec<u8>>) -> Result<Exchange, Failure> {
         let Request { url, headers, deadline, limit } = request;
         let fields = Fields::new();
         for (name, value) in headers {
-            let refused = |_| Failure::Permanent(format!("the header {name} holds what no header can hold"));
+            let refused = |_| Failure::Permanent(format!("the host does not accept the header: {name}"));
             fields.append(&name, &value).map_err(refused)?;
         }
         let outgoing = OutgoingRequest::new(fields);
@@ -132,30 +129,30 @@ impl Exchange {
             .and_then(|()| outgoing.set_authority(url.authority().map(|authority| authority.as_str())))
             .and_then(|()| outgoing.set_path_with_query(Some(path)));
         let body = set.and_then(|()| outgoing.body());
-        let body = body.map_err(|()| Failure::Permanent("the host takes no such request".to_owned()))?;
+        let body = body.map_err(|()| Failure::Permanent("the host does not accept the request".to_owned()))?;
 
         let options = RequestOptions::new();
-        let left = deadline.saturating_sub(clock::now()).max(1).saturating_mul(NANOS);
-        // A host may not know them; the deadline holds all the same.
-        let _ = options.set_connect_timeout(Some(left));
-        let _ = options.set_first_byte_timeout(Some(left));
-        let _ = options.set_between_bytes_timeout(Some(left));
-        let answer = outgoing_handler::handle(outgoing, Some(options)).map_err(failure)?;
+        let timeout = deadline.saturating_sub(clock::now()).max(1).saturating_mul(NANOS);
+        // A host may not support these. We check the deadline ourselves too.
+        let _ = options.set_connect_timeout(Some(timeout));
+        let _ = options.set_first_byte_timeout(Some(timeout));
+        let _ = options.set_between_bytes_timeout(Some(timeout));
+        let answer = outgoing_handler::handle(outgoing, Some(options)).map_err(to_failure)?;
         let written = match body.write() {
             Ok(stream) => write(&stream, pieces, deadline).is_ok(),
             Err(()) => false,
         };
-        // A body that is finished looks whole to who receives it; one that is dropped breaks off.
-        let whole = written && OutgoingBody::finish(body, None).is_ok();
-        Ok(Exchange { state: State::Awaiting(answer), deadline, limit, cut: !whole })
+        // A finished body looks complete to its receiver; a dropped one is cut off.
+        let complete = written && OutgoingBody::finish(body, None).is_ok();
+        Ok(Exchange { state: State::Awaiting(answer), deadline, limit, cut_off: !complete })
     }
 
-    /// By when it is over, on the monotonic clock.
+    /// The deadline of the request, on the monotonic clock.
     pub(crate) fn deadline(&self) -> u64 {
         self.deadline
     }
 
-    /// Waits for its end.
+    /// Waits for the answer.
     #[cfg(feature = "dynamodb")]
     pub(crate) fn wait(mut self) -> Result<Response, Failure> {
         loop {
@@ -166,26 +163,26 @@ impl Exchange {
         }
     }
 
-    /// Goes as far as it can without waiting. An answer is given once.
+    /// Advances as far as possible without waiting. Returns the result once.
     pub(crate) fn advance(&mut self) -> Option<Result<Response, Failure>> {
         loop {
             match std::mem::replace(&mut self.state, State::Done) {
                 State::Awaiting(future) => match future.get() {
-                    None if clock::now() >= self.deadline => return Some(Err(late())),
+                    None if clock::now() >= self.deadline => return Some(Err(timed_out())),
                     None => {
                         self.state = State::Awaiting(future);
                         return None;
                     }
-                    Some(Err(())) => return Some(Err(late())),
-                    Some(Ok(Err(error))) => return Some(Err(failure(error))),
+                    Some(Err(())) => return Some(Err(timed_out())),
+                    Some(Ok(Err(error))) => return Some(Err(to_failure(error))),
                     Some(Ok(Ok(incoming))) => {
                         let response = Response {
                             status: incoming.status(),
                             headers: incoming.headers().entries(),
                             body: Vec::new(),
                         };
-                        if self.cut && response.is_success() {
-                            let why = "the request broke off, and was answered as if it were whole";
+                        if self.cut_off && response.is_success() {
+                            let why = "the request was cut off but answered as if it were complete";
                             return Some(Err(Failure::Transient(why.to_owned())));
                         }
                         if matches!(self.limit, Limit::Excerpt(_)) && response.is_success() {
@@ -197,10 +194,10 @@ impl Exchange {
                     }
                 },
                 State::Reading { body, response } => match self.read(body, response) {
-                    Read::Over(result) => return Some(result),
-                    Read::More { body, response, waits } => {
+                    Read::Done(result) => return Some(result),
+                    Read::More { body, response, pending } => {
                         self.state = State::Reading { body, response };
-                        if waits {
+                        if pending {
                             return None;
                         }
                     }
@@ -210,36 +207,36 @@ impl Exchange {
         }
     }
 
-    /// Reads one piece of an answer.
+    /// Reads one piece of the answer.
     fn read(&self, body: Incoming, mut response: Response) -> Read {
-        // An answer of which an excerpt is enough is good as far as it came.
-        let broke_off = |response, why: Failure| match self.limit {
-            Limit::Excerpt(_) => Read::Over(Ok(response)),
-            Limit::Whole(_) => Read::Over(Err(why)),
+        // If an excerpt is enough, what has arrived so far will do.
+        let incomplete = |response, failure: Failure| match self.limit {
+            Limit::Excerpt(_) => Read::Done(Ok(response)),
+            Limit::Whole(_) => Read::Done(Err(failure)),
         };
         let piece = match body.stream.read(PIECE) {
             Ok(piece) => piece,
-            Err(StreamError::Closed) => return Read::Over(Ok(response)),
+            Err(StreamError::Closed) => return Read::Done(Ok(response)),
             Err(StreamError::LastOperationFailed(error)) => {
-                let why = format!("the answer broke off: {}", error.to_debug_string());
-                return broke_off(response, Failure::Transient(why));
+                let why = format!("the answer was cut off: {}", error.to_debug_string());
+                return incomplete(response, Failure::Transient(why));
             }
         };
-        let most = match self.limit {
-            Limit::Whole(most) if response.status == 200 => most,
-            Limit::Whole(most) => most.min(ERROR_MAX),
-            Limit::Excerpt(most) => most,
+        let max = match self.limit {
+            Limit::Whole(max) if response.status == 200 => max,
+            Limit::Whole(max) => max.min(ERROR_MAX),
+            Limit::Excerpt(max) => max,
         };
-        let room = most - response.body.len();
+        let room = max - response.body.len();
         response.body.extend_from_slice(&piece[..piece.len().min(room)]);
         if piece.len() > room {
-            // Another may be shorter: one that is not Kinesis's was perhaps put in its place.
-            return broke_off(response, Failure::Transient(format!("the answer is longer than {most} bytes")));
+            // The answer may have come from something other than Kinesis, so a retry may get a shorter one.
+            return incomplete(response, Failure::Transient(format!("the answer is longer than {max} bytes")));
         }
         if clock::now() >= self.deadline {
-            return broke_off(response, late());
+            return incomplete(response, timed_out());
         }
-        Read::More { body, response, waits: piece.is_empty() }
+        Read::More { body, response, pending: piece.is_empty() }
     }
 
     fn subscribe(&self) -> Option<Pollable> {
@@ -251,7 +248,7 @@ impl Exchange {
     }
 }
 
-/// Waits until one of these can go on, or until this time.
+/// Waits until one of these exchanges can advance, or until this time.
 pub(crate) fn wait<'a>(exchanges: impl Iterator<Item = &'a Exchange> + Clone, until: u64) {
     let until = exchanges.clone().map(|exchange| exchange.deadline).fold(until, u64::min);
     let timer = monotonic_clock::subscribe_instant(until.saturating_mul(NANOS));
@@ -273,26 +270,33 @@ fn write(stream: &OutputStream, pieces: impl Iterator<Item = Vec<u8>>, deadline:
                 poll(&[&stream.subscribe(), &timer]);
                 continue;
             }
-            let (now, later) = rest.split_at(room.min(rest.len()));
-            stream.write(now)?;
+            let (next, later) = rest.split_at(room.min(rest.len()));
+            stream.write(next)?;
             rest = later;
         }
     }
     stream.flush()
 }
 
-fn late() -> Failure {
+fn timed_out() -> Failure {
     Failure::Transient("no answer in time".to_owned())
 }
 
-fn failure(error: ErrorCode) -> Failure {
+fn to_failure(error: ErrorCode) -> Failure {
     match error {
         ErrorCode::HttpRequestDenied
         | ErrorCode::DestinationIpProhibited
         | ErrorCode::HttpRequestUriInvalid
         | ErrorCode::HttpRequestMethodInvalid => Failure::Permanent(format!(
-            "the host does not let us send there ({error:?}): is it among the allowed outbound hosts?"
+            "the host does not allow requests to this address: {error:?} (hint: check its allowed outbound hosts)"
         )),
         other => Failure::Transient(format!("{other:?}")),
     }
+}
+
+/// Whether we can send requests to this URL. It must not contain a user name or password: no host sends them, and some
+/// show them.
+pub(crate) fn is_http(url: &http::Uri) -> bool {
+    matches!(url.scheme_str(), Some("http" | "https"))
+        && url.authority().is_some_and(|authority| !authority.as_str().contains('@'))
 }

@@ -1,4 +1,4 @@
-//! From the request to what is asked of us.
+//! Checks a request and routes it.
 
 use subtle::ConstantTimeEq;
 use wasip2::http::types::{IncomingRequest, Method};
@@ -8,12 +8,12 @@ use crate::bounds::{self, Bounds};
 use crate::clock;
 use crate::drain;
 use crate::release;
-use crate::settings::{self, Fault, Settings};
+use crate::setting_error::SettingError;
+use crate::settings::{self, Settings};
 use crate::status;
 
-/// What can be asked.
 #[derive(Clone, Copy)]
-enum Ask {
+enum Route {
     Drain,
     Status,
     Release,
@@ -22,67 +22,70 @@ enum Ask {
 pub(crate) fn handle(request: &IncomingRequest) -> Answer {
     clock::begin();
     let started = clock::now();
-    let whole = request.path_with_query().unwrap_or_default();
-    let (path, query) = whole.split_once('?').unwrap_or((&whole, ""));
-    let Some(ask) = Ask::find(path) else {
-        return Answer::error(404, "there is nothing here", "POST /drain, GET /status, or POST /lease/release");
+    let target = request.path_with_query().unwrap_or_default();
+    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+    let Some(route) = Route::from_path(path) else {
+        return Answer::error(404, "no such path", "use POST /drain, GET /status or POST /lease/release");
     };
-    if let Some(refusal) = ask.refuse(&request.method()) {
+    if let Some(refusal) = route.check_method(&request.method()) {
         return refusal;
     }
     let settings = match settings::token() {
-        Ok(token) if is_authorized(request, &token) => Settings::find(),
+        Ok(token) if is_authorized(request, &token) => Settings::load(),
         Ok(_) => {
-            return Answer::error(401, "the token is missing or wrong", "Authorization: Bearer DRAIN_TOKEN")
+            return Answer::error(401, "missing or wrong token", "send the header Authorization: Bearer DRAIN_TOKEN")
                 .with("www-authenticate", "Bearer");
         }
-        Err(fault) => Err(fault),
+        Err(error) => Err(error),
     };
     let settings = match settings {
         Ok(settings) => settings,
-        Err(Fault { error, hint }) => return Answer::error(500, &error, hint),
+        Err(SettingError { error, hint }) => return Answer::error(500, &error, hint),
     };
-    match ask {
-        Ask::Drain => match Bounds::parse(query) {
+    match route {
+        Route::Drain => match Bounds::parse(query) {
             Ok(bounds) => drain::drain(&settings, &bounds, started),
-            Err(error) => Answer::error(400, &error, "parameters: max-messages, max-bytes, max-requests, max-ms, ack"),
+            Err(error) => {
+                let hint = "the parameters are max-messages, max-bytes, max-requests, max-ms and ack";
+                Answer::error(400, &error, hint)
+            }
         },
-        Ask::Status | Ask::Release => match (bounds::none(query), ask) {
-            (Err(error), _) => Answer::error(400, &error, "leave the query out"),
-            (Ok(()), Ask::Release) => release::release(&settings),
+        Route::Status | Route::Release => match (bounds::check_empty(query), route) {
+            (Err(error), _) => Answer::error(400, &error, "remove the query"),
+            (Ok(()), Route::Release) => release::release(&settings),
             (Ok(()), _) => status::status(&settings, started),
         },
     }
 }
 
-impl Ask {
-    /// Behind a route with a prefix, as Spin's `/kinesis/...`, the last parts of the path tell.
-    fn find(path: &str) -> Option<Ask> {
+impl Route {
+    /// Looks only at the end of the path, because hosts may route with a prefix, as Spin does with `/kinesis/...`.
+    fn from_path(path: &str) -> Option<Route> {
         let mut parts = path.rsplit('/');
         match (parts.next(), parts.next()) {
-            (Some("drain"), _) => Some(Ask::Drain),
-            (Some("status"), _) => Some(Ask::Status),
-            (Some("release"), Some("lease")) => Some(Ask::Release),
+            (Some("drain"), _) => Some(Route::Drain),
+            (Some("status"), _) => Some(Route::Status),
+            (Some("release"), Some("lease")) => Some(Route::Release),
             _ => None,
         }
     }
 
-    /// The answer to another method than the one that it goes by.
-    fn refuse(self, method: &Method) -> Option<Answer> {
+    /// Returns an error if the route does not allow this method.
+    fn check_method(self, method: &Method) -> Option<Answer> {
         match (self, method) {
-            (Ask::Drain | Ask::Release, Method::Post) | (Ask::Status, Method::Get) => None,
-            (Ask::Drain | Ask::Release, _) => {
-                Some(Answer::error(405, "this changes something", "use POST").with("allow", "POST"))
+            (Route::Drain | Route::Release, Method::Post) | (Route::Status, Method::Get) => None,
+            (Route::Drain | Route::Release, _) => {
+                Some(Answer::error(405, "method not allowed", "use POST").with("allow", "POST"))
             }
-            (Ask::Status, _) => Some(Answer::error(405, "status changes nothing", "use GET").with("allow", "GET")),
+            (Route::Status, _) => Some(Answer::error(405, "method not allowed", "use GET").with("allow", "GET")),
         }
     }
 }
 
-/// In a time that does not tell how much of it is right. A header that is there twice is not understood.
+/// Compares in constant time. A repeated header is rejected.
 fn is_authorized(request: &IncomingRequest, token: &str) -> bool {
     let headers = request.headers().get("authorization");
     let [header] = headers.as_slice() else { return false };
-    let Some(shown) = header.split_at_checked("Bearer ".len()) else { return false };
-    shown.0.eq_ignore_ascii_case(b"Bearer ") && bool::from(shown.1.ct_eq(token.as_bytes()))
+    let Some((scheme, sent)) = header.split_at_checked("Bearer ".len()) else { return false };
+    scheme.eq_ignore_ascii_case(b"Bearer ") && bool::from(sent.ct_eq(token.as_bytes()))
 }

@@ -1,13 +1,18 @@
-//! Drains a Kinesis stream from an HTTP request: `POST /drain` takes the lease, reads what is new for a bounded time,
-//! hands it on, keeps the checkpoint and gives the lease back; `GET /status` shows how far it is; `POST /lease/release`
-//! frees a lease that does not end by itself.
+//! Drains a Kinesis stream when it gets an HTTP request.
 //!
-//! A component for Spin and any host of wasi:http, with the reader's component beside it. Top down: `handler` takes the
-//! request, `drain` does the work, `deliver` hands on, `progress` is what is kept, `store` where; `fetch` sends requests
-//! and `aws` signs them; `settings` and `bounds` are what was asked.
+//! - `POST /drain` takes the lease, reads what is new for a bounded time, delivers it, saves the checkpoint and gives
+//!   the lease back.
+//! - `GET /status` shows how far the stream is drained.
+//! - `POST /lease/release` frees a lease that does not end by itself.
+//!
+//! This is a component for Spin and other wasi:http hosts, and it imports the reader's component. From the top down:
+//! `handler` takes the request, `drain` does the work and `deliver` passes batches to the sink. `progress` is what is
+//! kept between drains, and `store` is where. `fetch` sends requests, and `aws` signs them. `settings` come from the
+//! operator, and `bounds` from the caller.
 
 mod answer;
 mod aws;
+mod bindings;
 mod bounds;
 mod clock;
 mod deliver;
@@ -16,23 +21,10 @@ mod fetch;
 mod handler;
 mod progress;
 mod release;
+mod setting_error;
 mod settings;
 mod status;
 mod store;
-
-#[cfg(feature = "keyvalue")]
-wit_bindgen::generate!({ path: ["../../../wit", "../wit"], world: "kinesis:edge/edge-keyvalue", generate_all });
-
-#[cfg(feature = "dynamodb")]
-wit_bindgen::generate!({ path: ["../../../wit", "../wit"], world: "kinesis:edge/edge-dynamodb", generate_all });
-
-#[cfg(not(any(feature = "keyvalue", feature = "dynamodb")))]
-compile_error!("choose a store: --features keyvalue, or --features dynamodb");
-
-#[cfg(all(feature = "keyvalue", feature = "dynamodb"))]
-compile_error!("choose one store: what a component imports cannot be optional");
-
-use kinesis::reader::reading;
 
 struct Edge;
 

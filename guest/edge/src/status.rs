@@ -1,4 +1,4 @@
-//! How far a stream is drained, and who is at it.
+//! Shows how far a stream is drained, and whether a drain is running.
 
 use kinesis_reader_lease::{AHEAD_MAX, Value};
 use serde_json::json;
@@ -11,35 +11,34 @@ use crate::settings::Settings;
 use crate::store;
 
 /// How long the store may take, in milliseconds.
-const TIME: u64 = 10_000;
+const STORE_TIMEOUT: u64 = 10_000;
 
-/// What to do about a lease that does not end in any time that a right clock has set.
-const AHEAD: &str = "a clock was wrong when it was taken, or this host's is: POST /lease/release frees it and keeps the \
-     checkpoint";
+const AHEAD_HINT: &str = "this host's clock is wrong, or that of the lease's owner was: POST /lease/release frees the \
+     lease and keeps the checkpoint";
 
-/// Takes no lease, and asks Kinesis nothing.
+/// Neither takes the lease nor sends requests to Kinesis.
 pub(crate) fn status(settings: &Settings, started: u64) -> Answer {
     let stream = &settings.stream;
-    let read = store::open(settings).and_then(|mut store| store.look(started.saturating_add(TIME)));
+    let read = store::open(settings).and_then(|mut store| store.get(started.saturating_add(STORE_TIMEOUT)));
     let bytes = match read {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Answer::json(200, json!({"stream": stream, "begun": false})),
         Err(why) => {
-            let error = format!("the store does not answer: {why}");
+            let error = format!("cannot use the store: {why}");
             return Answer::error(503, &error, "try again").with("retry-after", "5");
         }
     };
     let value = match Value::parse(&bytes) {
         Ok(value) => value,
         Err(why) => {
-            let error = format!("the value in the store cannot be used: {}", why.0);
-            return Answer::error(500, &error, drain::UNREADABLE);
+            let error = format!("cannot use the value in the store: {}", why.0);
+            return Answer::error(500, &error, drain::UNREADABLE_HINT);
         }
     };
     let mut body = json!({"stream": stream, "begun": true, "lease": lease(&value, clock::present())});
-    match Progress::parse(value.checkpoint.as_deref()).and_then(|progress| progress.show(&mut body)) {
+    match Progress::parse(value.checkpoint.as_deref()).and_then(|progress| progress.add_to_status(&mut body)) {
         Ok(()) => Answer::json(200, body),
-        Err(why) => Answer::error(500, &why, drain::UNREADABLE),
+        Err(why) => Answer::error(500, &why, drain::UNREADABLE_HINT),
     }
 }
 
@@ -50,7 +49,7 @@ fn lease(value: &Value, present: u64) -> serde_json::Value {
         lease["ends_in_ms"] = json!(value.until - present);
     }
     if value.until > present.saturating_add(AHEAD_MAX) {
-        lease["hint"] = json!(AHEAD);
+        lease["hint"] = json!(AHEAD_HINT);
     }
     lease
 }

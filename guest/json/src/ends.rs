@@ -11,16 +11,16 @@ use crate::map::{Map, WIDTH};
 const WINDOW: usize = 16 * WIDTH;
 
 /// Positions are written this many at a time, even if fewer are needed.
-const PLACES: usize = 8;
-const FEW_PLACES: usize = 2;
+const MANY: usize = 8;
+const FEW: usize = 2;
 
 /// Where strings end, in the part of the payload scanned so far.
 pub(crate) struct Ends {
     /// The closing quotes in the last window; the first `count` are valid.
-    places: [u32; WINDOW / 2 + PLACES],
+    positions: [u32; WINDOW / 2 + MANY],
     count: usize,
     /// Bytes that follow a backslash in that window.
-    escaped: [u32; WINDOW / 2 + FEW_PLACES],
+    escaped: [u32; WINDOW / 2 + FEW],
     /// Number of bytes scanned.
     seen: usize,
     so_far: SoFar,
@@ -43,8 +43,8 @@ const NOTHING: SoFar = SoFar { inside: false, escaping: false, ascii: true, soun
 
 impl Default for Ends {
     fn default() -> Ends {
-        let (places, escaped) = ([0; WINDOW / 2 + PLACES], [0; WINDOW / 2 + FEW_PLACES]);
-        Ends { places, count: 0, escaped, seen: 0, so_far: NOTHING }
+        let (positions, escaped) = ([0; WINDOW / 2 + MANY], [0; WINDOW / 2 + FEW]);
+        Ends { positions, count: 0, escaped, seen: 0, so_far: NOTHING }
     }
 }
 
@@ -71,28 +71,28 @@ impl Ends {
     #[inline(always)]
     pub(crate) fn next(&mut self, next: usize, bytes: &[u8]) -> Option<(usize, usize)> {
         if next < self.count
-            && let Some(end) = self.places.get(next)
+            && let Some(end) = self.positions.get(next)
         {
             return Some((*end as usize, next + 1));
         }
-        self.next_beyond(next, bytes)
+        self.next_in_later_window(next, bytes)
     }
 
     /// Like `next`, for a string that ends after the current window.
     #[cold]
     #[inline(never)]
-    fn next_beyond(&mut self, mut next: usize, bytes: &[u8]) -> Option<(usize, usize)> {
+    fn next_in_later_window(&mut self, mut next: usize, bytes: &[u8]) -> Option<(usize, usize)> {
         while next >= self.count {
-            if !self.look_on(bytes) {
+            if !self.scan_window(bytes) {
                 return None;
             }
             next = 0;
         }
-        self.places.get(next).map(|end| (*end as usize, next + 1))
+        self.positions.get(next).map(|end| (*end as usize, next + 1))
     }
 
     /// Scans the next window. Returns `false` at the end of the payload.
-    fn look_on(&mut self, bytes: &[u8]) -> bool {
+    fn scan_window(&mut self, bytes: &[u8]) -> bool {
         let rest = bytes.get(self.seen..).unwrap_or_default();
         let (window, _) = rest.split_at(rest.len().min(WINDOW));
         let (chunks, last) = window.as_chunks();
@@ -101,13 +101,13 @@ impl Ends {
         let mut at = self.seen as u32;
         let last = (!last.is_empty()).then(|| Map::of_last(bytes, last.len()));
         for map in chunks.iter().map(Map::whole).chain(last) {
-            let (ends, escaped) = so_far.look_at(&map);
-            count = note::<PLACES>(ends, at, &mut self.places, count);
-            escapes = note::<FEW_PLACES>(escaped, at, &mut self.escaped, escapes);
+            let (ends, escaped) = so_far.advance(&map);
+            count = push_positions::<MANY>(ends, at, &mut self.positions, count);
+            escapes = push_positions::<FEW>(escaped, at, &mut self.escaped, escapes);
             at += WIDTH as u32;
         }
-        for &place in self.escaped.get(..escapes).unwrap_or_default() {
-            so_far.sound &= is_escape(bytes, place as usize);
+        for &position in self.escaped.get(..escapes).unwrap_or_default() {
+            so_far.sound &= is_escape(bytes, position as usize);
         }
         (self.count, self.so_far) = (count, so_far);
         self.seen += window.len();
@@ -118,7 +118,7 @@ impl Ends {
 impl SoFar {
     /// Advances by one bitmap. Returns the closing quotes and the escaped bytes.
     #[inline(always)]
-    fn look_at(&mut self, map: &Map) -> (u64, u64) {
+    fn advance(&mut self, map: &Map) -> (u64, u64) {
         let (escaped, over) = map.escaped(self.escaping);
         let quotes = map.quotes & !escaped;
         let within = within(quotes, self.inside);
@@ -134,28 +134,28 @@ impl SoFar {
 
 /// Appends the positions of the set bits to the first `count` entries. `N` entries are written unconditionally.
 #[inline(always)]
-fn note<const N: usize>(mut bits: u64, at: u32, places: &mut [u32], count: usize) -> usize {
+fn push_positions<const N: usize>(mut bits: u64, at: u32, positions: &mut [u32], count: usize) -> usize {
     let found = bits.count_ones() as usize;
-    if let Some(few) = places.get_mut(count..).and_then(<[u32]>::first_chunk_mut::<N>) {
-        for place in few {
-            *place = at + bits.trailing_zeros();
+    if let Some(few) = positions.get_mut(count..).and_then(<[u32]>::first_chunk_mut::<N>) {
+        for position in few {
+            *position = at + bits.trailing_zeros();
             bits &= bits.wrapping_sub(1);
         }
     }
     if bits != 0 {
-        note_more(bits, at, places.get_mut(count + N..).unwrap_or_default());
+        push_more(bits, at, positions.get_mut(count + N..).unwrap_or_default());
     }
     count + found
 }
 
 #[cold]
 #[inline(never)]
-fn note_more(mut bits: u64, at: u32, places: &mut [u32]) {
-    for place in places {
+fn push_more(mut bits: u64, at: u32, positions: &mut [u32]) {
+    for position in positions {
         if bits == 0 {
             break;
         }
-        *place = at + bits.trailing_zeros();
+        *position = at + bits.trailing_zeros();
         bits &= bits.wrapping_sub(1);
     }
 }

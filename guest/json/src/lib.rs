@@ -284,7 +284,7 @@ impl<'a> Walk<'a> {
         if byte > b' ' {
             return Some(byte);
         }
-        let found = behind_whitespace(self.bytes, self.at, byte)?;
+        let found = skip_whitespace(self.bytes, self.at, byte)?;
         self.at = found.at + 1;
         self.breaks |= found.breaks;
         Some(found.byte)
@@ -357,10 +357,10 @@ impl<'a> Walk<'a> {
         // Numbers vary in length, so the exit of a loop over digits would be mispredicted.
         match self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<8>) {
             Some(eight) => match leading_digits(u64::from_le_bytes(*eight)) {
-                8 => self.at = behind_digits(self.bytes, self.at + 8),
+                8 => self.at = skip_digits(self.bytes, self.at + 8),
                 digits => self.at += digits,
             },
-            None => self.at = behind_digits(self.bytes, self.at),
+            None => self.at = skip_digits(self.bytes, self.at),
         }
     }
 
@@ -375,7 +375,7 @@ impl<'a> Walk<'a> {
 }
 
 /// The first byte after whitespace.
-struct Behind {
+struct Token {
     byte: u8,
     at: usize,
     breaks: bool,
@@ -383,19 +383,19 @@ struct Behind {
 
 /// Skips whitespace whose first byte is `byte`, just before `at`. Kept out of line because most payloads have none.
 #[inline(never)]
-fn behind_whitespace(bytes: &[u8], mut at: usize, mut byte: u8) -> Option<Behind> {
+fn skip_whitespace(bytes: &[u8], mut at: usize, mut byte: u8) -> Option<Token> {
     let mut breaks = false;
     while let b' ' | b'\t' | b'\n' | b'\r' = byte {
         breaks |= matches!(byte, b'\n' | b'\r');
         byte = *bytes.get(at)?;
         at += 1;
     }
-    Some(Behind { byte, at: at - 1, breaks })
+    Some(Token { byte, at: at - 1, breaks })
 }
 
 /// Returns where the digits that continue at `at` end.
 #[inline(never)]
-fn behind_digits(bytes: &[u8], at: usize) -> usize {
+fn skip_digits(bytes: &[u8], at: usize) -> usize {
     at + bytes.get(at..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 

@@ -85,10 +85,10 @@ impl Map {
         const EVEN: u64 = 0x5555_5555_5555_5555;
         let first = u64::from(first);
         let backslashes = self.backslashes & !first;
-        let behind = backslashes << 1 | first;
-        let starts_at_odd = backslashes & !EVEN & !behind;
+        let after_backslash = backslashes << 1 | first;
+        let starts_at_odd = backslashes & !EVEN & !after_backslash;
         let (carried, over) = starts_at_odd.overflowing_add(backslashes);
-        ((EVEN ^ carried << 1) & behind, over)
+        ((EVEN ^ carried << 1) & after_backslash, over)
     }
 }
 
@@ -175,7 +175,7 @@ mod wide {
 
 /// Four 16-byte vectors per map.
 #[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code, reason = "each processor of this kind has SSE2, but who uses it has to say so")]
+#[allow(unsafe_code, reason = "every x86-64 processor has SSE2, but its functions must still be called in unsafe code")]
 mod wide {
     use core::arch::x86_64::{
         __m128i, _mm_cmpeq_epi8, _mm_cmplt_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x,

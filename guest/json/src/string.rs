@@ -12,12 +12,12 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text.as_bytes();
     loop {
-        let (run, behind) = rest.split_at(plain(rest));
+        let (run, after) = rest.split_at(plain(rest));
         out.extend_from_slice(run);
-        let Some((&byte, behind)) = behind.split_first() else { break };
+        let Some((&byte, after)) = after.split_first() else { break };
         let (escape, length) = escape(byte);
         out.extend_from_slice(escape.get(..length).unwrap_or_default());
-        rest = behind;
+        rest = after;
     }
     out.push(b'"');
 }

@@ -35,14 +35,14 @@ mod tests {
     #[test]
     fn text_agrees_with_the_standard_library() {
         for length in 0..40 {
-            for place in 0..length {
+            for at in 0..length {
                 for byte in 0..=255 {
                     let mut bytes = vec![b'x'; length];
-                    bytes[place] = byte;
-                    assert_eq!(text(&bytes), str::from_utf8(&bytes).ok(), "{byte} at {place} of {length}");
-                    if let Some(pair) = bytes.get_mut(place..place + 2) {
+                    bytes[at] = byte;
+                    assert_eq!(text(&bytes), str::from_utf8(&bytes).ok(), "{byte} at {at} of {length}");
+                    if let Some(pair) = bytes.get_mut(at..at + 2) {
                         pair.copy_from_slice("ż".as_bytes());
-                        assert_eq!(text(&bytes), str::from_utf8(&bytes).ok(), "a pair at {place} of {length}");
+                        assert_eq!(text(&bytes), str::from_utf8(&bytes).ok(), "a pair at {at} of {length}");
                     }
                 }
             }

@@ -1,35 +1,35 @@
-//! Mistakes that the simulation must find. Without the feature `faults` none can be made.
+//! Faults that the simulation plants and must detect. They exist only with the feature `faults`.
 
-/// A mistake in the protocol.
+/// A deliberate fault in the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "faults"), expect(unreachable_pub, reason = "it is public for the simulation alone"))]
+#[cfg_attr(not(feature = "faults"), expect(unreachable_pub, reason = "public only for the simulation"))]
 pub enum Fault {
-    /// A swap that was answered well is not read back.
+    /// A swap reported as successful is not verified by reading.
     TrustSuccess,
-    /// A swap that was answered with a failure counts as not made.
+    /// A swap reported as failed is treated as if it had not been made.
     TrustFailure,
-    /// The handle of a swap that was answered with a failure is swapped again.
-    SwapAgain,
-    /// A swap where nothing was is not guarded.
+    /// A handle is swapped again after its swap was reported as failed.
+    ReuseHandle,
+    /// The value is created without asking the counters.
     NoGuard,
-    /// The guard of the minute before is not looked at.
-    HastyGuard,
-    /// The time of a lease is not looked at.
+    /// The counters of the neighbouring minutes are ignored.
+    IgnoreNeighbours,
+    /// The end of a lease is ignored.
     IgnoreTime,
-    /// Who commits does not look whether it is still the owner.
+    /// A commit does not check whether the lease is still ours.
     IgnoreOwner,
-    /// A new owner keeps the epoch of the old one.
+    /// A new owner keeps the epoch of the previous one.
     KeepEpoch,
     /// The lease is taken without its checkpoint.
     DropCheckpoint,
-    /// The next owner of a stream without a checkpoint begins at its own time.
-    BeginLate,
-    /// A value that cannot be read is overwritten.
+    /// An owner that finds no checkpoint starts at its own time instead of that of the first owner.
+    StartLate,
+    /// A value that cannot be parsed is overwritten.
     OverwriteUnreadable,
-    /// A lease until a time that no right clock can have set is waited for.
+    /// A lease that ends later than any correct clock can have set is waited for.
     BelieveAhead,
-    /// A lease that is revoked keeps its owner and its epoch.
+    /// A revoked lease keeps its owner and epoch.
     RevokeUnfenced,
-    /// With the lease the checkpoint is thrown away.
-    RevokeAll,
+    /// Revoking a lease also drops its checkpoint.
+    RevokeCheckpoint,
 }

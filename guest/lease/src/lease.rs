@@ -1,4 +1,5 @@
-//! The machine: one operation on the value at a time, as calls to a store and their answers.
+//! The state machine. It carries out one operation on the value at a time, by asking for calls to a store and taking
+//! their answers.
 
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -8,36 +9,38 @@ use alloc::vec::Vec;
 use crate::fault::Fault;
 use crate::value::{Unreadable, Value};
 
-/// How long things take. All in milliseconds.
+/// Durations, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// How long the lease is ours from each write on. At most [`TIME_MAX`].
-    pub time: u64,
-    /// How far the clocks of two owners may be apart: another waits this much longer than the lease says.
+    /// How long the lease is ours after each write. At most [`DURATION_MAX`].
+    pub duration: u64,
+    /// How far apart the clocks of two owners may be. Others wait this much longer than the lease says.
     pub grace: u64,
-    /// How long one operation may go on trying.
-    pub patience: u64,
-    /// The first pause before the store is asked again. Pauses double.
-    pub pause: u64,
+    /// How long one operation may keep trying.
+    pub timeout: u64,
+    /// The first pause before a retry. Pauses double.
+    pub backoff: u64,
 }
 
-/// The longest that a lease may be, and so the longest that a crash can hold up the others.
-pub const TIME_MAX: u64 = 3_600_000;
+/// The longest lease, in milliseconds, and so the longest that a crash can delay the others.
+pub const DURATION_MAX: u64 = 3_600_000;
 
-/// How far ahead the end of a lease may be, in milliseconds: the longest lease, and a minute by which clocks may differ.
-/// Beyond that a clock is wrong, and waiting may not help: [`Outcome::Ahead`].
-pub const AHEAD_MAX: u64 = TIME_MAX + 60_000;
+/// How far ahead the end of a lease may be, in milliseconds: the longest lease, and a minute by which clocks may
+/// differ. Beyond that a clock is wrong and waiting may not help, so the outcome is [`Outcome::Ahead`].
+pub const AHEAD_MAX: u64 = DURATION_MAX + 60_000;
 
-/// Calls that one operation may make. With patience for eight seconds an operation makes some thirty; a store whose
-/// value changes with each reading, or a clock that stands still, must not keep it for ever.
+/// The number of calls that one operation may make. With a timeout of eight seconds it makes about thirty. The bound is
+/// for stores whose value changes with each read and for clocks that stand still.
 const CALLS_MAX: u32 = 100;
 
-/// The time that one guard is for, in milliseconds.
-const SLOT: u64 = 60_000;
+/// The time that one counter covers, in milliseconds.
+const SLOT_DURATION: u64 = 60_000;
 
-/// What the counters of slots are asked, one after the other, by who finds nothing, and each must answer with what was
-/// added. The slot before is looked at first, so that who is sent away leaves no trace; and again, with the slot to
-/// come, once ours is taken: of two who take neighbouring slots, the later to look sees the other.
+/// The increments to make before creating the value, in this order. Each must return just what it added.
+///
+/// The previous slot is checked first, so that a process that is turned away leaves no trace. Once our own slot is
+/// taken, both neighbours are checked: if two processes take neighbouring slots, the one that checks last sees the
+/// other.
 const GUARDS: [Guard; 4] =
     [Guard { slot: -1, by: 0 }, Guard { slot: 0, by: 1 }, Guard { slot: -1, by: 0 }, Guard { slot: 1, by: 0 }];
 
@@ -46,49 +49,49 @@ struct Guard {
     by: i64,
 }
 
-/// How old the reading may be on which a first value is written, in milliseconds: far less than [`SLOT`], which keeps
-/// the next who creates away.
-const CREATE_WITHIN: u64 = 10_000;
+/// How old the read that found no value may be when the first value is written, in milliseconds. It is far shorter than
+/// [`SLOT_DURATION`], which keeps the next creator away.
+const CREATION_TIME_MAX: u64 = 10_000;
 
-/// When to come again if another is creating the value, in milliseconds. It may have died in it: then some who come are
-/// sent away, until there is a slot before which nobody tried.
+/// When to try again if another process is creating the value, in milliseconds. If that process died meanwhile,
+/// attempts fail until one is made in a slot that follows an unused one.
 const CREATION_RETRY: u64 = 5_000;
 
-/// What is wanted of the store.
+/// A call to make to the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// Make a new handle on the value's key, and give its `current`.
+    /// Create a new handle on the value's key and return its `current`.
     Read,
-    /// Add to the counter of this name, which begins at 0, and give the sum.
+    /// Add to a counter, which starts at 0, and return the sum.
     Increment {
-        /// Names the counter, beside the value's key.
+        /// Identifies the counter, together with the value's key.
         slot: u64,
         /// What to add: 0 or 1.
         by: i64,
     },
-    /// Swap the handle that the last `Read` made.
+    /// Swap the handle that the last `Read` created.
     Swap(Vec<u8>),
-    /// Nothing until this time.
+    /// Wait until this time.
     Pause(u64),
 }
 
-/// What came of a call. A failure is in words, for a person.
+/// The result of a call. Errors are texts for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// To `Read`: what is there.
+    /// To `Read`: the bytes, if there is a value.
     Read(Result<Option<Vec<u8>>, String>),
     /// To `Increment`: the sum.
     Incremented(Result<i64, String>),
-    /// To `Swap`. It is not believed either way.
+    /// To `Swap`. The machine verifies it either way.
     Swapped(Result<(), String>),
     /// To `Pause`: the time has come.
     Paused,
 }
 
-/// What to do next.
+/// The next step for the caller of [`Lease::poll`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Make this call, and tell what came of it.
+    /// Make this call and pass its answer to [`Lease::handle`].
     Call(Call),
     /// The operation is over.
     Done(Outcome),
@@ -97,39 +100,40 @@ pub enum Step {
 /// How an operation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The value was written and read back as ours.
+    /// The value was written, and reading it confirmed that it is ours.
     Written,
-    /// To `acquire`: another owner has it, or is about to make it.
+    /// Of `acquire`: another owner holds the lease, or is creating the value.
     Held {
-        /// When to come again, in milliseconds from now.
+        /// When to try again, in milliseconds from now.
         retry_after: u64,
     },
-    /// To `acquire`: it is held until a time that no right clock can have set, as it is further away than [`AHEAD_MAX`].
-    /// The clock of its owner is wrong, or ours is. [`Lease::revoke`] frees it.
+    /// Of `acquire`: the lease ends later than any correct clock can have set, more than [`AHEAD_MAX`] from now. Its
+    /// owner's clock is wrong, or ours is. [`Lease::revoke`] frees it.
     Ahead {
-        /// How far away that is, in milliseconds.
+        /// How far away its end is, in milliseconds.
         by: u64,
     },
-    /// To `revoke`: nobody holds it, or not the owner that was found first. Nothing was changed.
+    /// Of `revoke`: the lease is free, or another owner has taken it meanwhile. Nothing was changed.
     Free,
-    /// To `commit` and `release`: another has taken it since. What was delivered since the last commit comes again.
+    /// Of `commit` and `release`: another owner has taken the lease. What was delivered since the last commit comes
+    /// again.
     Lost,
-    /// There is a value that is not to be touched, and why.
+    /// The value must not be touched, for this reason.
     Refused(String),
-    /// The store gave no answer to go by, and why. The write may have been made.
+    /// The store did not give a usable answer, for this reason. The write may have been made.
     Unavailable(String),
 }
 
-/// The lease of one stream, from the side of one who wants it.
+/// The lease on one stream, as seen by a process that wants or holds it.
 #[derive(Clone, Debug)]
 pub struct Lease {
     settings: Settings,
     owner: String,
-    /// What is ours, as it was last read back.
+    /// Our value, as last read from the store.
     held: Option<Value>,
-    /// The newest that was read, by epoch and revision.
-    seen: Option<(u64, u64)>,
-    /// The highest revision that we tried to write.
+    /// The epoch and revision of the newest value that was read.
+    newest: Option<(u64, u64)>,
+    /// The highest revision that we have tried to write.
     attempted: u64,
     operation: Operation,
     #[cfg(feature = "faults")]
@@ -139,14 +143,15 @@ pub struct Lease {
 #[derive(Clone, Debug)]
 struct Operation {
     goal: Goal,
-    /// The first revision that it may write.
-    first: u64,
+    /// The first revision that this operation may write.
+    first_revision: u64,
     deadline: u64,
-    pause: u64,
-    /// Calls that were answered.
+    /// The next pause before a retry.
+    backoff: u64,
+    /// The number of calls answered so far.
     calls: u32,
-    /// Why the last swap was not made, if reading shows that it was not. Then another is made after a pause.
-    trouble: Option<String>,
+    /// Why the last swap failed, in case the next read shows that it did. Then it is retried after a pause.
+    swap_error: Option<String>,
     state: State,
 }
 
@@ -155,8 +160,8 @@ enum Goal {
     Acquire,
     Commit(Option<String>),
     Release(Option<String>),
-    /// `epoch`: of the owner that is to lose it, once a value was read.
     Revoke {
+        /// The epoch of the owner to revoke. Unknown until a value has been read.
         epoch: Option<u64>,
     },
 }
@@ -164,15 +169,17 @@ enum Goal {
 #[derive(Clone, Debug)]
 enum State {
     Reading,
-    /// Nothing was there at `since`. Asks the counters, by [`GUARDS`], whether we are the one to create it.
+    /// There is no value, and the counters decide whether we may create it.
     Guarding {
-        since: u64,
-        asked: usize,
+        /// When the read that found no value was answered.
+        read_at: u64,
+        /// The index of the next guard in [`GUARDS`].
+        guard: usize,
     },
-    /// `since`: on a reading of which time a first value is to be written.
     Swapping {
         value: Value,
-        since: Option<u64>,
+        /// When the read that found no value was answered, if this creates the value.
+        read_at: Option<u64>,
     },
     Pausing {
         until: u64,
@@ -181,26 +188,28 @@ enum State {
 }
 
 impl Lease {
-    /// Begins to acquire the lease. `owner` must be new: a random name.
+    /// Starts acquiring the lease. `owner` must be a new random name.
     pub fn acquire(owner: String, settings: Settings, now: u64) -> Lease {
         Lease::new(Goal::Acquire, owner, settings, now)
     }
 
-    /// Begins to take the lease from whoever holds it, until whatever time, and to give it back at once. The checkpoint
-    /// stays. `owner` must be new: the lease passes through a new owner's hands, so that one who still works under it is
-    /// fenced off, and its next commit is [`Outcome::Lost`].
+    /// Starts taking the lease from its current owner, whenever it ends, and giving it back at once. The checkpoint is
+    /// kept.
+    ///
+    /// `owner` must be a new random name. The lease gets a new owner and epoch, so the old owner is fenced off even if
+    /// it is still working, and its next commit ends with [`Outcome::Lost`].
     pub fn revoke(owner: String, settings: Settings, now: u64) -> Lease {
         Lease::new(Goal::Revoke { epoch: None }, owner, settings, now)
     }
 
     fn new(goal: Goal, owner: String, settings: Settings, now: u64) -> Lease {
-        let settings = Settings { time: settings.time.min(TIME_MAX), ..settings };
+        let settings = Settings { duration: settings.duration.min(DURATION_MAX), ..settings };
         let operation = Operation::new(goal, 1, &settings, now);
         Lease {
             settings,
             owner,
             held: None,
-            seen: None,
+            newest: None,
             attempted: 0,
             operation,
             #[cfg(feature = "faults")]
@@ -208,80 +217,81 @@ impl Lease {
         }
     }
 
-    /// Begins to keep this checkpoint, which also renews the lease.
+    /// Starts writing this checkpoint, which also renews the lease.
     pub fn commit(&mut self, checkpoint: Option<String>, now: u64) {
         self.begin(Goal::Commit(checkpoint), now);
     }
 
-    /// Begins to give the lease back, with this checkpoint.
+    /// Starts giving the lease back, with this checkpoint.
     pub fn release(&mut self, checkpoint: Option<String>, now: u64) {
         self.begin(Goal::Release(checkpoint), now);
     }
 
-    /// What is ours, as it was last seen in the store. None: nothing was acquired yet.
+    /// Returns our value as last read from the store, or `None` if the lease was never acquired.
     pub fn held(&self) -> Option<&Value> {
         self.held.as_ref()
     }
 
-    /// For how long it is ours, in milliseconds: nothing may be delivered that could take longer.
-    pub fn left(&self, now: u64) -> u64 {
+    /// Returns how long the lease is still ours, in milliseconds. Start no delivery that could take longer.
+    pub fn remaining(&self, now: u64) -> u64 {
         self.held.as_ref().map_or(0, |held| held.until.saturating_sub(now))
     }
 
-    /// Gives what to do next: the same until it is answered.
+    /// Returns the next step, which stays the same until it is answered.
     pub fn poll(&mut self, now: u64) -> Step {
         match &self.operation.state {
             State::Reading => Step::Call(Call::Read),
-            State::Guarding { since, asked } => {
-                let guard = &GUARDS[*asked];
-                Step::Call(Call::Increment { slot: (since / SLOT).wrapping_add_signed(guard.slot), by: guard.by })
+            State::Guarding { read_at, guard } => {
+                let guard = &GUARDS[*guard];
+                let slot = (read_at / SLOT_DURATION).wrapping_add_signed(guard.slot);
+                Step::Call(Call::Increment { slot, by: guard.by })
             }
-            State::Swapping { since: Some(since), .. } if now.saturating_sub(*since) > CREATE_WITHIN => {
+            State::Swapping { read_at: Some(read_at), .. } if now.saturating_sub(*read_at) > CREATION_TIME_MAX => {
                 self.operation.state = State::Reading;
                 Step::Call(Call::Read)
             }
             State::Swapping { value, .. } => match value.to_bytes() {
                 Some(bytes) => Step::Call(Call::Swap(bytes)),
-                None => self.end(Outcome::Refused("the checkpoint to be kept is not JSON".to_owned())),
+                None => self.finish(Outcome::Refused("the new checkpoint is not valid JSON".to_owned())),
             },
             State::Pausing { until } => Step::Call(Call::Pause(*until)),
             State::Done(outcome) => Step::Done(outcome.clone()),
         }
     }
 
-    /// Takes the answer to the call that `poll` gave. One to another call changes nothing.
+    /// Takes the answer to the call that `poll` returned. Answers to other calls are ignored.
     pub fn handle(&mut self, answer: Answer, now: u64) {
         self.operation.calls += 1;
         if self.operation.calls > CALLS_MAX && !matches!(self.operation.state, State::Done(_)) {
-            self.end(Outcome::Unavailable(format!("the value did not come to rest in {CALLS_MAX} calls")));
+            self.finish(Outcome::Unavailable(format!("no result after {CALLS_MAX} calls")));
             return;
         }
         match (&self.operation.state, answer) {
-            (State::Reading, Answer::Read(Ok(bytes))) => self.read(bytes.as_deref(), now),
-            (State::Reading, Answer::Read(Err(why))) => self.again(why, now),
-            (State::Guarding { since, asked }, Answer::Incremented(Ok(sum))) => {
-                let (since, asked, by) = (*since, *asked, GUARDS[*asked].by);
-                let forgiven = self.has(Fault::NoGuard) || (self.has(Fault::HastyGuard) && by == 0);
-                if sum != by && !forgiven {
-                    self.end(Outcome::Held { retry_after: CREATION_RETRY });
-                } else if asked + 1 < GUARDS.len() {
-                    self.operation.state = State::Guarding { since, asked: asked + 1 };
+            (State::Reading, Answer::Read(Ok(bytes))) => self.on_read(bytes.as_deref(), now),
+            (State::Reading, Answer::Read(Err(why))) => self.retry(why, now),
+            (State::Guarding { read_at, guard }, Answer::Incremented(Ok(sum))) => {
+                let (read_at, guard, by) = (*read_at, *guard, GUARDS[*guard].by);
+                let ignored = self.has_fault(Fault::NoGuard) || (self.has_fault(Fault::IgnoreNeighbours) && by == 0);
+                if sum != by && !ignored {
+                    self.finish(Outcome::Held { retry_after: CREATION_RETRY });
+                } else if guard + 1 < GUARDS.len() {
+                    self.operation.state = State::Guarding { read_at, guard: guard + 1 };
                 } else {
-                    self.create(since, now);
+                    self.create(read_at, now);
                 }
             }
-            (State::Guarding { .. }, Answer::Incremented(Err(why))) => self.again(why, now),
-            (State::Swapping { value, .. }, Answer::Swapped(Ok(()))) if self.has(Fault::TrustSuccess) => {
+            (State::Guarding { .. }, Answer::Incremented(Err(why))) => self.retry(why, now),
+            (State::Swapping { value, .. }, Answer::Swapped(Ok(()))) if self.has_fault(Fault::TrustSuccess) => {
                 self.held = Some(value.clone());
-                self.end(Outcome::Written);
+                self.finish(Outcome::Written);
             }
-            (State::Swapping { .. }, Answer::Swapped(Err(why))) if self.has(Fault::TrustFailure) => {
-                self.end(Outcome::Unavailable(why));
+            (State::Swapping { .. }, Answer::Swapped(Err(why))) if self.has_fault(Fault::TrustFailure) => {
+                self.finish(Outcome::Unavailable(why));
             }
-            (State::Swapping { .. }, Answer::Swapped(Err(_))) if self.has(Fault::SwapAgain) => {}
+            (State::Swapping { .. }, Answer::Swapped(Err(_))) if self.has_fault(Fault::ReuseHandle) => {}
             (State::Swapping { .. }, Answer::Swapped(answer)) => {
-                let why = answer.err().unwrap_or_else(|| "what was written is not there".to_owned());
-                self.operation.trouble = Some(why);
+                let why = answer.err().unwrap_or_else(|| "the value is not there after it was written".to_owned());
+                self.operation.swap_error = Some(why);
                 self.operation.state = State::Reading;
             }
             (State::Pausing { .. }, Answer::Paused) => self.operation.state = State::Reading,
@@ -300,107 +310,107 @@ impl Lease {
         self.operation = Operation::new(goal, self.attempted + 1, &self.settings, now);
     }
 
-    /// Goes by what was read: it may be what we wrote, or what to write upon.
-    fn read(&mut self, bytes: Option<&[u8]>, now: u64) {
+    /// Decides what to do with what was read. It may be the value that we wrote, or the one to replace.
+    fn on_read(&mut self, bytes: Option<&[u8]>, now: u64) {
         let Some(bytes) = bytes else {
-            return match (self.seen, self.operation.trouble.take()) {
-                (Some(_), _) => self.again("the store answers that there is no value any more".to_owned(), now),
-                (None, Some(why)) => self.again(why, now),
-                (None, None) if matches!(self.operation.goal, Goal::Revoke { .. }) => drop(self.end(Outcome::Free)),
-                (None, None) => self.operation.state = State::Guarding { since: now, asked: 0 },
+            return match (self.newest, self.operation.swap_error.take()) {
+                (Some(_), _) => self.retry("the value has disappeared from the store".to_owned(), now),
+                (None, Some(why)) => self.retry(why, now),
+                (None, None) if matches!(self.operation.goal, Goal::Revoke { .. }) => drop(self.finish(Outcome::Free)),
+                (None, None) => self.operation.state = State::Guarding { read_at: now, guard: 0 },
             };
         };
         let value = match Value::parse(bytes) {
             Ok(value) => value,
-            Err(_) if self.has(Fault::OverwriteUnreadable) => {
+            Err(_) if self.has_fault(Fault::OverwriteUnreadable) => {
                 self.create(now, now);
                 return;
             }
             Err(Unreadable(why)) => {
-                self.end(Outcome::Refused(why));
+                self.finish(Outcome::Refused(why));
                 return;
             }
         };
-        let place = (value.epoch, value.revision);
-        if self.seen > Some(place) && !self.has(Fault::IgnoreOwner) {
-            self.again("the store answers with a value of before".to_owned(), now);
+        let stamp = (value.epoch, value.revision);
+        if self.newest > Some(stamp) && !self.has_fault(Fault::IgnoreOwner) {
+            self.retry("the store returned an old value".to_owned(), now);
             return;
         }
-        let before = self.seen.replace(place);
+        let before = self.newest.replace(stamp);
         let ours = value.owner == self.owner;
-        if ours && (self.operation.first..=self.attempted).contains(&value.revision) {
+        if ours && (self.operation.first_revision..=self.attempted).contains(&value.revision) {
             self.held = Some(value);
-            self.end(Outcome::Written);
+            self.finish(Outcome::Written);
             return;
         }
-        if let Some(why) = self.operation.trouble.take()
-            && self.seen == before
+        if let Some(why) = self.operation.swap_error.take()
+            && self.newest == before
         {
-            // Nobody else has written either: the store will not have it, or not now.
-            return self.again(why, now);
+            // No one else has written either, so the store rejects the value, or is failing.
+            return self.retry(why, now);
         }
-        if self.attempted >= self.operation.first && self.seen != before && now >= self.operation.deadline {
-            self.end(Outcome::Unavailable("others write the value again and again".to_owned()));
+        if self.attempted >= self.operation.first_revision && self.newest != before && now >= self.operation.deadline {
+            self.finish(Outcome::Unavailable("other processes keep changing the value".to_owned()));
             return;
         }
-        let until = now.saturating_add(self.settings.time);
+        let until = now.saturating_add(self.settings.duration);
         match self.operation.goal.clone() {
             Goal::Acquire => {
-                if value.until > now.saturating_add(AHEAD_MAX) && !self.has(Fault::BelieveAhead) {
-                    self.end(Outcome::Ahead { by: value.until - now });
+                if value.until > now.saturating_add(AHEAD_MAX) && !self.has_fault(Fault::BelieveAhead) {
+                    self.finish(Outcome::Ahead { by: value.until - now });
                     return;
                 }
                 let free = value.until.saturating_add(self.settings.grace);
-                if value.until > 0 && now < free && !self.has(Fault::IgnoreTime) {
-                    self.end(Outcome::Held { retry_after: free - now });
+                if value.until > 0 && now < free && !self.has_fault(Fault::IgnoreTime) {
+                    self.finish(Outcome::Held { retry_after: free - now });
                     return;
                 }
-                let epoch = value.epoch + u64::from(!self.has(Fault::KeepEpoch));
-                let late = self.has(Fault::BeginLate) && value.checkpoint.is_none();
-                let begun = if late { now } else { value.begun };
-                let checkpoint = value.checkpoint.filter(|_| !self.has(Fault::DropCheckpoint));
+                let epoch = value.epoch + u64::from(!self.has_fault(Fault::KeepEpoch));
+                let start_late = self.has_fault(Fault::StartLate) && value.checkpoint.is_none();
+                let begun = if start_late { now } else { value.begun };
+                let checkpoint = value.checkpoint.filter(|_| !self.has_fault(Fault::DropCheckpoint));
                 let revision = value.revision;
                 self.attempt(Value { epoch, revision, owner: self.owner.clone(), until, begun, checkpoint });
             }
-            Goal::Commit(checkpoint) => self.follow(value, ours, checkpoint, until),
-            Goal::Release(checkpoint) => self.follow(value, ours, checkpoint, 0),
-            Goal::Revoke { epoch } => self.take_from(value, epoch),
+            Goal::Commit(checkpoint) => self.write_if_ours(value, ours, checkpoint, until),
+            Goal::Release(checkpoint) => self.write_if_ours(value, ours, checkpoint, 0),
+            Goal::Revoke { epoch } => self.free(value, epoch),
         }
     }
 
-    /// Is to free the value, if it is still of the owner that was found first.
-    fn take_from(&mut self, value: Value, epoch: Option<u64>) {
+    /// Prepares a swap that frees the lease, if it still belongs to the owner that was found first.
+    fn free(&mut self, value: Value, epoch: Option<u64>) {
         if value.until == 0 || epoch.is_some_and(|epoch| epoch != value.epoch) {
-            self.end(Outcome::Free);
+            self.finish(Outcome::Free);
             return;
         }
         self.operation.goal = Goal::Revoke { epoch: Some(value.epoch) };
         let (mut epoch, mut owner) = (value.epoch + 1, self.owner.clone());
-        if self.has(Fault::RevokeUnfenced) {
+        if self.has_fault(Fault::RevokeUnfenced) {
             (epoch, owner) = (value.epoch, value.owner.clone());
             self.owner.clone_from(&owner);
         }
-        let checkpoint = value.checkpoint.clone().filter(|_| !self.has(Fault::RevokeAll));
+        let checkpoint = value.checkpoint.clone().filter(|_| !self.has_fault(Fault::RevokeCheckpoint));
         self.attempt(Value { epoch, owner, until: 0, checkpoint, ..value });
     }
 
-    /// Is to swap in the first value, where nothing was at `since`.
-    fn create(&mut self, since: u64, now: u64) {
+    /// Prepares the swap that creates the value, which was absent at `read_at`.
+    fn create(&mut self, read_at: u64, now: u64) {
         self.attempted += 1;
         let value = Value {
             epoch: 1,
             revision: self.attempted,
             owner: self.owner.clone(),
-            until: now.saturating_add(self.settings.time),
-            begun: since,
+            until: now.saturating_add(self.settings.duration),
+            begun: read_at,
             checkpoint: None,
         };
-        self.operation.state = State::Swapping { value, since: Some(since) };
+        self.operation.state = State::Swapping { value, read_at: Some(read_at) };
     }
 
-    /// Writes upon a value of ours.
-    fn follow(&mut self, value: Value, ours: bool, checkpoint: Option<String>, until: u64) {
-        if self.has(Fault::IgnoreOwner)
+    /// Prepares a swap that updates the value, if it is ours.
+    fn write_if_ours(&mut self, value: Value, ours: bool, checkpoint: Option<String>, until: u64) {
+        if self.has_fault(Fault::IgnoreOwner)
             && let Some(held) = self.held.clone()
         {
             return self.attempt(Value { until, checkpoint, ..held });
@@ -408,44 +418,44 @@ impl Lease {
         if ours {
             self.attempt(Value { until, checkpoint, ..value });
         } else {
-            self.end(Outcome::Lost);
+            self.finish(Outcome::Lost);
         }
     }
 
-    /// Is to swap in this value, as a revision that was never written.
+    /// Prepares a swap to this value, with a revision that was never written before.
     fn attempt(&mut self, value: Value) {
         self.attempted = self.attempted.max(value.revision) + 1;
         let value = Value { revision: self.attempted, ..value };
-        self.operation.state = State::Swapping { value, since: None };
+        self.operation.state = State::Swapping { value, read_at: None };
     }
 
-    /// Reads again after a pause, if there is time.
-    fn again(&mut self, why: String, now: u64) {
-        let Operation { deadline, pause, .. } = self.operation;
+    /// Reads again after a pause, unless the time is up.
+    fn retry(&mut self, why: String, now: u64) {
+        let Operation { deadline, backoff, .. } = self.operation;
         if now >= deadline {
-            self.end(Outcome::Unavailable(why));
+            self.finish(Outcome::Unavailable(why));
             return;
         }
-        self.operation.pause = pause.saturating_mul(2);
-        self.operation.state = State::Pausing { until: deadline.min(now.saturating_add(pause)) };
+        self.operation.backoff = backoff.saturating_mul(2);
+        self.operation.state = State::Pausing { until: deadline.min(now.saturating_add(backoff)) };
     }
 
-    fn end(&mut self, outcome: Outcome) -> Step {
+    fn finish(&mut self, outcome: Outcome) -> Step {
         self.operation.state = State::Done(outcome.clone());
         Step::Done(outcome)
     }
 
     #[cfg(not(feature = "faults"))]
-    fn has(&self, _: Fault) -> bool {
+    fn has_fault(&self, _: Fault) -> bool {
         false
     }
 
     #[cfg(feature = "faults")]
-    fn has(&self, fault: Fault) -> bool {
+    fn has_fault(&self, fault: Fault) -> bool {
         self.fault == Some(fault)
     }
 
-    /// Makes this mistake from here on.
+    /// Plants this fault from now on.
     #[cfg(feature = "faults")]
     pub fn plant(&mut self, fault: Option<Fault>) {
         self.fault = fault;
@@ -453,9 +463,9 @@ impl Lease {
 }
 
 impl Operation {
-    fn new(goal: Goal, first: u64, settings: &Settings, now: u64) -> Operation {
-        let deadline = now.saturating_add(settings.patience);
-        let (pause, state) = (settings.pause.max(1), State::Reading);
-        Operation { goal, first, deadline, pause, calls: 0, trouble: None, state }
+    fn new(goal: Goal, first_revision: u64, settings: &Settings, now: u64) -> Operation {
+        let deadline = now.saturating_add(settings.timeout);
+        let (backoff, state) = (settings.backoff.max(1), State::Reading);
+        Operation { goal, first_revision, deadline, backoff, calls: 0, swap_error: None, state }
     }
 }

@@ -1,53 +1,46 @@
-//! What the reader wants of its host, and what it tells.
+//! What the reader asks of its host and reports to it.
 //!
-//! All output is one sum type, [`Action`], from one function, so that a driver cannot forget a queue.
+//! There is one output type, [`Action`], returned by one function, so a driver cannot forget to drain a queue.
 
-use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::batch::Batch;
 use crate::checkpoint::Position;
 use crate::error::ServiceError;
+use crate::gap::Gap;
+use crate::ids::RequestId;
+use crate::render::batch::Batch;
 use crate::time::{Instant, Timestamp};
 use crate::wire::{Body, Operation};
 
-/// Names a request for the life of its reader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub u64);
-
-/// Names a batch for the life of its reader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BatchId(pub u64);
-
-/// What the reader wants of the host.
+/// What the host should do next.
 #[derive(Debug)]
 pub enum Action {
     /// Send this request.
     Send(Request),
-    /// Make these messages safe.
+    /// Deliver these messages, then call [`handle_delivered`](crate::Reader::handle_delivered).
     Deliver(Batch),
-    /// Know this.
+    /// Report this to the operator.
     Notice(Notice),
-    /// Come back later.
+    /// Wait for an answer or for some time to pass.
     Wait(Wait),
-    /// The reader is done. From here on there is nothing else.
+    /// The reader is done. From now on this is the only action.
     Finish(Outcome),
 }
 
-/// A request to `POST` to `/` of the stream's endpoint, signed for the service `kinesis`.
+/// A request to `POST` to `/` of the stream's endpoint, signed with Signature Version 4 for the service `kinesis`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// To be given back with the answer.
+    /// To be passed back with the answer.
     pub id: RequestId,
-    /// What is asked; its `target` goes into the header `X-Amz-Target`.
+    /// The operation, whose `target` goes into the `X-Amz-Target` header.
     pub operation: Operation,
-    /// The shard it is about, for logs and metrics.
+    /// The shard that the request is about, for logs and metrics.
     pub shard: Option<String>,
-    /// The body, and by its case the content type.
+    /// The body. Its variant is the content type.
     pub body: Body,
-    /// When the reader gives the request up.
+    /// When the reader gives up on the request. A later answer is accepted and ignored.
     pub deadline: Instant,
 }
 
@@ -56,144 +49,126 @@ pub struct Request {
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
-    /// The body.
+    /// The body. A body of any other content type goes into [`Body::Json`], with invalid UTF-8 replaced.
     pub body: Body,
-    /// The header `x-amzn-requestid`.
+    /// The `x-amzn-requestid` header.
     pub aws_request_id: Option<String>,
-    /// The header `Date`. It is believed where it agrees with `signed`.
+    /// The `Date` header. It only counts if it agrees with `signed`.
     pub date: Option<Timestamp>,
-    /// The calendar time that the request was signed with. None: the host cannot tell, and its calendar counts.
+    /// The calendar time that the request was signed with, or `None` if the host does not know. In that case its
+    /// calendar, as passed to [`open`](crate::Reader::open), is used instead.
     pub signed: Option<Timestamp>,
 }
 
 /// How long to wait, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
-    /// When to call `handle_timeout`. None: only an input helps.
+    /// When to call [`handle_timeout`](crate::Reader::handle_timeout), or `None` if only another input can help.
     pub until: Option<Instant>,
-    /// What the wait is for.
+    /// What the reader is waiting for.
     pub reason: WaitReason,
 }
 
-/// What a wait is for; the nearest thing, if there are several.
+/// What the reader is waiting for; if for several things, the one that is due first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitReason {
-    /// A request is out.
+    /// The response to a request.
     Response,
-    /// All room for batches is taken, or only deliveries are left to be reported.
+    /// The delivery of a batch by the host: there is no room for more batches, or nothing else is left to do.
     Delivery,
-    /// The pace of reads.
+    /// The pace of reading.
     Pace,
-    /// A pause after a failure.
+    /// The end of a pause after a failure.
     Backoff,
     /// The next listing of the shards.
     Listing,
 }
 
-/// Something an operator should know and that is not an error.
+/// Something that the operator should know and that is not an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// Records of a shard may have left the stream unread.
+    /// Records of a shard may have left the stream before they were read.
     Gap(Gap),
-    /// A request failed and will be tried again.
+    /// A request failed and will be retried.
     Retry(ServiceError),
-    /// A shard was found, or reached its end.
+    /// A shard was found, or reached a state that is final for this run.
     Shard(ShardStatus),
 }
 
-/// A gap in a shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gap {
-    /// The shard.
-    pub shard: String,
-    /// The last message delivered before the gap. None: none was.
-    pub after: Option<String>,
-    /// The position that the checkpoint had in the shard, where that was a time yet to come.
-    pub ahead: Option<Timestamp>,
-}
-
-impl Gap {
-    /// What follows a position has left the stream.
-    pub(crate) fn behind(shard: &str, position: &Position) -> Gap {
-        let after = position.after().map(|sequence| sequence.as_str().to_owned());
-        Gap { shard: shard.to_owned(), after, ahead: None }
-    }
-}
-
-/// How it ended.
+/// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// `until` was met in every shard.
+    /// Every shard met `until`.
     Reached,
-    /// Every shard is closed and delivered, and there are no more.
+    /// Every shard is closed and delivered to its end, and there are no others.
     Exhausted,
-    /// `limits.max-messages` was met.
+    /// `limits.max-messages` were delivered.
     Limited,
     /// `stop` was called.
     Stopped,
-    /// Reading cannot go on. The checkpoint is still good.
+    /// Reading cannot continue. The checkpoint is still valid.
     Failed(ServiceError),
 }
 
-/// Where a shard is in its life.
+/// What the reader is doing with a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ShardState {
-    /// A parent is not yet delivered to the end.
+    /// Waiting until its parents are delivered to their end.
     Blocked,
-    /// Needs an iterator.
+    /// In need of a shard iterator.
     Seeking,
-    /// An iterator was asked for.
+    /// Waiting for a shard iterator that was requested.
     Sought,
-    /// Has an iterator and may be read once the pace allows.
+    /// Ready to request a page as soon as the pace and the limits allow.
     Ready,
-    /// A page was asked for.
+    /// Waiting for a page that was requested.
     Reading,
-    /// A batch is with the host.
+    /// Waiting for the host to deliver a batch.
     Delivering,
-    /// Has no iterator any more; the next listing tells whether it is closed.
+    /// Without a next shard iterator. The next listing shows whether the shard is closed.
     Ending,
-    /// `until` is met for this shard.
+    /// Done: `until` is met.
     CaughtUp,
-    /// Closed and delivered to the end.
+    /// Done: closed and delivered to its end.
     Drained,
-    /// Given up.
+    /// Given up on.
     Failed,
 }
 
-/// A shard as the reader sees it.
+/// What the reader knows about a shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardStatus {
-    /// The shard.
+    /// The shard ID.
     pub shard: String,
-    /// The shards it was made of: none, one by a split, two by a merge.
+    /// The shards that it came from: one for a split, two for a merge, none otherwise.
     pub parents: Vec<String>,
-    /// A listing shows it as closed: it takes no more records.
+    /// Whether a listing shows it as closed, so that it takes no more records.
     pub closed: bool,
-    /// Where it is in its life.
+    /// What the reader is doing with it.
     pub state: ShardState,
     /// How far it is delivered.
     pub position: Position,
-    /// How far behind the tip it was when last read.
+    /// How far it was behind its tip when last read.
     pub behind: Option<Duration>,
 }
 
-/// Counts since the opening.
+/// What the reader has done since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Messages delivered.
     pub messages: u64,
     /// Bytes of data in them.
     pub bytes: u64,
-    /// Messages passed over: user records in aggregates whose hash key is not of their shard.
+    /// User records dropped because their hash key does not belong to the shard of their aggregated record.
     pub dropped: u64,
-    /// Pages that held records.
+    /// Pages with records.
     pub pages: u64,
-    /// Pages that held none.
+    /// Pages without records.
     pub empty_pages: u64,
-    /// Requests given out.
+    /// Requests sent.
     pub requests: u64,
     /// Requests that were throttled.
     pub throttled: u64,
-    /// Requests that failed otherwise and were tried again.
+    /// Requests that failed in another way and were retried.
     pub retried: u64,
 }

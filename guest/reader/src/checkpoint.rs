@@ -1,10 +1,10 @@
-//! How far each shard was read, and the text that says so.
+//! Checkpoints: how far each shard was read, and the text in which that is saved.
 //!
-//! A [`Position`] is a point in one shard. The positions of a shard have a total order in which reading only goes up, so that
-//! two checkpoints of one stream can be joined by taking the further position of each shard. That join is associative,
-//! commutative and idempotent: checkpoints kept by several writers may be joined in any order, any number of times.
+//! A [`Position`] is a point in one shard. The positions of a shard are totally ordered, and reading only moves up. Two
+//! checkpoints of the same stream are joined by taking the further position of each shard. The join is associative,
+//! commutative and idempotent: checkpoints saved by several writers can be joined in any order, any number of times.
 //!
-//! # The text, version 1
+//! # Text format, version 1
 //!
 //! ```json
 //! {"version":1,
@@ -16,9 +16,9 @@
 //!            "shardId-000000000004":{"at":1763900000000}}}
 //! ```
 //!
-//! Times are in milliseconds since the Unix epoch. `arn` and `created` are left out where they are not known. `sub`
-//! tells that of the record after which the position is, which is an aggregate, only the messages up to that one are
-//! delivered. Every shard that was seen has a place, also one that was never read.
+//! Times are in milliseconds since the Unix epoch. `arn` and `created` are omitted if they are not known. With `sub`,
+//! the record named by `after` is an aggregated record of which only the messages up to that index are delivered. Every
+//! shard that was seen has a position, even if it was never read.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
@@ -28,19 +28,20 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
+use core::fmt;
+
 use kinesis_reader_json as json;
 use serde_json::{Map, Value};
 
-use crate::error::CheckpointError;
 use crate::identifier::is_name;
+use crate::pages::sequence::Sequence;
 use crate::printable::printable;
-use crate::sequence::Sequence;
 use crate::time::Timestamp;
 
-/// The version of the text that this reader writes, and the latest it reads.
+/// The version of the text format that this reader reads and writes.
 const VERSION: u64 = 1;
 
-/// A point in a shard. What is before it was delivered, or is not wanted.
+/// A point in a shard. Everything before it was delivered or is not wanted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Position {
     /// Before the oldest record that is left.
@@ -53,18 +54,18 @@ pub enum Position {
     End,
 }
 
-/// A message, by its position in its shard.
+/// The position of a message in its shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessagePosition {
     /// The sequence number of its record.
     pub sequence: Sequence,
-    /// Its position within the record, if that is an aggregate. None: all that the record holds.
+    /// The index within an aggregated record, or `None` for the record as a whole.
     pub subsequence: Option<u32>,
 }
 
 impl Ord for MessagePosition {
     fn cmp(&self, other: &MessagePosition) -> Ordering {
-        // None is the whole record, which is further than any part of it.
+        // The whole record is further than any part of it.
         let part = |message: &MessagePosition| message.subsequence.map_or(u64::MAX, u64::from);
         self.sequence.cmp(&other.sequence).then_with(|| part(self).cmp(&part(other)))
     }
@@ -77,7 +78,7 @@ impl PartialOrd for MessagePosition {
 }
 
 impl Position {
-    /// The sequence number of the last message delivered, if there is one and the shard goes on.
+    /// Returns the sequence number that this position comes after, if any.
     pub(crate) fn after(&self) -> Option<&Sequence> {
         match self {
             Position::After(message) => Some(&message.sequence),
@@ -86,34 +87,34 @@ impl Position {
     }
 }
 
-/// Which stream a checkpoint is of.
+/// The stream that a checkpoint belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Its name.
     pub name: String,
-    /// Its ARN, where it is known.
+    /// Its ARN, if known.
     pub arn: Option<String>,
-    /// When it was made, where it is known: this tells it from an earlier stream of the same name.
+    /// When it was created, if known. This distinguishes it from an earlier stream of the same name.
     pub created: Option<Timestamp>,
 }
 
 impl Identity {
-    /// Whether both can be the same stream: nothing that both know differs.
+    /// Whether both can be the same stream: nothing that is known of both differs.
     pub(crate) fn agrees(&self, other: &Identity) -> bool {
-        self.is_namesake(other) && meet(self.created, other.created)
+        self.is_namesake(other) && is_compatible(self.created, other.created)
     }
 
-    /// Whether one can be a stream that was made in the place of the other, if it is not the same.
+    /// Whether both can be the same stream, or one can be the other after it was recreated.
     pub(crate) fn is_namesake(&self, other: &Identity) -> bool {
-        self.name == other.name && meet(self.arn.as_deref(), other.arn.as_deref())
+        self.name == other.name && is_compatible(self.arn.as_deref(), other.arn.as_deref())
     }
 
-    /// What either knows.
+    /// Combines what is known of the same stream.
     pub(crate) fn join(self, other: Identity) -> Identity {
         Identity { name: self.name, arn: self.arn.or(other.arn), created: self.created.or(other.created) }
     }
 
-    /// For a person.
+    /// Describes the stream for an error message.
     pub(crate) fn describe(&self) -> String {
         let stream = self.arn.as_ref().unwrap_or(&self.name);
         let stream = printable(stream);
@@ -124,8 +125,8 @@ impl Identity {
     }
 }
 
-/// Whether two that are known are equal.
-fn meet<T: PartialEq>(a: Option<T>, b: Option<T>) -> bool {
+/// Whether two values are equal, as far as they are known.
+fn is_compatible<T: PartialEq>(a: Option<T>, b: Option<T>) -> bool {
     match (a, b) {
         (Some(a), Some(b)) => a == b,
         (Some(_) | None, None) | (None, Some(_)) => true,
@@ -137,22 +138,22 @@ fn meet<T: PartialEq>(a: Option<T>, b: Option<T>) -> bool {
 pub struct Checkpoint {
     /// The stream.
     pub stream: Identity,
-    /// A place for each shard that was seen.
+    /// The position in each shard that was seen.
     pub shards: BTreeMap<String, Position>,
 }
 
 impl Checkpoint {
-    /// Reads the text.
+    /// Parses the text of a checkpoint.
     pub fn parse(text: &str) -> Result<Checkpoint, CheckpointError> {
         read(text).map_err(|why| CheckpointError::Malformed(printable(&why).into_owned()))
     }
 
-    /// The text. Equal checkpoints have equal texts.
+    /// Returns the text of the checkpoint. Equal checkpoints have equal texts.
     pub fn to_text(&self) -> String {
         write(&self.stream, &mut self.shards.iter().map(|(id, position)| (id.as_str(), position)))
     }
 
-    /// Of each shard, the further position.
+    /// Joins two checkpoints of the same stream, taking the further position of each shard.
     pub fn join(mut self, other: Checkpoint) -> Result<Checkpoint, CheckpointError> {
         if !self.stream.agrees(&other.stream) {
             return Err(CheckpointError::Foreign(other.stream.describe()));
@@ -174,12 +175,12 @@ impl Checkpoint {
     }
 }
 
-/// Joins the texts of two checkpoints of one stream: of each shard, the further position.
+/// Joins the texts of two checkpoints of the same stream, taking the further position of each shard.
 pub fn merge_checkpoints(left: &str, right: &str) -> Result<String, CheckpointError> {
     Ok(Checkpoint::parse(left)?.join(Checkpoint::parse(right)?)?.to_text())
 }
 
-/// The text of a checkpoint whose positions lie elsewhere.
+/// Writes the text of a checkpoint whose positions are stored elsewhere.
 pub(crate) fn write<'a>(stream: &Identity, shards: &mut dyn Iterator<Item = (&'a str, &'a Position)>) -> String {
     let mut text = Vec::new();
     let put = |piece: &str, text: &mut Vec<u8>| text.extend_from_slice(piece.as_bytes());
@@ -221,23 +222,23 @@ pub(crate) fn write<'a>(stream: &Identity, shards: &mut dyn Iterator<Item = (&'a
         }
     }
     put("}}", &mut text);
-    // Made of text alone.
+    // Only text was written, so this cannot fail.
     String::from_utf8(text).unwrap_or_default()
 }
 
-/// Reads the text. What is wrong is told in words.
+/// Parses the text. The error says what is wrong with it.
 fn read(text: &str) -> Result<Checkpoint, String> {
     let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let members = object(&value, "it")?;
+    let members = object(&value, "top level")?;
     match members.get("version").and_then(Value::as_u64) {
         Some(VERSION) => {}
-        Some(version) => return Err(format!("version {version}, and this reader knows version {VERSION}")),
-        None => return Err("it has no version".to_owned()),
+        Some(version) => return Err(format!("unsupported version (this reader supports {VERSION}): {version}")),
+        None => return Err("missing version".to_owned()),
     }
-    known(members, &["version", "stream", "shards"], "it")?;
+    check_names(members, &["version", "stream", "shards"], "top level")?;
     let stream = object(members.get("stream").unwrap_or(&Value::Null), "stream")?;
-    known(stream, &["name", "arn", "created"], "stream")?;
-    let name = stream.get("name").ok_or("stream: it has no name")?;
+    check_names(stream, &["name", "arn", "created"], "stream")?;
+    let name = stream.get("name").ok_or("stream: missing name")?;
     let stream = Identity {
         name: string(name, "stream: name")?,
         arn: stream.get("arn").map(|arn| string(arn, "stream: arn")).transpose()?,
@@ -246,7 +247,7 @@ fn read(text: &str) -> Result<Checkpoint, String> {
     let mut shards = BTreeMap::new();
     for (id, position) in object(members.get("shards").unwrap_or(&Value::Null), "shards")? {
         if !is_name(id) {
-            return Err(format!("not a shard id, 1 to 128 of [a-zA-Z0-9_.-]: \"{id}\""));
+            return Err(format!("not a shard id, which has 1 to 128 of [a-zA-Z0-9_.-]: \"{id}\""));
         }
         let position = read_position(position).map_err(|why| format!("shard {id}: {why}"))?;
         shards.insert(id.clone(), position);
@@ -256,44 +257,64 @@ fn read(text: &str) -> Result<Checkpoint, String> {
 
 fn read_position(position: &Value) -> Result<Position, String> {
     let members = object(position, "position")?;
-    known(members, &["at", "after", "sub"], "position")?;
+    check_names(members, &["at", "after", "sub"], "position")?;
     match (members.get("at"), members.get("after"), members.get("sub")) {
         (Some(Value::String(name)), None, None) => match name.as_str() {
             "trim-horizon" => Ok(Position::TrimHorizon),
             "end" => Ok(Position::End),
-            other => Err(format!("no position: \"{other}\"")),
+            other => Err(format!("not a position: \"{other}\"")),
         },
         (Some(at), None, None) => Ok(Position::At(time(at, "at")?)),
         (None, Some(after), sub) => {
             let after = string(after, "after")?;
-            let Ok(sequence) = after.parse() else { return Err(format!("no sequence number: \"{after}\"")) };
-            let number = |sub: &Value| sub.as_u64().and_then(|sub| u32::try_from(sub).ok()).ok_or("sub: no number");
+            let Ok(sequence) = after.parse() else { return Err(format!("not a sequence number: \"{after}\"")) };
+            let number = |sub: &Value| sub.as_u64().and_then(|sub| u32::try_from(sub).ok()).ok_or("sub: not a number");
             Ok(Position::After(MessagePosition { sequence, subsequence: sub.map(number).transpose()? }))
         }
         (Some(_), _, _) | (None, None, _) => {
-            Err("a position is either `at` or `after`, with `sub` only beside `after`".to_owned())
+            Err("a position has either `at` or `after`, and `sub` only with `after`".to_owned())
         }
     }
 }
 
 fn object<'a>(value: &'a Value, what: &str) -> Result<&'a Map<String, Value>, String> {
-    value.as_object().ok_or_else(|| format!("{what}: no object"))
+    value.as_object().ok_or_else(|| format!("{what}: not an object"))
 }
 
 fn string(value: &Value, what: &str) -> Result<String, String> {
-    value.as_str().map(ToOwned::to_owned).ok_or_else(|| format!("{what}: no text"))
+    value.as_str().map(ToOwned::to_owned).ok_or_else(|| format!("{what}: not a string"))
 }
 
 fn time(value: &Value, what: &str) -> Result<Timestamp, String> {
-    value.as_u64().map(Timestamp).ok_or_else(|| format!("{what}: no time in milliseconds"))
+    value.as_u64().map(Timestamp).ok_or_else(|| format!("{what}: not a time in milliseconds"))
 }
 
-fn known(members: &Map<String, Value>, names: &[&str], what: &str) -> Result<(), String> {
+fn check_names(members: &Map<String, Value>, names: &[&str], what: &str) -> Result<(), String> {
     match members.keys().find(|key| !names.contains(&key.as_str())) {
-        Some(key) => Err(format!("{what}: an unknown member: \"{key}\"")),
+        Some(key) => Err(format!("{what}: unknown member: \"{key}\"")),
         None => Ok(()),
     }
 }
+
+/// Why a checkpoint cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckpointError {
+    /// It is not a checkpoint, or has a newer version. The text says which.
+    Malformed(String),
+    /// It belongs to another stream, which the text describes.
+    Foreign(String),
+}
+
+impl fmt::Display for CheckpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CheckpointError::Malformed(why) => write!(f, "invalid checkpoint: {why}"),
+            CheckpointError::Foreign(stream) => write!(f, "the checkpoint belongs to another stream: {stream}"),
+        }
+    }
+}
+
+impl core::error::Error for CheckpointError {}
 
 #[cfg(test)]
 mod tests {
@@ -306,37 +327,33 @@ mod tests {
     );
 
     #[test]
-    fn the_text_comes_back_to_the_letter() {
-        assert_eq!(Checkpoint::parse(TEXT).expect("it is one").to_text(), TEXT);
+    fn the_text_of_a_checkpoint_round_trips() {
+        assert_eq!(Checkpoint::parse(TEXT).expect("a checkpoint").to_text(), TEXT);
     }
 
     #[test]
-    fn what_is_none_is_refused_with_its_reason() {
-        let refused = |text: &str| match Checkpoint::parse(text) {
+    fn an_invalid_checkpoint_is_rejected_with_a_reason() {
+        let why = |text: &str| match Checkpoint::parse(text) {
             Err(CheckpointError::Malformed(why)) => why,
             other => panic!("{text}: {other:?}"),
         };
-        assert!(refused("").contains("EOF"));
-        assert!(refused(r#"{"version":2,"new":true}"#).contains("version 2"));
-        assert!(refused(&TEXT.replace("\"shards\"", "\"sards\"")).contains("sards"));
-        assert!(refused(&TEXT.replace("\"9\"", "\"09\"")).contains("shard b: no sequence number"));
-        assert!(refused(&TEXT.replace("trim-horizon", "begin")).contains("no position: \"begin\""));
-        assert!(refused(&TEXT.replace("\"e\":", r#""\u001b[2J\u202e":"#)).contains(r#": "\u{1b}[2J\u{202e}""#));
-        assert!(
-            refused(&TEXT.replace("\"9\"", &format!("\"{}\"", "\u{7f}".repeat(2000)))).ends_with("characters more)")
-        );
-        assert!(refused(&TEXT.replace(r#"{"at":"end"}"#, "{}")).contains("either `at` or `after`"));
-        assert!(
-            refused(&TEXT.replace(r#"{"at":"end"}"#, r#"{"at":"end","sub":1}"#)).contains("either `at` or `after`")
-        );
+        assert!(why("").contains("EOF"));
+        assert!(why(r#"{"version":2,"new":true}"#).contains("unsupported version (this reader supports 1): 2"));
+        assert!(why(&TEXT.replace("\"shards\"", "\"sards\"")).contains("sards"));
+        assert!(why(&TEXT.replace("\"9\"", "\"09\"")).contains("shard b: not a sequence number"));
+        assert!(why(&TEXT.replace("trim-horizon", "begin")).contains("not a position: \"begin\""));
+        assert!(why(&TEXT.replace("\"e\":", r#""\u001b[2J\u202e":"#)).contains(r#": "\u{1b}[2J\u{202e}""#));
+        assert!(why(&TEXT.replace("\"9\"", &format!("\"{}\"", "\u{7f}".repeat(2000)))).ends_with("characters more)"));
+        assert!(why(&TEXT.replace(r#"{"at":"end"}"#, "{}")).contains("either `at` or `after`"));
+        assert!(why(&TEXT.replace(r#"{"at":"end"}"#, r#"{"at":"end","sub":1}"#)).contains("either `at` or `after`"));
     }
 
     #[test]
-    fn positions_grow_from_the_horizon_to_the_end() {
+    fn positions_are_ordered_from_the_trim_horizon_to_the_end() {
         let after = |text: &str, subsequence| {
-            Position::After(MessagePosition { sequence: text.parse().expect("a number"), subsequence })
+            Position::After(MessagePosition { sequence: text.parse().expect("a sequence number"), subsequence })
         };
-        let ladder = [
+        let ascending = [
             Position::TrimHorizon,
             Position::At(Timestamp(1)),
             Position::At(Timestamp(2)),
@@ -347,18 +364,18 @@ mod tests {
             after("10", None),
             Position::End,
         ];
-        for (i, low) in ladder.iter().enumerate() {
-            for (j, high) in ladder.iter().enumerate() {
-                assert_eq!(low.cmp(high), i.cmp(&j), "{low:?} {high:?}");
+        for (i, left) in ascending.iter().enumerate() {
+            for (j, right) in ascending.iter().enumerate() {
+                assert_eq!(left.cmp(right), i.cmp(&j), "{left:?} and {right:?}");
             }
         }
     }
 
     #[test]
-    fn another_stream_is_not_joined() {
+    fn checkpoints_of_different_streams_are_not_joined() {
         let other = TEXT.replace("1763900000000},", "1763900000001},");
         assert!(matches!(merge_checkpoints(TEXT, &other), Err(CheckpointError::Foreign(_))));
-        let nameless = TEXT.replace(r#","created":1763900000000"#, "");
-        assert_eq!(merge_checkpoints(&nameless, TEXT).expect("the same stream"), TEXT);
+        let undated = TEXT.replace(r#","created":1763900000000"#, "");
+        assert_eq!(merge_checkpoints(&undated, TEXT).expect("the same stream"), TEXT);
     }
 }

@@ -1,24 +1,27 @@
-//! What can go wrong, by whose fault.
+//! Errors, by who is at fault.
 //!
-//! What was given at the opening ([`OpenError`]), what the driver did ([`Misuse`], which changes nothing), and what
-//! Kinesis or the network did ([`ServiceError`], which is a state with a next state).
+//! - [`OpenError`]: the arguments with which the reader was opened.
+//! - [`Misuse`]: the driver. The call changes nothing.
+//! - [`ServiceError`]: Kinesis or the network. The reader retries, or ends the run.
 
 use alloc::string::String;
 use core::fmt;
 
-use crate::action::{BatchId, Gap, RequestId};
+use crate::checkpoint::CheckpointError;
+use crate::gap::Gap;
+use crate::ids::{BatchId, RequestId};
 use crate::wire::{Operation, Rejection};
 
 /// Why a reader could not be opened. Nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpenError {
-    /// A field of the config has a value it cannot have.
+    /// A field of the config has an invalid value.
     Config(FieldError),
     /// The checkpoint cannot be used.
     Checkpoint(CheckpointError),
 }
 
-/// A field at fault, by its path in the config, as in `limits.page-records`.
+/// An invalid field, by its path in the config, such as `limits.page-records`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
     /// The path.
@@ -27,65 +30,56 @@ pub struct FieldError {
     pub message: String,
 }
 
-/// What is wrong with a checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CheckpointError {
-    /// It is not one, and why: it does not parse, or is of a later version.
-    Malformed(String),
-    /// It belongs to another stream, named here.
-    Foreign(String),
-}
-
-/// The host broke the protocol. The reader is as it was before the call.
+/// The host broke the contract. The call changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misuse {
-    /// No such request was given out.
+    /// The reader never sent such a request.
     UnknownRequest(RequestId),
-    /// No such batch is out.
+    /// The reader never handed out such a batch, or it was already reported as delivered.
     UnknownBatch(BatchId),
 }
 
 /// Why there is no HTTP response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// Trying again may help: no connection, a reset, a timeout, no name.
+    /// A retry may help: no connection, a reset, a timeout, an unknown host.
     Transient(String),
-    /// Trying again will not help: no credentials, an endpoint that is none.
+    /// A retry will not help: no credentials, an invalid endpoint.
     Permanent(String),
 }
 
-/// A request that did not succeed.
+/// A failed request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceError {
-    /// What was asked.
+    /// The operation that was requested.
     pub operation: Operation,
-    /// The shard it was about.
+    /// The shard that the request was about.
     pub shard: Option<String>,
-    /// Why it did not succeed.
+    /// Why it failed.
     pub cause: Cause,
-    /// Tries made so far.
+    /// The number of attempts so far.
     pub attempts: u32,
 }
 
-/// Why a request did not succeed.
+/// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// Kinesis said no.
+    /// Kinesis rejected it.
     Rejected {
-        /// What it said.
+        /// The error response.
         rejection: Rejection,
-        /// The header `x-amzn-requestid`.
+        /// The `x-amzn-requestid` header.
         aws_request_id: Option<String>,
     },
-    /// A response that Kinesis does not send, and why it is none.
+    /// The response is not one that Kinesis sends. The text says what is wrong with it.
     Unintelligible(String),
     /// The host reported a failure.
     Failure(Failure),
     /// The request's deadline passed.
     Timeout,
-    /// The stream is another than the checkpoint's, which is named here.
+    /// The stream is not the checkpoint's, which the text describes, but was created later under the same name.
     Recreated(String),
-    /// Records have left the stream unread, and that was to end the reader.
+    /// Records left the stream before they were read, and `on_gap` is `Fail`.
     Gap(Gap),
 }
 
@@ -98,20 +92,11 @@ impl fmt::Display for OpenError {
     }
 }
 
-impl fmt::Display for CheckpointError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            CheckpointError::Malformed(why) => write!(f, "the checkpoint cannot be read: {why}"),
-            CheckpointError::Foreign(stream) => write!(f, "the checkpoint belongs to another stream: {stream}"),
-        }
-    }
-}
-
 impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Misuse::UnknownRequest(id) => write!(f, "no such request was given out: {}", id.0),
-            Misuse::UnknownBatch(id) => write!(f, "no such batch is out: {}", id.0),
+            Misuse::UnknownRequest(id) => write!(f, "unknown request: {}", id.0),
+            Misuse::UnknownBatch(id) => write!(f, "unknown batch, or one that was already delivered: {}", id.0),
         }
     }
 }
@@ -125,5 +110,4 @@ impl fmt::Display for Failure {
 }
 
 impl core::error::Error for OpenError {}
-impl core::error::Error for CheckpointError {}
 impl core::error::Error for Misuse {}

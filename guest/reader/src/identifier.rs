@@ -1,7 +1,7 @@
 //! The identifiers that the service's model allows.
 //!
-//! Identifiers become part of requests, checkpoints and messages to the operator. A response or a checkpoint with an
-//! identifier that the model does not allow is refused, so none of ours contains a control character or a path.
+//! Identifiers become part of requests, checkpoints and messages to the operator. A response or checkpoint with an
+//! identifier that the model does not allow is rejected, so none of ours contains a control character or a path.
 
 /// Whether a name is valid for a stream or a shard: "Length Constraints: Minimum length of 1. Maximum length of 128.
 /// Pattern: [a-zA-Z0-9_.-]+".
@@ -15,16 +15,16 @@ pub(crate) fn is_name(name: &str) -> bool {
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_StreamDescriptionSummary.html>
 const ARN_MAX: usize = 2048;
 
-/// Returns the stream's name in `arn:PARTITION:kinesis:REGION:ACCOUNT:stream/NAME`, or `None` if the text is not the ARN of
-/// a stream.
+/// Returns the stream's name in `arn:PARTITION:kinesis:REGION:ACCOUNT:stream/NAME`, or `None` if the text is not the
+/// ARN of a stream.
 pub(crate) fn stream_of(arn: &str) -> Option<&str> {
     let mut parts = arn.splitn(6, ':');
     let (scheme, partition, service) = (parts.next()?, parts.next()?, parts.next()?);
     let (region, account, resource) = (parts.next()?, parts.next()?, parts.next()?);
-    let well = scheme == "arn" && is_name(partition) && service == "kinesis" && is_name(region);
-    let account_well = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
+    let is_valid = scheme == "arn" && is_name(partition) && service == "kinesis" && is_name(region);
+    let is_valid_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
     let stream = resource.strip_prefix("stream/").filter(|name| is_name(name))?;
-    (well && account_well && arn.len() <= ARN_MAX).then_some(stream)
+    (is_valid && is_valid_account && arn.len() <= ARN_MAX).then_some(stream)
 }
 
 #[cfg(test)]
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_of_the_model() {
+    fn only_names_that_the_model_allows_are_valid() {
         let longest = "a".repeat(128);
         for name in ["shardId-000000000000", "a", "0", "A_b.C-9", longest.as_str()] {
             assert!(is_name(name), "{name}");

@@ -1,7 +1,7 @@
 //! Makes text from outside safe to print on a terminal, in a log or in a report.
 //!
-//! An error message or a header may contain anything. Printed unchanged, it could move the cursor, forge a line of the log
-//! or hide what it says. Characters that do not show as themselves are written as escapes, in the style of
+//! An error message or a header may contain anything. Printed unchanged, it could move the cursor, forge a line of the
+//! log or hide what it says. Characters that do not show as themselves are written as escapes, in the style of
 //! [`char::escape_unicode`], and long text is cut.
 //!
 //! A backslash stays as it is, so that Windows paths remain readable: the output is for people and is never parsed. The

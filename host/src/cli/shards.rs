@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "shard   parents      state  position     behind",
+                "shard   parents      state  position  behind",
                 "a       -            open   not read  waits for its parents",
                 "longer  a \\u{1b}[2J  open   not read  waits for its parents",
             ]

@@ -1,6 +1,7 @@
-//! The main job, shown: a stream on an embedded Kinesis is read into SQLite, over a reshard, and then only what is new.
+//! Demonstrates the main use: reads a stream of an embedded Kinesis emulator into SQLite, over a reshard, and then reads
+//! only what is new.
 //!
-//! `cargo xtask demo` builds all that this needs and runs it.
+//! `cargo xtask demo` builds everything that this needs and runs it.
 
 use std::process::{Command, ExitCode};
 
@@ -14,7 +15,7 @@ async fn main() -> ExitCode {
         eprintln!("error: KINESIS_READER_BIN is not set\nhint: run `cargo xtask demo`");
         return ExitCode::from(2);
     };
-    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     let database = folder.path().join("orders.db");
     let emulator = Emulator::ferrokinesis().await;
     let read = || {
@@ -28,10 +29,10 @@ async fn main() -> ExitCode {
         command
     };
 
-    say("an embedded Kinesis, a stream of 3 shards, 3,000 messages");
+    say("an embedded Kinesis emulator, a stream of 3 shards, 3,000 messages");
     emulator.create(STREAM, 3).await;
     emulator.put(STREAM, 0..3000).await;
-    say("a split and a merge while more are put: 5,000 messages in all");
+    say("a split and a merge between further messages: 5,000 in all");
     let shards = emulator.open_shards(STREAM).await;
     emulator.split(STREAM, &shards[0]).await;
     emulator.put(STREAM, 3000..4000).await;
@@ -42,7 +43,7 @@ async fn main() -> ExitCode {
     if !run(read()) {
         return ExitCode::FAILURE;
     }
-    say("500 more messages, and the same command again: only they come");
+    say("500 more messages, and the same command again, which reads only these");
     emulator.put(STREAM, 5000..5500).await;
     if !run(read()) {
         return ExitCode::FAILURE;

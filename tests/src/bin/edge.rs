@@ -1,5 +1,5 @@
-//! `edge serve OPTIONS`: the edge component behind HTTP, until it is killed; it prints its URL.
-//! `edge wasmtime PROGRAM`: a stream drained in `wasmtime serve`.
+//! `edge serve OPTIONS` serves the edge component over HTTP until it is killed, and prints its URL.
+//! `edge wasmtime PROGRAM` drains a stream in `wasmtime serve`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ async fn main() {
             std::future::pending::<()>().await;
         }
         ["wasmtime", program] => {
-            let calls = wasmtime::drains(Path::new(program)).await;
-            println!("10,000 messages over {calls} calls, each once; a second caller at the same time was sent away");
+            let calls = wasmtime::drain_stream(Path::new(program)).await;
+            println!("10,000 messages over {calls} calls, each once; a concurrent call got 409");
         }
         _ => {
-            eprintln!("usage: edge serve OPTIONS, edge wasmtime PROGRAM");
+            eprintln!("usage: edge serve OPTIONS | edge wasmtime PROGRAM");
             std::process::exit(2);
         }
     }

@@ -1,7 +1,7 @@
-//! `cargo xtask emulator [PORT]`: ferrokinesis, an emulator of Kinesis, until its standard input ends.
+//! `cargo xtask emulator [PORT]`: runs ferrokinesis, an emulator of Kinesis, until its standard input ends.
 //!
-//! It tells its URL on the first line of standard output. Tests in other languages start it as a child, and it ends with
-//! them: whoever started it holds the other end of its input.
+//! It prints its URL as the first line of standard output. Tests in other languages start it as a child process. It ends
+//! with its parent, which holds the other end of its standard input.
 
 use std::io::Read;
 use std::process::ExitCode;
@@ -27,8 +27,8 @@ async fn main() -> ExitCode {
     }
     eprintln!("region {REGION}, any credentials; ends with its standard input");
     let ended = tokio::task::spawn_blocking(|| {
-        let mut nothing = [0; 256];
-        while std::io::stdin().read(&mut nothing).is_ok_and(|read| read > 0) {}
+        let mut ignored = [0; 256];
+        while std::io::stdin().read(&mut ignored).is_ok_and(|read| read > 0) {}
     });
     match ended.await {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,24 +1,26 @@
-//! `cargo xtask sim --mutants [--seeds N] [--fault NAME]`: plants faults in a copy of the reader, and shows that the
-//! simulation catches them.
-//! `cargo xtask edge --mutants [PART]`: the same in the drain, for its tests; as `mutants edge BUILD TESTS [PART]`.
+//! Plants faults in copies of our own code, which the tests must catch.
+//!
+//! - `cargo xtask sim --mutants [--seeds N] [--fault NAME]` plants them in the reader, for the simulation.
+//! - `cargo xtask edge --mutants [PART]` plants them in the drain, for its tests. It runs
+//!   `mutants edge BUILD TESTS [PART]`.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use tests::mutants;
 
-/// Seeds that are played of each fault if none are asked for.
+/// The default number of seeds per fault.
 const SEEDS: u64 = 2_000;
 
 fn main() -> ExitCode {
-    let given: Vec<String> = std::env::args().skip(1).collect();
-    if let [edge, build, tests, only @ ..] = given.as_slice()
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [edge, build, tests, only @ ..] = arguments.as_slice()
         && edge == "edge"
     {
-        return told(mutants::edge::run(Path::new(build), Path::new(tests), only.first().map(String::as_str)));
+        return exit_code(mutants::edge::run(Path::new(build), Path::new(tests), only.first().map(String::as_str)));
     }
     let (mut seeds, mut only) = (SEEDS, None);
-    let mut arguments = given.into_iter();
+    let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
         let value = arguments.next();
         match (argument.as_str(), value.as_ref().and_then(|value| value.parse().ok()), value) {
@@ -30,11 +32,11 @@ fn main() -> ExitCode {
             }
         }
     }
-    told(mutants::run(seeds, only.as_deref()))
+    exit_code(mutants::run(seeds, only.as_deref()))
 }
 
-fn told(caught: std::io::Result<bool>) -> ExitCode {
-    match caught {
+fn exit_code(all_caught: std::io::Result<bool>) -> ExitCode {
+    match all_caught {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

@@ -1,7 +1,7 @@
-//! `page_server SIZE MESSAGES SHARDS [aggregated]`: a stream that is only replayed, until its standard input ends.
+//! `page_server SIZE MESSAGES SHARDS [aggregated]`: serves prepared pages until its standard input ends.
 //!
-//! Each shard has so many messages of about so many bytes. The URL is told on the first line of standard output, once
-//! all pages are rendered.
+//! Each shard has this many messages of about this many bytes. Once all pages are rendered, the URL is printed as the
+//! first line of standard output.
 
 use std::io::Read;
 use std::net::TcpListener;
@@ -19,11 +19,11 @@ fn main() -> ExitCode {
     };
     let form = if is_aggregated { Form::aggregated(size, messages) } else { Form::of(size, messages) };
     let server = Server::new(Pages::render(form), shards);
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    println!("http://{}", listener.local_addr().expect("it is bound"));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    println!("http://{}", listener.local_addr().expect("the listener is bound"));
     std::thread::spawn(move || server.serve(&listener));
-    // Whoever started it holds the other end, so it never outlives them.
-    let mut nothing = [0; 256];
-    while std::io::stdin().read(&mut nothing).is_ok_and(|read| read > 0) {}
+    // The parent process holds the other end, so the server never outlives it.
+    let mut ignored = [0; 256];
+    while std::io::stdin().read(&mut ignored).is_ok_and(|read| read > 0) {}
     ExitCode::SUCCESS
 }

@@ -1,7 +1,7 @@
-//! `cargo xtask recordings`: records `golden/recordings` anew, where the reader is meant to do something else than it did.
+//! `cargo xtask recordings`: updates `golden/recordings` after an intended change to what the reader does.
 //!
-//! The program reads small streams of two emulators, with all that a recording should have: a split and a merge, a run from
-//! a checkpoint, a limit, a start at the tip, a stream that is not there. What stands in the folder beyond these stays.
+//! The program reads small streams of two emulators, so that the recordings include a split and a merge, a run from a
+//! checkpoint, a limit, a start at the tip, and a stream that does not exist. Other files in the directory are kept.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ async fn main() {
     let mut node = Command::new("node");
     node.arg("main.js").current_dir(folder).env("SHARD_LIMIT", "100").env("LOG_LEVEL", "ERROR");
     node.env("KINESIS_MOCK_PLAIN_PORT", port.to_string()).env("KINESIS_MOCK_TLS_PORT", tls.to_string());
-    let mut node = node.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("node is there");
+    let mut node = node.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("Node is installed");
     while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -34,8 +34,8 @@ async fn main() {
     let more = ["--to", "ndjson:a", "--page-records", "4", "--recording-payload", "none"];
     kinesis_local.read(STREAM, "resumed", &more);
     kinesis_local.read("nosuch", "nosuch", &["--to", "ndjson:d"]);
-    node.kill().expect("it runs");
-    node.wait().expect("it is our child");
+    node.kill().expect("Node is still running");
+    node.wait().expect("Node is our child");
 }
 
 struct Recorder {
@@ -46,10 +46,10 @@ struct Recorder {
 
 impl Recorder {
     fn new(emulator: Emulator, name: &'static str) -> Recorder {
-        Recorder { emulator, name, folder: tempfile::tempdir().expect("a folder") }
+        Recorder { emulator, name, folder: tempfile::tempdir().expect("a temporary directory") }
     }
 
-    /// A stream over a split and a merge, read page by page.
+    /// Creates a stream with a split and a merge, and reads it in small pages.
     async fn reshard(&self) {
         self.emulator.create(STREAM, 3).await;
         self.emulator.put(STREAM, 0..12).await;
@@ -70,12 +70,12 @@ impl Recorder {
         command
             .args(["read", stream, "--region", REGION, "--endpoint-url", &self.emulator.url, "--recording"])
             .arg(&path);
-        let status = command.args(arguments).status().expect("it starts");
+        let status = command.args(arguments).status().expect("the program starts");
         println!("{}: {status}", path.display());
     }
 }
 
 fn free_port() -> u16 {
-    let socket = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    socket.local_addr().expect("it is bound").port()
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("the listener is bound").port()
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask sim [--seeds N] [--seed S]`: plays seeds, or one of them with its history.
+//! `cargo xtask sim [--seeds N] [--seed S]`: plays many seeds, or one of them with its history.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -10,11 +10,12 @@ usage: cargo xtask sim [--seeds N] [--first S] [--failures MOST] [--brief]
        cargo xtask sim --seed S [--history LINES]
        cargo xtask sim --mutants [--seeds N] [--fault PART-OF-ITS-NAME]
 
-A failure prints its seed, and without --brief what that seed does not need and how its history ends.";
+Each failure prints its seed. Unless --brief is given, the first one is then reduced to what it needs and played again,
+to print the end of its history.";
 
-/// Lines of history that a failure shows.
+/// The default number of lines of history.
 const HISTORY: usize = 60;
-/// Seeds that are played if none are asked for.
+/// The default number of seeds.
 const SEEDS: u64 = 5_000;
 
 fn main() -> ExitCode {
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
     }
     let begun = Instant::now();
     let summary = sim::play(first, count, failures_max);
-    for (what, seeds) in &summary.seen {
+    for (what, seeds) in &summary.coverage {
         println!("{seeds:>8} of {} seeds: {what}", summary.seeds);
     }
     println!("{} seeds in {:.1} s, {} failed", summary.seeds, begun.elapsed().as_secs_f64(), summary.failures.len());
@@ -52,7 +53,7 @@ fn main() -> ExitCode {
     if brief {
         return ExitCode::FAILURE;
     }
-    // A seed is the same each time, so its history need only be kept when it is wanted.
+    // A seed plays the same each time, so its history can be recorded now.
     let (off, failure) = shrink::shrink(first.clone(), history);
     if count == 1 {
         println!("\n{}", failure.scenario);
@@ -61,6 +62,6 @@ fn main() -> ExitCode {
     for line in &failure.history {
         println!("{line}");
     }
-    println!("\n{}\nto play it again: cargo xtask sim --seed {}", failure.why, failure.seed);
+    println!("\n{}\nhint: repeat with `cargo xtask sim --seed {}`", failure.why, failure.seed);
     ExitCode::FAILURE
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask soak [--minutes N | --runs N] [--seed S]`: the kill loop on SQLite and on files, with faults and reshards.
+//! `cargo xtask soak [--minutes N | --runs N] [--seed S]`: runs the kill loop on SQLite and on files, with faults and
+//! reshards.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant};
 use tests::program::Flaws;
 use tests::soak::{Tally, kill_loop};
 
-/// Runs of one loop: then it begins anew with a stream and an output that are empty.
+/// The number of runs after which the loop starts again with an empty stream and output.
 const RUNS_IN_LOOP: u64 = 20;
 
 #[tokio::main]
@@ -48,17 +49,17 @@ async fn main() -> ExitCode {
         }
     }
     for (to, Tally { runs, kills, faults, reshards, messages, flaws }) in &tallies {
-        let Flaws { lost, twice, out_of_order } = flaws;
+        let Flaws { lost, repeated, out_of_order } = flaws;
         println!(
             "{to}: {runs} runs, {kills} kills, {faults} faults injected, {reshards} reshards, {messages} messages, \
-             lost {lost}, twice {twice}, out of order {out_of_order}"
+             {lost} lost, {repeated} repeated, {out_of_order} out of order"
         );
     }
     println!("{:.1} s", begun.elapsed().as_secs_f64());
     if tallies.iter().all(|(_, tally)| tally.flaws == Flaws::default()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Minutes, runs and seed.
+/// Returns minutes, runs and seed.
 fn arguments() -> Option<(u64, Option<u64>, Option<u64>)> {
     let (mut minutes, mut runs, mut seed) = (1, None, None);
     let mut arguments = std::env::args().skip(1);

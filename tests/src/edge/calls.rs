@@ -1,4 +1,4 @@
-//! A stream of 10,000 messages drained over several calls, on whatever host.
+//! Drains a stream of 10,000 messages over several calls, on any host.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use serde_json::json;
 use super::client::{drain, status};
 use super::sink::Sink;
 
-/// Drains them by two URLs in turn, one of which is sent away while the other is at work, and looks whether each came
-/// once. Tells over how many calls.
-pub async fn ten_thousand([first, second]: [&str; 2], sink: &Sink, sent_away: impl FnOnce()) -> u64 {
-    sink.holds(true);
-    let working = {
+/// Drains the stream through two hosts in turn, and checks that each message is delivered once. While the first host is
+/// draining, the second must answer 409; then `check` is called. Returns the number of calls.
+pub async fn drain_ten_thousand([first, second]: [&str; 2], sink: &Sink, check: impl FnOnce()) -> u64 {
+    sink.hold(true);
+    let running = {
         let url = first.to_owned();
         tokio::spawn(async move { drain(&url, "max-messages=3000").await })
     };
-    while status(second).await["lease"]["held"] != true && !working.is_finished() {
+    while status(second).await["lease"]["held"] != true && !running.is_finished() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let answer = drain(second, "").await;
     assert_eq!(answer.status, 409, "{answer:?}");
     assert!(answer.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds <= 62), "{answer:?}");
-    sent_away();
-    sink.holds(false);
-    assert_eq!(working.await.expect("it ends").status, 200);
+    check();
+    sink.hold(false);
+    assert_eq!(running.await.expect("the drain does not panic").status, 200);
 
     let mut epochs = 1;
     loop {

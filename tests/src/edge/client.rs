@@ -1,4 +1,4 @@
-//! A caller of the drain, and hosts in processes of their own.
+//! Calls the drain, and starts hosts in their own processes.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -14,10 +14,9 @@ use tokio::process::{Child, Command};
 
 use super::Options;
 
-/// What a caller shows.
+/// The token that the hosts accept.
 pub const TOKEN: &str = "a long secret";
 
-/// What was answered.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
@@ -34,7 +33,7 @@ impl Answer {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// The report of a drain: its body, or beside lines a header.
+    /// The report of a drain, which is in a header if the body has lines.
     pub fn report(&self) -> Value {
         match self.header("x-kinesis-report") {
             "" => self.json(),
@@ -43,8 +42,8 @@ impl Answer {
     }
 }
 
-/// Sends a request, and gives the answer, if there is one.
-pub async fn ask(method: &str, url: &str, token: Option<&str>) -> Result<Answer, String> {
+/// Sends a request and returns the answer.
+pub async fn call(method: &str, url: &str, token: Option<&str>) -> Result<Answer, String> {
     let mut request = Request::builder().method(method).uri(url);
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
@@ -52,7 +51,7 @@ pub async fn ask(method: &str, url: &str, token: Option<&str>) -> Result<Answer,
     send(request.body(Full::default()).map_err(|error| error.to_string())?).await
 }
 
-/// Sends any request.
+/// Sends a request of any form.
 pub async fn send(request: Request<Full<Bytes>>) -> Result<Answer, String> {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let answer = client.request(request).await.map_err(|error| error.to_string())?;
@@ -62,20 +61,20 @@ pub async fn send(request: Request<Full<Bytes>>) -> Result<Answer, String> {
     Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, text })
 }
 
-/// `POST /drain`, where an answer is certain, with time enough for a slow machine unless another is asked for.
+/// `POST /drain`, with enough time for a slow machine unless the query sets a time.
 pub async fn drain(url: &str, query: &str) -> Answer {
     let time = if query.contains("max-ms=") { "" } else { "max-ms=600000&" };
-    ask("POST", &format!("{url}/drain?{time}{query}"), Some(TOKEN)).await.expect("the host answers")
+    call("POST", &format!("{url}/drain?{time}{query}"), Some(TOKEN)).await.expect("the host answers")
 }
 
 /// `GET /status`.
 pub async fn status(url: &str) -> Value {
-    let answer = ask("GET", &format!("{url}/status"), Some(TOKEN)).await.expect("the host answers");
+    let answer = call("GET", &format!("{url}/status"), Some(TOKEN)).await.expect("the host answers");
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.json()
 }
 
-/// A host in a process of its own. It ends with this.
+/// A host in its own process, which is killed when this is dropped.
 pub struct Process {
     child: Child,
     pub url: String,
@@ -83,7 +82,7 @@ pub struct Process {
 
 impl Process {
     pub async fn start(options: &Options) -> Process {
-        let options = serde_json::to_string(options).expect("it is JSON");
+        let options = serde_json::to_string(options).expect("options can be serialized");
         let mut child = Command::new(program())
             .args(["serve", &options])
             .stdin(Stdio::null())
@@ -91,21 +90,21 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .expect("the host starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-        let url = lines.next_line().await.ok().flatten().expect("it says where it listens");
+        let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        let url = lines.next_line().await.ok().flatten().expect("the host prints its URL");
         Process { child, url }
     }
 
-    /// Waits for its end, which is near and by `kill -9`.
-    pub async fn killed(&mut self) {
-        let status = self.child.wait().await.expect("it can be waited for");
-        assert_eq!(status.code(), None, "a signal ends it, and not itself: {status}");
+    /// Waits until the process, which is about to kill itself, is gone.
+    pub async fn wait_for_kill(&mut self) {
+        let status = self.child.wait().await.expect("the process can be waited for");
+        assert_eq!(status.code(), None, "the process was not ended by a signal: {status}");
     }
 }
 
-/// The program of the host, which is built beside the tests.
+/// The path of the host's program, which is built next to the tests.
 fn program() -> PathBuf {
     let own = std::env::current_exe().expect("this program has a path");
-    let folder = own.parent().and_then(|deps| deps.parent()).expect("tests lie in `deps`");
+    let folder = own.parent().and_then(|deps| deps.parent()).expect("tests are in `deps`");
     folder.join(format!("edge{}", std::env::consts::EXE_SUFFIX))
 }

@@ -1,4 +1,4 @@
-//! What a drain does that its host sees, counted, and the one at which the process is to die.
+//! Records the steps of a drain that its host can see, and kills the process at one of them.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -8,61 +8,61 @@ use serde::{Deserialize, Serialize};
 /// A step of a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
-    /// The value of the lease is about to be read.
+    /// The value is about to be read.
     Read,
-    /// A counter was raised.
+    /// A counter was incremented.
     Incremented,
     /// A swap is about to be made.
     Swapping,
-    /// A swap was made, or failed.
+    /// A swap succeeded or failed.
     Swapped,
-    /// A request to Kinesis is about to go out.
+    /// A request to Kinesis is about to be sent.
     KinesisAsked,
     KinesisAnswered,
-    /// A batch is about to go out.
+    /// A batch is about to be sent.
     SinkAsked,
     SinkAnswered,
 }
 
-/// An event, and the how many-eth of its kind it is, from 1.
+/// The n-th event of a kind, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Point(pub Event, pub usize);
 
-/// What happened, and when.
+/// The events so far, and when they happened.
 #[derive(Debug, Default)]
 pub struct Events {
-    passed: Mutex<Vec<(Event, Instant)>>,
-    die: Option<Point>,
+    recorded: Mutex<Vec<(Event, Instant)>>,
+    die_at: Option<Point>,
 }
 
 impl Events {
-    pub fn new(die: Option<Point>) -> Events {
-        Events { passed: Mutex::default(), die }
+    pub fn new(die_at: Option<Point>) -> Events {
+        Events { recorded: Mutex::default(), die_at }
     }
 
-    /// Notes an event. At the point of death it does not return.
-    pub fn pass(&self, event: Event) {
-        let mut passed = self.passed.lock().expect("nobody panics with it");
-        passed.push((event, Instant::now()));
-        let count = passed.iter().filter(|(one, _)| *one == event).count();
-        if self.die == Some(Point(event, count)) {
+    /// Records an event. If it is the one to die at, this kills the process.
+    pub fn record(&self, event: Event) {
+        let mut recorded = self.recorded.lock().expect("no panic while locked");
+        recorded.push((event, Instant::now()));
+        let count = recorded.iter().filter(|(other, _)| *other == event).count();
+        if self.die_at == Some(Point(event, count)) {
             kill();
         }
     }
 
-    /// How often this happened.
+    /// Returns how often an event happened.
     pub fn count(&self, event: Event) -> usize {
-        self.passed.lock().expect("nobody panics with it").iter().filter(|(one, _)| *one == event).count()
+        self.recorded.lock().expect("no panic while locked").iter().filter(|(other, _)| *other == event).count()
     }
 
-    /// How long after this time it first happened.
+    /// Returns how long after `start` an event first happened.
     pub fn first_after(&self, event: Event, start: Instant) -> Option<Duration> {
-        let passed = self.passed.lock().expect("nobody panics with it");
-        passed.iter().find(|(one, at)| *one == event && *at >= start).map(|(_, at)| *at - start)
+        let recorded = self.recorded.lock().expect("no panic while locked");
+        recorded.iter().find(|(other, at)| *other == event && *at >= start).map(|(_, at)| *at - start)
     }
 }
 
-/// Ends this process as `kill -9` does, with nothing put in order.
+/// Kills this process as `kill -9` does, without any cleanup.
 fn kill() -> ! {
     let own = std::process::id().to_string();
     let _ = std::process::Command::new("kill").args(["-KILL", &own]).status();

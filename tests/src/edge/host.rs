@@ -1,4 +1,4 @@
-//! The host: an instance of the component for each request, as `wasmtime serve` and Spin do it.
+//! A host that creates an instance of the component for each request, as `wasmtime serve` and Spin do.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ use super::events::{Event, Events};
 use super::store::{self, Database};
 use super::{Build, Options};
 
-/// A component that waits for requests.
+/// A loaded component, ready for requests.
 pub struct Host {
     pre: ProxyPre<State>,
     options: Options,
@@ -35,29 +35,29 @@ pub struct Host {
     pub events: Arc<Events>,
 }
 
-/// An engine that keeps compiled code for all tests and their processes.
+/// An engine with a cache of compiled code, which all tests and their processes share.
 pub fn engine() -> Engine {
     let mut config = Config::new();
     let mut settings = CacheConfig::new();
     settings.with_directory(std::env::temp_dir().join("kinesis-reader-tests/compiled"));
     config.cache(Cache::new(settings).ok());
-    Engine::new(&config).expect("this machine can be compiled for")
+    Engine::new(&config).expect("this platform is supported")
 }
 
 impl Host {
-    /// Loads the component with the reader within.
+    /// Loads the component that includes the reader.
     pub fn new(engine: &Engine, options: Options) -> Host {
         let path = options.build.composed();
         let component = Component::from_file(engine, &path).unwrap_or_else(|error| panic!("{error:#}"));
         let mut linker = Linker::new(engine);
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker).expect("wasi");
-        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker).expect("wasi:http");
-        // What a host without stores offers must do for the other build.
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker).expect("wasi can be linked");
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker).expect("wasi:http can be linked");
+        // The other build must run without stores.
         if options.build == Build::Kv {
-            store::add_to_linker(&mut linker, State::stores).expect("wasi:keyvalue and wasi:config");
+            store::add_to_linker(&mut linker, State::stores).expect("wasi:keyvalue and wasi:config can be linked");
         }
         let pre = linker.instantiate_pre(&component).and_then(ProxyPre::new);
-        let events = Arc::new(Events::new(options.die));
+        let events = Arc::new(Events::new(options.die_at));
         let variables = options.settings.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone()));
         Host {
             pre: pre.unwrap_or_else(|error| panic!("{}: {error:#}", path.display())),
@@ -68,10 +68,10 @@ impl Host {
         }
     }
 
-    /// Listens on a free port of this machine, and gives its URL.
+    /// Serves on a free local port, and returns the URL.
     pub async fn serve(self: &Arc<Host>) -> String {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
-        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let url = format!("http://{}", listener.local_addr().expect("the listener is bound"));
         let host = self.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -86,10 +86,10 @@ impl Host {
         url
     }
 
-    /// Makes what an instance needs, and the instance, and throws both away.
+    /// Creates an instance and its state, and drops both.
     pub async fn instantiate(&self) {
         let mut store = Store::new(self.pre.engine(), self.state());
-        self.pre.instantiate_async(&mut store).await.expect("it is linked");
+        self.pre.instantiate_async(&mut store).await.expect("all imports are linked");
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<HyperOutgoingBody> {
@@ -97,7 +97,7 @@ impl Host {
             Ok(response) => response,
             Err(error) => {
                 eprintln!("the component failed: {error:?}");
-                let body = Full::new(Bytes::from(format!("{error:?}"))).map_err(|never| match never {});
+                let body = Full::new(Bytes::from(format!("{error:?}"))).map_err(|infallible| match infallible {});
                 let mut response = Response::new(body.boxed_unsync());
                 *response.status_mut() = hyper::StatusCode::IM_A_TEAPOT;
                 response
@@ -111,7 +111,7 @@ impl Host {
         let request = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;
         let out = store.data_mut().http().new_response_outparam(sender)?;
         let pre = self.pre.clone();
-        // It goes on after its first bytes are sent.
+        // The component keeps running after it has sent its first bytes.
         let task = tokio::spawn(async move {
             let proxy = pre.instantiate_async(&mut store).await?;
             proxy.wasi_http_incoming_handler().call_handle(&mut store, request, out).await
@@ -120,7 +120,7 @@ impl Host {
             Ok(answer) => Ok(answer?),
             Err(_) => {
                 task.await??;
-                wasmtime::bail!("it ended without an answer")
+                wasmtime::bail!("the component ended without an answer")
             }
         }
     }
@@ -132,11 +132,11 @@ impl Host {
                 wasi.env(name, value);
             }
         }
-        if let Some(ahead) = self.options.clock.clone() {
-            wasi.wall_clock(Ahead(ahead));
+        if let Some(file) = self.options.clock.clone() {
+            wasi.wall_clock(Calendar(file));
         }
-        if let Some(ahead) = self.options.monotonic.clone() {
-            wasi.monotonic_clock(AheadMonotonic(ahead, Instant::now()));
+        if let Some(file) = self.options.monotonic.clone() {
+            wasi.monotonic_clock(Monotonic(file, Instant::now()));
         }
         State {
             wasi: wasi.build(),
@@ -150,35 +150,35 @@ impl Host {
     }
 }
 
-/// The calendar, ahead by what a file says: several processes share it, and a test moves it.
-struct Ahead(PathBuf);
+/// A calendar clock that is ahead by what a file says, so that a test can set the clock of several processes.
+struct Calendar(PathBuf);
 
-impl HostWallClock for Ahead {
+impl HostWallClock for Calendar {
     fn resolution(&self) -> Duration {
         Duration::from_millis(1)
     }
 
     fn now(&self) -> Duration {
         let ahead = std::fs::read_to_string(&self.0).ok().and_then(|text| text.parse::<i64>().ok());
-        let (now, ahead) = (SystemTime::now().duration_since(UNIX_EPOCH), ahead.expect("the file is written whole"));
-        let (now, apart) = (now.unwrap_or_default(), Duration::from_millis(ahead.unsigned_abs()));
-        // No calendar of WASI goes back beyond 1970.
-        if ahead < 0 { now.saturating_sub(apart) } else { now + apart }
+        let (now, ahead) = (SystemTime::now().duration_since(UNIX_EPOCH), ahead.expect("the file is replaced at once"));
+        let (now, offset) = (now.unwrap_or_default(), Duration::from_millis(ahead.unsigned_abs()));
+        // WASI has no times before 1970.
+        if ahead < 0 { now.saturating_sub(offset) } else { now + offset }
     }
 }
 
-/// The monotonic clock, ahead by what a file says: time that passes without a wait.
-struct AheadMonotonic(PathBuf, Instant);
+/// A monotonic clock that is ahead by what a file says, so that a test can let time pass without waiting.
+struct Monotonic(PathBuf, Instant);
 
-impl HostMonotonicClock for AheadMonotonic {
+impl HostMonotonicClock for Monotonic {
     fn resolution(&self) -> u64 {
         1_000_000
     }
 
     fn now(&self) -> u64 {
-        let ahead: u64 =
-            std::fs::read_to_string(&self.0).ok().and_then(|text| text.parse().ok()).expect("written whole");
-        u64::try_from(self.1.elapsed().as_nanos()).expect("less than centuries") + ahead * 1_000_000
+        let ahead = std::fs::read_to_string(&self.0).ok().and_then(|text| text.parse::<u64>().ok());
+        let elapsed = u64::try_from(self.1.elapsed().as_nanos()).expect("a test does not run for centuries");
+        elapsed + ahead.expect("the file is replaced at once") * 1_000_000
     }
 }
 
@@ -215,7 +215,7 @@ impl WasiHttpView for State {
     }
 }
 
-/// Sends requests as wasmtime does, and notes them.
+/// Sends requests as wasmtime does, and records them.
 struct Hooks {
     events: Arc<Events>,
 }
@@ -230,16 +230,16 @@ impl WasiHttpHooks for Hooks {
         _: Io,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Io), Error>> + Send> {
         let target = request.headers().get("x-amz-target").map(|target| target.as_bytes().starts_with(b"Kinesis"));
-        let noted = match target {
+        let recorded = match target {
             Some(true) => Some((Event::KinesisAsked, Event::KinesisAnswered)),
             Some(false) => None,
             None => Some((Event::SinkAsked, Event::SinkAnswered)),
         };
         let events = self.events.clone();
         Box::new(async move {
-            noted.inspect(|(asked, _)| events.pass(*asked));
+            recorded.inspect(|(asked, _)| events.record(*asked));
             let (response, io) = default_send_request(request, options).await?;
-            noted.inspect(|(_, answered)| events.pass(*answered));
+            recorded.inspect(|(_, answered)| events.record(*answered));
             Ok((response.map(BodyExt::boxed_unsync), Box::new(io) as Io))
         })
     }

@@ -1,5 +1,5 @@
-//! A host for the edge component: the crates that `wasmtime serve` is made of, a key-value store that errs as real ones
-//! do, and a sink that remembers what came.
+//! A host for the edge component, made of the same crates as `wasmtime serve`, with a key-value store that has the
+//! quirks of real ones, and a sink that records what it accepts.
 
 pub mod calls;
 pub mod client;
@@ -16,22 +16,22 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// Which of the two components.
+/// A build of the component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Build {
-    /// Lease and checkpoint in `wasi:keyvalue`, settings from `wasi:config`.
+    /// Keeps lease and checkpoint in `wasi:keyvalue`, and takes settings from `wasi:config`.
     Kv,
-    /// Lease and checkpoint in DynamoDB, settings from the environment.
+    /// Keeps lease and checkpoint in DynamoDB, and takes settings from the environment.
     Http,
 }
 
 impl Build {
-    /// The component as it is built.
+    /// The path of the component, which imports the reader.
     pub fn path(self) -> PathBuf {
         self.file("wasm")
     }
 
-    /// The component with the reader within.
+    /// The path of the component that includes the reader.
     pub fn composed(self) -> PathBuf {
         self.file("composed.wasm")
     }
@@ -41,34 +41,34 @@ impl Build {
             Build::Kv => "edge-kv",
             Build::Http => "edge-http",
         };
-        // Named where faults are planted in a copy.
-        let named = std::env::var_os("EDGE_COMPONENTS").map(PathBuf::from);
+        // Set when faults are planted in a copy.
+        let copy = std::env::var_os("EDGE_COMPONENTS").map(PathBuf::from);
         let own = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../guest/edge/component"));
-        named.unwrap_or_else(own).join(format!("{name}.{suffix}"))
+        copy.unwrap_or_else(own).join(format!("{name}.{suffix}"))
     }
 }
 
-/// What a host is started with.
+/// The options of a host.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Options {
     pub build: Build,
-    /// What the component is set up with, under the names of environment variables.
+    /// The settings of the component, under the names of environment variables.
     pub settings: BTreeMap<String, String>,
-    /// The database of the key-value store.
+    /// The path of the database of the key-value store.
     pub store: PathBuf,
     pub quirk: store::Quirk,
-    /// Of what the store does by chance.
+    /// The seed for what the store does at random.
     pub seed: u64,
     /// When the process kills itself.
-    pub die: Option<events::Point>,
-    /// A file with the milliseconds by which the calendar is ahead.
+    pub die_at: Option<events::Point>,
+    /// A file that says how many milliseconds the calendar clock is ahead.
     pub clock: Option<PathBuf>,
-    /// The same for the monotonic clock.
+    /// A file that says how many milliseconds the monotonic clock is ahead.
     pub monotonic: Option<PathBuf>,
 }
 
 impl Options {
-    /// A host of an emulated stream: what nearly every test wants.
+    /// The options that most tests need, with an emulated stream.
     pub fn new(build: Build, store: PathBuf, kinesis: &str, stream: &str) -> Options {
         let options = Options {
             build,
@@ -76,7 +76,7 @@ impl Options {
             store,
             quirk: store::Quirk::Strict,
             seed: 0,
-            die: None,
+            die_at: None,
             clock: None,
             monotonic: None,
         };
@@ -90,7 +90,7 @@ impl Options {
             .set("DRAIN_TOKEN", client::TOKEN)
     }
 
-    /// With this setting.
+    /// Adds a setting.
     pub fn set(mut self, name: &str, value: &str) -> Options {
         self.settings.insert(name.to_owned(), value.to_owned());
         self

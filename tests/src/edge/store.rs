@@ -1,4 +1,4 @@
-//! `wasi:keyvalue@0.2.0-draft2` over one SQLite file, which several processes share, with the quirks of real stores.
+//! `wasi:keyvalue@0.2.0-draft2` on an SQLite file that several processes can share, with the quirks of real stores.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -35,18 +35,17 @@ use bindings::wasi::config::store as config;
 use bindings::wasi::keyvalue::atomics::{self, CasError};
 use bindings::wasi::keyvalue::store::{self, Error, KeyResponse};
 
-/// How a store departs from what the interface promises.
+/// How a store departs from the documentation of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Quirk {
-    /// Not at all.
     Strict,
-    /// A swap where nothing was overwrites what is there meanwhile, as Spin's on SQLite.
+    /// A swap of an absent value overwrites what was written since, as in Spin on SQLite.
     OverwriteAbsent,
-    /// A swap that was made is answered as one that failed, as Spin's on Redis.
+    /// Every successful swap is reported as a failure, as in Spin on Redis.
     FalseFailure,
-    /// One call in three that writes gets no answer, and half of those are made all the same.
+    /// One write in three gets no answer, and half of those are carried out anyway.
     LostReply,
-    /// One read in three gives the value of before, as a replica does.
+    /// One read in three returns the previous value, as a replica may.
     StaleRead,
 }
 
@@ -55,27 +54,27 @@ impl Quirk {
         [Quirk::Strict, Quirk::OverwriteAbsent, Quirk::FalseFailure, Quirk::LostReply, Quirk::StaleRead];
 }
 
-/// The database. Each value is kept with the one before it.
+/// The database, which stores each value with the previous one.
 pub struct Database {
     connection: Mutex<Connection>,
     quirk: Quirk,
     chance: Mutex<fastrand::Rng>,
-    /// How many calls are answered until the store is down.
-    left: AtomicUsize,
-    /// The largest value that it takes.
-    largest: AtomicUsize,
-    /// How many calls were not answered, or values not taken, since one of these was last set.
-    refused: AtomicUsize,
+    /// The number of calls to answer before all calls fail.
+    calls_left: AtomicUsize,
+    /// The size of the largest value that is accepted.
+    size_max: AtomicUsize,
+    /// The number of calls that failed because of one of these, since one was last set.
+    failures: AtomicUsize,
 }
 
-/// An open store, of which there is one.
+/// The only store.
 pub struct Bucket;
 
 /// A handle to swap with.
 pub struct Cas {
     key: String,
-    /// What `current` gave; none: it was not asked.
-    seen: Option<Option<Vec<u8>>>,
+    /// What `current` returned, if it was called.
+    current: Option<Option<Vec<u8>>>,
 }
 
 type Answer<T> = Result<T, Error>;
@@ -84,7 +83,7 @@ impl Database {
     pub fn open(path: &Path, quirk: Quirk, seed: u64) -> Database {
         let connection = Connection::open(path).expect("the store opens");
         connection.busy_timeout(Duration::from_secs(60)).expect("a timeout can be set");
-        // Not in WAL mode: SQLite does not wait, whatever the timeout, where two processes turn to it at once.
+        // Not in WAL mode: if two processes switch to it at once, SQLite does not wait, whatever the timeout.
         connection
             .execute_batch(
                 "PRAGMA synchronous = OFF;
@@ -92,58 +91,63 @@ impl Database {
                 CREATE TABLE IF NOT EXISTS pairs (key TEXT PRIMARY KEY, value BLOB, before BLOB);
                 COMMIT",
             )
-            .expect("the store is ours");
+            .expect("the table can be created");
         let chance = Mutex::new(fastrand::Rng::with_seed(seed));
-        let [left, largest] = [AtomicUsize::new(usize::MAX), AtomicUsize::new(usize::MAX)];
-        Database { connection: Mutex::new(connection), quirk, chance, left, largest, refused: AtomicUsize::new(0) }
+        Database {
+            connection: Mutex::new(connection),
+            quirk,
+            chance,
+            calls_left: AtomicUsize::new(usize::MAX),
+            size_max: AtomicUsize::new(usize::MAX),
+            failures: AtomicUsize::new(0),
+        }
     }
 
-    /// Answers so many calls more, and then none.
-    pub fn go_down_after(&self, calls: usize) {
-        self.refused.store(0, Ordering::SeqCst);
-        self.left.store(calls, Ordering::SeqCst);
+    /// Makes all calls fail after this many.
+    pub fn fail_after(&self, calls: usize) {
+        self.failures.store(0, Ordering::SeqCst);
+        self.calls_left.store(calls, Ordering::SeqCst);
     }
 
-    /// Takes no value that is larger.
-    pub fn takes_at_most(&self, bytes: usize) {
-        self.refused.store(0, Ordering::SeqCst);
-        self.largest.store(bytes, Ordering::SeqCst);
+    /// Rejects values larger than this.
+    pub fn limit_size(&self, bytes: usize) {
+        self.failures.store(0, Ordering::SeqCst);
+        self.size_max.store(bytes, Ordering::SeqCst);
     }
 
-    /// Whether it is down, or a value was too large, and somebody has noticed.
-    pub fn has_refused(&self) -> bool {
-        self.refused.load(Ordering::SeqCst) > 0
+    /// Whether a call has failed because of `fail_after` or `limit_size`.
+    pub fn has_failed(&self) -> bool {
+        self.failures.load(Ordering::SeqCst) > 0
     }
 
-    /// What is there.
     pub fn value(&self, key: &str) -> Option<Vec<u8>> {
         self.get(key, "value").expect("the store answers")
     }
 
-    /// Puts a value there, as nobody but an operator does.
+    /// Sets a value by hand, as an operator may.
     pub fn put(&self, key: &str, value: &[u8]) {
         self.change(key, |_| Some(value.to_vec())).expect("the store answers");
     }
 
-    /// Loses a value, as a store does that is made anew.
+    /// Removes a value, as if the store were lost and created again.
     pub fn remove(&self, key: &str) {
-        let connection = self.connection.lock().expect("nobody panics with it");
+        let connection = self.connection.lock().expect("no panic while locked");
         connection.execute("DELETE FROM pairs WHERE key = ?1", [key]).expect("the store answers");
     }
 
     fn chance(&self, one_in: u32) -> bool {
-        self.chance.lock().expect("nobody panics with it").u32(0..one_in) == 0
+        self.chance.lock().expect("no panic while locked").u32(0..one_in) == 0
     }
 
     fn answer<T>(&self, work: impl FnOnce() -> rusqlite::Result<T>) -> Answer<T> {
-        if self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err() {
-            self.refused.fetch_add(1, Ordering::SeqCst);
+        if self.calls_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err() {
+            self.failures.fetch_add(1, Ordering::SeqCst);
             return Err(Error::Other("connection refused".to_owned()));
         }
         work().map_err(|error| Error::Other(error.to_string()))
     }
 
-    /// A change whose answer may be lost on the way, or the call itself.
+    /// Makes a change. With lost replies, the call or its answer may get lost.
     fn write<T>(&self, work: impl FnOnce() -> rusqlite::Result<T>) -> Answer<T> {
         let lost = Error::Other("the connection was closed".to_owned());
         match self.quirk == Quirk::LostReply && self.chance(3) {
@@ -154,7 +158,7 @@ impl Database {
     }
 
     fn get(&self, key: &str, column: &str) -> rusqlite::Result<Option<Vec<u8>>> {
-        let connection = self.connection.lock().expect("nobody panics with it");
+        let connection = self.connection.lock().expect("no panic while locked");
         let query = format!("SELECT {column} FROM pairs WHERE key = ?1");
         Ok(connection.query_row(&query, [key], |row| row.get(0)).optional()?.flatten())
     }
@@ -164,9 +168,9 @@ impl Database {
         self.answer(|| self.get(key, column))
     }
 
-    /// Changes a value in one transaction; none leaves it as it is. Tells whether it was changed.
+    /// Changes a value in one transaction, unless `change` returns `None`. Returns whether it was changed.
     fn change(&self, key: &str, change: impl FnOnce(Option<&[u8]>) -> Option<Vec<u8>>) -> rusqlite::Result<bool> {
-        let mut connection = self.connection.lock().expect("nobody panics with it");
+        let mut connection = self.connection.lock().expect("no panic while locked");
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let query = "SELECT value FROM pairs WHERE key = ?1";
         let old: Option<Vec<u8>> = transaction.query_row(query, [key], |row| row.get(0)).optional()?.flatten();
@@ -188,29 +192,29 @@ impl Database {
     }
 
     fn swap(&self, cas: &Cas, value: Vec<u8>) -> Answer<bool> {
-        if value.len() > self.largest.load(Ordering::SeqCst) {
-            self.refused.fetch_add(1, Ordering::SeqCst);
+        if value.len() > self.size_max.load(Ordering::SeqCst) {
+            self.failures.fetch_add(1, Ordering::SeqCst);
             return Err(Error::Other(format!("the value is too large: {} bytes", value.len())));
         }
         let swapped = self.write(|| {
             self.change(&cas.key, |old| {
-                let as_seen = match &cas.seen {
+                let swaps = match &cas.current {
                     None => true,
                     Some(None) if self.quirk == Quirk::OverwriteAbsent => true,
-                    Some(seen) => seen.as_deref() == old,
+                    Some(current) => current.as_deref() == old,
                 };
-                as_seen.then_some(value)
+                swaps.then_some(value)
             })
         })?;
         Ok(swapped && self.quirk != Quirk::FalseFailure)
     }
 }
 
-/// What the component sees of the database, and of its settings.
+/// The state behind the component's imports.
 pub struct View<'a> {
     pub database: &'a Database,
     pub events: &'a Events,
-    /// The settings as variables: their names are in small letters.
+    /// The settings, under lower-case names.
     pub variables: &'a std::collections::BTreeMap<String, String>,
     pub table: &'a mut ResourceTable,
 }
@@ -221,7 +225,7 @@ impl HasData for Stores {
     type Data<'a> = View<'a>;
 }
 
-/// Gives the component all of these.
+/// Links `wasi:keyvalue` and `wasi:config`.
 pub fn add_to_linker<T: 'static>(
     linker: &mut Linker<T>,
     view: for<'a> fn(&'a mut T) -> View<'a>,
@@ -252,7 +256,7 @@ impl store::HostBucket for View<'_> {
     }
 
     fn delete(&mut self, _: Resource<Bucket>, _: String) -> Called<()> {
-        wasmtime::bail!("the drain deletes nothing")
+        wasmtime::bail!("the drain must not delete values")
     }
 
     fn exists(&mut self, _: Resource<Bucket>, key: String) -> Called<bool> {
@@ -260,7 +264,7 @@ impl store::HostBucket for View<'_> {
     }
 
     fn list_keys(&mut self, _: Resource<Bucket>, _: Option<String>) -> Called<KeyResponse> {
-        wasmtime::bail!("the drain lists nothing")
+        wasmtime::bail!("the drain must not list keys")
     }
 
     fn drop(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
@@ -272,19 +276,19 @@ impl store::HostBucket for View<'_> {
 impl atomics::Host for View<'_> {
     fn increment(&mut self, _: Resource<Bucket>, key: String, delta: i64) -> Called<i64> {
         let sum = self.database.increment(&key, delta);
-        self.events.pass(Event::Incremented);
+        self.events.record(Event::Incremented);
         Ok(sum)
     }
 
     fn swap(&mut self, cas: Resource<Cas>, value: Vec<u8>) -> wasmtime::Result<Result<(), CasError>> {
         let cas = self.table.delete(cas)?;
-        self.events.pass(Event::Swapping);
+        self.events.record(Event::Swapping);
         let swapped = self.database.swap(&cas, value);
-        self.events.pass(Event::Swapped);
+        self.events.record(Event::Swapped);
         Ok(match swapped {
             Ok(true) => Ok(()),
-            // As it is promised: a new handle, which has seen nothing yet.
-            Ok(false) => Err(CasError::CasFailed(self.table.push(Cas { key: cas.key, seen: None })?)),
+            // As documented, the error has a new handle, whose `current` was not called yet.
+            Ok(false) => Err(CasError::CasFailed(self.table.push(Cas { key: cas.key, current: None })?)),
             Err(error) => Err(CasError::StoreError(error)),
         })
     }
@@ -292,15 +296,15 @@ impl atomics::Host for View<'_> {
 
 impl atomics::HostCas for View<'_> {
     fn new(&mut self, _: Resource<Bucket>, key: String) -> Called<Resource<Cas>> {
-        Ok(Ok(self.table.push(Cas { key, seen: None })?))
+        Ok(Ok(self.table.push(Cas { key, current: None })?))
     }
 
     fn current(&mut self, cas: Resource<Cas>) -> Called<Option<Vec<u8>>> {
-        self.events.pass(Event::Read);
+        self.events.record(Event::Read);
         let cas = self.table.get_mut(&cas)?;
         let value = self.database.read(&cas.key);
         if let Ok(value) = &value {
-            cas.seen = Some(value.clone());
+            cas.current = Some(value.clone());
         }
         Ok(value)
     }

@@ -1,4 +1,4 @@
-//! Services that answer what a test wants.
+//! HTTP servers that answer as a test asks.
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
@@ -8,7 +8,6 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// An answer.
 #[derive(Clone, Debug)]
 pub struct Reply {
     pub status: u16,
@@ -21,12 +20,12 @@ impl Reply {
         Reply { status, headers: vec![("content-type", "application/x-amz-json-1.1".to_owned())], body: body.into() }
     }
 
-    /// An error of AWS's.
+    /// An error in AWS's format.
     pub fn error(name: &str, message: &str) -> Reply {
         Reply::new(400, serde_json::json!({"__type": name, "message": message}).to_string())
     }
 
-    /// With this header, in the place of another of its name.
+    /// Sets a header.
     pub fn with(mut self, name: &'static str, value: &str) -> Reply {
         self.headers.retain(|(other, _)| *other != name);
         self.headers.push((name, value.to_owned()));
@@ -35,15 +34,15 @@ impl Reply {
 
     fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Body::from(self.body));
-        *response.status_mut() = StatusCode::from_u16(self.status).expect("a status");
+        *response.status_mut() = StatusCode::from_u16(self.status).expect("the status is valid");
         for (name, value) in self.headers {
-            response.headers_mut().insert(name, value.parse().expect("it fits a header"));
+            response.headers_mut().insert(name, value.parse().expect("the header is valid"));
         }
         response
     }
 }
 
-/// A service of AWS that answers an operation so. Gives its URL.
+/// Starts an AWS service that answers each operation with this function. Returns its URL.
 pub async fn service(answer: impl Fn(&str, &[u8]) -> Reply + Clone + Send + Sync + 'static) -> String {
     serve(move |headers, body| {
         let reply = answer(operation(&headers), &body);
@@ -52,24 +51,25 @@ pub async fn service(answer: impl Fn(&str, &[u8]) -> Reply + Clone + Send + Sync
     .await
 }
 
-/// Stands before a service and changes what it answers. Gives its URL.
-pub async fn before(service: &str, change: impl Fn(&str, Reply) -> Reply + Clone + Send + Sync + 'static) -> String {
+/// Starts a proxy that changes the answers of a service. Returns its URL.
+pub async fn intercept(service: &str, change: impl Fn(&str, Reply) -> Reply + Clone + Send + Sync + 'static) -> String {
     let service = service.to_owned();
     serve(move |headers, body| {
         let (service, change) = (service.clone(), change.clone());
         async move {
             let mut request = hyper::Request::post(service);
-            // Also the name of the host, which is signed.
+            // This includes the host, which is signed.
             for (name, value) in &headers {
                 request = request.header(name, value);
             }
             let client = Client::builder(TokioExecutor::new()).build_http();
-            let answer = client.request(request.body(Full::new(body)).expect("a request")).await.expect("it answers");
+            let request = request.body(Full::new(body)).expect("the request is valid");
+            let answer = client.request(request).await.expect("the service answers");
             let (parts, body) = answer.into_parts();
-            let body = body.collect().await.expect("it answers whole").to_bytes();
+            let body = body.collect().await.expect("the answer is complete").to_bytes();
             let mut reply = Reply::new(parts.status.as_u16(), body);
             if let Some(date) = parts.headers.get("date") {
-                reply = reply.with("date", date.to_str().expect("it is text"));
+                reply = reply.with("date", date.to_str().expect("a date is ASCII"));
             }
             change(operation(&headers), reply)
         }
@@ -77,14 +77,18 @@ pub async fn before(service: &str, change: impl Fn(&str, Reply) -> Reply + Clone
     .await
 }
 
-/// A server that reads the head of a request and nothing else, says this, and keeps the connection.
-pub async fn deaf(says: &'static str) -> String {
-    // Without a small receive buffer, the kernel takes megabytes that nothing has read.
-    let socket = tokio::net::TcpSocket::new_v4().expect("a socket is free");
+/// Starts a server that reads only the headers of a request, sends this answer, and keeps the connection open. Returns
+/// its URL.
+pub async fn header_only_server(answer: &'static str) -> String {
+    // With small segments and a small buffer, the kernel accepts less than 100 KB that nothing has read, not megabytes.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket is free");
+    socket.set_tcp_mss(536).expect("the size is valid");
     socket.set_recv_buffer_size(4096).expect("the size is valid");
-    socket.bind(([127, 0, 0, 1], 0).into()).expect("a port is free");
-    let listener = socket.listen(64).expect("the socket is bound");
-    let url = format!("http://{}/", listener.local_addr().expect("it is bound"));
+    socket.set_nonblocking(true).expect("the socket is new");
+    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port is free");
+    socket.listen(64).expect("the socket is bound");
+    let listener = tokio::net::TcpListener::from_std(socket.into()).expect("the socket listens");
+    let url = format!("http://{}/", listener.local_addr().expect("the listener is bound"));
     tokio::spawn(async move {
         let mut open = Vec::new();
         while let Ok((mut client, _)) = listener.accept().await {
@@ -95,7 +99,7 @@ pub async fn deaf(says: &'static str) -> String {
                     Err(_) => break,
                 }
             }
-            let _ = client.write_all(says.as_bytes()).await;
+            let _ = client.write_all(answer.as_bytes()).await;
             open.push(client);
         }
     });
@@ -112,12 +116,12 @@ where
         answer(parts.headers, body).await.into_response()
     });
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
-    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let url = format!("http://{}", listener.local_addr().expect("the listener is bound"));
     tokio::spawn(async move { axum::serve(listener, app).await });
     url
 }
 
-/// The operation that a request is of.
+/// The operation that a request asks for.
 fn operation(headers: &HeaderMap) -> &str {
     let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());
     target.and_then(|target| target.rsplit('.').next()).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! What becomes of a request on its way to the service and back.
+//! What happens to a request on its way to the service and back.
 
 use kinesis_reader_machine::wire::Body;
 use kinesis_reader_machine::{Failure, Response, Timestamp};
@@ -7,24 +7,24 @@ use crate::chance::Chance;
 use crate::kinesis::Answer;
 use crate::scenario::{Network, ODD_TIMES};
 
-/// What becomes of a request.
+/// What happens to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It is answered.
+    /// The answer arrives.
     Answered,
-    /// It does not arrive, and the host is told.
+    /// The request fails before it reaches the service.
     Refused,
-    /// It is answered, the answer does not arrive, and the host is told.
+    /// The service answers, but the connection is reset before the answer arrives.
     Reset,
-    /// Nothing more is heard of it.
+    /// The request neither succeeds nor fails.
     Silent,
-    /// It is answered after its deadline.
+    /// The answer arrives after the deadline.
     Late,
-    /// Half of the answer arrives.
+    /// Only the beginning of the answer arrives.
     Cut,
-    /// A proxy answers instead.
+    /// A proxy answers with a page of HTML.
     Html,
-    /// The host cannot send it: it has no credentials.
+    /// The host has no credentials and cannot send the request.
     Unsent,
 }
 
@@ -47,41 +47,42 @@ impl Fate {
             Fate::Answered => None,
             Fate::Refused => Some("connection refused"),
             Fate::Reset => Some("connection reset"),
-            Fate::Silent => Some("no answer at all"),
-            Fate::Late => Some("answer after the deadline"),
-            Fate::Cut => Some("half an answer"),
-            Fate::Html => Some("page of HTML"),
+            Fate::Silent => Some("no answer"),
+            Fate::Late => Some("answer after its deadline"),
+            Fate::Cut => Some("truncated answer"),
+            Fate::Html => Some("HTML page"),
             Fate::Unsent => Some("no credentials"),
         }
     }
 }
 
-/// The times that come with an answer.
+/// The times that the host passes on with an answer: its `Date` header, and when the request was signed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
     pub(super) date: Option<u64>,
     pub(super) signed: u64,
 }
 
-/// What comes back to the host.
+/// The result of a request, as the host receives it.
 #[derive(Clone, Debug)]
-pub(super) enum Back {
+pub(super) enum Reply {
     Response(Response),
     Failure(Failure),
 }
 
-impl Back {
-    pub(super) fn failure(what: &str) -> Back {
-        Back::Failure(Failure::Transient(what.to_owned()))
+impl Reply {
+    pub(super) fn failure(what: &str) -> Reply {
+        Reply::Failure(Failure::Transient(what.to_owned()))
     }
 
-    pub(super) fn response(answer: Answer, times: Times) -> Back {
+    pub(super) fn response(answer: Answer, times: Times) -> Reply {
         let Times { date, signed } = times;
         let [date, signed] = [date, Some(signed)].map(|time| time.map(Timestamp));
-        Back::Response(Response { status: answer.status, body: answer.body, aws_request_id: None, date, signed })
+        Reply::Response(Response { status: answer.status, body: answer.body, aws_request_id: None, date, signed })
     }
 
-    pub(super) fn half(answer: Answer, times: Times, chance: &mut Chance) -> Back {
+    /// Truncates an answer.
+    pub(super) fn truncated(answer: Answer, times: Times, chance: &mut Chance) -> Reply {
         let length = chance.within(0, answer.body.as_bytes().len().saturating_sub(1) as u64) as usize;
         let body = match answer.body {
             Body::Json(mut text) => {
@@ -93,30 +94,30 @@ impl Back {
                 Body::Cbor(bytes)
             }
         };
-        Back::response(Answer { body, ..answer }, times)
+        Reply::response(Answer { body, ..answer }, times)
     }
 
-    /// The page of something in between, which has a time of its own.
-    pub(super) fn html(signed: u64, chance: &mut Chance) -> Back {
+    /// The HTML page of a proxy, whose clock may be wrong.
+    pub(super) fn html(signed: u64, chance: &mut Chance) -> Reply {
         let body = Body::Json("<html><h1>Service Unavailable</h1></html>".to_owned());
-        // One that asks for a name and a password before it lets anybody through says that all is well.
+        // A captive portal answers with status 200.
         let status = chance.of(&[502, 503, 504, 200]);
         let date = chance.of(&[None, Some(signed), Some(signed / 2), Some(signed + 100_000), Some(ODD_TIMES[4])]);
         let [date, signed] = [date, Some(signed)].map(|time| time.map(Timestamp));
-        Back::Response(Response { status, body, aws_request_id: None, date, signed })
+        Reply::Response(Response { status, body, aws_request_id: None, date, signed })
     }
 
-    /// For the history.
-    pub(super) fn shown(&self) -> String {
+    /// Formats a reply for the history.
+    pub(super) fn excerpt(&self) -> String {
         match self {
-            Back::Response(response) => format!("{} {}", response.status, shown(&response.body)),
-            Back::Failure(failure) => format!("{failure:?}"),
+            Reply::Response(response) => format!("{} {}", response.status, excerpt(&response.body)),
+            Reply::Failure(failure) => format!("{failure:?}"),
         }
     }
 }
 
-/// A body for the history, cut to a length that can be read.
-pub(super) fn shown(body: &Body) -> String {
+/// Formats a body for the history, cut to a readable length.
+pub(super) fn excerpt(body: &Body) -> String {
     match body {
         Body::Json(text) => text.chars().take(600).collect(),
         Body::Cbor(bytes) => format!("{} bytes of CBOR", bytes.len()),

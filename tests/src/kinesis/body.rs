@@ -1,7 +1,7 @@
-//! Bodies as the service reads and writes them: JSON or CBOR.
+//! Reads and writes bodies as the service does, in JSON or CBOR.
 //!
-//! Written member by member, so that a value stands in just the form that a service gives it, and apart from the
-//! reader's own code, so that an error there is not made here too.
+//! Members are written one by one, so that each value has exactly the form that a service gives it. The code shares
+//! nothing with the reader, so that a bug there is not repeated here.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,36 +10,36 @@ use minicbor::data::Type;
 use minicbor::{Decoder, Encoder};
 use serde_json::{Map, Value};
 
-use super::quirks::Times;
+use super::quirks::TimeFormat;
 
-/// An answer that is being written.
+/// Writes an answer.
 pub(super) struct Writer {
     out: Vec<u8>,
     cbor: bool,
-    /// The next member or element is not the first.
+    /// Whether the next member or element needs a comma before it.
     more: bool,
-    times: Times,
+    times: TimeFormat,
     explicit_nulls: bool,
 }
 
 impl Writer {
-    pub(super) fn new(cbor: bool, times: Times, explicit_nulls: bool) -> Writer {
+    pub(super) fn new(cbor: bool, times: TimeFormat, explicit_nulls: bool) -> Writer {
         Writer { out: Vec::with_capacity(256), cbor, more: false, times, explicit_nulls }
     }
 
     pub(super) fn finish(self) -> Body {
         match self.cbor {
             true => Body::Cbor(self.out),
-            false => Body::Json(String::from_utf8(self.out).expect("JSON is text")),
+            false => Body::Json(String::from_utf8(self.out).expect("JSON is UTF-8")),
         }
     }
 
-    /// An object, whose members `write` adds.
+    /// Writes an object, whose members `write` adds.
     pub(super) fn object(&mut self, write: impl FnOnce(&mut Writer)) {
         self.nest(b'{', 0xbf, b'}', write);
     }
 
-    /// A member that is an array, with an element for each item.
+    /// Writes a member that is an array, with an element for each item.
     pub(super) fn array<T>(&mut self, name: &str, items: &[T], write: impl Fn(&mut Writer, &T)) {
         self.name(name);
         self.nest(b'[', 0x9f, b']', |writer| {
@@ -52,21 +52,21 @@ impl Writer {
         self.more = true;
     }
 
-    /// A member that is an object.
+    /// Writes a member that is an object.
     pub(super) fn member(&mut self, name: &str, write: impl FnOnce(&mut Writer)) {
         self.name(name);
         self.object(write);
         self.more = true;
     }
 
-    /// A member that is text.
+    /// Writes a member that is text.
     pub(super) fn text(&mut self, name: &str, text: &str) {
         self.name(name);
         self.string(text);
     }
 
-    /// A member that is text, or is left out, or stands as null.
-    pub(super) fn maybe(&mut self, name: &str, text: Option<&str>) {
+    /// Writes a member that is text. If there is none, leaves the member out or writes null.
+    pub(super) fn optional_text(&mut self, name: &str, text: Option<&str>) {
         match text {
             Some(text) => self.text(name, text),
             None if self.explicit_nulls => {
@@ -77,26 +77,26 @@ impl Writer {
         }
     }
 
-    /// A member that is a whole number.
+    /// Writes a member that is an integer.
     pub(super) fn number(&mut self, name: &str, number: u64) {
         self.name(name);
         self.put(number.to_string().as_bytes(), |cbor| cbor.u64(number).map(drop));
     }
 
-    /// A member that is a time: in JSON seconds since the epoch, in CBOR milliseconds under the tag 1.
+    /// Writes a member that is a time: in JSON, seconds since the epoch; in CBOR, milliseconds with tag 1.
     pub(super) fn time(&mut self, name: &str, ms: u64) {
         self.name(name);
         let text = match self.times {
-            Times::Plain => format!("{}.{:03}", ms / 1000, ms % 1000),
-            Times::Scientific => format!("{:E}", ms as f64 / 1000.0),
-            // As a number of seconds comes out that was held in 64 bits.
-            Times::Fine if ms.is_multiple_of(2) => format!("{}.{:03}0002", ms / 1000, ms % 1000),
-            Times::Fine => format!("{}.{:03}9998", (ms - 1) / 1000, (ms - 1) % 1000),
+            TimeFormat::Plain => format!("{}.{:03}", ms / 1000, ms % 1000),
+            TimeFormat::Scientific => format!("{:E}", ms as f64 / 1000.0),
+            // What comes out if the seconds pass through a 64-bit float.
+            TimeFormat::Fine if ms.is_multiple_of(2) => format!("{}.{:03}0002", ms / 1000, ms % 1000),
+            TimeFormat::Fine => format!("{}.{:03}9998", (ms - 1) / 1000, (ms - 1) % 1000),
         };
         self.put(text.as_bytes(), |cbor| cbor.tag(minicbor::data::IanaTag::Timestamp)?.u64(ms).map(drop));
     }
 
-    /// A member that is data: in JSON as base64.
+    /// Writes a member that is binary data: in JSON, as base64.
     pub(super) fn data(&mut self, name: &str, data: &[u8]) {
         self.name(name);
         if self.cbor {
@@ -105,12 +105,12 @@ impl Writer {
         self.out.push(b'"');
         let begin = self.out.len();
         self.out.resize(begin + data.len().div_ceil(3) * 4, 0);
-        let written = STANDARD.encode_slice(data, &mut self.out[begin..]).expect("there is room");
+        let written = STANDARD.encode_slice(data, &mut self.out[begin..]).expect("the slice is large enough");
         self.out.truncate(begin + written);
         self.out.push(b'"');
     }
 
-    /// An element that is text.
+    /// Writes an element that is text.
     pub(super) fn string(&mut self, text: &str) {
         if self.cbor {
             return self.put(&[], |cbor| cbor.str(text).map(drop));
@@ -152,14 +152,14 @@ impl Writer {
         cbor: impl FnOnce(&mut Encoder<&mut Vec<u8>>) -> Result<(), minicbor::encode::Error<std::convert::Infallible>>,
     ) {
         if self.cbor {
-            cbor(&mut Encoder::new(&mut self.out)).expect("memory takes all");
+            cbor(&mut Encoder::new(&mut self.out)).expect("writing to a Vec cannot fail");
         } else {
             self.out.extend_from_slice(json);
         }
     }
 }
 
-/// A request as values. A time is seconds since the epoch, in either encoding.
+/// Parses a request. TimeFormat become seconds since the epoch in either encoding.
 pub(super) fn parse(body: &Body) -> Result<Value, String> {
     match body {
         Body::Json(text) => serde_json::from_str(text).map_err(|error| format!("{error}: {text}")),
@@ -190,6 +190,6 @@ fn value(decoder: &mut Decoder<'_>) -> Result<Value, minicbor::decode::Error> {
             }
             Value::Object(members)
         }
-        other => return Err(minicbor::decode::Error::message(format!("a value of another type: {other}"))),
+        other => return Err(minicbor::decode::Error::message(format!("unexpected type: {other}"))),
     })
 }

@@ -1,11 +1,12 @@
-//! A model of Kinesis: a seeded machine without clock or I/O.
+//! A model of Kinesis: a seeded state machine without a clock or I/O.
 //!
-//! It takes requests at a given time and gives the answer that the service would give, within the
-//! liberties that its [`Quirks`] allow. Beside each answer stand the [`Facts`]: what the answer means, for the oracle,
-//! which is not to learn it from the text that the reader sees.
+//! It takes requests at a given time and answers them as the service would, with the variations that its [`Quirks`]
+//! allow. Each answer comes with its [`Facts`], which tell the oracle what it means. So the oracle need not parse the
+//! text that the reader sees.
 
 mod body;
 mod list;
+pub mod misbehavior;
 pub mod quirks;
 mod quota;
 mod read;
@@ -14,7 +15,6 @@ mod request;
 pub mod stream;
 #[cfg(test)]
 mod tests;
-pub mod wrong;
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ use crate::chance::Chance;
 use body::Writer;
 use list::Token;
 use quota::Quota;
-use read::Iterator;
+use read::ShardIterator;
 use rejection::Rejection;
 
 /// The operations that a reader needs.
@@ -52,32 +52,45 @@ pub struct Answer {
 /// What an answer means.
 #[derive(Clone, Debug)]
 pub enum Facts {
-    /// The stream was described.
+    /// A description of the stream.
     Described,
-    /// A page of a listing. `again`: an earlier page showed one of its shards already. `wrong`: the listing cannot be used,
-    /// because its token leads to this page, or a shard is its own ancestor. `lacks`: it names a parent that no listing
-    /// shows.
-    Listed { shards: Vec<Listed>, first: bool, last: bool, again: bool, wrong: bool, lacks: bool },
-    /// An iterator. `clamped`: the place asked for has left the stream, and the service says nothing of it.
-    Sought { shard: usize, asked: Asked, position: usize, clamped: bool },
-    /// A page of records, from one position up to another.
+    /// A page of a listing.
+    ///
+    /// - `repeats`: an earlier page had one of its shards already.
+    /// - `unusable`: the listing must be discarded, because its token leads to this page or a shard is its own ancestor.
+    /// - `lacks_parent`: it names a parent that no listing shows.
+    Listed {
+        shards: Vec<Listed>,
+        first: bool,
+        last: bool,
+        repeats: bool,
+        unusable: bool,
+        lacks_parent: bool,
+    },
+    /// A shard iterator. `clamped`: the requested position has left the stream, and the service does not say so.
+    Iterator {
+        shard: usize,
+        requested: StartingPosition,
+        position: usize,
+        clamped: bool,
+    },
+    /// A page of records.
     Read(Page),
-    /// A response of status 200 that Kinesis never gives.
-    Garbled,
-    /// A refusal.
+    /// An answer with status 200 that Kinesis never gives.
+    Invalid,
     Refused(Refusal),
 }
 
-/// Where an iterator was asked to point.
+/// Where an iterator was requested to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum StartingPosition {
     Oldest,
     Latest,
-    /// At a time of arrival.
+    /// At an arrival time.
     Time(u64),
-    /// At the record of this number in its shard.
+    /// At the record with this index in its shard.
     At(usize),
-    /// After the one before it.
+    /// After the record before the one with this index.
     After(usize),
 }
 
@@ -92,19 +105,18 @@ pub struct Listed {
 #[derive(Clone, Debug)]
 pub struct Page {
     pub shard: usize,
-    /// Where the iterator stood. Records between it and `from` left the stream while it was in hand.
-    pub asked: usize,
+    /// Where the iterator pointed. Records between it and `from` have left the stream since.
+    pub iterator_at: usize,
     pub from: usize,
     pub to: usize,
     pub bytes: u64,
-    /// It has a next iterator.
-    pub goes_on: bool,
-    /// The shard has no more than this.
+    pub has_next: bool,
+    /// Whether this is the true end of the shard.
     pub end: bool,
     pub children: Vec<usize>,
 }
 
-/// How far the time of a signature may be from the service's own.
+/// How far the time of a signature may be from the service's time.
 pub const SIGNATURE_MS: u64 = 5 * 60_000;
 
 /// The service, with one stream.
@@ -112,11 +124,12 @@ pub struct Kinesis {
     pub quirks: Quirks,
     pub stream: Stream,
     chance: Chance,
-    iterators: Vec<Iterator>,
+    iterators: Vec<ShardIterator>,
     tokens: Vec<Token>,
     quotas: BTreeMap<usize, Quota>,
-    /// Listings show no moment before this one: between two runs there is time enough for what the first one saw.
-    pub settled: u64,
+    /// Listings never show the stream as it was before this time. It is set between two runs, so that the second one
+    /// sees at least what the first one saw.
+    pub no_staler_than: u64,
 }
 
 impl Kinesis {
@@ -128,11 +141,11 @@ impl Kinesis {
             iterators: Vec::new(),
             tokens: Vec::new(),
             quotas: BTreeMap::new(),
-            settled: 0,
+            no_staler_than: 0,
         }
     }
 
-    /// Deletes the stream and makes another of the same name.
+    /// Deletes the stream and creates another of the same name.
     pub fn recreate(&mut self, shards: u32, now: u64) {
         let old = &self.stream;
         let retention = self.quirks.retention_ms;
@@ -140,23 +153,23 @@ impl Kinesis {
         self.quotas.clear();
     }
 
-    /// Answers a request. An error is a request that no reader may make, and why.
+    /// Answers a request. An error says why no reader may ever make this request.
     pub fn call(&mut self, target: &str, body: &Body, now: u64) -> Result<Answer, String> {
         let operation = match target.strip_prefix("Kinesis_20131202.") {
             Some("DescribeStreamSummary") => Operation::DescribeStreamSummary,
             Some("ListShards") => Operation::ListShards,
             Some("GetShardIterator") => Operation::GetShardIterator,
             Some("GetRecords") => Operation::GetRecords,
-            _ => return Err(format!("no such operation: {target}")),
+            _ => return Err(format!("unknown operation: {target}")),
         };
         self.stream.age(now);
-        let asked = body::parse(body)?;
+        let request = body::parse(body)?;
         let mut writer = Writer::new(matches!(body, Body::Cbor(_)), self.quirks.times, self.quirks.explicit_nulls);
         let result = match operation {
-            Operation::DescribeStreamSummary => self.describe(asked, &mut writer)?,
-            Operation::ListShards => self.list(asked, now, &mut writer)?,
-            Operation::GetShardIterator => self.seek(asked, now, &mut writer)?,
-            Operation::GetRecords => self.read(asked, now, &mut writer)?,
+            Operation::DescribeStreamSummary => self.describe(request, &mut writer)?,
+            Operation::ListShards => self.list(request, now, &mut writer)?,
+            Operation::GetShardIterator => self.seek(request, now, &mut writer)?,
+            Operation::GetRecords => self.read(request, now, &mut writer)?,
         };
         Ok(match result {
             Ok(facts) => Answer { status: 200, body: writer.finish(), facts },
@@ -168,7 +181,7 @@ impl Kinesis {
         })
     }
 
-    /// What the service says to a signature of this time, if it does not accept it: "Signature expired […] - 5 min."
+    /// Refuses a request whose signature is too old or too new, with AWS's words: "Signature expired […] - 5 min."
     pub fn refuse_signature(&self, signed: u64, body: &Body, now: u64) -> Option<Answer> {
         if !self.quirks.checks_signatures || signed.abs_diff(now) <= SIGNATURE_MS {
             return None;
@@ -183,18 +196,18 @@ impl Kinesis {
         Some(Answer { status: rejection.status, facts: Facts::Refused(rejection.refusal), body })
     }
 
-    fn describe(&mut self, asked: Value, writer: &mut Writer) -> Result<Served, request::Forbidden> {
-        let asked: request::DescribeStreamSummary = request::parse(asked)?;
-        self.names(asked.stream_name.as_deref(), asked.stream_arn.as_deref())?;
-        if let Some(rejection) = self.groundless(Operation::DescribeStreamSummary) {
+    fn describe(&mut self, request: Value, writer: &mut Writer) -> Result<Handled, request::Forbidden> {
+        let request: request::DescribeStreamSummary = request::parse(request)?;
+        self.check_stream(request.stream_name.as_deref(), request.stream_arn.as_deref())?;
+        if let Some(rejection) = self.spurious_error(Operation::DescribeStreamSummary) {
             return Ok(Err(rejection));
         }
         if self.quirks.describe_denied {
             let operation = Operation::DescribeStreamSummary;
-            return Ok(Err(Rejection::groundless(Refusal::Denied, operation, &mut self.chance)));
+            return Ok(Err(Rejection::spurious(Refusal::Denied, operation, &mut self.chance)));
         }
         let stream = &self.stream;
-        // "GetRecords […] works in the state UPDATING", and may work in DELETING: the state decides nothing.
+        // "GetRecords […] works in the state UPDATING", and may work in DELETING. The reader must ignore the status.
         let status = self.chance.of(&["ACTIVE", "UPDATING", "CREATING", "DELETING"]);
         writer.object(|outer| {
             outer.member("StreamDescriptionSummary", |summary| {
@@ -211,17 +224,17 @@ impl Kinesis {
         Ok(Ok(Facts::Described))
     }
 
-    /// The stream must be named, in one way or in two that agree, and by its ARN where that is needed.
-    fn names(&self, name: Option<&str>, arn: Option<&str>) -> Result<(), request::Forbidden> {
-        request::names(&self.stream, name, arn)?;
+    /// Checks that a request names the stream by its name, its ARN or both, and by its ARN if that is required.
+    fn check_stream(&self, name: Option<&str>, arn: Option<&str>) -> Result<(), request::Forbidden> {
+        request::check_stream_required(&self.stream, name, arn)?;
         match arn {
-            None if self.quirks.arn_only => Err("no StreamARN, and the stream is of another account".to_owned()),
+            None if self.quirks.arn_only => Err("no StreamARN for a stream of another account".to_owned()),
             None | Some(_) => Ok(()),
         }
     }
 
-    /// A refusal that has no ground in the request, if one is due.
-    fn groundless(&mut self, operation: Operation) -> Option<Rejection> {
+    /// Draws whether to refuse a valid request, and how.
+    fn spurious_error(&mut self, operation: Operation) -> Option<Rejection> {
         let errors = self.quirks.errors;
         let refusal = if self.chance.percent(errors.throttled) {
             Refusal::Throttled
@@ -236,9 +249,9 @@ impl Kinesis {
         } else {
             return None;
         };
-        Some(Rejection::groundless(refusal, operation, &mut self.chance))
+        Some(Rejection::spurious(refusal, operation, &mut self.chance))
     }
 }
 
-/// An answer, or a refusal that the service may give to a request that is in order.
-type Served = Result<Facts, Rejection>;
+/// The answer to a request that a reader may make.
+type Handled = Result<Facts, Rejection>;

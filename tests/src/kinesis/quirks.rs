@@ -1,32 +1,31 @@
-//! What a service is like: real Kinesis with its liberties, or one of the emulators with theirs.
+//! The quirks of a service: what real Kinesis or one of the emulators does differently from the rest.
 //!
-//! Each seed draws its own: most liberties are off in most seeds, so that some seed has each alone and some have
-//! several together.
+//! Each seed draws its own. Most quirks are off in most seeds, so that every quirk occurs both alone and together with
+//! others.
 
-use super::wrong::Wrong;
+use super::misbehavior::Misbehavior;
 use crate::chance::Chance;
 
-/// How `MillisBehindLatest` is told.
+/// How `MillisBehindLatest` is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lag {
-    /// How long ago the page's last record arrived; 0 only at the tip. What AWS promises.
+    /// The age of the page's last record; 0 only at the tip. This is what AWS documents.
     Age,
-    /// 0 on each page that holds records, as ferrokinesis does: only a page that is not full is the tip.
+    /// 0 on each page with records, as in ferrokinesis. Only a page that is not full reaches the tip.
     ZeroOnRecords,
-    /// How much later than the page's last record the tip's record arrived, as kinesis-local does.
+    /// The time between the arrivals of the page's last record and the shard's last, as in kinesis-local.
     BehindTipRecord,
 }
 
 /// The lag of an open shard that has been read to its tip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdleLag {
-    /// None.
     Zero,
     /// Always the same.
     Constant(u64),
-    /// More from page to page.
+    /// Grows from page to page.
     Growing,
-    /// A millisecond less from page to page. It would take days to fall to 0.
+    /// Falls by a millisecond from page to page. It would take days to reach 0.
     Falling(u64),
 }
 
@@ -41,100 +40,100 @@ pub enum Order {
     Shuffled,
 }
 
-/// How sequence numbers look.
+/// The form of sequence numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sequences {
-    /// 56 digits, as AWS's are.
+    /// 56 digits, as in AWS.
     Long,
-    /// 1, 2, 3 … in every shard, as moto's are: "9" is less than "10".
+    /// 1, 2, 3 … in every shard, as in moto, so that numbers of different length are compared.
     Counted,
-    /// Ever more digits, up to the 129 that the service's model allows.
+    /// More and more digits, up to the 129 that the service's model allows.
     Lengthening,
 }
 
-/// How a time is written.
+/// How times are written in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Times {
+pub enum TimeFormat {
     /// `1763900000.123`.
     Plain,
     /// `1.763900000123E9`.
     Scientific,
-    /// `1763900000.1229998`, as AWS gives some, to be rounded to milliseconds.
+    /// `1763900000.1229998`, as AWS sometimes does; to be rounded to milliseconds.
     Fine,
 }
 
-/// What is said of a sequence number whose record has left the stream.
+/// What happens if the record of a requested sequence number has left the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trimmed {
-    /// `InvalidArgumentException` that names `StartingSequenceNumber`.
+    /// `InvalidArgumentException`, with `StartingSequenceNumber` in its message.
     Refused,
-    /// Nothing: the iterator begins at the oldest record.
+    /// The iterator silently begins at the oldest record.
     Clamped,
 }
 
-/// What a service is like. Shares are in percent.
+/// The quirks of a service. Shares are in percent.
 #[derive(Clone, Debug)]
 pub struct Quirks {
     pub lag: Lag,
     pub idle_lag: IdleLag,
-    /// Pages that hold less than they could.
+    /// Pages with fewer records than would fit.
     pub short_pages: u8,
-    /// Reads that find nothing a few times before they find something.
-    pub voids: u8,
-    /// The end of a shard names its children.
+    /// Iterators that return a few empty pages before the first record.
+    pub empty_pages: u8,
+    /// Whether the end of a shard names its children.
     pub names_children: bool,
-    /// A page of a closed shard may name children beside a next iterator.
+    /// Whether a page of a closed shard may name children although it has a next iterator.
     pub early_children: bool,
-    /// The end of a shard comes on a page of its own.
+    /// Whether the end of a shard is a page of its own, without records.
     pub separate_end: bool,
-    /// The lag told at the end of a shard.
+    /// The lag at the end of a shard.
     pub end_lag: u64,
-    /// Pages of open shards that give no next iterator and no children: not valid, says KCL, and to be asked again.
+    /// Pages of open shards without a next iterator and without children. The Kinesis Client Library considers them
+    /// invalid and requests them again.
     pub false_ends: u8,
-    /// Shards on a page of a listing, when the request does not say.
+    /// The number of shards on a page of a listing, unless the request sets it.
     pub listing_page: usize,
     pub order: Order,
-    /// Pages of a listing that tell again of a shard that an earlier page told of.
-    pub repeats: u8,
-    /// Responses that Kinesis never gives: which, and how often, in percent.
-    pub wrong: Option<(Wrong, u8)>,
-    /// A listing may be of a stream this long ago.
+    /// Pages of a listing that repeat a shard of an earlier page.
+    pub repeated_shards: u8,
+    /// Something that Kinesis never does, and how often it happens, in percent.
+    pub misbehavior: Option<(Misbehavior, u8)>,
+    /// Listings may show the stream as it was up to this long ago.
     pub stale_ms: u64,
     pub iterator_life_ms: u64,
     pub token_life_ms: u64,
-    /// Records stay this long.
     pub retention_ms: u64,
     pub trimmed: Trimmed,
-    /// The record of a sequence number is given too where what comes after it is asked for.
+    /// Whether `AFTER_SEQUENCE_NUMBER` includes the record with that number.
     pub after_is_at: bool,
     pub sequences: Sequences,
-    pub times: Times,
-    /// Absent members stand as null, as kinesis-local has it.
+    pub times: TimeFormat,
+    /// Whether absent members are written as null, as in kinesis-local.
     pub explicit_nulls: bool,
-    /// Records without a partition key, as under the distribution strategy AUTO.
+    /// Records without a partition key, as with the distribution strategy AUTO.
     pub keyless: u8,
-    /// An arrival time may be this much before the true one.
+    /// How much earlier than the true time an arrival time may be.
     pub arrival_jitter_ms: u64,
-    /// `DescribeStreamSummary` is denied.
+    /// Whether `DescribeStreamSummary` is denied.
     pub describe_denied: bool,
-    /// Signatures more than five minutes off are refused, as AWS does and emulators do not.
+    /// Whether signatures that are more than five minutes off are refused, as by AWS but not by emulators.
     pub checks_signatures: bool,
-    /// Calls and bytes of each shard are limited.
+    /// Whether the calls and bytes of each shard are limited.
     pub limits: bool,
-    /// Who asks too much is refused for a second.
+    /// Whether a reader that exceeds the limits is refused for a second.
     pub penalties: bool,
-    /// Calls for records before which others read the shard.
-    pub neighbours: u8,
-    /// The stream is of another account: requests name it by its ARN.
+    /// `GetRecords` calls before which other readers use up some of the shard's limit.
+    pub other_readers: u8,
+    /// Whether the stream belongs to another account, so that requests must name it by its ARN.
     pub arn_only: bool,
-    /// Iterators end in a line feed, as moto's do.
+    /// Whether iterators end in a line feed, as in moto.
     pub odd_iterators: bool,
-    /// Errors carry a namespace before their name and spell `Message`.
+    /// Whether the names of errors have a namespace, and their message is called `Message`.
     pub odd_errors: bool,
     pub errors: Errors,
 }
 
-/// How often a request is refused though nothing is wrong with it, in percent.
+/// How often a valid request is refused, in percent.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Errors {
     pub throttled: u8,
@@ -146,13 +145,13 @@ pub struct Errors {
 }
 
 impl Quirks {
-    /// AWS on a good day.
+    /// Returns AWS as documented, without errors.
     pub fn plain() -> Quirks {
         Quirks {
             lag: Lag::Age,
             idle_lag: IdleLag::Zero,
             short_pages: 0,
-            voids: 0,
+            empty_pages: 0,
             names_children: true,
             early_children: false,
             separate_end: true,
@@ -160,8 +159,8 @@ impl Quirks {
             false_ends: 0,
             listing_page: 1000,
             order: Order::Sorted,
-            repeats: 0,
-            wrong: None,
+            repeated_shards: 0,
+            misbehavior: None,
             stale_ms: 0,
             iterator_life_ms: 300_000,
             token_life_ms: 300_000,
@@ -169,7 +168,7 @@ impl Quirks {
             trimmed: Trimmed::Refused,
             after_is_at: false,
             sequences: Sequences::Long,
-            times: Times::Plain,
+            times: TimeFormat::Plain,
             explicit_nulls: false,
             keyless: 0,
             arrival_jitter_ms: 0,
@@ -177,7 +176,7 @@ impl Quirks {
             checks_signatures: true,
             limits: true,
             penalties: false,
-            neighbours: 0,
+            other_readers: 0,
             arn_only: false,
             odd_iterators: false,
             odd_errors: false,
@@ -185,7 +184,7 @@ impl Quirks {
         }
     }
 
-    /// The service of a seed.
+    /// Draws the service of a seed.
     pub fn draw(chance: &mut Chance) -> Quirks {
         let mut quirks = Quirks::plain();
         match chance.within(0, 9) {
@@ -204,8 +203,8 @@ impl Quirks {
         if chance.percent(60) {
             quirks.listing_page = chance.magnitude(1, 8) as usize;
         }
-        quirks.repeats = chance.of(&[0, 0, 10, 50]);
-        quirks.wrong = chance.percent(15).then(|| (chance.of(&Wrong::ALL), chance.of(&[2, 10, 30])));
+        quirks.repeated_shards = chance.of(&[0, 0, 10, 50]);
+        quirks.misbehavior = chance.percent(15).then(|| (chance.of(&Misbehavior::ALL), chance.of(&[2, 10, 30])));
         quirks.order = chance.of(&[Order::Sorted, Order::Reversed, Order::Shuffled]);
         if chance.percent(30) {
             quirks.iterator_life_ms = chance.magnitude(3_000, 300_000);
@@ -218,7 +217,7 @@ impl Quirks {
         }
         quirks.trimmed = if chance.percent(15) { Trimmed::Clamped } else { Trimmed::Refused };
         quirks.sequences = chance.of(&[Sequences::Long, Sequences::Long, Sequences::Counted, Sequences::Lengthening]);
-        quirks.times = chance.of(&[Times::Plain, Times::Plain, Times::Scientific, Times::Fine]);
+        quirks.times = chance.of(&[TimeFormat::Plain, TimeFormat::Plain, TimeFormat::Scientific, TimeFormat::Fine]);
         quirks.explicit_nulls |= chance.percent(20);
         quirks.keyless = chance.of(&[0, 0, 0, 20, 100]);
         quirks.arrival_jitter_ms = chance.of(&[0, 0, 1, 50, 500]);
@@ -226,7 +225,7 @@ impl Quirks {
         quirks.checks_signatures = chance.percent(70);
         quirks.limits = chance.percent(80);
         quirks.penalties = chance.percent(50);
-        quirks.neighbours = chance.of(&[0, 0, 0, 10, 50]);
+        quirks.other_readers = chance.of(&[0, 0, 0, 10, 50]);
         quirks.odd_iterators = chance.percent(20);
         quirks.odd_errors = chance.percent(50);
         quirks.errors = Errors {
@@ -240,7 +239,7 @@ impl Quirks {
         quirks
     }
 
-    /// The liberties that AWS takes and emulators do not.
+    /// Draws the quirks that only AWS has.
     fn aws(&mut self, chance: &mut Chance) {
         self.idle_lag = match chance.within(0, 9) {
             0 => IdleLag::Constant(chance.of(&[chance.clone().magnitude(1, 86_400_000), u64::MAX])),
@@ -249,7 +248,7 @@ impl Quirks {
             _ => IdleLag::Zero,
         };
         self.short_pages = chance.of(&[0, 0, 20, 80]);
-        self.voids = chance.of(&[0, 0, 5, 30]);
+        self.empty_pages = chance.of(&[0, 0, 5, 30]);
         self.separate_end = chance.percent(60);
         self.early_children = chance.percent(15);
         self.end_lag = chance.of(&[0, 0, 2_665_000]);
@@ -257,16 +256,16 @@ impl Quirks {
         self.stale_ms = chance.of(&[0, 0, 1_000, 5_000]);
     }
 
-    /// The same service on a good day: it takes its liberties and refuses nothing without a reason.
+    /// Switches off errors and misbehavior. The other quirks stay.
     pub fn calm(&mut self) {
         self.errors = Errors::default();
         self.false_ends = 0;
-        self.wrong = None;
-        self.neighbours = 0;
+        self.misbehavior = None;
+        self.other_readers = 0;
     }
 }
 
-/// How often a fault happens: never in half of the seeds, else rarely or commonly.
+/// Draws how often a fault happens: never in about half of the seeds, rarely or often in the others.
 fn share(chance: &mut Chance) -> u8 {
     chance.of(&[0, 0, 0, 1, 3, 10, 30])
 }

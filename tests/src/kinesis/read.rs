@@ -3,55 +3,55 @@
 use serde_json::Value;
 
 use super::body::Writer;
+use super::misbehavior::Misbehavior;
 use super::quirks::{IdleLag, Lag, Trimmed};
 use super::rejection::{Refusal, Rejection};
 use super::request::{self, Forbidden, IteratorType};
 use super::stream::{Record, Shard};
-use super::wrong::Wrong;
-use super::{Asked, Facts, Kinesis, Operation, Page, Served};
+use super::{Facts, Handled, Kinesis, Operation, Page, StartingPosition};
 
 /// "GetRecords can return up to 10 MB of data […] or up to 10,000 records."
 const PAGE_BYTES: u64 = 10 * 1024 * 1024;
 const PAGE_RECORDS: usize = 10_000;
-/// The maximum number of shards in a chase, so that a reader which follows all of them fails in time.
+/// The maximum number of shards in a chase, so that even a reader that follows all of them finishes within the time limit.
 const CHASE_SHARDS: usize = 2_000;
 
-/// An iterator that was given out.
+/// A shard iterator that the service has returned.
 #[derive(Clone)]
-pub(super) struct Iterator {
+pub(super) struct ShardIterator {
     incarnation: u32,
-    born: u64,
+    created: u64,
     shard: usize,
-    /// The record that is next.
+    /// The index of the next record.
     position: usize,
-    /// Pages that will be empty though there is more.
-    voids: u64,
-    /// Pages that were empty at the tip.
-    idle: u64,
+    /// The number of empty pages still to come before the next record.
+    empty_pages: u64,
+    /// The number of consecutive empty pages at the tip.
+    idle_pages: u64,
 }
 
 impl Kinesis {
-    pub(super) fn seek(&mut self, asked: Value, now: u64, writer: &mut Writer) -> Result<Served, Forbidden> {
-        let asked: request::GetShardIterator = request::parse(asked)?;
-        self.names(asked.stream_name.as_deref(), asked.stream_arn.as_deref())?;
+    pub(super) fn seek(&mut self, request: Value, now: u64, writer: &mut Writer) -> Result<Handled, Forbidden> {
+        let request: request::GetShardIterator = request::parse(request)?;
+        self.check_stream(request.stream_name.as_deref(), request.stream_arn.as_deref())?;
         let by_sequence =
-            matches!(asked.shard_iterator_type, IteratorType::AtSequenceNumber | IteratorType::AfterSequenceNumber);
-        if by_sequence != asked.starting_sequence_number.is_some() {
-            return Err(format!("StartingSequenceNumber does not go with {:?}", asked.shard_iterator_type));
+            matches!(request.shard_iterator_type, IteratorType::AtSequenceNumber | IteratorType::AfterSequenceNumber);
+        if by_sequence != request.starting_sequence_number.is_some() {
+            return Err(format!("StartingSequenceNumber does not go with {:?}", request.shard_iterator_type));
         }
-        if (asked.shard_iterator_type == IteratorType::AtTimestamp) != asked.timestamp.is_some() {
-            return Err(format!("Timestamp does not go with {:?}", asked.shard_iterator_type));
+        if (request.shard_iterator_type == IteratorType::AtTimestamp) != request.timestamp.is_some() {
+            return Err(format!("Timestamp does not go with {:?}", request.shard_iterator_type));
         }
-        let Some(shard) = self.stream.find(&asked.shard_id) else {
-            return Err(format!("a shard that never was: {}", asked.shard_id));
+        let Some(shard) = self.stream.find(&request.shard_id) else {
+            return Err(format!("a shard that never existed: {}", request.shard_id));
         };
-        if let Some(rejection) = self.groundless(Operation::GetShardIterator) {
+        if let Some(rejection) = self.spurious_error(Operation::GetShardIterator) {
             return Ok(Err(rejection));
         }
-        let there = &self.stream.shards[shard];
-        if there.expired.is_some() {
+        let found = &self.stream.shards[shard];
+        if found.expired.is_some() {
             let message =
-                format!("Shard {} in stream {} under account 123456789012 does not exist", there.id, self.stream.name);
+                format!("Shard {} in stream {} under account 123456789012 does not exist", found.id, self.stream.name);
             return Ok(Err(Rejection::new(Refusal::NotFound, "ResourceNotFoundException", message)));
         }
         if self.quirks.limits && !self.quotas.entry(shard).or_default().admit_seek(now) {
@@ -59,145 +59,144 @@ impl Kinesis {
             return Ok(Err(Rejection::new(Refusal::Throttled, "ProvisionedThroughputExceededException", message)));
         }
         let mut clamped = false;
-        let (position, point) = match asked.shard_iterator_type {
-            IteratorType::TrimHorizon => (there.gone, Asked::Oldest),
-            IteratorType::Latest => (there.records.len(), Asked::Latest),
+        let (position, requested) = match request.shard_iterator_type {
+            IteratorType::TrimHorizon => (found.gone, StartingPosition::Oldest),
+            IteratorType::Latest => (found.records.len(), StartingPosition::Latest),
             IteratorType::AtTimestamp => {
-                let time = (asked.timestamp.unwrap_or_default() * 1000.0).round() as u64;
+                let time = (request.timestamp.unwrap_or_default() * 1000.0).round() as u64;
                 if time > now {
                     return Err(format!("a Timestamp in the future: {} ms", time - now));
                 }
-                (there.at(time).max(there.gone), Asked::Time(time))
+                (found.at(time).max(found.gone), StartingPosition::Time(time))
             }
             IteratorType::AtSequenceNumber | IteratorType::AfterSequenceNumber => {
-                let sequence = asked.starting_sequence_number.as_deref().unwrap_or_default();
-                match there.position(sequence) {
-                    None if sequence == there.first_sequence => (there.gone, Asked::Oldest),
-                    None => return Err(format!("a sequence number that is not of {}: {sequence}", there.id)),
-                    Some(position) if position < there.gone && self.quirks.trimmed == Trimmed::Refused => {
+                let sequence = request.starting_sequence_number.as_deref().unwrap_or_default();
+                match found.position(sequence) {
+                    None if sequence == found.first_sequence => (found.gone, StartingPosition::Oldest),
+                    None => return Err(format!("a sequence number that does not belong to {}: {sequence}", found.id)),
+                    Some(position) if position < found.gone && self.quirks.trimmed == Trimmed::Refused => {
                         let message = format!(
                             "StartingSequenceNumber {sequence} used in GetShardIterator on shard {} in stream {} \
                              under account 123456789012 is invalid.",
-                            there.id, self.stream.name
+                            found.id, self.stream.name
                         );
                         return Ok(Err(Rejection::new(Refusal::Trimmed, "InvalidArgumentException", message)));
                     }
                     Some(position) => {
-                        clamped = position < there.gone;
-                        let (at, point) = match asked.shard_iterator_type {
-                            IteratorType::AfterSequenceNumber => (position + 1, Asked::After(position + 1)),
-                            _ => (position, Asked::At(position)),
+                        clamped = position < found.gone;
+                        let (at, requested) = match request.shard_iterator_type {
+                            IteratorType::AfterSequenceNumber => (position + 1, StartingPosition::After(position + 1)),
+                            _ => (position, StartingPosition::At(position)),
                         };
-                        // Some give the record itself too where they are asked for what is after it.
                         let at = if self.quirks.after_is_at { position } else { at };
-                        (at.max(there.gone), point)
+                        (at.max(found.gone), requested)
                     }
                 }
             }
         };
-        let by_sequence = matches!(point, Asked::At(_) | Asked::After(_));
-        let gone = there.gone;
-        let leads = if by_sequence && self.errs(Wrong::IteratorToOldest) { gone } else { position };
-        let iterator = self.give(shard, leads, now, 0);
+        let by_sequence = matches!(requested, StartingPosition::At(_) | StartingPosition::After(_));
+        let gone = found.gone;
+        let target = if by_sequence && self.misbehaves(Misbehavior::IteratorToOldest) { gone } else { position };
+        let iterator = self.new_iterator(shard, target, now, 0);
         writer.object(|answer| answer.text("ShardIterator", &iterator));
-        Ok(Ok(Facts::Sought { shard, asked: point, position, clamped }))
+        Ok(Ok(Facts::Iterator { shard, requested, position, clamped }))
     }
 
-    pub(super) fn read(&mut self, asked: Value, now: u64, writer: &mut Writer) -> Result<Served, Forbidden> {
-        let asked: request::GetRecords = request::parse(asked)?;
-        request::within("Limit", asked.limit, 1, PAGE_RECORDS as u64)?;
-        request::same(&self.stream, None, asked.stream_arn.as_deref())?;
-        if self.quirks.arn_only && asked.stream_arn.is_none() {
-            return Err("no StreamARN, and the stream is of another account".to_owned());
+    pub(super) fn read(&mut self, request: Value, now: u64, writer: &mut Writer) -> Result<Handled, Forbidden> {
+        let request: request::GetRecords = request::parse(request)?;
+        request::check_range("Limit", request.limit, 1, PAGE_RECORDS as u64)?;
+        request::check_stream(&self.stream, None, request.stream_arn.as_deref())?;
+        if self.quirks.arn_only && request.stream_arn.is_none() {
+            return Err("no StreamARN for a stream of another account".to_owned());
         }
-        let iterator = self.iterator(&asked.shard_iterator)?.clone();
+        let iterator = self.iterator(&request.shard_iterator)?.clone();
         if iterator.incarnation != self.stream.incarnation || self.stream.shards[iterator.shard].expired.is_some() {
             let message = "The shard of this iterator does not exist";
             return Ok(Err(Rejection::new(Refusal::NotFound, "ResourceNotFoundException", message)));
         }
-        if now - iterator.born > self.quirks.iterator_life_ms {
+        if now - iterator.created > self.quirks.iterator_life_ms {
             let message = "Iterator expired. The iterator was created at another time";
             return Ok(Err(Rejection::new(Refusal::Expired, "ExpiredIteratorException", message)));
         }
-        let neighbours = if self.chance.percent(self.quirks.neighbours) { self.chance.within(1, 4) } else { 0 };
+        let others = if self.chance.percent(self.quirks.other_readers) { self.chance.within(1, 4) } else { 0 };
         let quota = self.quotas.entry(iterator.shard).or_default();
-        if self.quirks.limits && !quota.admit(now, neighbours as usize, self.quirks.penalties) {
+        if self.quirks.limits && !quota.admit(now, others as usize, self.quirks.penalties) {
             let message = "Rate exceeded for shard";
             return Ok(Err(Rejection::new(Refusal::Throttled, "ProvisionedThroughputExceededException", message)));
         }
-        if self.errs(Wrong::ExpiredAtOnce) {
+        if self.misbehaves(Misbehavior::ExpiredAtOnce) {
             return Ok(Err(Rejection::new(Refusal::Expired, "ExpiredIteratorException", "Iterator expired")));
         }
-        if let Some(rejection) = self.groundless(Operation::GetRecords) {
+        if let Some(rejection) = self.spurious_error(Operation::GetRecords) {
             return Ok(Err(rejection));
         }
-        let limit = asked.limit.map_or(PAGE_RECORDS, |limit| limit as usize);
+        let limit = request.limit.map_or(PAGE_RECORDS, |limit| limit as usize);
         Ok(Ok(self.page(iterator, limit, now, writer)))
     }
 
-    fn page(&mut self, iterator: Iterator, limit: usize, now: u64, writer: &mut Writer) -> Facts {
-        let there = &self.stream.shards[iterator.shard];
-        if there.is_open()
-            && iterator.position == there.records.len()
+    fn page(&mut self, iterator: ShardIterator, limit: usize, now: u64, writer: &mut Writer) -> Facts {
+        let found = &self.stream.shards[iterator.shard];
+        if found.is_open()
+            && iterator.position == found.records.len()
             && self.stream.shards.len() < CHASE_SHARDS
-            && self.errs(Wrong::Chase)
+            && self.misbehaves(Misbehavior::Chase)
         {
-            self.stream.succeed(iterator.shard, now);
+            self.stream.replace(iterator.shard, now);
         }
         let shard = &self.stream.shards[iterator.shard];
         let from = iterator.position.max(shard.gone);
         let tip = shard.records.len();
-        let voids = if from == tip { 0 } else { iterator.voids };
-        let to = if voids > 0 { from } else { from + self.fill(iterator.shard, from, limit) };
+        let empty_pages = if from == tip { 0 } else { iterator.empty_pages };
+        let to = if empty_pages > 0 { from } else { from + self.fill(iterator.shard, from, limit) };
         let shard = &self.stream.shards[iterator.shard];
         let records = &shard.records[from..to];
         let bytes = records.iter().map(|record| record.data.len() as u64).sum();
-        let end = !shard.is_open() && to == tip && voids == 0 && (from == to || !self.quirks.separate_end);
+        let end = !shard.is_open() && to == tip && empty_pages == 0 && (from == to || !self.quirks.separate_end);
         let is_open = shard.is_open();
-        let false_end = is_open && (self.chance.percent(self.quirks.false_ends) || self.errs(Wrong::NoIterator));
+        let false_end =
+            is_open && (self.chance.percent(self.quirks.false_ends) || self.misbehaves(Misbehavior::NoIterator));
         let shard = &self.stream.shards[iterator.shard];
 
         let lag = match (self.quirks.lag, shard.records[from..to].last()) {
             _ if end => self.quirks.end_lag,
-            // It falls from page to page, as the iterator moves through times without records.
-            _ if voids > 0 => now.saturating_sub(shard.records[from].arrived).max(1) + voids * 60_000,
+            // It falls from page to page, as the iterator moves through a time without records.
+            _ if empty_pages > 0 => now.saturating_sub(shard.records[from].arrived).max(1) + empty_pages * 60_000,
             (Lag::Age, last) if to < tip => {
-                let place = last.or(shard.records.get(to)).map_or(now, |record| record.arrived);
-                now.saturating_sub(place).max(1)
+                let arrived = last.or(shard.records.get(to)).map_or(now, |record| record.arrived);
+                now.saturating_sub(arrived).max(1)
             }
-            // A closed shard has no tip to be at; where a listing may still show it as open, the lag tells.
+            // A stale listing may still show a closed shard as open. Its lag must not suggest that it is at its tip.
             (Lag::Age, Some(last)) if !shard.is_open() && self.quirks.stale_ms > 0 => {
                 now.saturating_sub(last.arrived).max(1)
             }
             (Lag::Age, _) => match self.quirks.idle_lag {
                 IdleLag::Zero => 0,
                 IdleLag::Constant(lag) => lag,
-                IdleLag::Growing => 1000 + iterator.idle * 200,
-                IdleLag::Falling(lag) => lag - iterator.idle,
+                IdleLag::Growing => 1000 + iterator.idle_pages * 200,
+                IdleLag::Falling(lag) => lag - iterator.idle_pages,
             },
             (Lag::ZeroOnRecords, Some(_)) => 0,
             (Lag::BehindTipRecord, Some(last)) => shard.records[tip - 1].arrived.saturating_sub(last.arrived),
             (Lag::ZeroOnRecords | Lag::BehindTipRecord, None) => 0,
         };
-        // Some are named before the end too, beside a next iterator: "not valid", says KCL.
         let early = self.quirks.early_children && !shard.is_open() && to == tip;
         let names = self.quirks.names_children && (end || early);
         let children = if names { shard.children.clone() } else { Vec::new() };
         let next = if end || false_end {
             None
         } else {
-            let idle = if from == tip { iterator.idle + 1 } else { 0 };
-            let leads = if self.errs(Wrong::IteratorToItself) { from } else { to };
-            let next = self.give(iterator.shard, leads, now, idle);
+            let idle = if from == tip { iterator.idle_pages + 1 } else { 0 };
+            let target = if self.misbehaves(Misbehavior::IteratorToItself) { from } else { to };
+            let next = self.new_iterator(iterator.shard, target, now, idle);
             if from == to
-                && let Some(given) = self.iterators.last_mut()
+                && let Some(created) = self.iterators.last_mut()
             {
-                given.voids = voids.saturating_sub(1);
+                created.empty_pages = empty_pages.saturating_sub(1);
             }
             Some(next)
         };
-        let disorder = to - from > 1 && self.errs(Wrong::Disorder);
-        let own_child = end && self.errs(Wrong::OwnChild);
+        let disorder = to - from > 1 && self.misbehaves(Misbehavior::Disorder);
+        let own_child = end && self.misbehaves(Misbehavior::OwnChild);
         let shard = &self.stream.shards[iterator.shard];
         let mut records: Vec<&Record> = shard.records[from..to].iter().collect();
         if disorder {
@@ -209,10 +208,10 @@ impl Kinesis {
                     member.text("SequenceNumber", &record.sequence);
                     member.time("ApproximateArrivalTimestamp", record.arrived);
                     member.data("Data", &record.data);
-                    member.maybe("PartitionKey", record.key.as_deref());
+                    member.optional_text("PartitionKey", record.key.as_deref());
                 });
             });
-            answer.maybe("NextShardIterator", next.as_deref());
+            answer.optional_text("NextShardIterator", next.as_deref());
             answer.number("MillisBehindLatest", lag);
             if own_child {
                 answer.array("ChildShards", &[shard], |writer, shard| {
@@ -225,15 +224,15 @@ impl Kinesis {
                 answer.array("ChildShards", &children, |writer, &child| self.child(child, writer));
             }
         });
-        self.quotas.entry(iterator.shard).or_default().brought(bytes, now);
+        self.quotas.entry(iterator.shard).or_default().count_bytes(bytes, now);
         if disorder || own_child {
-            return Facts::Garbled;
+            return Facts::Invalid;
         }
-        let (asked, goes_on) = (iterator.position, next.is_some());
-        Facts::Read(Page { shard: iterator.shard, asked, from, to, bytes, goes_on, end, children })
+        let (iterator_at, has_next) = (iterator.position, next.is_some());
+        Facts::Read(Page { shard: iterator.shard, iterator_at, from, to, bytes, has_next, end, children })
     }
 
-    /// How many of these records go on a page: at least one if there is one.
+    /// Draws how many of the records from an index on make up a page: at least one, if there is one.
     fn fill(&mut self, shard: usize, from: usize, limit: usize) -> usize {
         let records = self.stream.shards[shard].records.get(from..).unwrap_or(&[]);
         let mut bytes = 0;
@@ -259,20 +258,20 @@ impl Kinesis {
         });
     }
 
-    fn give(&mut self, shard: usize, position: usize, now: u64, idle: u64) -> String {
+    fn new_iterator(&mut self, shard: usize, position: usize, now: u64, idle_pages: u64) -> String {
         let incarnation = self.stream.incarnation;
-        let voids = if self.chance.percent(self.quirks.voids) { self.chance.within(1, 15) } else { 0 };
-        self.iterators.push(Iterator { incarnation, born: now, shard, position, voids, idle });
+        let empty_pages = if self.chance.percent(self.quirks.empty_pages) { self.chance.within(1, 15) } else { 0 };
+        self.iterators.push(ShardIterator { incarnation, created: now, shard, position, empty_pages, idle_pages });
         let end = if self.quirks.odd_iterators { "\n" } else { "" };
         format!("AAAAAAAAAA/{}+=={end}", self.iterators.len() - 1)
     }
 
-    fn iterator(&self, iterator: &str) -> Result<&Iterator, Forbidden> {
+    fn iterator(&self, iterator: &str) -> Result<&ShardIterator, Forbidden> {
         let number =
             iterator.trim_end_matches('\n').strip_prefix("AAAAAAAAAA/").and_then(|rest| rest.strip_suffix("+=="));
         number
             .and_then(|number| self.iterators.get(number.parse::<usize>().ok()?))
-            .ok_or_else(|| format!("an iterator that was not given out: {iterator}"))
+            .ok_or_else(|| format!("unknown iterator: {iterator}"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the service refuses with: the names of its model and of the layers before it.
+//! The errors of the service: those of its model, and those of the layers in front of it.
 
 use kinesis_reader_machine::wire::Body;
 
@@ -6,37 +6,37 @@ use super::Operation;
 use super::body::Writer;
 use crate::chance::Chance;
 
-/// A refusal, by what a client should make of it.
+/// Why a request is refused, classified by what the client should do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Too much was asked; the same again later.
+    /// A limit was exceeded. Retry later.
     Throttled,
-    /// Nothing is wrong with the request; the same again later.
+    /// The service failed. Retry later.
     Transient,
-    /// The iterator is too old; another is needed.
+    /// The iterator is too old. Get a new one.
     Expired,
-    /// The token is too old; the listing must begin anew.
+    /// The token is too old. Start the listing again.
     ExpiredToken,
-    /// The place in the shard has left the stream.
+    /// The requested position has left the stream.
     Trimmed,
-    /// There is no such shard.
+    /// The shard does not exist.
     NotFound,
-    /// The signature is not accepted: the credentials or the clock are to be set right, once.
+    /// The signature is not accepted. Renew the credentials or correct the clock, and retry once.
     Credentials,
-    /// The time of the signature is not accepted: the clock is to be set right, once.
+    /// The time of the signature is not accepted. Correct the clock, and retry once.
     Clock,
-    /// It will not work the next time either.
+    /// Retrying is of no use.
     Fatal,
-    /// The one operation that is not needed is denied.
+    /// `DescribeStreamSummary` is denied. The reader can do without it.
     Denied,
 }
 
-/// A refusal as it is sent.
+/// An error as it is sent.
 #[derive(Clone, Debug)]
 pub(super) struct Rejection {
     pub(super) refusal: Refusal,
     pub(super) status: u16,
-    /// None: the answer is not one of the service's own but a page of HTML.
+    /// The name of the error. Without one, the answer is a page of HTML from in front of the service.
     pub(super) name: Option<&'static str>,
     pub(super) message: String,
 }
@@ -61,8 +61,8 @@ impl Rejection {
         writer.finish()
     }
 
-    /// A refusal of this kind that the operation may give though nothing is wrong with the request.
-    pub(super) fn groundless(refusal: Refusal, operation: Operation, chance: &mut Chance) -> Rejection {
+    /// Draws an error of this kind that the operation may return for a valid request.
+    pub(super) fn spurious(refusal: Refusal, operation: Operation, chance: &mut Chance) -> Rejection {
         let known = |name| Rejection::new(refusal, name, "Rate exceeded or a failure of ours.");
         let html = |status| Rejection { refusal, status, name: None, message: String::new() };
         let status = |status, name| Rejection { status, ..known(name) };
@@ -131,7 +131,7 @@ impl Rejection {
             },
             Refusal::Denied => known("AccessDeniedException"),
             Refusal::Trimmed | Refusal::NotFound | Refusal::ExpiredToken => {
-                unreachable!("these have their ground in the stream")
+                unreachable!("these depend on the state of the stream")
             }
         }
     }

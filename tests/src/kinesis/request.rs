@@ -1,7 +1,7 @@
-//! Requests as the service takes them: exactly the members of its model, and their bounds.
+//! Requests as the service accepts them: exactly the members of its model, within their bounds.
 //!
-//! What the service would not accept from any client at any time is *forbidden*: a reader that asks it has a fault,
-//! and the simulation ends there.
+//! A request that the service would never accept from any client is *forbidden*. A reader that makes it has a bug, and
+//! the simulation fails.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::stream::Stream;
 
-/// Why a request is one that no reader may make.
+/// Why no reader may make a request.
 pub(super) type Forbidden = String;
 
 #[derive(Deserialize)]
@@ -63,20 +63,20 @@ pub(super) struct GetRecords {
     pub(super) stream_arn: Option<String>,
 }
 
-pub(super) fn parse<T: DeserializeOwned>(asked: Value) -> Result<T, Forbidden> {
-    serde_json::from_value(asked).map_err(|error| error.to_string())
+pub(super) fn parse<T: DeserializeOwned>(request: Value) -> Result<T, Forbidden> {
+    serde_json::from_value(request).map_err(|error| error.to_string())
 }
 
-/// The stream must be named, in one way or in two that agree.
-pub(super) fn names(stream: &Stream, name: Option<&str>, arn: Option<&str>) -> Result<(), Forbidden> {
+/// Checks that a request names this stream, by its name, its ARN or both.
+pub(super) fn check_stream_required(stream: &Stream, name: Option<&str>, arn: Option<&str>) -> Result<(), Forbidden> {
     if name.is_none() && arn.is_none() {
         return Err("names no stream".to_owned());
     }
-    same(stream, name, arn)
+    check_stream(stream, name, arn)
 }
 
-/// Where the stream is named, it must be this one.
-pub(super) fn same(stream: &Stream, name: Option<&str>, arn: Option<&str>) -> Result<(), Forbidden> {
+/// Checks that a request names no other stream.
+pub(super) fn check_stream(stream: &Stream, name: Option<&str>, arn: Option<&str>) -> Result<(), Forbidden> {
     match (name, arn) {
         (Some(name), _) if name != stream.name => Err(format!("names another stream: {name}")),
         (_, Some(arn)) if arn != stream.arn => Err(format!("names another stream: {arn}")),
@@ -84,10 +84,10 @@ pub(super) fn same(stream: &Stream, name: Option<&str>, arn: Option<&str>) -> Re
     }
 }
 
-pub(super) fn within(name: &str, value: Option<u64>, least: u64, most: u64) -> Result<(), Forbidden> {
+pub(super) fn check_range(name: &str, value: Option<u64>, least: u64, most: u64) -> Result<(), Forbidden> {
     match value {
         Some(value) if !(least..=most).contains(&value) => {
-            Err(format!("{name} is not from {least} to {most}: {value}"))
+            Err(format!("{name} is not between {least} and {most}: {value}"))
         }
         _ => Ok(()),
     }

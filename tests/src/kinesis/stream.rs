@@ -1,32 +1,32 @@
-//! A stream: its shards with their records, resharding, and ageing.
+//! A stream: its shards with their records, resharding, and retention.
 //!
-//! This is the truth that both the service's answers and the oracle's judgement are taken from.
+//! This is the truth from which both the service's answers and the oracle's checks are derived.
 
 use super::quirks::Sequences;
 use crate::aggregate::{UserRecord, aggregate};
 
-/// A record as the stream holds it.
+/// A record of the stream.
 #[derive(Clone, Debug)]
 pub struct Record {
     pub sequence: String,
-    /// When the service says that it came.
+    /// The arrival time that the service reports.
     pub arrived: u64,
-    /// When it truly came.
+    /// The true arrival time.
     pub put: u64,
     pub key: Option<String>,
     pub data: Vec<u8>,
-    /// What its producer aggregated in it. Nothing: it is one message.
+    /// The user records that its producer aggregated in it. If there are none, the record is one message.
     pub users: Vec<UserRecord>,
 }
 
-/// A shard. It stays in [`Stream::shards`] for ever, also when it has left the stream.
+/// A shard. It remains in [`Stream::shards`] forever, even after it has left the stream.
 #[derive(Clone, Debug)]
 pub struct Shard {
     pub id: String,
     pub parents: Vec<usize>,
     pub children: Vec<usize>,
     pub hash: (u128, u128),
-    pub born: u64,
+    pub created: u64,
     pub closed: Option<u64>,
     /// When it left the stream.
     pub expired: Option<u64>,
@@ -34,36 +34,36 @@ pub struct Shard {
     pub last_sequence: Option<String>,
     /// Every record ever put.
     pub records: Vec<Record>,
-    /// How many of them have left the stream, from the front.
+    /// The number of records, from the first on, that have left the stream.
     pub gone: usize,
     counter: Counter,
 }
 
 impl Shard {
-    /// Where a record with this sequence number is.
+    /// Returns the index of the record with this sequence number.
     pub fn position(&self, sequence: &str) -> Option<usize> {
         self.records.iter().position(|record| record.sequence == sequence)
     }
 
-    /// The first record at or after a time of arrival.
+    /// Returns the index of the first record with this arrival time or a later one.
     pub fn at(&self, time: u64) -> usize {
         self.records.iter().position(|record| record.arrived >= time).unwrap_or(self.records.len())
     }
 
-    /// How many records truly came before a time.
+    /// Returns how many records truly arrived before a time.
     pub fn put_before(&self, time: u64) -> usize {
         self.records.iter().take_while(|record| record.put < time).count()
     }
 
-    /// The user records in an aggregate that are of this shard, by their numbers. Where a record has no key its shard
-    /// was not chosen by one, and all are.
+    /// Returns the user records of an aggregated record that belong to this shard, with their subsequence numbers. If the
+    /// record has no partition key, its shard was not chosen by key, and all of them belong to it.
     pub fn messages<'a>(&self, record: &'a Record) -> impl Iterator<Item = (u32, &'a UserRecord)> {
         let (low, high) = if record.key.is_some() { self.hash } else { (0, HASH_MAX) };
         let is_ours = move |user: &UserRecord| (low..=high).contains(&user.hash_key());
         (0..).zip(&record.users).filter(move |(_, user)| is_ours(user))
     }
 
-    /// How many messages a record is.
+    /// Returns how many messages a record holds.
     pub fn count(&self, record: &Record) -> usize {
         if record.users.is_empty() { 1 } else { self.messages(record).count() }
     }
@@ -79,7 +79,7 @@ pub struct Stream {
     pub name: String,
     pub arn: String,
     pub created: u64,
-    /// How many streams of this name were there before.
+    /// The number of earlier streams with this name.
     pub incarnation: u32,
     pub shards: Vec<Shard>,
     pub retention_ms: u64,
@@ -110,24 +110,24 @@ impl Stream {
         stream
     }
 
-    /// The shards that take records.
+    /// Returns the open shards.
     pub fn open(&self) -> Vec<usize> {
         (0..self.shards.len()).filter(|&i| self.shards[i].is_open()).collect()
     }
 
-    /// The shard of this name that is in the stream, or ever was.
+    /// Returns the shard with this identifier, even if it has left the stream.
     pub fn find(&self, id: &str) -> Option<usize> {
         self.shards.iter().position(|shard| shard.id == id)
     }
 
     pub fn put(&mut self, shard: usize, key: Option<String>, data: Vec<u8>, arrived: u64, now: u64) {
         let shard = &mut self.shards[shard];
-        assert!(shard.is_open(), "a closed shard takes no records");
+        assert!(shard.is_open(), "a closed shard accepts no records");
         let sequence = shard.counter.next();
         shard.records.push(Record { sequence, arrived, put: now, key, data, users: Vec::new() });
     }
 
-    /// Puts messages that their producer aggregated.
+    /// Puts an aggregated record with these user records.
     pub fn put_aggregate(&mut self, shard: usize, key: Option<String>, users: Vec<UserRecord>, arrived: u64, now: u64) {
         self.put(shard, key, aggregate(&users), arrived, now);
         if let Some(record) = self.shards[shard].records.last_mut() {
@@ -135,7 +135,7 @@ impl Stream {
         }
     }
 
-    /// Splits a shard in two halves.
+    /// Splits a shard in half.
     pub fn split(&mut self, shard: usize, now: u64) {
         let (low, high) = self.shards[shard].hash;
         if low == high {
@@ -147,25 +147,25 @@ impl Stream {
         self.add(vec![shard], (middle + 1, high), now);
     }
 
-    /// Merges an open shard with its neighbour, if that is open too, as one of an unbroken range always is.
+    /// Merges an open shard with the open shard whose hash key range follows, if there is one.
     pub fn merge(&mut self, shard: usize, now: u64) {
         let (low, high) = self.shards[shard].hash;
-        let neighbour = self.open().into_iter().find(|&i| high < HASH_MAX && self.shards[i].hash.0 == high + 1);
-        let Some(other) = neighbour else { return };
+        let next = self.open().into_iter().find(|&i| high < HASH_MAX && self.shards[i].hash.0 == high + 1);
+        let Some(other) = next else { return };
         let end = self.shards[other].hash.1;
         self.close(shard, now);
         self.close(other, now);
         self.add(vec![shard, other], (low, end), now);
     }
 
-    /// Closes a shard and adds a single child. Kinesis has no such operation, but a response may claim it.
-    pub fn succeed(&mut self, shard: usize, now: u64) {
+    /// Closes a shard and adds a single child. Kinesis has no such operation, but a misbehaving service may do it.
+    pub fn replace(&mut self, shard: usize, now: u64) {
         let hash = self.shards[shard].hash;
         self.close(shard, now);
         self.add(vec![shard], hash, now);
     }
 
-    /// Lets go of what is older than the retention.
+    /// Removes records and shards that are older than the retention.
     pub fn age(&mut self, now: u64) {
         let oldest = now.saturating_sub(self.retention_ms);
         for shard in self.shards.iter_mut().filter(|shard| shard.expired.is_none()) {
@@ -189,7 +189,7 @@ impl Stream {
             parents,
             children: Vec::new(),
             hash,
-            born: now,
+            created: now,
             closed: None,
             expired: None,
             first_sequence: counter.next(),
@@ -202,9 +202,9 @@ impl Stream {
 
     fn close(&mut self, shard: usize, now: u64) {
         let shard = &mut self.shards[shard];
-        assert!(shard.is_open(), "a shard closes once");
+        assert!(shard.is_open(), "a shard closes only once");
         shard.closed = Some(now);
-        // At least the last record's; AWS's is most often greater.
+        // At least the last record's sequence number; in AWS it is usually greater.
         let last = shard.records.last().map(|record| record.sequence.clone());
         shard.last_sequence = match last {
             Some(last) if shard.records.len().is_multiple_of(3) => Some(last),
@@ -213,7 +213,7 @@ impl Stream {
     }
 }
 
-/// Gives a shard's sequence numbers, each greater than the one before.
+/// Generates a shard's sequence numbers, each greater than the one before.
 #[derive(Clone, Debug)]
 struct Counter {
     style: Sequences,
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn resharding_keeps_the_range_whole() {
+    fn resharding_leaves_no_hole_in_the_hash_key_range() {
         let mut stream = stream(3);
         stream.split(1, 10);
         stream.merge(0, 20);
@@ -272,11 +272,11 @@ mod tests {
         assert!(ranges.windows(2).all(|pair| pair[0].1 + 1 == pair[1].0));
         assert_eq!(stream.shards[5].parents, [0, 3]);
         assert_eq!(stream.shards[0].children, [5]);
-        assert_eq!(stream.shards[2].closed, None, "the last of the range has no neighbour above");
+        assert_eq!(stream.shards[2].closed, None, "the last shard of the range has no next one");
     }
 
     #[test]
-    fn what_is_older_than_the_retention_leaves() {
+    fn records_and_shards_older_than_the_retention_leave_the_stream() {
         let mut stream = stream(1);
         stream.put(0, None, vec![], 0, 0);
         stream.put(0, None, vec![], 500, 500);
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn sequence_numbers_grow_as_numbers() {
+    fn sequence_numbers_increase_numerically() {
         for style in [Sequences::Long, Sequences::Counted, Sequences::Lengthening] {
             let mut counter = Counter::new(style, 2, 1_763_900_000_000);
             let mut last = counter.next();

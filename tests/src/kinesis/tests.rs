@@ -1,10 +1,10 @@
-//! The model behaves as the service's documents say.
+//! Checks that the model behaves as the service is documented.
 
 use super::quirks::{IdleLag, Lag, Sequences};
 use super::*;
 use serde_json::{Value, json};
 
-/// A service on a good day, with a stream of so many shards that was made at time 0.
+/// A service without faults. Its stream was created at time 0.
 struct Service(Kinesis);
 
 impl Service {
@@ -16,25 +16,25 @@ impl Service {
         Service(Kinesis::new(quirks, stream, Chance::new(1, 1)))
     }
 
-    fn ask(&mut self, operation: &str, body: Value, now: u64) -> Result<(u16, Value), String> {
+    fn call(&mut self, operation: &str, body: Value, now: u64) -> Result<(u16, Value), String> {
         let answer = self.0.call(&format!("Kinesis_20131202.{operation}"), &Body::Json(body.to_string()), now)?;
         Ok((answer.status, body::parse(&answer.body).expect("JSON")))
     }
 
     fn ok(&mut self, operation: &str, body: Value, now: u64) -> Value {
-        let (status, answer) = self.ask(operation, body, now).expect("allowed");
+        let (status, answer) = self.call(operation, body, now).expect("allowed");
         assert_eq!(status, 200, "{answer}");
         answer
     }
 
     fn refused(&mut self, operation: &str, body: Value, now: u64) -> String {
-        let (status, answer) = self.ask(operation, body, now).expect("allowed");
+        let (status, answer) = self.call(operation, body, now).expect("allowed");
         assert_eq!(status, 400);
         answer["__type"].as_str().expect("a name").to_owned()
     }
 
     fn forbidden(&mut self, operation: &str, body: Value) -> String {
-        self.ask(operation, body, 1000).expect_err("forbidden")
+        self.call(operation, body, 1000).expect_err("forbidden")
     }
 
     fn put(&mut self, shard: usize, count: u64, now: u64) {
@@ -58,7 +58,7 @@ impl Service {
 }
 
 #[test]
-fn a_shard_is_read_in_pages_to_its_end_and_names_its_children() {
+fn a_shard_is_read_page_by_page_and_its_end_names_its_children() {
     let mut service = Service::new(1, |_| ());
     service.put(0, 3, 500);
     service.0.stream.split(0, 600);
@@ -70,7 +70,7 @@ fn a_shard_is_read_in_pages_to_its_end_and_names_its_children() {
     assert_eq!(first["MillisBehindLatest"], 500);
     let second = service.read(&first["NextShardIterator"], 1200);
     assert_eq!(second["Records"].as_array().map(Vec::len), Some(1));
-    assert!(second["NextShardIterator"].is_string(), "the end comes on a page of its own");
+    assert!(second["NextShardIterator"].is_string(), "the end is a page of its own");
     let third = service.read(&second["NextShardIterator"], 1400);
     assert_eq!(third["Records"], json!([]));
     assert!(third.get("NextShardIterator").is_none());
@@ -79,7 +79,7 @@ fn a_shard_is_read_in_pages_to_its_end_and_names_its_children() {
 }
 
 #[test]
-fn a_listing_comes_in_pages_and_its_tokens_stand_alone() {
+fn a_listing_has_pages_and_its_tokens_allow_no_other_parameter() {
     let mut service = Service::new(3, |quirks| quirks.listing_page = 2);
     let first = service.ok("ListShards", json!({"StreamName": "orders"}), 1000);
     assert_eq!(first["Shards"].as_array().map(Vec::len), Some(2));
@@ -89,11 +89,11 @@ fn a_listing_comes_in_pages_and_its_tokens_stand_alone() {
     let refused = service.refused("ListShards", json!({"NextToken": first["NextToken"]}), 400_000);
     assert_eq!(refused, "ExpiredNextTokenException");
     let why = service.forbidden("ListShards", json!({"StreamName": "orders", "NextToken": first["NextToken"]}));
-    assert!(why.contains("beside NextToken"), "{why}");
+    assert!(why.contains("together with NextToken"), "{why}");
 }
 
 #[test]
-fn a_stale_listing_lacks_what_is_new_and_shows_its_parent_open() {
+fn a_stale_listing_lacks_new_shards_and_shows_their_parent_as_open() {
     let mut service = Service::new(1, |quirks| quirks.stale_ms = 5_000);
     service.0.stream.split(0, 9_000);
     let mut seen = [false; 2];
@@ -108,7 +108,7 @@ fn a_stale_listing_lacks_what_is_new_and_shows_its_parent_open() {
 }
 
 #[test]
-fn what_the_service_forbids_is_forbidden() {
+fn requests_that_the_service_never_accepts_are_forbidden() {
     let mut service = Service::new(1, |_| ());
     let shard = "shardId-000000000000";
     for (operation, body, why) in [
@@ -116,7 +116,7 @@ fn what_the_service_forbids_is_forbidden() {
         ("ListShards", json!({"StreamName": "others"}), "another stream"),
         ("ListShards", json!({"StreamName": "orders", "Colour": 1}), "unknown field"),
         ("ListShards", json!({"StreamName": "orders", "MaxResults": 0}), "MaxResults"),
-        ("GetRecords", json!({"ShardIterator": "x"}), "not given out"),
+        ("GetRecords", json!({"ShardIterator": "x"}), "unknown iterator"),
         ("GetRecords", json!({"ShardIterator": "x", "Limit": 10_001}), "Limit"),
         (
             "GetShardIterator",
@@ -132,22 +132,22 @@ fn what_the_service_forbids_is_forbidden() {
             "GetShardIterator",
             json!({"StreamName": "orders", "ShardId": shard, "ShardIteratorType": "AFTER_SEQUENCE_NUMBER",
                    "StartingSequenceNumber": "77"}),
-            "not of shardId",
+            "does not belong to shardId",
         ),
         (
             "GetShardIterator",
             json!({"StreamName": "orders", "ShardId": "x", "ShardIteratorType": "LATEST"}),
-            "never was",
+            "never existed",
         ),
-        ("PutRecord", json!({}), "no such operation"),
+        ("PutRecord", json!({}), "unknown operation"),
     ] {
-        let said = service.forbidden(operation, body);
-        assert!(said.contains(why), "{said}");
+        let reason = service.forbidden(operation, body);
+        assert!(reason.contains(why), "{reason}");
     }
 }
 
 #[test]
-fn iterators_expire_and_shards_are_limited() {
+fn iterators_expire_and_calls_are_limited() {
     let mut service = Service::new(1, |_| ());
     let iterator = service.oldest(0, 1000);
     let body = json!({"ShardIterator": iterator});
@@ -160,7 +160,7 @@ fn iterators_expire_and_shards_are_limited() {
 }
 
 #[test]
-fn what_has_left_the_stream_is_told() {
+fn positions_and_shards_that_left_the_stream_are_refused() {
     let mut service = Service::new(1, |quirks| quirks.retention_ms = 1000);
     service.put(0, 1, 0);
     service.put(0, 1, 900);
@@ -179,8 +179,8 @@ fn what_has_left_the_stream_is_told() {
 }
 
 #[test]
-fn lags_are_told_as_the_service_does() {
-    for (lag, idle_lag, told) in [
+fn each_kind_of_lag_is_reported_as_documented() {
+    for (lag, idle_lag, expected) in [
         (Lag::Age, IdleLag::Zero, [700, 0, 0]),
         (Lag::Age, IdleLag::Constant(5), [700, 5, 5]),
         (Lag::Age, IdleLag::Growing, [700, 1000, 1000]),
@@ -191,9 +191,9 @@ fn lags_are_told_as_the_service_does() {
         service.put(0, 2, 300);
         service.put(0, 1, 400);
         let mut iterator = Value::from(service.oldest(0, 1000));
-        for (i, told) in told.into_iter().enumerate() {
+        for (i, lag_ms) in expected.into_iter().enumerate() {
             let page = service.read(&iterator, 1000 + i as u64 * 200);
-            assert_eq!(page["MillisBehindLatest"], told, "{lag:?} {idle_lag:?} {i}");
+            assert_eq!(page["MillisBehindLatest"], lag_ms, "{lag:?} {idle_lag:?} {i}");
             iterator = page["NextShardIterator"].clone();
         }
     }

@@ -1,11 +1,11 @@
-//! The bounds of a reader: requests, batches, pace, and what it may wait for.
+//! The bounds of a reader: requests, batches and pace, and what it may wait for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use kinesis_reader_machine::wire::Operation;
 use kinesis_reader_machine::{Instant, Request, RequestId, Wait, WaitReason};
 
-use super::{Judged, Terms, violation};
+use super::{Check, Settings, violation};
 use crate::kinesis::Refusal;
 
 /// "Five read transactions per second", and "five transactions per second per account per open shard" for iterators.
@@ -13,29 +13,30 @@ const CALLS_PER_SECOND: u64 = 5;
 /// "2 MB per second."
 const BYTES_PER_SECOND: u64 = 2 * 1024 * 1024;
 
-/// The bounds, and how much of them is used. Times are those that the reader is told.
+/// The bounds, and how much of them is used. Times are those of the reader's inputs.
 pub struct RateLimits {
-    requests: usize,
-    batches: usize,
+    requests_max: usize,
+    batches_max: usize,
     pace: Option<u8>,
-    /// Its first pause after a failure keeps five tries out of a second.
-    patient: bool,
-    /// The shortest pause after a failure: "equal jitter" leaves half of the first one.
+    /// Whether backoff alone must keep a reader below five iterators per second, because the first pause is long enough.
+    limits_seeks: bool,
+    /// The shortest pause after a failure: "equal jitter" leaves at least half of the first backoff.
     pause_ms: u64,
-    /// When a shard, or the listing, may be asked about again.
+    /// When the next request about a shard, or for a listing, is allowed.
     not_before: BTreeMap<Option<String>, u64>,
-    out: BTreeMap<RequestId, Out>,
-    made: u64,
+    pending: BTreeMap<RequestId, Pending>,
+    requests_made: u64,
     batches_out: usize,
     reads: BTreeMap<String, Read>,
     seeks: BTreeMap<String, Vec<u64>>,
-    /// Bodies with an iterator or a token of which the reader was told that it has expired.
+    /// Bodies with an iterator or a token that the reader knows to have expired.
     expired: BTreeSet<Vec<u8>>,
-    /// Nothing more may be sent.
+    /// Whether no more requests may be sent.
     ended: bool,
 }
 
-struct Out {
+/// A request that the reader has sent and still waits for.
+struct Pending {
     shard: Option<String>,
     operation: Operation,
     sent: u64,
@@ -50,16 +51,16 @@ struct Read {
 }
 
 impl RateLimits {
-    pub(super) fn new(terms: &Terms) -> RateLimits {
+    pub(super) fn new(settings: &Settings) -> RateLimits {
         RateLimits {
-            requests: terms.requests,
-            batches: terms.batches,
-            pace: terms.pace,
-            patient: terms.backoff_first_ms >= 250,
-            pause_ms: terms.backoff_first_ms / 2,
+            requests_max: settings.requests,
+            batches_max: settings.batches,
+            pace: settings.pace,
+            limits_seeks: settings.backoff_first_ms >= 250,
+            pause_ms: settings.backoff_first_ms / 2,
             not_before: BTreeMap::new(),
-            out: BTreeMap::new(),
-            made: 0,
+            pending: BTreeMap::new(),
+            requests_made: 0,
             batches_out: 0,
             reads: BTreeMap::new(),
             seeks: BTreeMap::new(),
@@ -68,44 +69,44 @@ impl RateLimits {
         }
     }
 
-    pub fn sends(&mut self, request: &Request, now: Instant) -> Judged {
+    pub fn on_send(&mut self, request: &Request, now: Instant) -> Check {
         if self.ended {
             return violation!("a request after the end: {request:?}");
         }
-        if request.id.0 != self.made {
-            return violation!("request {} follows {} others", request.id.0, self.made);
+        if request.id.0 != self.requests_made {
+            return violation!("request {} follows {} others", request.id.0, self.requests_made);
         }
-        self.made += 1;
+        self.requests_made += 1;
         if request.deadline <= now {
-            return violation!("a deadline that has passed: {request:?}");
+            return violation!("a deadline in the past: {request:?}");
         }
         let sent = now.0;
-        if self.out.values().any(|out| out.shard == request.shard) {
-            return violation!("two requests at a time about {:?}", request.shard);
+        if self.pending.values().any(|pending| pending.shard == request.shard) {
+            return violation!("two simultaneous requests about {:?}", request.shard);
         }
         if self.not_before.get(&request.shard).is_some_and(|&time| sent < time) {
-            return violation!("tried again without a pause: {request:?}");
+            return violation!("a retry without a pause: {request:?}");
         }
         let body = request.body.as_bytes().to_vec();
         if self.expired.contains(&body) {
-            return violation!("asked again with what has expired: {request:?}");
+            return violation!("an expired iterator or token was used again: {request:?}");
         }
         let (shard, operation) = (request.shard.clone(), request.operation);
-        self.out.insert(request.id, Out { shard, operation, sent, deadline: request.deadline.0, body });
-        if self.out.len() > self.requests {
-            return violation!("{} requests are out", self.out.len());
+        self.pending.insert(request.id, Pending { shard, operation, sent, deadline: request.deadline.0, body });
+        if self.pending.len() > self.requests_max {
+            return violation!("{} simultaneous requests", self.pending.len());
         }
         match (request.operation, &request.shard) {
             (Operation::GetRecords, Some(shard)) => {
-                self.pace(shard, sent)?;
+                self.check_pace(shard, sent)?;
                 self.reads.insert(shard.clone(), Read { sent, bytes: 0 });
-                self.room()
+                self.check_room()
             }
             (Operation::GetShardIterator, Some(shard)) => {
                 let seeks = self.seeks.entry(shard.clone()).or_default();
                 seeks.retain(|&seek| seek + 1000 > sent);
                 seeks.push(sent);
-                if seeks.len() as u64 > CALLS_PER_SECOND && self.patient {
+                if seeks.len() as u64 > CALLS_PER_SECOND && self.limits_seeks {
                     return violation!("{} iterators of {shard} in a second", seeks.len());
                 }
                 Ok(())
@@ -115,7 +116,7 @@ impl RateLimits {
         }
     }
 
-    fn pace(&self, shard: &str, now: u64) -> Judged {
+    fn check_pace(&self, shard: &str, now: u64) -> Check {
         let (Some(share), Some(last)) = (self.pace, self.reads.get(shard)) else { return Ok(()) };
         let full = (1000 / CALLS_PER_SECOND).max((last.bytes * 1000).div_ceil(BYTES_PER_SECOND));
         let due = last.sent + full * 100 / u64::from(share);
@@ -125,19 +126,19 @@ impl RateLimits {
         Ok(())
     }
 
-    /// Whether the reader still waits for this answer.
-    pub fn waits_for(&self, id: RequestId) -> bool {
-        self.out.contains_key(&id)
+    /// Whether the reader still waits for the answer to this request.
+    pub fn is_pending(&self, id: RequestId) -> bool {
+        self.pending.contains_key(&id)
     }
 
-    /// How many requests were made.
-    pub fn made(&self) -> u64 {
-        self.made
+    /// Returns the number of requests that the reader made.
+    pub fn requests_made(&self) -> u64 {
+        self.requests_made
     }
 
-    /// An answer reached the reader. `bytes`: of the page that it is; `refusal`: what it is else.
-    pub fn answered(&mut self, id: RequestId, bytes: u64, refusal: Option<Refusal>, now: Instant) {
-        let Some(out) = self.out.remove(&id) else { return };
+    /// An answer reached the reader: a page with this many bytes, or a refusal, or something else.
+    pub fn on_answer(&mut self, id: RequestId, bytes: u64, refusal: Option<Refusal>, now: Instant) {
+        let Some(request) = self.pending.remove(&id) else { return };
         match refusal {
             Some(
                 Refusal::Throttled
@@ -147,77 +148,77 @@ impl RateLimits {
                 | Refusal::Credentials
                 | Refusal::Clock,
             ) => {
-                self.not_before.insert(out.shard.clone(), now.0 + self.pause_ms);
+                self.not_before.insert(request.shard.clone(), now.0 + self.pause_ms);
             }
             Some(Refusal::Trimmed | Refusal::NotFound | Refusal::Fatal | Refusal::Denied) | None => {}
         }
         if let Some(Refusal::Expired | Refusal::ExpiredToken) = refusal {
-            self.expired.insert(out.body);
+            self.expired.insert(request.body);
         }
-        if let (Operation::GetRecords, Some(shard)) = (out.operation, out.shard) {
-            self.reads.insert(shard, Read { sent: out.sent, bytes });
+        if let (Operation::GetRecords, Some(shard)) = (request.operation, request.shard) {
+            self.reads.insert(shard, Read { sent: request.sent, bytes });
         }
     }
 
     /// A page of a listing that has further pages reached the reader. "This operation has a limit of 1000 transactions per
-    /// second per data stream": a reader takes a tenth of that, and less for pages without a new shard.
-    pub fn listed(&mut self, is_barren: bool, now: Instant) {
+    /// second per data stream", of which a reader may use a tenth, and less for pages without a new shard.
+    pub fn on_listing_page(&mut self, is_barren: bool, now: Instant) {
         self.not_before.insert(None, now.0 + if is_barren { 50 } else { 10 });
     }
 
-    /// The reader was told the time. Gives how many requests it gave up.
-    pub fn told(&mut self, now: Instant) -> u32 {
-        let given_up = self.out.extract_if(.., |_, out| out.deadline <= now.0);
-        let shards: Vec<Option<String>> = given_up.map(|(_, out)| out.shard).collect();
+    /// The reader received an input at this time. Returns the number of requests whose deadlines have passed.
+    pub fn on_time(&mut self, now: Instant) -> u32 {
+        let timed_out = self.pending.extract_if(.., |_, request| request.deadline <= now.0);
+        let shards: Vec<Option<String>> = timed_out.map(|(_, request)| request.shard).collect();
         let count = shards.len() as u32;
         self.not_before.extend(shards.into_iter().map(|shard| (shard, now.0 + self.pause_ms)));
         count
     }
 
-    /// The reader ends: it waits for no answer any more.
-    pub fn ends(&mut self) {
-        self.out.clear();
+    /// The reader is about to finish, and no longer waits for answers.
+    pub fn on_end(&mut self) {
+        self.pending.clear();
         self.ended = true;
     }
 
-    pub(super) fn batches(&mut self, out: usize) -> Judged {
+    pub(super) fn on_batch(&mut self, out: usize) -> Check {
         self.batches_out = out;
-        self.room()
+        self.check_room()
     }
 
-    pub fn delivered(&mut self) {
+    pub fn on_delivered(&mut self) {
         self.batches_out -= 1;
     }
 
-    fn room(&self) -> Judged {
-        let reading = self.out.values().filter(|out| out.operation == Operation::GetRecords).count();
-        if reading + self.batches_out > self.batches {
-            return violation!("{reading} pages are asked for and {} batches are out", self.batches_out);
+    fn check_room(&self) -> Check {
+        let reading = self.pending.values().filter(|request| request.operation == Operation::GetRecords).count();
+        if reading + self.batches_out > self.batches_max {
+            return violation!("{reading} requested pages and {} undelivered batches", self.batches_out);
         }
         Ok(())
     }
 
-    /// A wait must be for something that will come.
-    pub fn waits(&mut self, wait: Wait, now: Instant) -> Judged {
+    /// Checks that the reader waits for something that will happen.
+    pub fn on_wait(&mut self, wait: Wait, now: Instant) -> Check {
         if wait.until.is_none() && self.batches_out > 0 {
-            // No answer counts any more: only these batches are left to be reported, and nothing more may be sent.
-            self.ends();
+            // Answers no longer count. Only these batches remain to be reported, and nothing more may be sent.
+            self.on_end();
         }
-        let earliest = self.out.values().map(|out| out.deadline).min();
-        let sound = match wait.until {
+        let deadline = self.pending.values().map(|request| request.deadline).min();
+        let ends = match wait.until {
             Some(until) if until <= now => false,
-            Some(until) => earliest.is_none_or(|deadline| until.0 <= deadline),
-            None => self.batches_out > 0 && self.out.is_empty(),
+            Some(until) => deadline.is_none_or(|deadline| until.0 <= deadline),
+            None => self.batches_out > 0 && self.pending.is_empty(),
         };
-        let due = match wait.reason {
-            WaitReason::Response => !self.out.is_empty(),
+        let has_reason = match wait.reason {
+            WaitReason::Response => !self.pending.is_empty(),
             WaitReason::Delivery => self.batches_out > 0,
             WaitReason::Pace | WaitReason::Backoff | WaitReason::Listing => true,
         };
-        if sound && due {
+        if ends && has_reason {
             return Ok(());
         }
-        let out = self.out.len();
-        violation!("{wait:?} at {now:?}, with {out} requests and {} batches out", self.batches_out)
+        let (pending, out) = (self.pending.len(), self.batches_out);
+        violation!("{wait:?} at {now:?}, with {pending} pending requests and {out} undelivered batches")
     }
 }

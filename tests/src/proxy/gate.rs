@@ -1,5 +1,5 @@
-//! A gate as Kinesis has one before it: it lives at a time of its own, and lets in who signs for that time with the
-//! right key. What it says of the others is worded as Kinesis words it.
+//! A gate that checks signatures like the one in front of Kinesis. It has a clock of its own, and refuses requests that
+//! are signed with another key or for another time, with the same messages as Kinesis.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,25 +11,25 @@ use serde_json::Value;
 use super::message::Message;
 use crate::emulator::REGION;
 
-/// How old or early a signature may be. The words for it are those of
+/// How far the time of a signature may be off. The messages are those of
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html>.
 const SKEW_MAX_S: i64 = 5 * 60;
 
-/// Who may come in, and what time it is inside.
+/// The key that requests must be signed with, and the time at the service.
 #[derive(Clone, Debug)]
 pub struct Gate {
     pub access_key: &'static str,
     pub secret_key: &'static str,
-    /// How far the time inside is ahead of this machine's.
+    /// How far the service's clock is ahead of this machine's.
     pub ahead_s: i64,
-    /// The name of the error that tells of another time.
+    /// The name of the error for a signature with another time.
     pub name: &'static str,
 }
 
 impl Gate {
-    /// The answer to one who may not come in.
+    /// Returns the refusal of a request whose signature is not valid.
     pub(super) fn refusal(&self, request: &Message) -> Option<Message> {
-        let refused = |words: String| Some(Message::rejection("400 Bad Request", self.name, &words));
+        let refused = |message: String| Some(Message::rejection("400 Bad Request", self.name, &message));
         let signed = request.header("x-amz-date").and_then(seconds);
         let Some(signed) = signed else { return refused("Authorization header requires 'X-Amz-Date'".to_owned()) };
         let now = self.now();
@@ -53,7 +53,7 @@ impl Gate {
         ))
     }
 
-    /// Puts an answer into the time inside: its date, and when its records arrived.
+    /// Shifts the times in an answer to the service's clock: the `Date` header and the arrival times of records.
     pub(super) fn date(&self, answer: &mut Message) {
         let mut body = answer.json();
         if let Some(records) = body["Records"].as_array_mut() {
@@ -64,7 +64,7 @@ impl Gate {
             answer.body = body.to_string().into_bytes();
             answer.set_header("Content-Length", &answer.body.len().to_string());
         }
-        let now = jiff::Timestamp::from_second(self.now()).expect("a time that can be");
+        let now = jiff::Timestamp::from_second(self.now()).expect("a time in range");
         answer.set_header("Date", &now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
     }
 
@@ -73,7 +73,7 @@ impl Gate {
         here.as_secs() as i64 + self.ahead_s
     }
 
-    /// The header as one makes it who has the key.
+    /// Computes the `Authorization` header that a valid request has.
     fn authorization(&self, request: &Message, signed: i64) -> String {
         let identity = Credentials::new(self.access_key, self.secret_key, None, None, "gate").into();
         let params = SigningParams::builder()
@@ -83,22 +83,22 @@ impl Gate {
             .time(UNIX_EPOCH + Duration::from_secs(signed.unsigned_abs()))
             .settings(SigningSettings::default())
             .build()
-            .expect("all is given")
+            .expect("all parameters are set")
             .into();
         let url = format!("http://{}/", request.header("host").unwrap_or_default());
         let headers = ["content-type", "x-amz-target"].map(|name| (name, request.header(name).unwrap_or_default()));
         let signable = SignableRequest::new("POST", url, headers.into_iter(), SignableBody::Bytes(&request.body))
-            .expect("it can be");
-        let (instructions, _) = sign(signable, &params).expect("it can be signed").into_parts();
+            .expect("valid headers");
+        let (instructions, _) = sign(signable, &params).expect("a valid request").into_parts();
         let (headers, _) = instructions.into_parts();
-        let made = headers.iter().find(|header| header.name() == "authorization");
-        made.map(|header| header.value().to_owned()).unwrap_or_default()
+        let authorization = headers.iter().find(|header| header.name() == "authorization");
+        authorization.map(|header| header.value().to_owned()).unwrap_or_default()
     }
 }
 
-/// A time as in `X-Amz-Date`.
+/// Formats a time like `X-Amz-Date`.
 fn text(seconds: i64) -> String {
-    let time = jiff::Timestamp::from_second(seconds).expect("a time that can be");
+    let time = jiff::Timestamp::from_second(seconds).expect("a time in range");
     time.strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 

@@ -1,4 +1,4 @@
-//! HTTP messages over plain TCP, as little of it as the proxy needs: heads as text, bodies of an announced length.
+//! Just enough HTTP for the proxy, over plain TCP: heads as text, and bodies with a `Content-Length`.
 
 use std::io;
 
@@ -9,23 +9,23 @@ use tokio::net::TcpStream;
 /// A request or an answer.
 #[derive(Clone, Debug)]
 pub(super) struct Message {
-    /// The first line and the headers, without the empty line behind them.
+    /// The first line and the headers, without the empty line after them.
     pub(super) head: String,
     pub(super) body: Vec<u8>,
 }
 
 impl Message {
-    /// An answer of Kinesis's own kind.
+    /// Creates an answer like Kinesis's.
     pub(super) fn answer(status: &str, body: &Value) -> Message {
         Message::of(status, "application/x-amz-json-1.1", body.to_string())
     }
 
-    /// An error of Kinesis's.
+    /// Creates an error like Kinesis's.
     pub(super) fn rejection(status: &str, name: &str, message: &str) -> Message {
         Message::answer(status, &serde_json::json!({"__type": name, "message": message}))
     }
 
-    /// A page of somebody who is not Kinesis.
+    /// Creates an HTML page, which is not from Kinesis.
     pub(super) fn html(status: &str) -> Message {
         Message::of(status, "text/html", format!("<html><body><h1>{status}</h1></body></html>\n"))
     }
@@ -38,7 +38,7 @@ impl Message {
         Message { head, body: body.into_bytes() }
     }
 
-    /// The value of a header.
+    /// Returns the value of a header.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().skip(1).find_map(|line| {
             let (key, value) = line.split_once(':')?;
@@ -46,35 +46,35 @@ impl Message {
         })
     }
 
-    /// Puts a header in the place of those of its name.
+    /// Sets a header, replacing those with the same name.
     pub(super) fn set_header(&mut self, name: &str, value: &str) {
         let is_other = |line: &&str| line.split_once(':').is_none_or(|(key, _)| !key.eq_ignore_ascii_case(name));
         let others: Vec<&str> = self.head.lines().filter(is_other).collect();
         self.head = format!("{}\r\n{name}: {value}", others.join("\r\n"));
     }
 
-    /// The operation that a request is of.
+    /// Returns the operation of a request.
     pub(super) fn operation(&self) -> &str {
         self.header("x-amz-target").and_then(|target| target.rsplit('.').next()).unwrap_or_default()
     }
 
-    /// Whether an answer is of status 200.
+    /// Whether an answer has status 200.
     pub(super) fn is_ok(&self) -> bool {
         self.head.starts_with("HTTP/1.1 200 ")
     }
 
-    /// The body as JSON, null where it is none.
+    /// Parses the body as JSON. Returns null if it is not JSON.
     pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 
-    /// Head and body as they cross.
+    /// Encodes head and body.
     pub(super) fn bytes(&self) -> Vec<u8> {
         [self.head.as_bytes(), b"\r\n\r\n", &self.body].concat()
     }
 
-    /// The bytes with another length announced.
-    pub(super) fn bytes_announced_as(&self, length: usize) -> Vec<u8> {
+    /// Encodes head and body with another `Content-Length`.
+    pub(super) fn bytes_with_length(&self, length: usize) -> Vec<u8> {
         let mut other = self.clone();
         other.set_header("Content-Length", &length.to_string());
         other.bytes()
@@ -93,7 +93,7 @@ impl Wire {
         Wire { socket, buffer: Vec::new() }
     }
 
-    /// The next message. None: the other end has closed.
+    /// Reads the next message, or returns `None` if the connection was closed.
     pub(super) async fn read(&mut self) -> io::Result<Option<Message>> {
         loop {
             if let Some(message) = self.take()? {
@@ -109,12 +109,12 @@ impl Wire {
         self.socket.write_all(bytes).await
     }
 
-    /// Closes the connection at once, and lets the other end know that it is no orderly end.
+    /// Resets the connection.
     pub(super) fn reset(self) -> io::Result<()> {
         self.socket.set_zero_linger()
     }
 
-    /// Takes a whole message off the buffer.
+    /// Takes a complete message from the buffer.
     fn take(&mut self) -> io::Result<Option<Message>> {
         let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
         let head = String::from_utf8(self.buffer[..end].to_vec()).map_err(io::Error::other)?;

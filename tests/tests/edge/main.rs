@@ -1,4 +1,4 @@
-//! The edge component, run: what it imports, what it answers, and that it loses nothing whatever dies when.
+//! Runs the edge component: what it imports, what it answers, and that no messages are lost when processes die.
 
 mod answers;
 mod clocks;
@@ -25,62 +25,63 @@ use tests::edge::{Build, Options};
 use tests::emulator::Emulator;
 use wasmtime::Engine;
 
-/// The stream that is drained.
+/// The name of the stream.
 const STREAM: &str = "orders";
 
-/// The name of its value in a store.
+/// The key of its value in the store.
 const KEY: &str = "kinesis-reader/orders";
 
 static ENGINE: LazyLock<Engine> = LazyLock::new(engine);
 
-/// An emulated stream of two shards, a sink, and a place for a store.
-struct World {
+/// An emulated stream with two shards, a sink, and a folder for the store.
+struct Fixture {
     emulator: Emulator,
     sink: Sink,
     folder: TempDir,
 }
 
-impl World {
-    async fn new() -> World {
+impl Fixture {
+    async fn new() -> Fixture {
         let emulator = Emulator::ferrokinesis().await;
         emulator.create(STREAM, 2).await;
-        World { emulator, sink: Sink::start().await, folder: tempfile::tempdir().expect("a folder") }
+        let folder = tempfile::tempdir().expect("a temporary folder can be created");
+        Fixture { emulator, sink: Sink::start().await, folder }
     }
 
     fn store(&self) -> PathBuf {
         self.folder.path().join("store.db")
     }
 
-    /// What a host needs to drain the stream, without a sink.
+    /// The options of a host that drains the stream without a sink.
     fn pull(&self) -> Options {
         Options::new(Build::Kv, self.store(), &self.emulator.url, STREAM)
     }
 
-    /// The same into the sink.
+    /// The options of a host that drains the stream into the sink.
     fn push(&self) -> Options {
         self.pull().set("SINK_URL", &self.sink.url)
     }
 }
 
-/// A host in this process, and its URL.
+/// Starts a host in this process, and returns it with its URL.
 async fn host(options: Options) -> (Arc<Host>, String) {
     let host = Arc::new(Host::new(&ENGINE, options));
     let url = host.serve().await;
     (host, url)
 }
 
-/// Moves the calendar.
-fn ahead(clock: &Path, milliseconds: i64) {
-    static WRITTEN: AtomicUsize = AtomicUsize::new(0);
-    // Of a name of its own, as two may move it at once.
-    let beside = clock.with_extension(WRITTEN.fetch_add(1, Ordering::SeqCst).to_string());
-    std::fs::write(&beside, milliseconds.to_string()).expect("it can be written");
-    std::fs::rename(beside, clock).expect("it can be moved");
+/// Sets how far a host's clock is ahead.
+fn set_clock(clock: &Path, milliseconds: i64) {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    // The name is unique, because two threads may set the clock at once.
+    let new = clock.with_extension(COUNT.fetch_add(1, Ordering::SeqCst).to_string());
+    std::fs::write(&new, milliseconds.to_string()).expect("the file can be written");
+    std::fs::rename(new, clock).expect("the file can be replaced");
 }
 
-/// How far the stream is drained, as its status shows it.
-async fn places(url: &str) -> Vec<(String, String)> {
+/// Returns the positions of all shards, as the status shows them.
+async fn positions(url: &str) -> Vec<(String, String)> {
     let status = status(url).await;
     let shards = status["shards"].as_object().cloned().unwrap_or_default();
-    shards.iter().map(|(shard, known)| (shard.clone(), known["place"].to_string())).collect()
+    shards.iter().map(|(shard, status)| (shard.clone(), status["position"].to_string())).collect()
 }

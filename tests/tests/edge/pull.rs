@@ -1,4 +1,4 @@
-//! Without a sink the lines are the answer, and count as delivered when the next call says so.
+//! Without a sink, the lines are the answer, and they count as delivered once the next call acknowledges them.
 
 use serde_json::json;
 use tests::aggregate::{UserRecord, aggregate};
@@ -6,7 +6,7 @@ use tests::edge::Options;
 use tests::edge::client::{Answer, drain, status};
 use tests::edge::sink::messages;
 
-use super::{STREAM, World, host, positions};
+use super::{Fixture, STREAM, host, positions};
 
 fn numbers(answer: &Answer) -> Vec<u64> {
     messages(&answer.text, None).iter().map(|message| message.number).collect()
@@ -14,26 +14,26 @@ fn numbers(answer: &Answer) -> Vec<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_come_again_until_they_are_acknowledged() {
-    let world = World::new().await;
-    world.emulator.put(STREAM, 0..250).await;
-    let (_host, url) = host(world.pull()).await;
+    let fixture = Fixture::new().await;
+    fixture.emulator.put(STREAM, 0..250).await;
+    let (_host, url) = host(fixture.pull()).await;
 
     let first = drain(&url, "max-messages=100").await;
     assert_eq!((first.status, first.header("content-type")), (200, "application/x-ndjson"));
     assert_eq!((first.header("x-kinesis-outcome"), &first.report()["messages"]), ("max-messages", &json!(100)));
-    assert_eq!(positions(&url).await, [], "nothing is delivered yet");
+    assert_eq!(positions(&url).await, [], "nothing is acknowledged yet");
     assert_eq!(status(&url).await["unacknowledged"], first.header("x-kinesis-ack"));
 
     let again = drain(&url, "max-messages=100").await;
-    // Of which shards they are depends on whose answer comes first.
+    // Which shards they come from depends on which of Kinesis's answers comes first.
     assert_eq!(numbers(&again).len(), 100);
     assert_ne!(again.header("x-kinesis-ack"), first.header("x-kinesis-ack"));
     let late = drain(&url, &format!("ack={}", first.header("x-kinesis-ack"))).await;
-    assert_eq!(late.status, 400, "these were given out anew, under another name: {late:?}");
+    assert_eq!(late.status, 400, "the lines were sent again under another name: {late:?}");
 
     let ack = again.header("x-kinesis-ack");
     let next = drain(&url, &format!("ack={ack}&max-messages=100")).await;
-    // The answer may have been lost, and the caller says it again.
+    // If the answer was lost, the caller repeats the acknowledgement.
     let same = drain(&url, &format!("ack={ack}&max-messages=100")).await;
     assert_eq!(numbers(&next).len(), numbers(&same).len());
     let rest = drain(&url, &format!("ack={}", same.header("x-kinesis-ack"))).await;
@@ -47,35 +47,35 @@ async fn lines_come_again_until_they_are_acknowledged() {
     assert!(positions(&url).await.iter().all(|(_, position)| position.contains("after")));
 }
 
-/// A record of 12 KB that is 900 KB of lines. What is bounded is what is given, with a sink and without.
+/// A record of 12 KB becomes 900 KB of lines. The lines are bounded, with and without a sink.
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_and_batches_are_bounded_by_the_bytes_of_their_lines() {
-    const MOST: usize = 100_000;
-    let world = World::new().await;
-    let user = |n| UserRecord {
+    const BYTES_MAX: usize = 100_000;
+    let fixture = Fixture::new().await;
+    let user_record = |n| UserRecord {
         explicit_hash_key: Some(0),
         ..UserRecord::new(&"\u{1}".repeat(256), format!("{{\"n\":{n}}}"))
     };
-    let users: Vec<UserRecord> = (0..500).map(user).collect();
-    world.emulator.put_data(STREAM, &aggregate(&users), 0).await;
+    let user_records: Vec<UserRecord> = (0..500).map(user_record).collect();
+    fixture.emulator.put_data(STREAM, &aggregate(&user_records), 0).await;
 
-    let (_host, url) = host(world.push()).await;
+    let (_host, url) = host(fixture.push()).await;
     let mut drains = 0;
-    while world.sink.count() < users.len() {
-        let report = drain(&url, &format!("max-bytes={MOST}")).await.json();
-        assert!(report["bytes"].as_u64().is_some_and(|bytes| (1..=2 * MOST as u64).contains(&bytes)), "{report}");
+    while fixture.sink.count() < user_records.len() {
+        let report = drain(&url, &format!("max-bytes={BYTES_MAX}")).await.json();
+        assert!(report["bytes"].as_u64().is_some_and(|bytes| (1..=2 * BYTES_MAX as u64).contains(&bytes)), "{report}");
         drains += 1;
     }
-    assert!(world.sink.batches().iter().all(|batch| batch.bytes <= MOST), "{drains} drains");
-    let came: Vec<u64> = world.sink.batches().iter().flat_map(|b| &b.messages).map(|m| m.number).collect();
-    assert_eq!(came, (0..500).collect::<Vec<u64>>());
+    assert!(fixture.sink.batches().iter().all(|batch| batch.bytes <= BYTES_MAX), "{drains} drains");
+    let received: Vec<u64> = fixture.sink.batches().iter().flat_map(|b| &b.messages).map(|m| m.number).collect();
+    assert_eq!(received, (0..500).collect::<Vec<u64>>());
     assert!(drains >= 5, "{drains} drains");
 
-    let (_host, url) = host(Options { store: world.folder.path().join("other.db"), ..world.pull() }).await;
+    let (_host, url) = host(Options { store: fixture.folder.path().join("other.db"), ..fixture.pull() }).await;
     let (mut all, mut ack) = (Vec::new(), String::new());
-    while all.len() < users.len() {
-        let answer = drain(&url, &format!("max-bytes={MOST}&ack={ack}")).await;
-        assert!((1..=2 * MOST).contains(&answer.text.len()), "{} bytes", answer.text.len());
+    while all.len() < user_records.len() {
+        let answer = drain(&url, &format!("max-bytes={BYTES_MAX}&ack={ack}")).await;
+        assert!((1..=2 * BYTES_MAX).contains(&answer.text.len()), "{} bytes", answer.text.len());
         all.extend(numbers(&answer));
         answer.header("x-kinesis-ack").clone_into(&mut ack);
     }

@@ -1,8 +1,8 @@
-//! The program and services that never come to an end or contradict themselves: each run ends by itself, soon, with an
-//! error that is fit for a terminal.
+//! The program with services that never finish or contradict themselves. Each run must end soon and by itself, with an
+//! error that is safe to print on a terminal.
 //!
-//! `tests/tests/endless.rs` has more of them, for the machine alone. Here we check that nothing in the host keeps a run
-//! from its end.
+//! `tests/tests/endless.rs` has more such services for the machine. Here we check that nothing in the host keeps a run
+//! from ending.
 
 use std::process::Output;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::{Value, json};
 use tests::emulator::REGION;
 use tests::hostile::{Asked, Hostile, answer, record, shard};
-use tests::program::{STREAM, bare, read, run, said};
+use tests::program::{STREAM, bare, read, run, stderr};
 
-/// More requests than two runs make.
+/// More requests than two runs need.
 const REQUESTS_MAX: usize = 1_000;
 
 #[test]
@@ -68,7 +68,7 @@ fn iterators_that_lead_back_and_records_out_of_order_are_an_error() {
 }
 
 #[test]
-fn forbidden_identifiers_are_an_error_without_what_a_terminal_obeys() {
+fn forbidden_identifiers_are_an_error_and_escaped() {
     const ID: &str = "shardId-0\u{1b}]0;name\u{7}\u{1b}[2J\n1999-01-01T00:00:00Z  INFO forged\r\u{202e}gnp.exe";
     for id in [ID, "../../x", "shardId-\0", &"9".repeat(1 << 20)] {
         let listing = answer(200, "", &json!({"Shards": [shard(id)]}));
@@ -78,7 +78,7 @@ fn forbidden_identifiers_are_an_error_without_what_a_terminal_obeys() {
 }
 
 #[test]
-fn a_lag_that_never_ends_does_not_keep_a_run_from_its_end() {
+fn a_lag_that_never_ends_does_not_keep_a_run_from_ending() {
     for (name, lag) in
         [("constant", (|_| 5000) as fn(u64) -> u64), ("greatest", |_| u64::MAX), ("falling", |count| (1 << 60) - count)]
     {
@@ -88,20 +88,20 @@ fn a_lag_that_never_ends_does_not_keep_a_run_from_its_end() {
             let page = json!({"Records": [], "NextShardIterator": "0", "MillisBehindLatest": lag});
             (asked.operation == "GetRecords").then(|| answer(200, "", &page))
         });
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = tempfile::tempdir().expect("a temporary directory");
         let output = run(&mut read(folder.path(), &server.url, "sqlite:out.db"));
-        assert!(output.status.success(), "{name}: {}", said(&output));
+        assert!(output.status.success(), "{name}: {}", stderr(&output));
         assert!(server.requests() < REQUESTS_MAX, "{name}: {} requests", server.requests());
     }
 }
 
-/// Asserts that a run fails soon, with this text, and that nothing which the program prints acts on a terminal.
+/// Asserts that a run soon fails with this text, and that the program prints nothing that acts on a terminal.
 #[track_caller]
 fn fails(server: &Hostile, name: &str, text: &str) {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     let output = run(&mut read(folder.path(), &server.url, "sqlite:out.db"));
-    assert_eq!(output.status.code(), Some(1), "{name}: {}", said(&output));
-    assert!(said(&output).contains(text), "{name}: {}", said(&output));
+    assert_eq!(output.status.code(), Some(1), "{name}: {}", stderr(&output));
+    assert!(stderr(&output).contains(text), "{name}: {}", stderr(&output));
     assert_clean(name, &output);
     let mut shards = bare(folder.path());
     shards.args(["shards", STREAM, "--endpoint-url", &server.url, "--region", REGION]);

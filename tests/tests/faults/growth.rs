@@ -1,5 +1,5 @@
-//! Records that are small in the stream and large in the output: what they come to is taken in bounded steps, each of
-//! which is kept.
+//! Records that are small in the stream but large in the output. They must be delivered in bounded steps, each of which
+//! is committed.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,11 +8,11 @@ use kinesis_reader::destination::{Batch, Destination, Error, Written};
 use serde_json::Value;
 use tests::aggregate::{UserRecord, aggregate};
 use tests::emulator::Emulator;
-use tests::program::{STREAM, read, run, said};
+use tests::program::{STREAM, read, run, stderr};
 
 use crate::inside;
 
-/// A record of nearly a mebibyte that is 118 MB of lines: messages without data, each with a key of 256 characters.
+/// Puts a record of almost 1 MiB that becomes 118 MB of lines: messages without data, each with a key of 256 characters.
 async fn put_many(emulator: &Emulator) -> u32 {
     let users = vec![UserRecord::new(&"ż".repeat(256), ""); 150_000];
     emulator.put_data(STREAM, &aggregate(&users), 0).await;
@@ -20,7 +20,7 @@ async fn put_many(emulator: &Emulator) -> u32 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_no_key_can_be_makes_a_record_one_message() {
+async fn an_overlong_key_makes_an_aggregated_record_one_message() {
     let emulator = Emulator::ferrokinesis().await;
     emulator.create(STREAM, 1).await;
     let bomb = aggregate(&vec![UserRecord::new(&"K".repeat(1_000_000), ""); 1000]);
@@ -28,15 +28,15 @@ async fn a_key_that_no_key_can_be_makes_a_record_one_message() {
         emulator.put_data(STREAM, data, 0).await;
     }
     for to in ["sqlite:out.db", "ndjson:out.ndjson"] {
-        let folder = tempfile::tempdir().expect("a folder");
-        // The second one finds nothing new.
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        // The second run finds nothing new.
         for _ in 0..2 {
             let output = run(&mut read(folder.path(), &emulator.url, to));
-            assert!(output.status.success(), "{to}: {}", said(&output));
+            assert!(output.status.success(), "{to}: {}", stderr(&output));
         }
         let file = to.split_once(':').expect("a path").1;
         let length = std::fs::metadata(folder.path().join(file)).expect("the output").len();
-        assert!(length < 4 << 20, "{to}: {length} bytes of a record of {}", bomb.len());
+        assert!(length < 4 << 20, "{to}: a record of {} bytes became {length} bytes", bomb.len());
         let rows = match to {
             "sqlite:out.db" => {
                 let db = rusqlite::Connection::open(folder.path().join(file)).expect("a database");
@@ -48,7 +48,7 @@ async fn a_key_that_no_key_can_be_makes_a_record_one_message() {
     }
 }
 
-/// A destination that counts what waits for a commit.
+/// A destination that counts uncommitted messages.
 struct Counting {
     destination: Box<dyn Destination>,
     waiting: u64,
@@ -84,61 +84,61 @@ impl Destination for Counting {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_its_commit_is_bounded_by_what_comes_out() {
+async fn uncommitted_messages_are_bounded_by_the_bytes_of_their_output() {
     let emulator = Emulator::ferrokinesis().await;
     emulator.create(STREAM, 1).await;
     let all = u64::from(put_many(&emulator).await);
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     let outputs: [(&str, Box<dyn Destination>, u64); 2] = [
         (inside::FILE, Box::new(inside::file(folder.path())), 750),
-        // A row has no escapes, and no names of members.
+        // A row has no escapes and no member names.
         (inside::DATABASE, Box::new(inside::database(folder.path())), 600),
     ];
     for (to, destination, least) in outputs {
         let mut output = Counting { destination, waiting: 0, most: 0, all: 0 };
         let small = |config: &mut inside::Config| config.limits.batch_bytes = 4 << 20;
-        inside::drive(inside::ours(), &emulator.url, &mut output, small).await.expect("it ends");
+        inside::drive(inside::ours(), &emulator.url, &mut output, small).await.expect("the run ends");
         assert_eq!(output.all, all, "{to}");
-        // The bytes that may wait, and a batch.
+        // The bytes that may be uncommitted, and one more batch.
         let most = (36 << 20) / least;
-        assert!(output.most <= most, "{to}: {} messages waited, of {most}", output.most);
+        assert!(output.most <= most, "{to}: {} uncommitted messages, more than {most}", output.most);
     }
 }
 
-/// With room for the first batch of a page and not for the second, what was kept of the first stays.
+/// If there is room for the first batch of a page but not for the second, the first one stays committed.
 #[tokio::test(flavor = "multi_thread")]
-async fn where_a_page_has_no_room_the_next_run_goes_on_within_it() {
+async fn after_a_full_disk_the_next_run_continues_within_the_page() {
     let emulator = Emulator::ferrokinesis().await;
     emulator.create(STREAM, 1).await;
     let all = put_many(&emulator).await;
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     let to = "ndjson:out.ndjson";
 
-    // In blocks of 512 bytes. The signal would end the program before the write could fail.
-    let whole = read(folder.path(), &emulator.url, to);
+    // In blocks of 512 bytes. Unless it is ignored, SIGXFSZ would end the program before the write could fail.
+    let unbounded = read(folder.path(), &emulator.url, to);
     let mut bounded = Command::new("/bin/sh");
     bounded.args(["-c", "trap '' XFSZ; ulimit -f 200000; exec \"$0\" \"$@\""]);
-    bounded.arg(whole.get_program()).args(whole.get_args()).env_clear().current_dir(folder.path());
-    bounded.envs(whole.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    bounded.arg(unbounded.get_program()).args(unbounded.get_args()).env_clear().current_dir(folder.path());
+    bounded.envs(unbounded.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let output = run(&mut bounded);
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    let kept = state(folder.path());
-    let length = kept["output"]["length"].as_u64().expect("a length");
-    assert!((90 << 20..=96 << 20).contains(&length), "{length} bytes are kept, which is a batch");
-    assert!(kept.to_string().contains("sub"), "within the record: {kept}");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let state = state(folder.path());
+    let length = state["output"]["length"].as_u64().expect("a length");
+    assert!((90 << 20..=96 << 20).contains(&length), "not one batch: {length} bytes");
+    assert!(state.to_string().contains("sub"), "not within the record: {state}");
 
     let output = run(&mut read(folder.path(), &emulator.url, to));
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", stderr(&output));
     let text = std::fs::read_to_string(folder.path().join("out.ndjson")).expect("the file");
     let number = |line: &str| {
         let line: Value = serde_json::from_str(line).expect("JSON");
         line["_kinesis"]["sub_seq"].as_u64().expect("a number") as u32
     };
     let numbers: Vec<u32> = text.lines().map(number).collect();
-    assert!(numbers.iter().copied().eq(0..all), "{} of {all}, each once and in order", numbers.len());
+    assert!(numbers.iter().copied().eq(0..all), "not {all} messages, each once and in order: {}", numbers.len());
 }
 
 fn state(folder: &Path) -> Value {
     let text = std::fs::read_to_string(folder.join("out.ndjson.state")).expect("a state");
-    serde_json::from_str(&text).expect("it is JSON")
+    serde_json::from_str(&text).expect("valid JSON")
 }

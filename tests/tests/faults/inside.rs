@@ -1,4 +1,5 @@
-//! The library driven in the test's own process, where the component, its bounds and its configuration can be chosen.
+//! Drives the library in the test's own process, so that a test can choose the component, its bounds and its
+//! configuration.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,26 +16,26 @@ use tests::program::STREAM;
 
 pub(crate) use kinesis_reader::component::wit::Config;
 
-/// Where [`file`] puts messages, in the words of `--to`.
+/// The destination that [`file`] opens, as in `--to`.
 pub(crate) const FILE: &str = "ndjson:out.ndjson";
 
-/// Where [`database`] puts messages.
+/// The destination that [`database`] opens, as in `--to`.
 pub(crate) const DATABASE: &str = "sqlite:out.db";
 
-/// A file in a folder, with its state beside it.
+/// Opens a file in a directory, with its state beside it.
 pub(crate) fn file(folder: &Path) -> NdjsonFile {
     let state = FileState::open(&folder.join("out.ndjson.state")).expect("a state");
     NdjsonFile::open(&folder.join("out.ndjson"), Box::new(state)).expect("a file")
 }
 
-/// A database in a folder.
+/// Opens a database in a directory.
 pub(crate) fn database(folder: &Path) -> Sqlite {
     Sqlite::open(&folder.join("out.db"), STREAM).expect("a database")
 }
 
-/// The component that the program has, in the program's bounds.
+/// Loads the program's own component, with the program's bounds.
 pub(crate) fn ours() -> Loaded {
-    Sandbox::new(Bounds::default(), None).and_then(|sandbox| sandbox.load(COMPONENT)).expect("it loads")
+    Sandbox::new(Bounds::default(), None).and_then(|sandbox| sandbox.load(COMPONENT)).expect("the component loads")
 }
 
 /// Reads the stream at this endpoint to its tip.
@@ -50,31 +51,31 @@ pub(crate) async fn drive(
     let clock = Clock::start();
     let reader = loaded.open(&config, saved.as_deref(), 1, clock.now(), 1_763_900_000_000)?;
     let known = Known { region: Some(REGION.to_owned()), url: Some(url.to_owned()), ..Known::default() };
-    let endpoint = Endpoint::resolve(known).expect("it is a URL");
+    let endpoint = Endpoint::resolve(known).expect("a valid URL");
     let credentials = Credentials::new("test", "test", None, None, "test");
-    let kinesis = Kinesis::with_credentials(endpoint, credentials, None).expect("plain http needs nothing");
+    let kinesis = Kinesis::with_credentials(endpoint, credentials, None).expect("plain HTTP needs no setup");
     drive::drive(reader, Arc::new(kinesis), destination, &mut Log, clock, std::future::pending()).await
 }
 
-/// A transport whose requests die.
-struct Deadly;
+/// A transport that panics.
+struct Panicking;
 
-impl Transport for Deadly {
+impl Transport for Panicking {
     async fn send(&self, request: Request) -> Result<Response, Failure> {
-        panic!("{} was too much", request.target)
+        panic!("cannot send {}", request.target)
     }
 }
 
-/// It is not taken for one without an answer in time, which would be tried again.
+/// A panic must not look like a timeout, which would be retried.
 #[tokio::test]
-async fn a_request_that_dies_ends_the_run() {
+async fn a_panic_in_the_transport_ends_the_run() {
     let mut loaded = ours();
-    let config = loaded.defaults(&wit::Source::Name(STREAM.to_owned())).expect("it answers");
+    let config = loaded.defaults(&wit::Source::Name(STREAM.to_owned())).expect("defaults");
     let clock = Clock::start();
-    let reader = loaded.open(&config, None, 1, clock.now(), 1_763_900_000_000).expect("it opens");
+    let reader = loaded.open(&config, None, 1, clock.now(), 1_763_900_000_000).expect("a valid configuration");
     let (mut nowhere, mut log) = (NdjsonStream::new(std::io::sink(), None), Log);
-    let driven = drive::drive(reader, Arc::new(Deadly), &mut nowhere, &mut log, clock, std::future::pending());
-    let error = driven.await.expect("the component is well").ok().expect_err("it cannot go on");
+    let driven = drive::drive(reader, Arc::new(Panicking), &mut nowhere, &mut log, clock, std::future::pending());
+    let error = driven.await.expect("the component works").ok().expect_err("the run fails");
     assert!(error.to_string().contains("a bug in the transport"), "{error}");
     assert_eq!(kinesis_reader::cli::error::Error::from(error).exit(), kinesis_reader::cli::error::Exit::Failed);
 }

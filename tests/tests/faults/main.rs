@@ -1,5 +1,5 @@
-//! Real faults: sockets that break, processes that are killed, disks without room, clocks that are wrong, and components
-//! that go mad. Each ends in every message there once, or in a clear word and nothing lost.
+//! Injects faults around the real program: broken connections, killed processes, full disks, wrong clocks, and sabotaged
+//! components. In the end, either every message has arrived once, or there is a clear error and nothing is lost.
 
 mod clock;
 mod disk;

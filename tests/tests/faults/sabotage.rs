@@ -1,7 +1,7 @@
-//! Components that go mad: the program's own, with a few instructions before one of its functions.
+//! Sabotages the program's own component by inserting a few instructions at the beginning of one of its functions.
 //!
-//! So it reads as it should until that function is called for the so-manieth time, and what it does then is what it
-//! would do with a fault in it, in the midst of a read, with all its memory and its state.
+//! The component works until that function has been called a given number of times. Then it misbehaves in the middle of
+//! a read, with all its memory and state, as it would if it had a bug.
 
 use kinesis_reader::component::COMPONENT;
 use wasm_encoder::reencode::{Error, Reencode, ReencodeComponent, component_utils, utils};
@@ -10,62 +10,63 @@ use wasm_encoder::{
 };
 use wasmparser::{CompositeInnerType, ExternalKind, Parser, Payload, TypeRef};
 
-/// What it does.
+/// How the component misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sabotage {
-    /// It runs in circles.
+    /// It loops forever.
     Loop,
-    /// It takes memory until there is no more, and then fails as an allocator does.
+    /// It grows its memory until that fails, and then traps as an allocator does.
     Grow,
-    /// It takes memory without end, whether it gets it or not.
-    GrowForEver,
-    /// It calls itself.
+    /// It keeps asking for more memory, whether it gets it or not.
+    GrowForever,
+    /// It calls itself without end.
     Recurse,
-    /// It ends in an instruction that must not be reached, as a panic does.
+    /// It executes `unreachable`, as a panic does.
     Panic,
-    /// It reads where it has no memory.
+    /// It reads beyond its memory.
     Stray,
-    /// It answers with a text or a list that would lie beyond its memory.
+    /// It returns a string or a list that extends beyond its memory.
     TooLong,
-    /// It answers with a text or a list each part of which is 16 MiB, all of them the same bytes.
+    /// It returns a string or a list whose items are 16 MiB each, all of them the same bytes.
     Amplified,
 }
 
-/// The program's component, which does this from call number `calls` of an export of `reading` on, counted from 0.
+/// Returns the program's component, sabotaged from call number `calls` (from 0) of an export of `reading` on.
 pub(crate) fn component(sabotage: Sabotage, export: &str, calls: i32) -> Vec<u8> {
-    let mut maker =
-        Maker { sabotage, export: format!("kinesis:reader/reading@0.2.0#{export}"), calls, target: None, met: 0 };
-    let mut made = Component::new();
-    maker.parse_component(&mut made, Parser::new(0), COMPONENT).expect("the component is well formed");
-    assert_eq!(maker.met, 1, "no such export: {export}");
-    made.finish()
+    let export_name = format!("kinesis:reader/reading@0.2.0#{export}");
+    let mut saboteur = Saboteur { sabotage, export: export_name, calls, target: None, changed: 0 };
+    let mut component = Component::new();
+    saboteur.parse_component(&mut component, Parser::new(0), COMPONENT).expect("the component is well formed");
+    assert_eq!(saboteur.changed, 1, "no such export: {export}");
+    component.finish()
 }
 
-struct Maker {
+struct Saboteur {
     sabotage: Sabotage,
     export: String,
     calls: i32,
-    /// In the module that has the export.
+    /// The function to change, while its module is being processed.
     target: Option<Target>,
-    met: u32,
+    /// The number of functions changed.
+    changed: u32,
 }
 
-/// The function to change.
+/// A function to change.
 #[derive(Clone, Debug, Default)]
 struct Target {
-    /// Its index among those that have a body.
+    /// Its index among the functions with a body.
     body: u32,
-    /// Its index among all.
+    /// Its index among all functions.
     index: u32,
     parameters: u32,
     results: u32,
-    /// The global that counts, behind all others.
+    /// The index of the global that counts calls, which is added after all others.
     counter: u32,
-    /// Bodies seen so far.
+    /// The number of bodies seen so far.
     seen: u32,
 }
 
-impl Reencode for Maker {
+impl Reencode for Saboteur {
     type Error = std::convert::Infallible;
 
     fn parse_global_section(
@@ -91,10 +92,10 @@ impl Reencode for Maker {
         if target.seen != target.body + 1 {
             return utils::parse_function_body(self, code, body);
         }
-        self.met += 1;
+        self.changed += 1;
         let target = target.clone();
         let mut function = self.new_function_with_parsed_locals(&body)?;
-        before(&mut function, self.sabotage, &target);
+        insert(&mut function, self.sabotage, &target);
         let mut reader = body.get_operators_reader()?;
         while !reader.eof() {
             function.instruction(&self.parse_instruction(&mut reader)?);
@@ -104,7 +105,7 @@ impl Reencode for Maker {
     }
 }
 
-impl ReencodeComponent for Maker {
+impl ReencodeComponent for Saboteur {
     fn parse_component_submodule(
         &mut self,
         component: &mut Component,
@@ -118,7 +119,7 @@ impl ReencodeComponent for Maker {
     }
 }
 
-/// Finds the function that a module exports by this name.
+/// Finds the function that a module exports under this name.
 fn target(module: &[u8], export: &str) -> Result<Option<Target>, wasmparser::BinaryReaderError> {
     let (mut types, mut functions, mut imported, mut globals, mut index) = (Vec::new(), Vec::new(), 0, 0, None);
     for payload in Parser::new(0).parse_all(module) {
@@ -166,20 +167,20 @@ fn target(module: &[u8], export: &str) -> Result<Option<Target>, wasmparser::Bin
     Ok(Some(Target { body: index - imported, index, parameters, results, counter: globals, seen: 0 }))
 }
 
-/// What comes before the function's own instructions.
-fn before(function: &mut Function, sabotage: Sabotage, target: &Target) {
+/// Writes the instructions that come before the function's own.
+fn insert(function: &mut Function, sabotage: Sabotage, target: &Target) {
     let mut code = function.instructions();
     code.global_get(target.counter).i32_eqz().if_(BlockType::Empty);
-    go_mad(&mut code, sabotage, target);
+    misbehave(&mut code, sabotage, target);
     code.end();
     code.global_get(target.counter).i32_const(1).i32_sub().global_set(target.counter);
 }
 
-fn go_mad(code: &mut InstructionSink<'_>, sabotage: Sabotage, target: &Target) {
-    /// Pages of 64 KiB.
+fn misbehave(code: &mut InstructionSink<'_>, sabotage: Sabotage, target: &Target) {
+    /// In pages of 64 KiB.
     const FORTY_EIGHT_MIB: i32 = 768;
-    /// Where the answer lies.
-    const ANSWER: i32 = 16;
+    /// The address of the result.
+    const RESULT: i32 = 16;
     let at = |offset| MemArg { offset, align: 2, memory_index: 0 };
     match sabotage {
         Sabotage::Loop => {
@@ -189,7 +190,7 @@ fn go_mad(code: &mut InstructionSink<'_>, sabotage: Sabotage, target: &Target) {
             code.loop_(BlockType::Empty).i32_const(16).memory_grow(0).i32_const(-1).i32_ne().br_if(0).end();
             code.unreachable();
         }
-        Sabotage::GrowForEver => {
+        Sabotage::GrowForever => {
             code.loop_(BlockType::Empty).i32_const(16).memory_grow(0).drop().br(0).end();
         }
         Sabotage::Recurse => {
@@ -208,17 +209,17 @@ fn go_mad(code: &mut InstructionSink<'_>, sabotage: Sabotage, target: &Target) {
             code.i32_const(-8).i32_load(at(0)).drop();
         }
         Sabotage::TooLong => {
-            code.i32_const(ANSWER).i32_const(1 << 16).i32_store(at(0));
-            code.i32_const(ANSWER).i32_const(i32::MAX).i32_store(at(4));
-            code.i32_const(ANSWER).return_();
+            code.i32_const(RESULT).i32_const(1 << 16).i32_store(at(0));
+            code.i32_const(RESULT).i32_const(i32::MAX).i32_store(at(4));
+            code.i32_const(RESULT).return_();
         }
         Sabotage::Amplified => {
-            // A number made of these bytes is 16,843,009: as an address and as a length it lies within 48 MiB.
+            // The number 0x01010101 is 16,843,009, which is within 48 MiB both as an address and as a length.
             code.i32_const(FORTY_EIGHT_MIB).memory_grow(0).drop();
             code.i32_const(0).i32_const(1).i32_const(FORTY_EIGHT_MIB << 16).memory_fill(0);
-            code.i32_const(ANSWER).i32_const(1 << 16).i32_store(at(0));
-            code.i32_const(ANSWER).i32_const(1000).i32_store(at(4));
-            code.i32_const(ANSWER).return_();
+            code.i32_const(RESULT).i32_const(1 << 16).i32_store(at(0));
+            code.i32_const(RESULT).i32_const(1000).i32_store(at(4));
+            code.i32_const(RESULT).return_();
         }
     }
 }

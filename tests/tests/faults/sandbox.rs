@@ -1,23 +1,23 @@
-//! The sandbox holds: a component that goes mad in mid-read ends in a clear word, and nothing is lost by it.
+//! The sandbox: when a component misbehaves during a read, the run ends with a clear error and nothing is lost.
 
 use std::time::Duration;
 
 use kinesis_reader::component::{Bounds, Error, Sandbox, wit};
 use kinesis_reader::destination::{self, Batch, Destination, Written};
 use tests::emulator::Emulator;
-use tests::program::{STREAM, assert_part, assert_whole};
+use tests::program::{STREAM, assert_complete, assert_consistent};
 use wasm_encoder::{ComponentBuilder, ComponentExternName, ComponentTypeRef};
 
 use crate::inside;
 use crate::sabotage::{self, Sabotage};
 
-/// Less than the program gives, so that a test is soon done.
+/// Tighter than the program's bounds, so that the tests are quick.
 const BOUNDS: Bounds = Bounds { memory: 64 << 20, call: Duration::from_secs(2) };
 
 const MESSAGES: u32 = 600;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_that_goes_mad_ends_clearly_and_the_next_run_goes_on() {
+async fn a_sabotaged_component_ends_the_run_with_an_error_and_the_next_run_continues() {
     const SLOW: &str = "exceeded its time limit: 2s";
     const LARGE: &str = "exceeded its memory limit: 64 MiB";
     let emulator = Emulator::ferrokinesis().await;
@@ -27,7 +27,7 @@ async fn a_component_that_goes_mad_ends_clearly_and_the_next_run_goes_on() {
         (Sabotage::Loop, "[method]reader.poll", 20, SLOW),
         (Sabotage::Loop, "[method]batch.lines", 3, SLOW),
         (Sabotage::Grow, "[method]reader.handle-response", 5, LARGE),
-        (Sabotage::GrowForEver, "[method]reader.checkpoint", 3, SLOW),
+        (Sabotage::GrowForever, "[method]reader.checkpoint", 3, SLOW),
         (Sabotage::Recurse, "[method]reader.handle-delivered", 3, "the component failed: "),
         (Sabotage::Panic, "[method]batch.messages", 3, "the component failed: "),
         (Sabotage::Stray, "[method]reader.revision", 15, "the component failed: "),
@@ -39,8 +39,8 @@ async fn a_component_that_goes_mad_ends_clearly_and_the_next_run_goes_on() {
         let what = format!("{sabotage:?} in {export}");
         let bytes = sabotage::component(sabotage, export, calls);
         let sandbox = Sandbox::new(BOUNDS, None).expect("a sandbox");
-        let folder = tempfile::tempdir().expect("a folder");
-        // One of the two renders messages as records, the other as lines.
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        // The database takes messages as records, the file takes them as lines.
         let to = if export.ends_with("messages") { inside::DATABASE } else { inside::FILE };
         let open = || -> Box<dyn Destination> {
             match to {
@@ -50,39 +50,39 @@ async fn a_component_that_goes_mad_ends_clearly_and_the_next_run_goes_on() {
         };
         let mut output = open();
         let loaded = sandbox.load(&bytes).unwrap_or_else(|error| panic!("{what}: {error}"));
-        // At the pace of five pages a second each page is committed before the next one is asked for.
+        // At five pages per second, each page is committed before the next one is requested.
         let error = inside::drive(loaded, &emulator.url, output.as_mut(), |config| config.limits.page_records = 50);
         let error = error.await.expect_err(&what).to_string();
         assert!(error.contains(words), "{what}: {error}");
         drop(output);
-        let part = assert_part(folder.path(), to);
-        assert!((50..MESSAGES as usize).contains(&part) && part.is_multiple_of(50), "{what}: {part} are left");
+        let part = assert_consistent(folder.path(), to);
+        assert!((50..MESSAGES as usize).contains(&part) && part.is_multiple_of(50), "{what}: {part} messages are left");
 
         let mut output = open();
         let summary = inside::drive(inside::ours(), &emulator.url, output.as_mut(), |config| config.limits.pace = None);
         let summary = summary.await.unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(summary.written.messages, u64::from(MESSAGES) - part as u64, "{what}");
         drop(output);
-        assert_whole(folder.path(), to, MESSAGES);
+        assert_complete(folder.path(), to, MESSAGES);
     }
 }
 
 #[test]
-fn a_component_that_is_mad_from_the_beginning_opens_nothing() {
+fn a_component_that_is_sabotaged_from_the_start_does_not_open() {
     for (sabotage, export) in [(Sabotage::Loop, "defaults"), (Sabotage::Grow, "[static]reader.open")] {
         let sandbox = Sandbox::new(Bounds { call: Duration::from_millis(200), ..BOUNDS }, None).expect("a sandbox");
-        let mut loaded = sandbox.load(&sabotage::component(sabotage, export, 0)).expect("it loads");
-        // What was loaded is bounded for as long as it lives, the sandbox being needed no more.
+        let mut loaded = sandbox.load(&sabotage::component(sabotage, export, 0)).expect("the component loads");
+        // The bounds stay in force without the sandbox.
         drop(sandbox);
         let source = wit::Source::Name(STREAM.to_owned());
         match sabotage {
             Sabotage::Loop => {
-                let error = loaded.defaults(&source).expect_err("it runs in circles");
+                let error = loaded.defaults(&source).expect_err("the component loops");
                 assert!(matches!(error, Error::TooSlow(_)), "{error:?}");
             }
             _ => {
-                let config = loaded.defaults(&source).expect("these it gives");
-                let error = loaded.open(&config, None, 1, 0, 0).expect_err("it takes all memory");
+                let config = loaded.defaults(&source).expect("defaults");
+                let error = loaded.open(&config, None, 1, 0, 0).expect_err("the component takes all memory");
                 assert!(matches!(error, Error::OutOfMemory(_)), "{error:?}");
             }
         }
@@ -90,48 +90,49 @@ fn a_component_that_is_mad_from_the_beginning_opens_nothing() {
 }
 
 #[test]
-fn what_is_no_component_or_wants_something_is_refused() {
+fn files_that_are_not_components_or_have_imports_are_refused() {
     let sandbox = Sandbox::new(BOUNDS, None).expect("a sandbox");
-    let mut wants = ComponentBuilder::default();
+    let mut with_import = ComponentBuilder::default();
     let kind = {
-        let (index, mut kind) = wants.type_function(None);
+        let (index, mut kind) = with_import.type_function(None);
         kind.params([("", wasm_encoder::ComponentValType::Primitive(wasm_encoder::PrimitiveValType::U32)); 0]);
         kind.result(None);
         index
     };
-    wants.import(ComponentExternName::from("wasi:cli/run"), ComponentTypeRef::Func(kind));
+    with_import.import(ComponentExternName::from("wasi:cli/run"), ComponentTypeRef::Func(kind));
     for (bytes, words) in [
         (b"no component".to_vec(), "cannot be loaded"),
         (wasm_encoder::Module::new().finish(), "cannot be loaded"),
         (ComponentBuilder::default().finish(), "kinesis:reader/reading"),
-        (wants.finish(), "wasi:cli/run"),
+        (with_import.finish(), "wasi:cli/run"),
     ] {
-        let error = sandbox.load(&bytes).err().expect("it is refused").to_string();
+        let error = sandbox.load(&bytes).err().expect("an error").to_string();
         assert!(error.contains("the component cannot be loaded") && error.contains(words), "{words}: {error}");
     }
 }
 
-/// The bound is on the component's calls. A destination may take as long as it needs, as a pipe that is read slowly does.
+/// The time limit is on the component's calls. A destination, such as a pipe to a slow reader, may take as long as it
+/// needs.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_destination_is_not_held_against_the_component() {
+async fn a_slow_destination_does_not_use_up_the_component_s_time_limit() {
     let emulator = Emulator::ferrokinesis().await;
     emulator.create(STREAM, 1).await;
     emulator.put(STREAM, 0..100).await;
     let bounds = Bounds { call: Duration::from_secs(1), ..BOUNDS };
     let sandbox = Sandbox::new(bounds, None).expect("a sandbox");
-    let loaded = sandbox.load(kinesis_reader::component::COMPONENT).expect("it loads");
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut slow = Slow { output: inside::file(folder.path()), takes: Duration::from_millis(1500) };
+    let loaded = sandbox.load(kinesis_reader::component::COMPONENT).expect("the component loads");
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let mut slow = Slow { output: inside::file(folder.path()), delay: Duration::from_millis(1500) };
     let done = inside::drive(loaded, &emulator.url, &mut slow, |_| ()).await;
     assert!(done.is_ok(), "{:?}", done.err());
     drop(slow);
-    assert_whole(folder.path(), inside::FILE, 100);
+    assert_complete(folder.path(), inside::FILE, 100);
 }
 
 /// A destination whose writes take longer than a call may.
 struct Slow<D> {
     output: D,
-    takes: Duration,
+    delay: Duration,
 }
 
 impl<D: Destination> Destination for Slow<D> {
@@ -141,7 +142,7 @@ impl<D: Destination> Destination for Slow<D> {
 
     fn write(&mut self, batch: &mut dyn Batch) -> Result<Written, destination::Error> {
         let written = self.output.write(batch);
-        std::thread::park_timeout(self.takes);
+        std::thread::park_timeout(self.delay);
         written
     }
 
@@ -150,9 +151,8 @@ impl<D: Destination> Destination for Slow<D> {
     }
 }
 
-/// Its words say that nothing safe is lost.
 #[test]
-fn each_failure_of_a_component_says_what_to_do() {
+fn every_failure_of_a_component_has_a_hint() {
     for error in [Error::OutOfMemory(1 << 20), Error::TooSlow(Duration::from_secs(1)), Error::Trap("x".to_owned())] {
         let hint = error.hint().unwrap_or_default();
         assert!(hint.contains("run again"), "{error}: {hint}");

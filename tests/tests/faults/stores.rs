@@ -1,4 +1,4 @@
-//! Outputs and states that others hold, changed or damaged.
+//! Outputs and states that are locked, changed or damaged.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -6,70 +6,70 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use tests::emulator::Emulator;
-use tests::program::{STREAM, assert_part, assert_whole, read, run, said};
+use tests::program::{STREAM, assert_complete, assert_consistent, read, run, stderr};
 use tests::proxy::{Fault, Mood, Proxy};
 
-use crate::signals::{interrupt_until_it_ends, until};
+use crate::signals::{interrupt_until_it_ends, wait_until};
 
-/// Another program writes to the database: the reader waits for it, and gives up when that takes too long.
+/// While another program writes to the database, the reader waits. It gives up if that takes too long.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_locked_database_is_waited_for() {
+async fn the_program_waits_for_a_locked_database() {
     let emulator = Emulator::ferrokinesis().await;
     emulator.create(STREAM, 1).await;
     emulator.put(STREAM, 0..200).await;
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     let to = "sqlite:out.db";
     assert!(run(&mut read(folder.path(), &emulator.url, to)).status.success());
     let other = Connection::open(folder.path().join("out.db")).expect("a database");
-    other.busy_timeout(Duration::from_secs(60)).expect("it can wait");
+    other.busy_timeout(Duration::from_secs(60)).expect("a timeout");
     let lock = || other.execute_batch("BEGIN IMMEDIATE; CREATE TABLE IF NOT EXISTS other (n)").expect("the lock");
     let proxy = Proxy::start(&emulator.url, 1, Mood::of(100, &[Fault::Delay])).await;
     let start = || {
         let mut command = read(folder.path(), &proxy.url, to);
-        command.args(["--page-records", "10"]).stderr(Stdio::piped()).spawn().expect("it starts")
+        command.args(["--page-records", "10"]).stderr(Stdio::piped()).spawn().expect("the program starts")
     };
     emulator.put(STREAM, 200..800).await;
 
-    // Given back in time. The database is open by the time when a page comes.
+    // The lock is released in time. Once a page was requested, the program has opened the database.
     let mut pages = proxy.passed("GetRecords");
     let child = start();
-    until(|| proxy.passed("GetRecords") > pages).await;
+    wait_until(|| proxy.passed("GetRecords") > pages).await;
     lock();
-    // What was taken is committed within a second, and while that waits no page need come.
+    // The program tries to commit within a second. While it waits, it need not request pages.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    other.execute_batch("COMMIT").expect("it is ours");
-    let output = child.wait_with_output().expect("it is our child");
-    assert!(output.status.success(), "{}", said(&output));
-    assert_whole(folder.path(), to, 800);
+    other.execute_batch("COMMIT").expect("our own transaction");
+    let output = child.wait_with_output().expect("a child process");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_complete(folder.path(), to, 800);
 
-    // Never given back: two interrupts end the wait at once.
+    // The lock is never released. Two interrupts end the wait at once.
     emulator.put(STREAM, 800..1400).await;
     pages = proxy.passed("GetRecords");
     let mut child = start();
-    until(|| proxy.passed("GetRecords") > pages).await;
+    wait_until(|| proxy.passed("GetRecords") > pages).await;
     lock();
     interrupt_until_it_ends(&mut child).await;
-    assert_eq!(child.wait().expect("it is our child").code(), Some(130));
-    assert_part(folder.path(), to);
+    assert_eq!(child.wait().expect("a child process").code(), Some(130));
+    assert_consistent(folder.path(), to);
 
-    // Never given back: it is told.
+    // The lock is never released. The program gives up with an error.
     let output = run(&mut read(folder.path(), &emulator.url, to));
-    let words = said(&output);
+    let words = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{words}");
     assert!(words.contains("out.db") && words.contains("locked"), "{words}");
     assert!(words.contains("hint: another program is writing to the database"), "{words}");
-    other.execute_batch("ROLLBACK").expect("it is ours");
+    other.execute_batch("ROLLBACK").expect("our own transaction");
     let output = run(&mut read(folder.path(), &emulator.url, to));
-    assert!(output.status.success(), "{}", said(&output));
-    assert_whole(folder.path(), to, 1400);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_complete(folder.path(), to, 1400);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_database_is_told_and_left_alone() {
+async fn a_damaged_database_is_an_error_and_left_alone() {
     let emulator = Emulator::ferrokinesis().await;
     emulator.create(STREAM, 1).await;
     emulator.put(STREAM, 0..2000).await;
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     let path = folder.path().join("out.db");
     let reads = || run(&mut read(folder.path(), &emulator.url, "sqlite:out.db"));
     assert!(reads().status.success());
@@ -86,30 +86,30 @@ async fn a_damaged_database_is_told_and_left_alone() {
         (noise(4096, whole.len()), "is damaged"),
         (whole[..whole.len() / 2].to_vec(), "is damaged"),
     ] {
-        std::fs::write(&path, &damaged).expect("room");
+        std::fs::write(&path, &damaged).expect("a writable directory");
         let output = reads();
-        let said = said(&output);
-        assert_eq!(output.status.code(), Some(2), "{words}: {said}");
-        assert!(said.contains(words) && said.contains("out.db") && said.contains("hint: "), "{words}: {said}");
-        assert!(std::fs::read(&path).expect("it is there") == damaged, "{words}: it was written to");
+        let stderr = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{words}: {stderr}");
+        assert!(stderr.contains(words) && stderr.contains("out.db") && stderr.contains("hint: "), "{words}: {stderr}");
+        assert!(std::fs::read(&path).expect("the file exists") == damaged, "{words}: it was written to");
     }
-    std::fs::write(&path, &whole).expect("room");
+    std::fs::write(&path, &whole).expect("a writable directory");
     let output = reads();
-    assert!(output.status.success(), "{}", said(&output));
-    assert_whole(folder.path(), "sqlite:out.db", 2100);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_complete(folder.path(), "sqlite:out.db", 2100);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_and_a_state_that_do_not_go_together_are_told_and_left_alone() {
+async fn a_file_and_a_state_that_disagree_are_an_error_and_left_alone() {
     let emulator = Emulator::ferrokinesis().await;
     emulator.create(STREAM, 1).await;
     emulator.put(STREAM, 0..300).await;
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     let [file, state] = ["out.ndjson", "out.ndjson.state"].map(|name| folder.path().join(name));
     let reads = || run(&mut read(folder.path(), &emulator.url, "ndjson:out.ndjson"));
     assert!(reads().status.success());
     emulator.put(STREAM, 300..400).await;
-    let [lines, kept] = [&file, &state].map(|path| std::fs::read(path).expect("it is there"));
+    let [lines, kept] = [&file, &state].map(|path| std::fs::read(path).expect("the file exists"));
     let text = String::from_utf8(kept.clone()).expect("a state is text");
     let altered = |from: &str, to: &str| {
         assert!(text.contains(from), "{from} is not in {text}");
@@ -128,25 +128,25 @@ async fn a_file_and_a_state_that_do_not_go_together_are_told_and_left_alone() {
         (&state, Some(altered("\"orders\"", "\"others\"")), "the checkpoint belongs to another stream"),
     ] {
         match &bytes {
-            Some(bytes) => std::fs::write(damaged, bytes).expect("room"),
-            None => std::fs::remove_file(damaged).expect("it is there"),
+            Some(bytes) => std::fs::write(damaged, bytes).expect("a writable directory"),
+            None => std::fs::remove_file(damaged).expect("the file exists"),
         }
         let before = [&file, &state].map(|path| std::fs::read(path).ok());
         let output = reads();
-        let said = said(&output);
-        assert_eq!(output.status.code(), Some(2), "{words}: {said}");
-        assert!(said.contains(words) && said.contains("hint: "), "{words}: {said}");
+        let stderr = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{words}: {stderr}");
+        assert!(stderr.contains(words) && stderr.contains("hint: "), "{words}: {stderr}");
         assert_eq!([&file, &state].map(|path| std::fs::read(path).ok()), before, "{words}: something was written");
         restore(&file, &lines);
         restore(&state, &kept);
     }
-    // What is beyond the safe length was never safe.
+    // Anything beyond the length in the state was never committed.
     restore(&file, &[&lines[..], b"{\"n\":1,\"torn"].concat());
     let output = reads();
-    assert!(output.status.success(), "{}", said(&output));
-    assert_whole(folder.path(), "ndjson:out.ndjson", 400);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_complete(folder.path(), "ndjson:out.ndjson", 400);
 }
 
 fn restore(path: &Path, bytes: &[u8]) {
-    std::fs::write(path, bytes).expect("room");
+    std::fs::write(path, bytes).expect("a writable directory");
 }

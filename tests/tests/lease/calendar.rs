@@ -1,76 +1,76 @@
-//! What a worker takes the time for.
+//! A worker's calendar clock, which may be wrong.
 
 use tests::chance::Chance;
 
-/// Clocks as they are found: of a host that lost its battery, that overflowed, or that somebody set.
+/// Times of clocks that lost their battery, overflowed or were set by hand.
 const YEARS: [u64; 6] = [
-    // 1900, which no calendar of WASI can tell from 1970.
+    // 1900, which WASI cannot distinguish from 1970.
     0,
-    // 1970, a day later.
+    // 2 January 1970.
     86_400_000,
-    // 19 January 2038, where 31 bits of seconds end.
+    // 19 January 2038, where 31 bits of seconds overflow.
     2_147_483_647_000,
-    // 2106, where 32 do.
+    // 2106, where 32 bits do.
     4_294_967_295_000,
     253_402_300_799_999,
     u64::MAX,
 ];
 
-/// A calendar as the drain keeps it: what the host says, but within one drain it does not step back, and goes on at least
-/// as the monotonic clock does.
+/// A calendar clock as the drain sees it: the host's clock, except that within one drain it advances at least as fast
+/// as the monotonic clock.
 #[derive(Debug)]
 pub(crate) struct Calendar {
     host: Host,
-    /// The time that was given last, and the true time at which it was.
+    /// The time that was returned last, and the true time when it was.
     last: (u64, u64),
 }
 
-/// What the host says.
+/// The host's clock.
 #[derive(Clone, Copy, Debug)]
 enum Host {
-    /// So many milliseconds beside the true time.
-    Beside(i64),
-    /// This, at the true time beside it, and going on from there.
-    Since(u64, u64),
-    /// This, always.
+    /// Off by this many milliseconds.
+    Offset(i64),
+    /// Was set to the first time at the second, true time, and runs since.
+    SetTo(u64, u64),
+    /// Stands still.
     Still(u64),
 }
 
 impl Calendar {
-    pub(crate) fn beside(milliseconds: i64) -> Calendar {
-        Calendar { host: Host::Beside(milliseconds), last: (0, 0) }
+    pub(crate) fn with_offset(milliseconds: i64) -> Calendar {
+        Calendar { host: Host::Offset(milliseconds), last: (0, 0) }
     }
 
-    /// Begins a drain.
+    /// Starts a drain.
     pub(crate) fn begin(&mut self, now: u64) {
         self.last = (0, now);
     }
 
-    /// The clock is right again.
+    /// Corrects the clock.
     pub(crate) fn correct(&mut self) {
-        self.host = Host::Beside(0);
+        self.host = Host::Offset(0);
     }
 
-    /// Somebody sets the clock, rightly or not.
+    /// Sets the clock to the right time or a wrong one.
     pub(crate) fn set(&mut self, now: u64, chance: &mut Chance) {
-        let far = chance.magnitude(1_000, 10 * 365 * 86_400_000) as i64;
+        let offset = chance.magnitude(1_000, 10 * 365 * 86_400_000) as i64;
         self.host = match chance.within(0, 5) {
-            0 => Host::Beside(0),
-            1 => Host::Beside(far),
-            2 => Host::Beside(-far),
-            3 | 4 => Host::Since(chance.of(&YEARS), now),
+            0 => Host::Offset(0),
+            1 => Host::Offset(offset),
+            2 => Host::Offset(-offset),
+            3 | 4 => Host::SetTo(chance.of(&YEARS), now),
             _ => Host::Still(chance.of(&YEARS)),
         };
     }
 
     pub(crate) fn present(&mut self, now: u64) -> u64 {
-        let says = match self.host {
-            Host::Beside(offset) => now.saturating_add_signed(offset),
-            Host::Since(year, then) => year.saturating_add(now.saturating_sub(then)),
+        let host = match self.host {
+            Host::Offset(offset) => now.saturating_add_signed(offset),
+            Host::SetTo(time, then) => time.saturating_add(now.saturating_sub(then)),
             Host::Still(time) => time,
         };
-        let (given, then) = self.last;
-        let present = says.max(given.saturating_add(now.saturating_sub(then)));
+        let (last, then) = self.last;
+        let present = host.max(last.saturating_add(now.saturating_sub(then)));
         self.last = (present, now);
         present
     }

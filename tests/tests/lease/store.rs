@@ -1,22 +1,22 @@
-//! A key-value store with one key and its counters, as it should be and as stores are.
+//! A simulated key-value store with one key and its counters, strict or with a quirk.
 
 use std::collections::BTreeMap;
 
 use tests::chance::Chance;
 
-/// How a store departs from what `wasi:keyvalue/atomics` says.
+/// How a store departs from the documentation of `wasi:keyvalue/atomics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Quirk {
     Strict,
-    /// A swap on what was absent overwrites what came since: SQLite.
+    /// A swap of an absent value overwrites what was written since, as on SQLite.
     OverwriteAbsent,
-    /// A swap that was made is answered with a failure, always: Redis.
+    /// Every successful swap is reported as a failure, as on Redis.
     FalseFailure,
-    /// A swap that was not made is answered well.
+    /// A failed swap is reported as a success.
     FalseSuccess,
-    /// Any answer may be lost, after the call was carried out or before.
+    /// Any answer may be lost, whether or not the call was carried out.
     LostReply,
-    /// A read may give a value of before, which the handle then holds for the newest.
+    /// A read may return an old value, which the handle then takes for the newest.
     StaleRead,
 }
 
@@ -29,13 +29,13 @@ pub(crate) const QUIRKS: [Quirk; 6] = [
     Quirk::StaleRead,
 ];
 
-/// How long a value of before may be read, in milliseconds.
+/// How long an old value may still be read, in milliseconds.
 const STALE_MAX: u64 = 30_000;
 
-/// What a `cas` handle holds for the newest.
+/// A `cas` handle: what a swap compares with.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Handle {
-    /// `current` was not called: a swap is unconditional.
+    /// `current` was not called, so a swap is unconditional.
     #[default]
     Unread,
     Read(Option<Vec<u8>>),
@@ -43,7 +43,7 @@ pub(crate) enum Handle {
 
 pub(crate) struct Store {
     quirk: Quirk,
-    /// Each value that was ever there, and since when.
+    /// Every value that was ever stored, and since when.
     pub(crate) history: Vec<(u64, Vec<u8>)>,
     counters: BTreeMap<u64, i64>,
 }
@@ -61,9 +61,9 @@ impl Store {
         let mut read = self.value();
         if self.quirk == Quirk::StaleRead && chance.percent(40) {
             let back = chance.within(1, 2) as usize;
-            // What is read was still there not too long ago.
-            let ended = self.history.len().checked_sub(back).and_then(|next| self.history.get(next));
-            if ended.is_some_and(|(since, _)| since + STALE_MAX >= now) {
+            // The old value must have been replaced recently.
+            let next = self.history.len().checked_sub(back).and_then(|next| self.history.get(next));
+            if next.is_some_and(|(since, _)| since + STALE_MAX >= now) {
                 read = self.history.len().checked_sub(back + 1).map(|at| &self.history[at].1);
             }
         }
@@ -71,17 +71,17 @@ impl Store {
     }
 
     pub(crate) fn swap(&mut self, handle: &mut Handle, value: Vec<u8>, now: u64) -> Result<(), String> {
-        let made = match handle {
+        let swaps = match handle {
             Handle::Unread => true,
             Handle::Read(None) if self.quirk == Quirk::OverwriteAbsent => true,
             Handle::Read(base) => base.as_ref() == self.value(),
         };
-        if made {
+        if swaps {
             self.history.push((now, value));
         }
-        // Where it failed, the caller gets a handle that has read anew.
+        // After a failure, the caller gets a handle that has read the current value.
         *handle = Handle::Read(self.value().cloned());
-        match (made, self.quirk) {
+        match (swaps, self.quirk) {
             (true, Quirk::FalseFailure) => Err("the swap failed".to_owned()),
             (false, Quirk::FalseSuccess) | (true, _) => Ok(()),
             (false, _) => Err("the swap failed".to_owned()),

@@ -1,35 +1,37 @@
-//! One drain at a time: takes the lease, reads pages, delivers, commits, gives the lease back, as the edge app does.
+//! A worker that runs one drain after another, as the edge component does: it takes the lease, reads pages, delivers,
+//! commits, and gives the lease back.
 
 use kinesis_reader_lease::{Answer, Call, Lease, Outcome, Settings, Step, Value};
 use tests::chance::Chance;
 
 use crate::calendar::Calendar;
+use crate::environment::{DrainFault, Environment, Scenario};
 use crate::store::{Handle, Quirk};
-use crate::world::{Mistake, Scenario, World};
 
-pub(crate) const SETTINGS: Settings = Settings { time: 30_000, grace: 2_000, patience: 5_000, pause: 100 };
+pub(crate) const SETTINGS: Settings = Settings { duration: 30_000, grace: 2_000, timeout: 5_000, backoff: 100 };
 
-/// How long a delivery may take, in milliseconds: none begins with less of the lease left.
+/// How long a delivery may take, in milliseconds. None is started with less of the lease left.
 const DELIVERY_TIME: u64 = 5_000;
 
 pub(crate) struct Worker {
     calendar: Calendar,
-    /// When it goes on.
+    /// When the worker takes its next step.
     pub(crate) wake: u64,
     handle: Handle,
     positions: Vec<usize>,
     pages: u64,
-    /// It was told that the lease is held until a time that no right clock has set.
-    told_ahead: bool,
+    /// The lease was found to end later than any correct clock can have set.
+    saw_ahead: bool,
     state: State,
 }
 
 enum State {
     Idle,
-    /// An operation on the lease; `call`: what is on its way to the store.
+    /// An operation on the lease.
     Operating {
         lease: Box<Lease>,
         stage: Stage,
+        /// A call that is on its way to the store.
         call: Option<Call>,
     },
     Reading {
@@ -47,99 +49,98 @@ enum Stage {
     Acquire,
     Commit,
     Release,
-    /// An operator frees the lease by way of this host.
+    /// An operator frees the lease through this host.
     Revoke,
 }
 
 impl Worker {
     pub(crate) fn new(skew: i64, wake: u64) -> Worker {
         Worker {
-            calendar: Calendar::beside(skew),
+            calendar: Calendar::with_offset(skew),
             wake,
             handle: Handle::Unread,
             positions: Vec::new(),
             pages: 0,
-            told_ahead: false,
+            saw_ahead: false,
             state: State::Idle,
         }
     }
 
-    /// Its clock is set right, if it is one that can be wrong.
     pub(crate) fn correct_clock(&mut self) {
         self.calendar.correct();
     }
 
-    /// One step, and what may go wrong in it.
-    pub(crate) fn step(&mut self, world: &mut World, scenario: &Scenario, chance: &mut Chance) {
+    /// Takes one step, in which things may go wrong.
+    pub(crate) fn step(&mut self, environment: &mut Environment, scenario: &Scenario, chance: &mut Chance) {
         if scenario.wrong_clocks && chance.percent(3) {
-            world.count("clock set");
-            self.calendar.set(world.now, chance);
+            environment.count("clock set");
+            self.calendar.set(environment.now, chance);
         }
         if let State::Idle = self.state {
-            self.calendar.begin(world.now);
+            self.calendar.begin(environment.now);
         }
-        let now = self.calendar.present(world.now);
-        self.wake = world.now + chance.magnitude(1, 400);
+        let now = self.calendar.present(environment.now);
+        self.wake = environment.now + chance.magnitude(1, 400);
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Idle => {
                 let owner = format!("owner-{}", chance.any());
-                let (mut lease, stage) = match self.told_ahead || chance.percent(scenario.meddling) {
+                let (mut lease, stage) = match self.saw_ahead || chance.percent(scenario.needless_revoke) {
                     true => (Lease::revoke(owner, SETTINGS, now), Stage::Revoke),
                     false => (Lease::acquire(owner, SETTINGS, now), Stage::Acquire),
                 };
-                self.told_ahead = false;
+                self.saw_ahead = false;
                 lease.plant(scenario.fault);
                 self.pages = chance.within(1, 5);
-                self.operate(lease.into(), stage, now, world, scenario, chance);
+                self.advance(lease.into(), stage, now, environment, scenario, chance);
             }
             State::Operating { mut lease, stage, call } => {
                 if let Some(call) = call {
                     if chance.percent(scenario.crash) {
-                        // It dies before the call is carried out, or before the answer.
+                        // The worker dies before the call is carried out, or before it is answered.
                         if chance.percent(50) {
-                            self.make(call, world, scenario, chance, now);
+                            self.carry_out(call, environment, scenario, chance, now);
                         }
-                        return self.end(world, chance);
+                        return self.finish(environment, chance);
                     }
-                    let answer = self.make(call, world, scenario, chance, now);
+                    let answer = self.carry_out(call, environment, scenario, chance, now);
                     lease.handle(answer, now);
                 }
-                self.operate(lease, stage, now, world, scenario, chance);
+                self.advance(lease, stage, now, environment, scenario, chance);
             }
             State::Reading { mut lease } => {
-                let page = (self.pages > 0 && lease.left(now) >= DELIVERY_TIME)
-                    .then(|| world.page(&self.positions, chance))
+                let page = (self.pages > 0 && lease.remaining(now) >= DELIVERY_TIME)
+                    .then(|| environment.page(&self.positions, chance))
                     .flatten();
                 match page {
                     Some((shard, page)) => {
-                        if scenario.mistake == Some(Mistake::CommitFirst) {
+                        if scenario.drain_fault == Some(DrainFault::CommitFirst) {
                             self.positions[shard] = page.end;
                         }
                         self.state = State::Delivering { lease, shard, page };
-                        self.stall(scenario, chance, u64::MAX, world);
+                        self.stall(scenario, chance, u64::MAX, environment);
                     }
                     None => {
                         lease.release(Some(text(&self.positions)), now);
-                        self.operate(lease, Stage::Release, now, world, scenario, chance);
+                        self.advance(lease, Stage::Release, now, environment, scenario, chance);
                     }
                 }
             }
             State::Delivering { mut lease, shard, page } => {
                 if chance.percent(scenario.crash) {
                     if chance.percent(50) {
-                        world.deliver(lease.held(), shard, page);
+                        environment.deliver(lease.held(), shard, page);
                     }
-                    return self.end(world, chance);
+                    return self.finish(environment, chance);
                 }
                 self.pages -= 1;
-                let (arrives, told) = match chance.percent(scenario.sink_fails) {
+                let (arrives, confirmed) = match chance.percent(scenario.sink_fails) {
                     true => (chance.percent(50), false),
                     false => (true, true),
                 };
                 if arrives {
-                    world.deliver(lease.held(), shard, page.clone());
+                    environment.deliver(lease.held(), shard, page.clone());
                 }
-                if told || scenario.mistake == Some(Mistake::CountFailed) {
+                if confirmed || scenario.drain_fault == Some(DrainFault::CountFailed) {
                     self.positions[shard] = page.end;
                 } else {
                     self.pages = 0;
@@ -147,110 +148,117 @@ impl Worker {
                 match self.pages {
                     0 => {
                         lease.release(Some(text(&self.positions)), now);
-                        self.operate(lease, Stage::Release, now, world, scenario, chance);
+                        self.advance(lease, Stage::Release, now, environment, scenario, chance);
                     }
                     _ => {
                         lease.commit(Some(text(&self.positions)), now);
-                        self.operate(lease, Stage::Commit, now, world, scenario, chance);
+                        self.advance(lease, Stage::Commit, now, environment, scenario, chance);
                     }
                 }
             }
         }
     }
 
-    /// Goes on with the operation, up to the next call or its outcome.
-    fn operate(
+    /// Continues an operation up to its next call or its outcome.
+    fn advance(
         &mut self,
         mut lease: Box<Lease>,
         stage: Stage,
         now: u64,
-        world: &mut World,
+        environment: &mut Environment,
         scenario: &Scenario,
         chance: &mut Chance,
     ) {
         let outcome = match lease.poll(now) {
             Step::Call(Call::Pause(until)) => {
-                self.wake = world.now.saturating_add(until.saturating_sub(now));
+                self.wake = environment.now.saturating_add(until.saturating_sub(now));
                 lease.handle(Answer::Paused, until);
                 self.state = State::Operating { lease, stage, call: None };
                 return;
             }
             Step::Call(call) => {
-                // A swap that is older than a minute is more than SQLite's promise bears.
+                // On SQLite, the guarantees only hold if a swap takes less than a minute.
                 let swap_on_sqlite = scenario.quirk == Quirk::OverwriteAbsent && matches!(call, Call::Swap(_));
                 let stall_max = if swap_on_sqlite && !scenario.stalls_in_creation { 40_000 } else { u64::MAX };
                 self.state = State::Operating { lease, stage, call: Some(call) };
-                self.stall(scenario, chance, stall_max, world);
+                self.stall(scenario, chance, stall_max, environment);
                 return;
             }
             Step::Done(outcome) => outcome,
         };
         match (stage, outcome) {
             (Stage::Acquire, Outcome::Written) => {
-                let value = lease.held().expect("it was written");
-                self.positions = world.positions(value, scenario);
-                world.took(value, &self.positions);
+                let value = lease.held().expect("the value was written");
+                self.positions = environment.positions(value, scenario);
+                environment.record_acquisition(value, &self.positions);
                 self.state = State::Reading { lease };
             }
             (Stage::Commit, Outcome::Written) => {
-                world.confirmed(lease.held().expect("it was written"), &self.positions);
+                environment.record_commit(lease.held().expect("the value was written"), &self.positions);
                 self.state = State::Reading { lease };
             }
             (Stage::Release, Outcome::Written) => {
-                world.confirmed(lease.held().expect("it was written"), &self.positions);
-                world.count("given back");
-                self.end(world, chance);
+                environment.record_commit(lease.held().expect("the value was written"), &self.positions);
+                environment.count("given back");
+                self.finish(environment, chance);
             }
             (Stage::Revoke, Outcome::Written) => {
-                world.count("revoked");
-                self.end(world, chance);
+                environment.count("revoked");
+                self.finish(environment, chance);
             }
             (_, Outcome::Held { retry_after }) => {
-                world.count("held");
-                self.wake = world.now + retry_after.min(chance.magnitude(1, 200_000));
+                environment.count("held");
+                self.wake = environment.now + retry_after.min(chance.magnitude(1, 200_000));
             }
             (_, Outcome::Ahead { .. }) => {
-                world.count("ahead");
-                self.end(world, chance);
-                self.told_ahead = chance.percent(30);
+                environment.count("ahead");
+                self.finish(environment, chance);
+                self.saw_ahead = chance.percent(30);
             }
             (_, Outcome::Free) => {
-                world.count("free");
-                self.end(world, chance);
+                environment.count("free");
+                self.finish(environment, chance);
             }
             (_, Outcome::Lost) => {
-                world.count("lost");
-                self.end(world, chance);
+                environment.count("lost");
+                self.finish(environment, chance);
             }
             (_, Outcome::Refused(_)) => {
-                world.count("refused");
-                self.end(world, chance);
+                environment.count("refused");
+                self.finish(environment, chance);
             }
             (_, Outcome::Unavailable(_)) => {
-                world.count("unavailable");
-                self.end(world, chance);
+                environment.count("unavailable");
+                self.finish(environment, chance);
             }
         }
     }
 
-    fn make(&mut self, call: Call, world: &mut World, scenario: &Scenario, chance: &mut Chance, now: u64) -> Answer {
+    fn carry_out(
+        &mut self,
+        call: Call,
+        environment: &mut Environment,
+        scenario: &Scenario,
+        chance: &mut Chance,
+        now: u64,
+    ) -> Answer {
         let lost = chance.percent(scenario.lost_reply);
         let before = lost && chance.percent(50);
         match call {
             Call::Read => {
-                let (handle, value) = world.store.read(chance, world.now);
+                let (handle, value) = environment.store.read(chance, environment.now);
                 self.handle = handle;
-                Answer::Read(if lost { gone() } else { Ok(value) })
+                Answer::Read(if lost { lost_answer() } else { Ok(value) })
             }
-            Call::Increment { .. } if before => Answer::Incremented(gone()),
+            Call::Increment { .. } if before => Answer::Incremented(lost_answer()),
             Call::Increment { slot, by } => {
-                let sum = world.store.increment(slot, by);
-                Answer::Incremented(if lost { gone() } else { Ok(sum) })
+                let sum = environment.store.increment(slot, by);
+                Answer::Incremented(if lost { lost_answer() } else { Ok(sum) })
             }
-            Call::Swap(_) if before => Answer::Swapped(gone()),
+            Call::Swap(_) if before => Answer::Swapped(lost_answer()),
             Call::Swap(value) => {
-                let told = world.store.swap(&mut self.handle, value, world.now);
-                Answer::Swapped(if lost { gone() } else { told })
+                let swapped = environment.store.swap(&mut self.handle, value, environment.now);
+                Answer::Swapped(if lost { lost_answer() } else { swapped })
             }
             Call::Pause(until) => {
                 debug_assert!(until >= now);
@@ -259,20 +267,20 @@ impl Worker {
         }
     }
 
-    fn stall(&mut self, scenario: &Scenario, chance: &mut Chance, most: u64, world: &mut World) {
+    fn stall(&mut self, scenario: &Scenario, chance: &mut Chance, max: u64, environment: &mut Environment) {
         if chance.percent(scenario.stall) {
-            world.count("stall");
-            self.wake = world.now + chance.magnitude(1_000, 300_000).min(most);
+            environment.count("stall");
+            self.wake = environment.now + chance.magnitude(1_000, 300_000).min(max);
         }
     }
 
-    fn end(&mut self, world: &mut World, chance: &mut Chance) {
+    fn finish(&mut self, environment: &mut Environment, chance: &mut Chance) {
         self.state = State::Idle;
-        self.wake = world.now + chance.magnitude(1, 100_000);
+        self.wake = environment.now + chance.magnitude(1, 100_000);
     }
 }
 
-fn gone<T>() -> Result<T, String> {
+fn lost_answer<T>() -> Result<T, String> {
     Err("no answer".to_owned())
 }
 
@@ -280,8 +288,8 @@ fn text(positions: &[usize]) -> String {
     format!("{positions:?}")
 }
 
-/// The positions that a checkpoint holds.
+/// The positions in the checkpoint of a value.
 pub(crate) fn parse(value: &Value) -> Option<Vec<usize>> {
     let text = value.checkpoint.as_ref()?;
-    Some(serde_json::from_str(text).expect("we wrote it"))
+    Some(serde_json::from_str(text).expect("a worker wrote the checkpoint"))
 }

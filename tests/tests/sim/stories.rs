@@ -107,7 +107,7 @@ impl Story {
     fn open(start: Start, until: Until) -> Story {
         let mut config = Config { start, until, ..Config::new(Source::Name("orders".to_owned())) };
         config.limits.list_interval = Duration::from_secs(3600);
-        let reader = Reader::open(config, None, 1, Instant(0), Timestamp(OPENED)).expect("a good configuration");
+        let reader = Reader::open(config, None, 1, Instant(0), Timestamp(OPENED)).expect("a valid configuration");
         Story { reader, now: 0, told: None, lost: Vec::new() }
     }
 
@@ -124,7 +124,7 @@ impl Story {
             let date = self.told.map(Timestamp);
             let response =
                 Response { status, body: Body::Json(body.to_owned()), aws_request_id: None, date, signed: date };
-            self.reader.handle_response(request.id, response, Instant(self.now)).expect("it was asked");
+            self.reader.handle_response(request.id, response, Instant(self.now)).expect("the request is pending");
             if request.operation == operation {
                 return;
             }

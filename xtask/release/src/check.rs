@@ -31,7 +31,7 @@ pub(crate) fn all(dist: &Path, version: &str, unpacked: &Path) -> Result<()> {
     for (name, part) in BILLS {
         bill(&files[&format!("{name}.cdx.json")], part, version).map_err(|why| format!("{name}.cdx.json: {why}"))?;
     }
-    carried(&files, unpacked)
+    same_component(&files, unpacked)
 }
 
 fn complete(files: &Files, version: &str) -> Result<()> {
@@ -47,11 +47,11 @@ fn complete(files: &Files, version: &str) -> Result<()> {
     ];
     let packages = [format!("kinesis_reader-{version}-py3-none-any.whl"), format!("kinesis-reader-{version}.tgz")];
     let bills = BILLS.map(|(name, _)| format!("{name}.cdx.json"));
-    let wanted: BTreeSet<String> = parts.into_iter().map(str::to_owned).chain(packages).chain(bills).collect();
-    let there: BTreeSet<String> = files.keys().cloned().collect();
-    if wanted != there {
-        let missing: Vec<_> = wanted.difference(&there).collect();
-        let foreign: Vec<_> = there.difference(&wanted).collect();
+    let expected: BTreeSet<String> = parts.into_iter().map(str::to_owned).chain(packages).chain(bills).collect();
+    let present: BTreeSet<String> = files.keys().cloned().collect();
+    if expected != present {
+        let missing: Vec<_> = expected.difference(&present).collect();
+        let foreign: Vec<_> = present.difference(&expected).collect();
         return Err(format!("incomplete release: missing {missing:?}, unexpected {foreign:?}").into());
     }
     match files.iter().find(|(_, bytes)| bytes.is_empty()) {
@@ -61,14 +61,14 @@ fn complete(files: &Files, version: &str) -> Result<()> {
 }
 
 fn sums(files: &Files, text: &str) -> Result<()> {
-    let told: BTreeMap<&str, &str> =
+    let listed: BTreeMap<&str, &str> =
         text.lines().filter_map(|line| line.split_once("  ")).map(|(sum, name)| (name, sum)).collect();
     for (name, bytes) in files {
-        if told.get(name.as_str()) != Some(&sum(bytes).as_str()) {
+        if listed.get(name.as_str()) != Some(&sum(bytes).as_str()) {
             return Err(format!("wrong or missing checksum in {SUMS}: {name}").into());
         }
     }
-    match told.len() == files.len() {
+    match listed.len() == files.len() {
         true => Ok(()),
         false => Err(format!("{SUMS} lists files that do not exist").into()),
     }
@@ -76,10 +76,10 @@ fn sums(files: &Files, text: &str) -> Result<()> {
 
 /// The names of wheel and tarball contain the version too.
 fn versions(files: &Files, dist: &Path, version: &str) -> Result<()> {
-    let told = Command::new(dist.join(program())).arg("--version").output()?;
-    let told = String::from_utf8(told.stdout)?;
-    if told.split_whitespace().last() != Some(version) {
-        return Err(format!("wrong version of the program: {told}").into());
+    let output = Command::new(dist.join(program())).arg("--version").output()?;
+    let printed = String::from_utf8(output.stdout)?;
+    if printed.split_whitespace().last() != Some(version) {
+        return Err(format!("wrong version of the program: {printed}").into());
     }
     let package = format!("kinesis:reader@{version}");
     if !std::str::from_utf8(&files["reader.wit"])?.contains(&format!("package {package};")) {
@@ -109,7 +109,7 @@ fn bill(text: &[u8], part: &str, version: &str) -> Result<()> {
     }
 }
 
-fn carried(files: &Files, unpacked: &Path) -> Result<()> {
+fn same_component(files: &Files, unpacked: &Path) -> Result<()> {
     let component = &files[COMPONENT];
     let wheel = std::fs::read(unpacked.join("wheel/kinesis_reader").join(COMPONENT))?;
     if wheel != *component {
@@ -121,7 +121,7 @@ fn carried(files: &Files, unpacked: &Path) -> Result<()> {
         let path = entry?.path();
         if path.extension().is_some_and(|kind| kind == "wasm") {
             modules += 1;
-            if !holds(component, &std::fs::read(&path)?) {
+            if !contains(component, &std::fs::read(&path)?) {
                 return Err(format!("the tarball's module is of a different component: {}", path.display()).into());
             }
         }
@@ -130,14 +130,14 @@ fn carried(files: &Files, unpacked: &Path) -> Result<()> {
         return Err("the tarball contains no modules".into());
     }
     for name in ["edge-http.composed.wasm", "edge-kv.composed.wasm", &program()] {
-        if !holds(&files[name], component) {
+        if !contains(&files[name], component) {
             return Err(format!("{name} contains a different component").into());
         }
     }
     Ok(())
 }
 
-fn holds(all: &[u8], part: &[u8]) -> bool {
+fn contains(all: &[u8], part: &[u8]) -> bool {
     !part.is_empty() && all.windows(part.len()).any(|window| window == part)
 }
 

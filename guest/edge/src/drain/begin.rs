@@ -1,84 +1,78 @@
-//! The beginning of a drain: the lease is taken, and the reader opened where the last drain ended.
+//! Begins a drain: takes the lease, and opens the reader where the last drain ended.
 //!
-//! What lies in the store is looked at before anything is written: a checkpoint that is damaged or of another stream, or
-//! one that is missing where it may not be, ends the drain and stays as it is.
+//! The value in the store is checked before anything is written. If its checkpoint is damaged or belongs to another
+//! stream, or if a required checkpoint is missing, the drain ends and the value stays as it is.
 
 use kinesis_reader_lease::{Lease, Outcome, Value};
 
-use super::{Counts, Drain};
 use crate::answer::Answer;
-use crate::aws::Correction;
+use crate::bindings::reading::{self, Reader};
 use crate::bounds::Bounds;
 use crate::clock;
-use crate::deliver::Experience;
 use crate::progress::Progress;
-use crate::reading::{self, Reader};
 use crate::settings::Settings;
 use crate::store::{self, Store, random};
 
-/// What to do about a value that is not ours.
-pub(crate) const UNREADABLE: &str = "it is left as it is: a later version of this component may have written it, which \
-     can read it; if it is damaged, put back what a backup of the store has under this key";
+pub(crate) const UNREADABLE_HINT: &str = "the value was not changed; if a later version of this component wrote it, \
+     use that version; if it is damaged, restore what a backup of the store has under this key";
 
-/// What to do about a checkpoint of another stream.
-const FOREIGN: &str = "it is left as it is: give each stream a store of its own, by KEY_VALUE_STORE or LEASE_TABLE";
+const FOREIGN_HINT: &str = "the value was not changed; give each stream a store of its own with KEY_VALUE_STORE or \
+     LEASE_TABLE";
 
-/// What to do where a checkpoint is missing that may not be.
-const MISSING: &str = "if the store has lost it, put back what a backup has under this key, as to begin anew may pass \
-     over messages; if there never was one, drain once without REQUIRE_CHECKPOINT, which begins at KINESIS_START";
+const MISSING_HINT: &str = "if the store has lost it, restore what a backup has under this key, because starting over \
+     may skip messages; if there never was one, drain once without REQUIRE_CHECKPOINT, which starts at KINESIS_START";
 
-/// What to do about a lease that is held.
-const HELD: &str = "try again after the time given; if its holder is gone for good: POST /lease/release";
+const HELD_HINT: &str = "try again after the time in Retry-After; if its holder is gone for good, POST /lease/release";
 
-/// What to do about a lease that is held until a time that no right clock has set.
-const AHEAD: &str = "see that the clocks of all hosts that drain this stream are right, then POST /lease/release with \
-     the token, which keeps the checkpoint";
+const AHEAD_HINT: &str = "check the clocks of all hosts that drain this stream, then POST /lease/release with the \
+     token, which keeps the checkpoint";
 
-/// Pages that are asked for or wait to be delivered: each may take 14 MiB of the instance's memory.
+/// The number of pages that may be requested or waiting for delivery. Each can take 14 MiB of the instance's memory.
 const BATCHES: u32 = 2;
 
-/// Bytes of the lines of a batch, unless fewer are asked for: what a sink is sent at a time. Many take no more than 6 MB in
-/// a request.
+/// The bytes of lines in a batch, which is what a sink gets at a time, unless the caller asks for less. Many sinks
+/// accept no more than 6 MB in a request.
 const BATCH_BYTES: u32 = 4 << 20;
 
-/// Takes the lease and opens the reader, or says why not.
-pub(super) fn begin<'a>(settings: &'a Settings, bounds: &'a Bounds, started: u64) -> Result<Drain<'a>, Answer> {
+/// A drain that has the lease and an open reader.
+pub(super) struct Begun {
+    pub(super) store: Store,
+    pub(super) lease: Lease,
+    pub(super) epoch: u64,
+    /// The time of an earlier first owner, if reading starts there for lack of a checkpoint.
+    pub(super) start_time: Option<u64>,
+    pub(super) reader: Reader,
+    pub(super) progress: Progress,
+}
+
+/// Takes the lease and opens the reader, or returns the error to answer with.
+pub(super) fn begin(settings: &Settings, bounds: &Bounds) -> Result<Begun, Answer> {
     let mut store = store::open(settings).map_err(|why| unavailable(&why))?;
-    let mut lease = Lease::acquire(store::owner(), store::times(settings), clock::present());
-    let held = take(&mut store, &mut lease, settings, bounds)?;
+    let mut lease = Lease::acquire(store::new_owner(), store::lease_settings(settings), clock::present());
+    let held = acquire(&mut store, &mut lease, settings, bounds)?;
     match resume(settings, bounds, &held) {
-        Ok((reader, progress)) => Ok(Drain {
-            settings,
-            bounds,
-            end: started.saturating_add(bounds.time),
+        Ok((reader, progress)) => Ok(Begun {
             store,
             lease,
             epoch: held.epoch,
-            begun: is_by_time(settings, &held, &progress).then_some(held.begun),
+            start_time: starts_at_first_owner(settings, &held, &progress).then_some(held.begun),
             reader,
-            correction: Correction::default(),
-            experience: Experience::default(),
             progress,
-            flight: Vec::new(),
-            counts: Counts::default(),
-            trouble: None,
-            lines: Vec::new(),
-            uncommitted: None,
         }),
-        // Given back with what was there. If that fails, the lease ends by itself.
+        // Gives the lease back with the old checkpoint. If that fails, the lease ends by itself.
         Err(answer) => {
             lease.release(held.checkpoint, clock::present());
-            let _ = store.settle(&mut lease);
+            let _ = store.run(&mut lease);
             Err(answer)
         }
     }
 }
 
-/// Takes the lease, if what is there can be gone on with.
-fn take(store: &mut Store, lease: &mut Lease, settings: &Settings, bounds: &Bounds) -> Result<Value, Answer> {
+/// Takes the lease, if we can continue from the value in the store.
+fn acquire(store: &mut Store, lease: &mut Lease, settings: &Settings, bounds: &Bounds) -> Result<Value, Answer> {
     let mut refusal = None;
-    let outcome = store.settle_if(lease, &mut |bytes| {
-        refusal = examine(bytes, settings, bounds).err();
+    let outcome = store.run_if(lease, &mut |bytes| {
+        refusal = check_value(bytes, settings, bounds).err();
         refusal.is_none()
     });
     if let Some(refusal) = refusal {
@@ -86,70 +80,70 @@ fn take(store: &mut Store, lease: &mut Lease, settings: &Settings, bounds: &Boun
     }
     match outcome {
         Outcome::Written => lease.held().cloned().ok_or_else(|| unavailable("the lease was not read back")),
-        Outcome::Held { retry_after } => Err(Answer::error(409, "another drain of this stream is at work", HELD)
+        Outcome::Held { retry_after } => Err(Answer::error(409, "another drain holds the lease", HELD_HINT)
             .with("retry-after", retry_after.div_ceil(1000).max(1).to_string())),
         Outcome::Ahead { by } => {
             let error = format!(
-                "the lease is held until {} s from now by this host's clock, longer than any lease: the clock of its \
-                 holder was wrong, or this one is",
+                "the lease ends in {} s by this host's clock, later than any lease can: its holder's clock was wrong, \
+                 or this one is",
                 by.div_ceil(1000)
             );
-            Err(Answer::error(409, &error, AHEAD))
+            Err(Answer::error(409, &error, AHEAD_HINT))
         }
-        Outcome::Lost | Outcome::Free => Err(unavailable("the lease was lost as it was taken")),
+        Outcome::Lost | Outcome::Free => Err(unavailable("the lease was lost while taking it")),
         Outcome::Refused(why) => {
-            Err(Answer::error(500, &format!("the value in the store cannot be used: {why}"), UNREADABLE))
+            Err(Answer::error(500, &format!("cannot use the value in the store: {why}"), UNREADABLE_HINT))
         }
         Outcome::Unavailable(why) => Err(unavailable(&why)),
     }
 }
 
-/// Whether a drain can go on with what is in the store.
-fn examine(bytes: Option<&[u8]>, settings: &Settings, bounds: &Bounds) -> Result<(), Answer> {
+/// Checks whether a drain can continue from the value in the store.
+fn check_value(bytes: Option<&[u8]>, settings: &Settings, bounds: &Bounds) -> Result<(), Answer> {
     let progress = match bytes.map(Value::parse) {
         None => Progress::default(),
-        Some(Ok(value)) => read(value.checkpoint.as_deref())?,
-        // The lease says what is wrong with it.
+        Some(Ok(value)) => parse_progress(value.checkpoint.as_deref())?,
+        // The lease reports what is wrong with it.
         Some(Err(_)) => return Ok(()),
     };
     for checkpoint in progress.checkpoints() {
-        open(settings, bounds, reading::Start::TrimHorizon, Some(checkpoint))?;
+        open_reader(settings, bounds, reading::Start::TrimHorizon, Some(checkpoint))?;
     }
     if settings.require_checkpoint && !progress.has_positions() {
-        let error = format!("there is no checkpoint in the store under {}", settings.store.key);
-        return Err(Answer::error(412, &error, MISSING));
+        let error = format!("no checkpoint in the store under this key: {}", settings.store.key);
+        return Err(Answer::error(412, &error, MISSING_HINT));
     }
     Ok(())
 }
 
-/// Goes on where the value says, with the lines acknowledged that the caller has made safe.
+/// Continues where the value says, after acknowledging the lines that the caller names.
 fn resume(settings: &Settings, bounds: &Bounds, held: &Value) -> Result<(Reader, Progress), Answer> {
-    let mut progress = read(held.checkpoint.as_deref())?;
+    let mut progress = parse_progress(held.checkpoint.as_deref())?;
     if let Some(ack) = &bounds.ack
         && !progress.acknowledge(ack)
     {
-        let error = "no lines of this name wait to be acknowledged";
-        return Err(Answer::error(400, error, "drain without `ack`: they come again"));
+        let error = "no lines with this name are waiting to be acknowledged";
+        return Err(Answer::error(400, error, "drain without `ack` to get the lines again"));
     }
     let start = match settings.start {
-        // Every drain that finds no checkpoint begins at the same time, so nothing falls between two.
+        // All drains that find no checkpoint start at the same time, so nothing is skipped between them.
         reading::Start::Latest => reading::Start::AtTimestamp(held.begun),
         other => other,
     };
-    let reader = open(settings, bounds, start, progress.checkpoint())?;
+    let reader = open_reader(settings, bounds, start, progress.checkpoint())?;
     Ok((reader, progress))
 }
 
-/// Whether reading begins at the time that the first owner noted, and that owner was another.
-fn is_by_time(settings: &Settings, held: &Value, progress: &Progress) -> bool {
+/// Whether reading starts at the time of the first owner, and that owner was not this drain.
+fn starts_at_first_owner(settings: &Settings, held: &Value, progress: &Progress) -> bool {
     matches!(settings.start, reading::Start::Latest) && held.epoch > 1 && !progress.has_positions()
 }
 
-fn read(checkpoint: Option<&str>) -> Result<Progress, Answer> {
-    Progress::parse(checkpoint).map_err(|why| Answer::error(500, &why, UNREADABLE))
+fn parse_progress(checkpoint: Option<&str>) -> Result<Progress, Answer> {
+    Progress::parse(checkpoint).map_err(|why| Answer::error(500, &why, UNREADABLE_HINT))
 }
 
-fn open(
+fn open_reader(
     settings: &Settings,
     bounds: &Bounds,
     start: reading::Start,
@@ -167,12 +161,12 @@ fn open(
     }
     Reader::open(&config, checkpoint, random(), clock::now(), clock::present()).map_err(|error| {
         let (error, hint) = match error {
-            reading::OpenError::Config(fault) => (format!("{}: {}", fault.field, fault.message), "see the settings"),
+            reading::OpenError::Config(error) => (format!("{}: {}", error.field, error.message), "check the settings"),
             reading::OpenError::Checkpoint(reading::CheckpointError::Malformed(why)) => {
-                (format!("the checkpoint in the store cannot be used: {why}"), UNREADABLE)
+                (format!("cannot use the checkpoint in the store: {why}"), UNREADABLE_HINT)
             }
             reading::OpenError::Checkpoint(reading::CheckpointError::Foreign(stream)) => {
-                (format!("the checkpoint is of another stream: {stream}"), FOREIGN)
+                (format!("the checkpoint belongs to another stream: {stream}"), FOREIGN_HINT)
             }
         };
         Answer::error(500, &error, hint)
@@ -180,6 +174,5 @@ fn open(
 }
 
 fn unavailable(why: &str) -> Answer {
-    Answer::error(503, &format!("the store of the lease does not answer: {why}"), "try again; nothing was read")
-        .with("retry-after", "5")
+    Answer::error(503, &format!("cannot use the store: {why}"), "try again; nothing was read").with("retry-after", "5")
 }

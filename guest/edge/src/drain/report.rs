@@ -1,20 +1,20 @@
-//! What the caller is told of a drain.
+//! Turns the end of a drain into the answer to its caller.
 
 use serde_json::{Value, json};
 
-use super::{Counts, End};
+use super::end::{Counts, End};
 use crate::answer::{Answer, NDJSON, ascii, clean};
-use crate::reading::{self, Cause, Operation, Position, ShardState, ShardStatus};
+use crate::bindings::reading::{self, Cause, Operation, Position, ShardState, ShardStatus};
 
-/// Gaps of which a header has room to name the shard.
+/// The number of gaps listed in the report's header.
 const HEADER_GAPS: usize = 3;
 
-/// The longest text in a header's report, in characters, and the longest report, in bytes. Servers and proxies bound all
-/// headers of an answer together, many of them by 8 KiB.
+/// The longest text in the report's header, in characters, and the longest header, in bytes. Servers and proxies limit
+/// the total size of an answer's headers, many of them to 8 KiB.
 const HEADER_TEXT: usize = 200;
 const HEADER_MAX: usize = 4096;
 
-/// The answer. `handed`: the lines, and the name by which they are acknowledged, where there is no sink.
+/// Builds the answer. Without a sink, `handed` has the name by which the lines are acknowledged, and the lines.
 pub(super) fn answer(
     end: &End,
     counts: &Counts,
@@ -42,18 +42,19 @@ pub(super) fn answer(
     if let Some(warning) = warning {
         body["warning"] = json!(warning);
     }
-    // Lines are given only where their name is kept, and with an error only where there are some.
-    let kept = !matches!(end, End::LeaseLost | End::StoreFailed(_));
+    // Lines can only be acknowledged if their name is in the store. An error is answered with lines only if there are
+    // any.
+    let is_stored = !matches!(end, End::LeaseLost | End::StoreFailed(_));
     let answer = match handed {
-        Some((ack, lines)) if kept && (status == 200 || !lines.is_empty()) => {
-            Answer { status: 200, headers: Vec::new(), kind: NDJSON, body: lines }
+        Some((ack, lines)) if is_stored && (status == 200 || !lines.is_empty()) => {
+            Answer { status: 200, headers: Vec::new(), content_type: NDJSON, body: lines }
                 .with("x-kinesis-ack", ack)
                 .with("x-kinesis-outcome", outcome)
                 .with("x-kinesis-report", header(&body, &counts.gaps))
         }
         Some(_) | None => {
             body["gaps"] = counts.gaps.iter().map(gap).collect();
-            // A header has no room for them; beside lines, `GET /status` tells of the shards.
+            // A header has no room for the shards. Callers that get lines can see them in `GET /status`.
             body["shards"] = shards.iter().map(shard).collect();
             Answer::json(status, body)
         }
@@ -64,44 +65,42 @@ pub(super) fn answer(
     }
 }
 
-/// The report as a header: the counts, and of texts and gaps as much as there is room for.
-fn header(report: &Value, gap: &reading::Gap]) -> String {
-    let mut whole = report.clone();
-    whole["gaps"] = lost.iter().take(HEADER_GAPS).map(gap).collect();
-    clean(&mut whole);
+/// The report as a header: the counts, and as much of the texts and gaps as fits.
+fn header(report: &Value, gaps: &[reading::Gap]) -> String {
+    let mut report = report.clone();
+    report["gaps"] = gaps.iter().take(HEADER_GAPS).map(gap).collect();
+    clean(&mut report);
     for name in TEXTS {
-        if let Some(Value::String(text)) = whole.get_mut(name)
+        if let Some(Value::String(text)) = report.get_mut(name)
             && let Some((end, _)) = text.char_indices().nth(HEADER_TEXT)
         {
             text.truncate(end);
             text.push_str("...");
         }
     }
-    let text = ascii(&whole);
+    let text = ascii(&report);
     if text.len() <= HEADER_MAX {
         return text;
     }
     for name in TEXTS.into_iter().chain(["gaps"]) {
-        whole[name] = Value::Null;
+        report[name] = Value::Null;
     }
-    ascii(&whole)
+    ascii(&report)
 }
 
-/// What a report has in words.
+/// The members of a report whose values are texts for people.
 const TEXTS: [&str; 3] = ["why", "hint", "warning"];
 
 fn gap(gap: &reading::Gap) -> Value {
     json!({"shard": gap.shard, "after": gap.after, "ahead": gap.ahead})
 }
 
-/// What to do about a store that did not keep how far it came.
-const STORE_HINT: &str = "what was delivered since the last commit comes again; if the store finds the value too large, \
-     take one that holds more, or merge shards";
+const STORE_HINT: &str = "what was delivered since the last commit comes again; if the value is too large for the \
+     store, use a store that takes larger ones, or merge shards";
 
-/// What to do about a time that is too short for anything.
-const SHORT_HINT: &str = "call with a larger max-ms: this one was over before what was read could be delivered";
+const SHORT_HINT: &str = "use a larger max-ms: this one was over before anything that was read could be delivered";
 
-/// How an end is answered.
+/// How to answer an end.
 struct Verdict<'a> {
     status: u16,
     outcome: &'static str,
@@ -122,7 +121,9 @@ fn verdict(end: &End) -> Verdict<'_> {
         End::Blocked(why) => verdict(502, "blocked", Some(why)),
         End::SinkFailed(why) => verdict(502, "sink-failed", Some(why)),
         End::Failed(why) => verdict(502, "failed", Some(why)),
-        End::LeaseLost => verdict(409, "lease-lost", Some("another has taken it; what was not committed comes again")),
+        End::LeaseLost => {
+            verdict(409, "lease-lost", Some("another drain took the lease; what was not committed comes again"))
+        }
         End::StoreFailed(why) => Verdict { hint: Some(STORE_HINT), ..verdict(503, "store-failed", Some(why)) },
     }
 }
@@ -152,8 +153,8 @@ fn shard(status: &ShardStatus) -> Value {
     json!({"shard": status.shard, "state": state, "position": position, "behind_ms": status.behind})
 }
 
-/// A failure of Kinesis, for a person.
-pub(super) fn words(error: &reading::ServiceError) -> String {
+/// Describes why a request to Kinesis failed.
+pub(super) fn describe(error: &reading::ServiceError) -> String {
     let operation = match error.operation {
         Operation::DescribeStreamSummary => "DescribeStreamSummary",
         Operation::ListShards => "ListShards",
@@ -165,17 +166,17 @@ pub(super) fn words(error: &reading::ServiceError) -> String {
             let hint = rejection.hint.as_ref().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
             format!("{} {}: {}{hint}", rejection.status, rejection.code, rejection.message)
         }
-        Cause::Unintelligible(why) => format!("an answer that is none: {why}"),
+        Cause::Unintelligible(why) => format!("unexpected answer: {why}"),
         Cause::Failure(reading::Failure::Transient(why) | reading::Failure::Permanent(why)) => why.clone(),
         Cause::Timeout => "no answer in time".to_owned(),
         Cause::Gap(reading::Gap { shard, ahead: Some(ahead), .. }) => {
-            format!("the checkpoint of {shard} is ahead of the present, at {ahead} ms since 1970")
+            format!("the checkpoint of {shard} is in the future, at {ahead} ms since 1970")
         }
-        Cause::Gap(gap) => format!("records of {} have left the stream unread", gap.shard),
+        Cause::Gap(gap) => format!("records of {} left the stream before they were read", gap.shard),
         Cause::Recreated(stream) => format!(
-            "the stream was deleted and made again under its name; the checkpoint is of {stream} (hint: to read the new \
-             one from its oldest record, set KINESIS_RECREATED to follow)"
+            "the stream was deleted and created again, and the checkpoint belongs to the old one: {stream} (hint: to \
+             read the new one from its oldest record, set KINESIS_RECREATED to follow)"
         ),
     };
-    format!("{operation}, {} tries: {cause}", error.attempts)
+    format!("{operation} failed, attempt {}: {cause}", error.attempts)
 }

@@ -1,5 +1,5 @@
-//! In one item of a table in DynamoDB, whose key is the text `id`. Reads are consistent and writes conditional, so that
-//! it keeps all that the lease asks of a store.
+//! Keeps the value in one item of a DynamoDB table whose key is the string `id`. Reads are consistent and writes are
+//! conditional, so this store has none of the quirks that the lease guards against.
 //!
 //! <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_PutItem.html>
 
@@ -10,7 +10,7 @@ use crate::clock;
 use crate::fetch::{Limit, Response};
 use crate::settings::Settings;
 
-/// The longest answer, in bytes: an item has 400 KB at most, each character of which may stand as an escape of six.
+/// The longest answer, in bytes. An item has at most 400 KB, of which each character may be escaped with six.
 const ANSWER_MAX: usize = 4 << 20;
 
 pub(crate) struct Store {
@@ -18,7 +18,7 @@ pub(crate) struct Store {
     credentials: aws_credential_types::Credentials,
     table: String,
     key: String,
-    /// What was read last: a write is upon it.
+    /// What was read last, and what a write replaces.
     base: Option<Option<String>>,
 }
 
@@ -36,24 +36,24 @@ impl Store {
     pub(super) fn read(&mut self, deadline: u64) -> Result<Option<Vec<u8>>, String> {
         self.base = None;
         let key = json!({"id": {"S": self.key}});
-        let answer =
-            self.ask("GetItem", &json!({"TableName": self.table, "Key": key, "ConsistentRead": true}), deadline)?;
+        let query = json!({"TableName": self.table, "Key": key, "ConsistentRead": true});
+        let answer = self.call("GetItem", &query, deadline)?;
         let value = match &answer["Item"] {
             Value::Null => None,
-            // An item of another shape is refused by who reads the value.
+            // An item without a text becomes an empty one, which the lease refuses.
             item => Some(item["value"]["S"].as_str().unwrap_or_default().to_owned()),
         };
         self.base = Some(value.clone());
         Ok(value.map(String::into_bytes))
     }
 
-    /// The write upon nothing is conditional here, so everybody may try.
+    /// Lets every process try to create the value, because that write is conditional too.
     pub(super) fn increment(&mut self, _slot: u64, by: i64) -> Result<i64, String> {
         Ok(by)
     }
 
     pub(super) fn swap(&mut self, value: Vec<u8>, deadline: u64) -> Result<(), String> {
-        let Some(base) = self.base.take() else { return Err("nothing was read to swap".to_owned()) };
+        let Some(base) = self.base.take() else { return Err("swap without a read before it".to_owned()) };
         let value = String::from_utf8(value).map_err(|error| error.to_string())?;
         let mut query = json!({
             "TableName": self.table,
@@ -65,32 +65,32 @@ impl Store {
             query["ExpressionAttributeNames"] = json!({"#value": "value"});
             query["ExpressionAttributeValues"] = json!({":base": {"S": base}});
         }
-        self.ask("PutItem", &query, deadline).map(drop)
+        self.call("PutItem", &query, deadline).map(drop)
     }
 
-    fn ask(&self, operation: &str, query: &Value, deadline: u64) -> Result<Value, String> {
+    fn call(&self, operation: &str, query: &Value, deadline: u64) -> Result<Value, String> {
         let target = format!("DynamoDB_20120810.{operation}");
         let body = query.to_string().into_bytes();
         let post = Post {
             target: &target,
-            kind: "application/x-amz-json-1.0",
+            content_type: "application/x-amz-json-1.0",
             body,
-            at: clock::wall(),
+            signed: clock::wall(),
             deadline,
             limit: Limit::Whole(ANSWER_MAX),
         };
         let sent = self.endpoint.post(&self.credentials, post);
-        let answer = sent.and_then(|exchange| exchange.wait()).map_err(|failure| failure.why().to_owned())?;
+        let answer = sent.and_then(|exchange| exchange.wait()).map_err(|failure| failure.message().to_owned())?;
         let Response { status, body, .. } = answer;
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         match status {
             200 if body.is_object() => return Ok(body),
-            // A page that something else puts in its place must not look like a table without our item.
-            200 => return Err(format!("what answers {operation} is not DynamoDB: no JSON object")),
+            // A page from something else, such as a proxy, must not look like a table without our item.
+            200 => return Err(format!("the answer to {operation} is not from DynamoDB: not a JSON object")),
             _ => {}
         }
-        let name = body["__type"].as_str().and_then(|name| name.rsplit('#').next()).unwrap_or("no name");
+        let name = body["__type"].as_str().and_then(|name| name.rsplit('#').next()).unwrap_or("unnamed error");
         let message = body["message"].as_str().or(body["Message"].as_str()).unwrap_or_default();
-        Err(format!("DynamoDB answers {status} to {operation} on the table {}: {name}: {message}", self.table))
+        Err(format!("DynamoDB answered {status} to {operation} on table {}: {name}: {message}", self.table))
     }
 }

@@ -13,7 +13,7 @@ use minicbor::{Decoder, Encoder, decode};
 
 use super::decode::{DEPTH_MAX, Fault, Rest, SentData, Source, TIME_MAX};
 use super::usual;
-use crate::page::Layout;
+use crate::pages::page::Layout;
 
 /// Reads one CBOR item.
 pub(super) struct Reader<'a> {
@@ -42,13 +42,13 @@ impl<'a> Reader<'a> {
     }
 
     #[cold]
-    fn expected(&self, what: &str) -> Fault {
+    fn invalid(&self, what: &str) -> Fault {
         Fault::at_byte(what, self.decoder.position())
     }
 
     /// Skips an item that consists of a head only, such as a number or null. (minicbor's own `skip` handles every kind
     /// of item and is its largest function.)
-    fn pass(&mut self) -> Result<(), Fault> {
+    fn skip_head(&mut self) -> Result<(), Fault> {
         let (bytes, at) = (self.decoder.input(), self.decoder.position());
         let size = match bytes.get(at).map(|first| first & 31) {
             Some(24) => 2,
@@ -58,14 +58,14 @@ impl<'a> Reader<'a> {
             Some(_) | None => 1,
         };
         if at + size > bytes.len() {
-            return Err(self.expected("unexpected end of body"));
+            return Err(self.invalid("unexpected end of body"));
         }
         self.decoder.set_position(at + size);
         Ok(())
     }
 
     /// Returns whether the array or map continues. If its length is indefinite, a break marks its end.
-    fn more(&mut self, rest: &mut Rest) -> Result<bool, Fault> {
+    fn has_more(&mut self, rest: &mut Rest) -> Result<bool, Fault> {
         match &mut rest.left {
             Some(0) => Ok(false),
             Some(left) => {
@@ -97,31 +97,31 @@ impl<'a> Reader<'a> {
         chunks.map(|chunks| Cow::Owned(chunks.concat())).map_err(|error| self.fault(error))
     }
 
-    fn pass_over(&mut self, depth: u32) -> Result<(), Fault> {
+    fn skip_value(&mut self, depth: u32) -> Result<(), Fault> {
         if depth > DEPTH_MAX {
-            return Err(self.expected("nested too deeply"));
+            return Err(self.invalid("nested too deeply"));
         }
         match self.next_type()? {
             Type::Array | Type::ArrayIndef => {
                 let mut rest = self.array()?;
                 while let Some(rest) = &mut rest
-                    && self.more(rest)?
+                    && self.has_more(rest)?
                 {
-                    self.pass_over(depth + 1)?;
+                    self.skip_value(depth + 1)?;
                 }
                 Ok(())
             }
             Type::Map | Type::MapIndef => {
                 let mut rest = self.object()?;
                 while let Some(rest) = &mut rest
-                    && self.more(rest)?
+                    && self.has_more(rest)?
                 {
-                    self.pass_over(depth + 1)?;
-                    self.pass_over(depth + 1)?;
+                    self.skip_value(depth + 1)?;
+                    self.skip_value(depth + 1)?;
                 }
                 Ok(())
             }
-            Type::Break | Type::Unknown(_) => Err(self.expected("expected a value")),
+            Type::Break | Type::Unknown(_) => Err(self.invalid("expected a value")),
             kind @ (Type::Bytes | Type::BytesIndef) => self.bytes(kind).map(drop),
             kind @ (Type::String | Type::StringIndef) => self.string(kind).map(drop),
             Type::Bool
@@ -140,7 +140,7 @@ impl<'a> Reader<'a> {
             | Type::F32
             | Type::F64
             | Type::Simple
-            | Type::Tag => self.pass(),
+            | Type::Tag => self.skip_head(),
         }
     }
 }
@@ -152,18 +152,18 @@ impl<'a> Source<'a> for Reader<'a> {
                 let left = self.decoder.map().map_err(|error| self.fault(error))?;
                 Ok(Some(Rest { first: true, left }))
             }
-            Type::Null | Type::Undefined => self.pass().map(|()| None),
-            _ => Err(self.expected("expected a map")),
+            Type::Null | Type::Undefined => self.skip_head().map(|()| None),
+            _ => Err(self.invalid("expected a map")),
         }
     }
 
     fn member(&mut self, rest: &mut Rest) -> Result<Option<Cow<'a, str>>, Fault> {
-        if !self.more(rest)? {
+        if !self.has_more(rest)? {
             return Ok(None);
         }
         match self.text()? {
             Some(key) => Ok(Some(key)),
-            None => Err(self.expected("expected a text key")),
+            None => Err(self.invalid("expected a text key")),
         }
     }
 
@@ -173,20 +173,20 @@ impl<'a> Source<'a> for Reader<'a> {
                 let left = self.decoder.array().map_err(|error| self.fault(error))?;
                 Ok(Some(Rest { first: true, left }))
             }
-            Type::Null | Type::Undefined => self.pass().map(|()| None),
-            _ => Err(self.expected("expected an array")),
+            Type::Null | Type::Undefined => self.skip_head().map(|()| None),
+            _ => Err(self.invalid("expected an array")),
         }
     }
 
     fn element(&mut self, rest: &mut Rest) -> Result<bool, Fault> {
-        self.more(rest)
+        self.has_more(rest)
     }
 
     fn text(&mut self) -> Result<Option<Cow<'a, str>>, Fault> {
         match self.next_type()? {
             kind @ (Type::String | Type::StringIndef) => self.string(kind).map(Some),
-            Type::Null | Type::Undefined => self.pass().map(|()| None),
-            _ => Err(self.expected("expected text")),
+            Type::Null | Type::Undefined => self.skip_head().map(|()| None),
+            _ => Err(self.invalid("expected text")),
         }
     }
 
@@ -194,14 +194,14 @@ impl<'a> Source<'a> for Reader<'a> {
         match self.next_type()? {
             kind @ (Type::Bytes | Type::BytesIndef) => self.bytes(kind).map(|bytes| Some(SentData::Raw(bytes))),
             kind @ (Type::String | Type::StringIndef) => self.string(kind).map(|text| Some(SentData::Base64(text))),
-            Type::Null | Type::Undefined => self.pass().map(|()| None),
-            _ => Err(self.expected("expected bytes")),
+            Type::Null | Type::Undefined => self.skip_head().map(|()| None),
+            _ => Err(self.invalid("expected bytes")),
         }
     }
 
     fn time(&mut self) -> Result<Option<u64>, Fault> {
         match self.count()? {
-            Some(time_ms) if time_ms > TIME_MAX => Err(self.expected("time out of range")),
+            Some(time_ms) if time_ms > TIME_MAX => Err(self.invalid("time out of range")),
             time_ms => Ok(time_ms),
         }
     }
@@ -212,14 +212,14 @@ impl<'a> Source<'a> for Reader<'a> {
                 self.decoder.u64().map(Some).map_err(|error| self.fault(error))
             }
             // All of these are negative.
-            Type::I8 | Type::I16 | Type::I32 | Type::I64 | Type::Int => self.pass().map(|()| Some(0)),
+            Type::I8 | Type::I16 | Type::I32 | Type::I64 | Type::Int => self.skip_head().map(|()| Some(0)),
             Type::F32 | Type::F64 => {
                 let value = self.decoder.f64().map_err(|error| self.fault(error))?;
                 // The cast saturates: negative values become 0.
-                if value.is_nan() { Err(self.expected("not a number")) } else { Ok(Some((value + 0.5) as u64)) }
+                if value.is_nan() { Err(self.invalid("not a number")) } else { Ok(Some((value + 0.5) as u64)) }
             }
-            Type::Null | Type::Undefined => self.pass().map(|()| None),
-            _ => Err(self.expected("expected a number")),
+            Type::Null | Type::Undefined => self.skip_head().map(|()| None),
+            _ => Err(self.invalid("expected a number")),
         }
     }
 
@@ -230,14 +230,14 @@ impl<'a> Source<'a> for Reader<'a> {
     }
 
     fn skip(&mut self) -> Result<(), Fault> {
-        self.pass_over(0)
+        self.skip_value(0)
     }
 
     fn end(&mut self) -> Result<(), Fault> {
         if self.decoder.position() == self.decoder.input().len() {
             Ok(())
         } else {
-            Err(self.expected("more than one CBOR item"))
+            Err(self.invalid("more than one CBOR item"))
         }
     }
 }
@@ -252,7 +252,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn finish(self) -> Vec<u8> {
         let mut map = Vec::with_capacity(self.members.len() + 1);
-        sure(Encoder::new(&mut map).map(self.count));
+        infallible(Encoder::new(&mut map).map(self.count));
         map.extend(self.members);
         map
     }
@@ -260,27 +260,27 @@ impl Writer {
     fn member(&mut self, key: &str) -> Encoder<&mut Vec<u8>> {
         self.count += 1;
         let mut encoder = Encoder::new(&mut self.members);
-        sure(encoder.str(key));
+        infallible(encoder.str(key));
         encoder
     }
 }
 
-impl super::Write for Writer {
+impl super::request::Write for Writer {
     fn text(&mut self, key: &str, value: &str) {
-        sure(self.member(key).str(value));
+        infallible(self.member(key).str(value));
     }
 
     fn count(&mut self, key: &str, value: u32) {
-        sure(self.member(key).u32(value));
+        infallible(self.member(key).u32(value));
     }
 
     fn time(&mut self, key: &str, value_ms: u64) {
-        sure(self.member(key).tag(IanaTag::Timestamp).and_then(|encoder| encoder.u64(value_ms)));
+        infallible(self.member(key).tag(IanaTag::Timestamp).and_then(|encoder| encoder.u64(value_ms)));
     }
 }
 
 /// For writes to a `Vec`, which cannot fail.
-fn sure<T, E>(_: Result<T, E>) {}
+fn infallible<T, E>(_: Result<T, E>) {}
 
 #[cfg(test)]
 mod tests {

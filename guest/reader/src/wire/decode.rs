@@ -1,8 +1,8 @@
-//! The answers: what each holds, in either encoding.
+//! Decodes the content of answers, in either encoding.
 //!
-//! A [`Source`] reads a body from front to back, value by value. The functions here know the members of each answer and
-//! take what the reader needs, the same in both encodings. [`page`] is on the path of every record, hence no tree of
-//! values, and no allocation for what lies in the body as it is; a record in its usual form takes a shorter way.
+//! A [`Source`] reads a body from front to back, value by value. The functions here know the members of each answer,
+//! and work the same for both encodings. Every record passes through [`page`]. It therefore builds no tree of values
+//! and allocates nothing for what is in the body verbatim, and there is a fast path for records in their usual form.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -11,42 +11,43 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::{Body, ListedShard, Listing, Summary, Unintelligible};
-use crate::hash_key::HashRange;
+use super::answer::{ListedShard, Listing, Summary, Unintelligible};
+use crate::body::Body;
 use crate::identifier::{is_name, stream_of};
-use crate::kpl;
-use crate::page::{Child, Data, DataSpan, Layout, RecordSpans, Span};
+use crate::pages::hash_key::HashRange;
+use crate::pages::kpl;
+use crate::pages::page::{Child, Data, DataSpan, Layout, RecordSpans, Span};
+use crate::pages::sequence::{Sequence, is_sequence};
 use crate::printable::printable;
-use crate::sequence::{Sequence, is_sequence};
 
-/// A body read from front to back. Each function reads one value, or the next part of one; `None` is a null.
+/// Reads a body from front to back. Each function reads one value, or the next part of one. `None` means null.
 pub(super) trait Source<'a> {
     fn object(&mut self) -> Result<Option<Rest>, Fault>;
-    /// Reads the key of the next member, whose value is to be read next. `None`: there are no more.
+    /// Reads the key of the next member, or returns `None` if there are no more. The caller must read the value next.
     fn member(&mut self, rest: &mut Rest) -> Result<Option<Cow<'a, str>>, Fault>;
     fn array(&mut self) -> Result<Option<Rest>, Fault>;
-    /// Whether there is a further element, which is to be read next.
+    /// Returns whether there is another element. If so, the caller must read it next.
     fn element(&mut self, rest: &mut Rest) -> Result<bool, Fault>;
-    /// Borrowed where it lies in the body as it is.
+    /// Reads text. It is borrowed if it is in the body verbatim.
     fn text(&mut self) -> Result<Option<Cow<'a, str>>, Fault>;
     fn data(&mut self) -> Result<Option<SentData<'a>>, Fault>;
-    /// In milliseconds, rounded; 0 if before the epoch.
+    /// Reads a time in milliseconds, rounded. Times before the epoch become 0.
     fn time(&mut self) -> Result<Option<u64>, Fault>;
-    /// Rounded; 0 if negative.
+    /// Reads a number, rounded. Negative numbers become 0.
     fn count(&mut self) -> Result<Option<u64>, Fault>;
-    /// Reads the next element as a record into the layout, if it is one in its usual form; else nothing is read.
+    /// If the next element is a record in its usual form, adds it to the layout. Otherwise reads nothing.
     fn usual_record(&mut self, layout: &mut Layout) -> bool;
-    /// Reads a value of any kind and forgets it.
+    /// Skips a value of any kind.
     fn skip(&mut self) -> Result<(), Fault>;
-    /// Nothing may follow the one value of a body.
+    /// Checks that nothing follows the value.
     fn end(&mut self) -> Result<(), Fault>;
 }
 
-/// What is left of an object or an array, as far as either encoding has to know.
+/// The rest of an object or array.
 pub(super) struct Rest {
-    /// Nothing of it was read.
+    /// Whether nothing of it was read yet.
     pub(super) first: bool,
-    /// The number of its parts, where it tells it beforehand.
+    /// The number of elements or members left, if the encoding declares it.
     pub(super) left: Option<u64>,
 }
 
@@ -56,7 +57,7 @@ pub(super) enum SentData<'a> {
     Raw(Cow<'a, [u8]>),
 }
 
-/// The most bytes of a body. The service's own bound is 10 MiB of data, which is 13.4 MiB in base64.
+/// The maximum size of a body in bytes. The service's own limit is 10 MiB of data, which is 13.4 MiB in base64.
 const BODY_MAX: usize = 64 << 20;
 /// "GetRecords: Limit: Valid Range: Minimum value of 1. Maximum value of 10000."
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
@@ -64,18 +65,18 @@ const RECORDS_MAX: usize = 10_000;
 /// "ListShards: MaxResults: Valid Range: Minimum value of 1. Maximum value of 10000."
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>
 const SHARDS_MAX: usize = 10_000;
-/// The most shards that follow one shard or precede it; the service has two.
+/// The maximum number of children or parents of a shard. The service has two.
 const RELATIVES_MAX: usize = 100;
 /// "ListShards: NextToken: Maximum length of 1048576."
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>
 const TOKEN_MAX: usize = 1_048_576;
-/// "GetRecords: NextShardIterator: Maximum length of 512." Emulators encode the names of the stream and the shard and the
-/// sequence number, which takes about 400 bytes at most. This leaves room for others.
+/// "GetRecords: NextShardIterator: Maximum length of 512." Emulators encode the names of the stream and the shard, and
+/// the sequence number, which takes about 400 bytes at most. This leaves room for longer ones.
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
 const ITERATOR_MAX: usize = 4096;
-/// Values within values, in what is passed over.
+/// The maximum depth of nesting in skipped values.
 pub(super) const DEPTH_MAX: u32 = 100;
-/// The end of the year 9999, in milliseconds: the last time that has a date of the usual form.
+/// The end of the year 9999 in milliseconds, the last time that RFC 3339 can express.
 pub(super) const TIME_MAX: u64 = 253_402_300_799_999;
 
 pub(super) fn within_bounds(body: &Body) -> Result<(), Unintelligible> {
@@ -112,11 +113,11 @@ pub(super) fn page<'a>(body: &'a [u8], source: &mut dyn Source<'a>) -> Result<La
     if complete { Ok(layout) } else { Err(Fault::missing().within("Records")) }
 }
 
-/// Whether there was an array at all.
+/// Reads the records. Returns whether there was an array, rather than null.
 fn records<'a>(source: &mut dyn Source<'a>, body: &'a [u8], layout: &mut Layout) -> Result<bool, Fault> {
     layout.records.clear();
     layout.aggregates.clear();
-    layout.apart.clear();
+    layout.side_buffer.clear();
     layout.size = 0;
     let Some(mut elements) = source.array()? else { return Ok(false) };
     while source.element(&mut elements)? {
@@ -152,36 +153,36 @@ fn record<'a>(source: &mut dyn Source<'a>, body: &'a [u8], layout: &mut Layout) 
         None => return Err(Fault::missing().within("SequenceNumber")),
     };
     Ok(RecordSpans {
-        sequence: lay(layout, body, bytes_of(sequence)),
-        partition_key: partition_key.map(|key| lay(layout, body, bytes_of(key))),
+        sequence: span_of(layout, body, bytes_of(sequence)),
+        partition_key: partition_key.map(|key| span_of(layout, body, bytes_of(key))),
         arrived: arrived.unwrap_or(0),
         data: match data {
             Some(SentData::Base64(text)) => {
-                note(layout, Data::Base64(&text));
-                DataSpan::Base64(lay(layout, body, bytes_of(text)))
+                add_data(layout, Data::Base64(&text));
+                DataSpan::Base64(span_of(layout, body, bytes_of(text)))
             }
             Some(SentData::Raw(bytes)) => {
-                note(layout, Data::Raw(&bytes));
-                DataSpan::Raw(lay(layout, body, bytes))
+                add_data(layout, Data::Raw(&bytes));
+                DataSpan::Raw(span_of(layout, body, bytes))
             }
-            // A blob that is left out is an empty one: a record is never dropped.
-            None => DataSpan::Raw(lay(layout, body, Cow::Borrowed(&[]))),
+            // Missing data counts as empty, because no record may be dropped.
+            None => DataSpan::Raw(span_of(layout, body, Cow::Borrowed(&[]))),
         },
     })
 }
 
-/// Notes of the next record's data what is asked of them later.
+/// Adds the data of the next record to the totals and the index of the layout.
 #[inline]
-pub(super) fn note(layout: &mut Layout, data: Data<'_>) {
+pub(super) fn add_data(layout: &mut Layout, data: Data<'_>) {
     layout.size += data.size();
     if kpl::may_be_aggregate(data) {
         layout.aggregates.push(layout.records.len() as u32);
     }
 }
 
-/// Notes where a part lies, if in the body; else keeps it apart. No sum of parts is larger than the body, so that both
-/// together fit `u32`.
-fn lay(layout: &mut Layout, body: &[u8], part: Cow<'_, [u8]>) -> Span {
+/// Returns where a part is. If it is not borrowed from the body, it is copied to the side buffer. The side buffer never
+/// gets larger than the body, so offsets into both together fit into `u32`.
+fn span_of(layout: &mut Layout, body: &[u8], part: Cow<'_, [u8]>) -> Span {
     if let Cow::Borrowed(part) = part
         && let Some(start) = part.as_ptr().addr().checked_sub(body.as_ptr().addr())
         && let Some(end) = start.checked_add(part.len())
@@ -189,8 +190,8 @@ fn lay(layout: &mut Layout, body: &[u8], part: Cow<'_, [u8]>) -> Span {
     {
         return Span::new(start, end);
     }
-    let start = body.len() + layout.apart.len();
-    layout.apart.extend_from_slice(&part);
+    let start = body.len() + layout.side_buffer.len();
+    layout.side_buffer.extend_from_slice(&part);
     Span::new(start, start + part.len())
 }
 
@@ -256,7 +257,7 @@ fn shard(source: &mut dyn Source<'_>) -> Result<ListedShard, Fault> {
     }
     // An open shard has no ending; some servers write the word "null" for it.
     let ending = ending.filter(|text| text != "null");
-    // It decides whether records can still arrive, so an invalid one is not ignored.
+    // The ending decides whether records can still arrive, so an invalid one is not ignored.
     let parse = |text: String| Sequence::parse(&text).map_err(|_| not_a_sequence(&text));
     let ending = ending.map(parse).transpose().map_err(|fault| fault.within("SequenceNumberRange"))?;
     Ok(ListedShard {
@@ -301,9 +302,9 @@ fn description(source: &mut dyn Source<'_>) -> Result<Option<Summary>, Fault> {
     let Some(mut members) = source.object()? else { return Ok(None) };
     while let Some(key) = source.member(&mut members)? {
         match &*key {
-            "StreamName" => name = named(source, "StreamName")?,
-            "StreamARN" => arn = named(source, "StreamARN")?,
-            "StreamStatus" => status = named(source, "StreamStatus")?,
+            "StreamName" => name = non_empty(source, "StreamName")?,
+            "StreamARN" => arn = non_empty(source, "StreamARN")?,
+            "StreamStatus" => status = non_empty(source, "StreamStatus")?,
             "StreamCreationTimestamp" => {
                 created = source.time().map_err(|fault| fault.within("StreamCreationTimestamp"))?;
             }
@@ -327,37 +328,37 @@ fn description(source: &mut dyn Source<'_>) -> Result<Option<Summary>, Fault> {
     }))
 }
 
-/// What a rejection says of itself, if anything.
+/// What the body of a rejection says, if anything.
 #[derive(Default)]
-pub(super) struct Said {
+pub(super) struct Details {
     pub(super) code: Option<String>,
     pub(super) message: Option<String>,
 }
 
-/// The error's name is `__type` in what the service writes, the message `message` or, from the layer before it,
-/// `Message`. Gateways and emulators also have `code`.
-pub(super) fn rejection(source: &mut dyn Source<'_>) -> Result<Said, Fault> {
+/// Reads the body of a rejection. The service puts the name of the error in `__type` and its message in `message`, or
+/// in `Message` if they come from the layer in front of it. Gateways and emulators also use `code`.
+pub(super) fn rejection(source: &mut dyn Source<'_>) -> Result<Details, Fault> {
     let (mut kind, mut code, mut message) = (None, None, None);
     let mut members = source.object()?.ok_or_else(Fault::missing)?;
     while let Some(key) = source.member(&mut members)? {
         match &*key {
-            "__type" => kind = named(source, "__type")?,
-            "code" | "Code" => code = named(source, "code")?.or(code),
-            "message" | "Message" | "errorMessage" => message = named(source, "message")?.or(message),
+            "__type" => kind = non_empty(source, "__type")?,
+            "code" | "Code" => code = non_empty(source, "code")?.or(code),
+            "message" | "Message" | "errorMessage" => message = non_empty(source, "message")?.or(message),
             _ => source.skip()?,
         }
     }
     source.end()?;
-    Ok(Said { code: kind.or(code), message })
+    Ok(Details { code: kind.or(code), message })
 }
 
-/// A text that names something: an empty one names nothing, as a null does.
-fn named(source: &mut dyn Source<'_>, key: &str) -> Result<Option<String>, Fault> {
+/// Reads text, treating empty text like null.
+fn non_empty(source: &mut dyn Source<'_>, key: &str) -> Result<Option<String>, Fault> {
     let text = source.text().map_err(|fault| fault.within(key))?;
     Ok(text.filter(|text| !text.is_empty()).map(Cow::into_owned))
 }
 
-/// Reads the identifier of a shard.
+/// Reads a shard id.
 fn shard_id(source: &mut dyn Source<'_>, key: &str) -> Result<Option<String>, Fault> {
     source.text().and_then(identifier).map_err(|fault| fault.within(key))
 }
@@ -371,7 +372,7 @@ fn identifier(text: Option<Cow<'_, str>>) -> Result<Option<String>, Fault> {
     }
 }
 
-/// Reads a text that is only sent back.
+/// Reads a token that is only sent back to the service.
 fn opaque(source: &mut dyn Source<'_>, key: &str, max: usize) -> Result<Option<String>, Fault> {
     match source.text().map_err(|fault| fault.within(key))? {
         Some(text) if text.len() > max => {
@@ -401,13 +402,14 @@ fn list<'a, T>(
     Ok(Some(items))
 }
 
-/// A range that is none is not known: only what is made of it is lost.
+/// Reads a hash key range. An invalid range is treated as unknown: it is only needed to drop user records of other
+/// shards.
 fn hash_range(source: &mut dyn Source<'_>) -> Result<Option<HashRange>, Fault> {
     let (starting, ending) = pair(source, "HashKeyRange", "StartingHashKey", "EndingHashKey")?;
     Ok(starting.zip(ending).and_then(|(first, last)| HashRange::parse(&first, &last)))
 }
 
-/// Two texts in an object of their own.
+/// Reads an object of two texts.
 fn pair(
     source: &mut dyn Source<'_>,
     outer: &str,
@@ -418,9 +420,9 @@ fn pair(
     let Some(mut members) = source.object().map_err(|fault| fault.within(outer))? else { return Ok(found) };
     while let Some(key) = source.member(&mut members).map_err(|fault| fault.within(outer))? {
         if key == first {
-            found.0 = named(source, first).map_err(|fault| fault.within(outer))?;
+            found.0 = non_empty(source, first).map_err(|fault| fault.within(outer))?;
         } else if key == second {
-            found.1 = named(source, second).map_err(|fault| fault.within(outer))?;
+            found.1 = non_empty(source, second).map_err(|fault| fault.within(outer))?;
         } else {
             source.skip().map_err(|fault| fault.within(outer))?;
         }
@@ -428,35 +430,34 @@ fn pair(
     Ok(found)
 }
 
-/// What is wrong with a body, and where. Boxed, because it is part of every result on the way of a record.
+/// What is wrong with a body, and where. Boxed to keep results small, because every value of a record returns one.
 #[derive(Debug)]
-pub(super) struct Fault(Box<Position>);
+pub(super) struct Fault(Box<FaultDetails>);
 
 #[derive(Debug)]
-struct Position {
+struct FaultDetails {
     path: String,
     what: String,
     is_forbidden: bool,
 }
 
 impl Fault {
-    /// `what` is at fault, `at` says where or shows it.
+    /// A value that the service's model forbids. The message quotes the start of the value.
     #[cold]
-    pub(super) fn new(what: &str, at: impl fmt::Display) -> Self {
-        // The end of a long value tells no more than its beginning.
-        let at: String = at.to_string().chars().take(80).collect();
-        Self::forbidden(format!("{what}: \"{}\"", printable(&at)))
+    pub(super) fn new(what: &str, value: impl fmt::Display) -> Self {
+        let start: String = value.to_string().chars().take(80).collect();
+        Self::forbidden(format!("{what}: \"{}\"", printable(&start)))
     }
 
-    /// At a byte of the body.
+    /// A syntax error at a byte of the body.
     #[cold]
     pub(super) fn at_byte(what: &str, position: usize) -> Self {
-        Self::because(format!("{what} at byte {position}"))
+        Self::other(format!("{what} at byte {position}"))
     }
 
     #[cold]
     fn missing() -> Self {
-        Self::because("missing".to_string())
+        Self::other("missing".to_string())
     }
 
     #[cold]
@@ -464,18 +465,19 @@ impl Fault {
         Self::forbidden(format!("more than {max}"))
     }
 
-    /// A value that the service's model forbids.
+    /// Something that the service's model forbids.
     fn forbidden(what: String) -> Self {
-        Self(Box::new(Position { path: String::new(), what, is_forbidden: true }))
+        Self(Box::new(FaultDetails { path: String::new(), what, is_forbidden: true }))
     }
 
-    fn because(what: String) -> Self {
-        Self(Box::new(Position { path: String::new(), what, is_forbidden: false }))
+    fn other(what: String) -> Self {
+        Self(Box::new(FaultDetails { path: String::new(), what, is_forbidden: false }))
     }
 
+    /// Adds the key of the enclosing member to the path.
     #[cold]
     fn within(mut self, key: &str) -> Self {
-        let Position { path, .. } = &mut *self.0;
+        let FaultDetails { path, .. } = &mut *self.0;
         *path = match path.as_bytes().first() {
             None => key.to_string(),
             Some(b'[') => format!("{key}{path}"),
@@ -484,9 +486,10 @@ impl Fault {
         self
     }
 
+    /// Adds the index of the enclosing element to the path.
     #[cold]
     fn at(mut self, index: usize) -> Self {
-        let Position { path, .. } = &mut *self.0;
+        let FaultDetails { path, .. } = &mut *self.0;
         let dot = if path.is_empty() { "" } else { "." };
         *path = format!("[{index}]{dot}{path}");
         self
@@ -495,7 +498,7 @@ impl Fault {
 
 impl From<Fault> for Unintelligible {
     fn from(fault: Fault) -> Self {
-        let Position { path, what, is_forbidden } = *fault.0;
+        let FaultDetails { path, what, is_forbidden } = *fault.0;
         let why = if path.is_empty() { what } else { format!("{path}: {what}") };
         Unintelligible { why, is_forbidden }
     }
@@ -509,7 +512,7 @@ mod tests {
     use minicbor::Encoder;
     use proptest::prelude::*;
 
-    use crate::page::{Data, Record};
+    use crate::pages::page::{Data, Record};
     use crate::wire::{Body, decode_page};
 
     const KEYS: [&str; 5] = ["SequenceNumber", "ApproximateArrivalTimestamp", "Data", "PartitionKey", "EncryptionType"];
@@ -518,7 +521,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn the_members_of_a_record_may_stand_in_any_order(order in Just(KEYS.to_vec()).prop_shuffle(), known: bool) {
+        fn the_members_of_a_record_may_come_in_any_order(order in Just(KEYS.to_vec()).prop_shuffle(), known: bool) {
             let members: Vec<String> = order.iter().map(|key| {
                 let value = match *key {
                     "SequenceNumber" => "\"49\"",

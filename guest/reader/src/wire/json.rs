@@ -4,17 +4,17 @@
 //! exception is an escaped lone surrogate, which encodes no character. We read it as U+FFFD so that no odd partition
 //! key can block a shard.
 //!
-//! Most of a page is record data in strings without escapes. These are skipped sixteen bytes at a time and borrowed.
+//! Most of a page is record data in strings without escapes. These are skipped many bytes at a time and borrowed.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
 use core::fmt::Write as _;
 
-use kinesis_reader_json::plain as plain_run;
+use kinesis_reader_json::plain as plain_prefix;
 
 use super::decode::{DEPTH_MAX, Fault, Rest, SentData, Source, TIME_MAX};
 use super::usual;
-use crate::page::Layout;
+use crate::pages::page::Layout;
 
 /// Reads one JSON value.
 pub(super) struct Reader<'a> {
@@ -32,13 +32,13 @@ impl<'a> Reader<'a> {
     fn peek(&mut self) -> Option<u8> {
         match self.byte() {
             // Kinesis sends no whitespace.
-            Some(b' ' | b'\n' | b'\r' | b'\t') => self.peek_behind(),
+            Some(b' ' | b'\n' | b'\r' | b'\t') => self.peek_past_whitespace(),
             byte => byte,
         }
     }
 
     #[cold]
-    fn peek_behind(&mut self) -> Option<u8> {
+    fn peek_past_whitespace(&mut self) -> Option<u8> {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.byte() {
             self.at += 1;
         }
@@ -248,7 +248,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn pass_over(&mut self, depth: u32) -> Result<(), Fault> {
+    fn skip_value(&mut self, depth: u32) -> Result<(), Fault> {
         if depth > DEPTH_MAX {
             return Err(self.fault("nested too deeply"));
         }
@@ -258,7 +258,7 @@ impl<'a> Reader<'a> {
                 while let Some(rest) = &mut rest
                     && self.member(rest)?.is_some()
                 {
-                    self.pass_over(depth + 1)?;
+                    self.skip_value(depth + 1)?;
                 }
                 Ok(())
             }
@@ -267,7 +267,7 @@ impl<'a> Reader<'a> {
                 while let Some(rest) = &mut rest
                     && self.element(rest)?
                 {
-                    self.pass_over(depth + 1)?;
+                    self.skip_value(depth + 1)?;
                 }
                 Ok(())
             }
@@ -331,7 +331,7 @@ impl<'a> Source<'a> for Reader<'a> {
     }
 
     fn skip(&mut self) -> Result<(), Fault> {
-        self.pass_over(0)
+        self.skip_value(0)
     }
 
     fn end(&mut self) -> Result<(), Fault> {
@@ -346,7 +346,7 @@ impl<'a> Source<'a> for Reader<'a> {
 /// of `text` if there is none.
 #[inline(never)]
 fn special(text: &[u8], start: usize) -> usize {
-    start + plain_run(text.get(start..).unwrap_or_default())
+    start + plain_prefix(text.get(start..).unwrap_or_default())
 }
 
 /// Multiplies a JSON number by ten to the power of `scale` and rounds half away from zero. Negative numbers become 0;
@@ -425,7 +425,7 @@ impl Writer {
     }
 }
 
-impl super::Write for Writer {
+impl super::request::Write for Writer {
     fn text(&mut self, key: &str, value: &str) {
         self.key(key);
         self.string(value);
@@ -523,7 +523,7 @@ mod tests {
     #[test]
     fn written_strings_are_escaped() {
         let mut writer = Writer::default();
-        super::super::Write::text(&mut writer, "k", "a\"\\\n\u{1}ż");
+        super::super::request::Write::text(&mut writer, "k", "a\"\\\n\u{1}ż");
         assert_eq!(writer.finish(), "{\"k\":\"a\\\"\\\\\\u000a\\u0001ż\"}");
         assert_eq!(Writer::default().finish(), "{}");
     }

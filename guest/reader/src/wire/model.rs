@@ -4,7 +4,8 @@
 //! and from the layers in front of it. Each row quotes AWS and gives the source. Names that are not in the table are
 //! classified by status code. A few names depend on the operation or message; see [`classify`].
 
-use super::{Operation, Rejection};
+use super::answer::Rejection;
+use super::operation::Operation;
 
 /// How to react to a rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,7 +37,7 @@ pub struct ErrorRow {
     pub names: &'static [&'static str],
     /// How to react.
     pub class: Class,
-    /// What AWS says about it, or our own description where AWS has none.
+    /// What AWS says about it, or our own description if AWS has none.
     pub says: &'static str,
     /// The source of the quote.
     pub page: &'static str,
@@ -51,12 +52,12 @@ pub fn classify(operation: Operation, rejection: &Rejection) -> Class {
     let says = |part: &str| message.contains(part);
     match (rejection.code.as_str(), operation) {
         ("InvalidArgumentException", Operation::GetShardIterator) if says("startingsequencenumber") => {
-            // The number belongs to another shard or stream, or is missing: the position is wrong rather than old.
-            // Starting over at the oldest record would hide that.
-            // "Invalid StartingSequenceNumber. It encodes shardId-000000000007, while it was used in a call to
-            // shardId-000000000000" <https://github.com/boto/boto3/issues/1478>
-            // "StartingSequenceNumber … used in GetShardIterator on shard … is invalid because it did not come from this
-            // stream." <https://github.com/amazon-archives/amazon-kinesis-connectors/issues/8>
+            // The sequence number belongs to another shard or stream, or is missing: the position is wrong rather than
+            // old. Starting over at the oldest record would hide that. "Invalid StartingSequenceNumber. It encodes
+            // shardId-000000000007, while it was used in a call to shardId-000000000000"
+            // <https://github.com/boto/boto3/issues/1478> "StartingSequenceNumber … used in GetShardIterator on shard …
+            // is invalid because it did not come from this stream."
+            // <https://github.com/amazon-archives/amazon-kinesis-connectors/issues/8>
             if ["encodes", "did not come from", "must be provided"].into_iter().any(says) {
                 Class::Fatal
             } else {
@@ -186,7 +187,7 @@ pub const ERRORS: &[ErrorRow] = &[
         class: Class::ShardGone,
         says: "The requested resource could not be found. The stream might not be specified correctly.",
         page: LIST_SHARDS,
-        hint: Some("look at the stream's name, the region and the account of the credentials"),
+        hint: Some("check the stream's name, the region and the account of the credentials"),
     },
     ErrorRow {
         // Trimmed if it is about the sequence number.

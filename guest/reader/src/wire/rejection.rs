@@ -1,30 +1,32 @@
-//! What a rejection says, made fit to be shown.
+//! Makes the name and message of a rejection fit to print.
 //!
-//! The words of a rejection end on a terminal and in logs, and need not be the service's: anything between it and the
-//! host may answer in its place, with a page of HTML or with nothing.
+//! They end up on a terminal and in logs, and may not come from the service: anything between it and the host may
+//! answer in its place, with an HTML page or with nothing.
 
 use alloc::format;
 use alloc::string::String;
 
-use super::decode::Said;
-use super::{Body, Rejection};
+use super::answer::Rejection;
+use super::decode::Details;
+use crate::body::Body;
 use crate::printable::printable;
 
-/// Makes a rejection of what was said, as far as anything was.
-pub(super) fn of(status: u16, said: Said, body: &Body) -> Rejection {
-    let Said { code, message } = said;
+/// Creates a rejection from the details in its body, as far as there are any.
+pub(super) fn of(status: u16, details: Details, body: &Body) -> Rejection {
+    let Details { code, message } = details;
     let code =
         code.map(|code| bare_name(&code)).filter(|code| !code.is_empty()).unwrap_or_else(|| format!("Http{status}"));
     let message = match (message, body) {
         (Some(message), _) => one_line(&message),
-        // Nobody's JSON: a page of HTML, most often, from something between the service and the host.
+        // Not JSON, but probably an HTML page from something between the service and the host.
         (None, Body::Json(text)) if !text.trim_start().starts_with('{') => one_line(&without_markup(text)),
         (None, _) => String::new(),
     };
     Rejection { status, code, message: printable(&message).into_owned() }
 }
 
-/// The name alone of what may be `com.amazon.coral.service#SerializationException:http://internal.amazon.com/…`.
+/// Returns only the name from a code such as
+/// `com.amazon.coral.service#SerializationException:http://internal.amazon.com/…`.
 fn bare_name(code: &str) -> String {
     let code = code.split(':').next().unwrap_or_default();
     let code = code.rsplit('#').next().unwrap_or_default();
@@ -32,10 +34,10 @@ fn bare_name(code: &str) -> String {
     code.chars().filter(allowed).take(CODE_MAX).collect()
 }
 
-/// Puts a message on one line, and bounds it.
+/// Puts a message on one line and truncates it.
 ///
-/// What follows the first paragraph is left out: for a wrong signature it quotes the headers of the request, the
-/// session token among them.
+/// Only the first paragraph is kept. If the signature is wrong, the rest quotes the headers of the request, including
+/// the session token.
 fn one_line(message: &str) -> String {
     let message = message.replace("\r\n", "\n");
     let first = message.trim().split("\n\n").next().unwrap_or_default();
@@ -62,7 +64,7 @@ fn one_line(message: &str) -> String {
     line
 }
 
-/// The text of a page of markup, roughly: it is only shown to a person.
+/// Returns the text of an HTML page. A rough approximation is enough, as it is only shown to the operator.
 fn without_markup(page: &str) -> String {
     let mut text = String::new();
     let mut rest = page;
@@ -72,7 +74,7 @@ fn without_markup(page: &str) -> String {
         rest = after.split_once('>').map_or("", |(_, after)| after);
     }
     text.push_str(rest);
-    // Empty lines between the tags would cut it off.
+    // Join the lines: otherwise an empty line between tags would end the first paragraph.
     let mut line = String::new();
     for word in text.split_whitespace() {
         line.push_str(if line.is_empty() { "" } else { " " });
@@ -81,9 +83,9 @@ fn without_markup(page: &str) -> String {
     line
 }
 
-/// The service's names are up to 40 characters long.
+/// The maximum length of a name. The service's names have up to 40 characters.
 const CODE_MAX: usize = 100;
-/// Longer than any message of the service; a page of HTML is cut off.
+/// The maximum length of a message. The service's messages are shorter, but HTML pages are not.
 const MESSAGE_MAX: usize = 400;
 
 #[cfg(test)]
@@ -98,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_found_in_every_spelling() {
+    fn the_name_is_found_in_every_format() {
         for body in [
             r#"{"__type":"SerializationException","Message":"no"}"#,
             r#"{"__type":"com.amazon.coral.service#SerializationException","message":"no"}"#,
@@ -115,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_a_rejection_too() {
+    fn a_body_that_is_not_json_is_a_rejection_too() {
         let html = "<html>\r\n<head><title>503 Service Temporarily Unavailable</title></head>\r\n\r\n<body>try\n\nlater</body>";
         let from_proxy = rejection(503, html);
         assert_eq!(from_proxy.code, "Http503");
@@ -128,14 +130,14 @@ mod tests {
 
     #[test]
     fn a_message_is_one_bounded_line_without_secrets() {
-        let said = rejection(
+        let rejected = rejection(
             403,
             r#"{"__type":"InvalidSignatureException","message":"It does not match.\n\nThe Canonical String for this request should have been\n'POST\nx-amz-security-token:SECRET'"}"#,
         );
-        assert_eq!(said.message, "It does not match.");
-        let said = rejection(400, r#"{"message":"a\u001b[31m\tred\u202e\n The Canonical String SECRET"}"#);
-        assert_eq!(said.message, r"a\u{1b}[31m red\u{202e}");
-        let said = rejection(400, &alloc::format!(r#"{{"__type":"{0}","message":"{0}"}}"#, "a".repeat(10_000)));
-        assert_eq!((said.code.len(), said.message.chars().count()), (CODE_MAX, MESSAGE_MAX + 1));
+        assert_eq!(rejected.message, "It does not match.");
+        let rejected = rejection(400, r#"{"message":"a\u001b[31m\tred\u202e\n The Canonical String SECRET"}"#);
+        assert_eq!(rejected.message, r"a\u{1b}[31m red\u{202e}");
+        let rejected = rejection(400, &alloc::format!(r#"{{"__type":"{0}","message":"{0}"}}"#, "a".repeat(10_000)));
+        assert_eq!((rejected.code.len(), rejected.message.chars().count()), (CODE_MAX, MESSAGE_MAX + 1));
     }
 }

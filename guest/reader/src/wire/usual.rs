@@ -5,16 +5,16 @@
 //! source: the functions here return `None` and consume nothing. They therefore have no errors of their own, and agree
 //! with the sources on every record they accept.
 //!
-//! A member is recognized by the first eight bytes of its key; the rest of the key is compared word by word. Keys are
-//! only looked for where at least as many bytes are left as in the longest key. That costs no records: what follows the
-//! records of a page is longer.
+//! A member is recognized by the first eight bytes of its key; the rest of the key is compared word by word. This is
+//! only tried if at least as many bytes are left as in the longest key. No usual record is missed, because what follows
+//! the records of a page is longer than that.
 
 use kinesis_reader_json::{plain, text};
 
-use super::decode::{TIME_MAX, note};
-use crate::digits::{POWERS, leading};
-use crate::page::{Data, DataSpan, Layout, RecordSpans, Span};
-use crate::sequence::is_sequence;
+use super::decode::{TIME_MAX, add_data};
+use crate::pages::digits::{POWERS, leading};
+use crate::pages::page::{Data, DataSpan, Layout, RecordSpans, Span};
+use crate::pages::sequence::is_sequence;
 
 /// The members of a record.
 enum Member {
@@ -82,7 +82,7 @@ pub(super) fn json(text: &str, mut at: usize, layout: &mut Layout) -> Option<usi
     }
     let (span, data) = data?;
     let sequence = sequence?;
-    note(layout, Data::Base64(data));
+    add_data(layout, Data::Base64(data));
     layout.records.push(RecordSpans { sequence, partition_key, arrived, data: DataSpan::Base64(span) });
     Some(at + 1)
 }
@@ -135,7 +135,7 @@ pub(super) fn cbor(body: &[u8], mut at: usize, layout: &mut Layout) -> Option<us
     }
     let (span, data) = data?;
     let sequence = sequence?;
-    note(layout, Data::Raw(data));
+    add_data(layout, Data::Raw(data));
     layout.records.push(RecordSpans { sequence, partition_key, arrived, data: DataSpan::Raw(span) });
     Some(at)
 }

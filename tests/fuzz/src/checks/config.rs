@@ -40,7 +40,7 @@ pub fn check(data: &[u8]) {
     (config.wire, config.deaggregate) = bytes.one(&[(Wire::Json, true), (Wire::Cbor, true), (Wire::Json, false)]);
     if bytes.below(2) == 1 {
         config.limits = Limits {
-            messages: bytes.perhaps(),
+            max_messages: bytes.perhaps(),
             page_records: bytes.number() as u32,
             requests: bytes.number() as u32,
             batches: bytes.number() as u32,

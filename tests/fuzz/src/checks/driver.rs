@@ -79,7 +79,7 @@ impl Host {
         let seed = bytes.number();
         let batch_bytes = config.limits.batch_bytes;
         let reader = Reader::open(config, saved.as_deref(), seed, Instant(0), Timestamp(BEGIN)).ok()?;
-        let checkpoint = Checkpoint::parse(&reader.checkpoint()).expect("it is one");
+        let checkpoint = Checkpoint::parse(&reader.checkpoint()).expect("a valid checkpoint");
         let (requests, batches) = (Vec::new(), Vec::new());
         Some(Host { reader, batch_bytes, now: 0, wake: None, requests, batches, checkpoint, finished: false })
     }

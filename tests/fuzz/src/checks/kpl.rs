@@ -110,7 +110,7 @@ fn page(data: Option<&[u8]>, raw: bool) -> Body {
 
 /// Every recorded record, and the bodies of those that are aggregates.
 pub fn seeds() -> Vec<Vec<u8>> {
-    let vectors: Value = serde_json::from_str(include_str!("../../../golden/kpl_vectors.json")).expect("it is JSON");
+    let vectors: Value = serde_json::from_str(include_str!("../../../golden/kpl_vectors.json")).expect("valid JSON");
     let data = vectors["vectors"].as_array().into_iter().flatten();
     let data = data.filter_map(|vector| BASE64_STANDARD.decode(vector["data_base64"].as_str()?).ok());
     data.flat_map(|data| {

@@ -76,12 +76,12 @@ pub fn recorded() -> Vec<Body> {
         include_str!("../../../golden/exchanges/wire_kinesis_local_json.json"),
         include_str!("../../../golden/exchanges/wire_moto_json.json"),
     ];
-    let exchanges = files.iter().flat_map(|file| serde_json::from_str::<Vec<Value>>(file).expect("it is JSON"));
+    let exchanges = files.iter().flat_map(|file| serde_json::from_str::<Vec<Value>>(file).expect("valid JSON"));
     let body = |exchange: Value| {
         let response = &exchange["response"];
         match (response["body"].as_str(), response["body_base64"].as_str()) {
             (Some(text), _) => Some(Body::Json(text.to_owned())),
-            (None, Some(text)) => Some(Body::Cbor(BASE64_STANDARD.decode(text).expect("it is base64"))),
+            (None, Some(text)) => Some(Body::Cbor(BASE64_STANDARD.decode(text).expect("base64"))),
             (None, None) => None,
         }
     };

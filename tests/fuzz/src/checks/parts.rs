@@ -145,7 +145,7 @@ impl Stream {
 
     fn answer(&self, request: &Request) -> Body {
         let Body::Json(query) = &request.body else { panic!("JSON was asked for") };
-        let query: Value = serde_json::from_str(query).expect("it is JSON");
+        let query: Value = serde_json::from_str(query).expect("valid JSON");
         let text = match request.operation {
             Operation::ListShards => {
                 let range = self.range.map(
@@ -217,7 +217,7 @@ fn rendered(batch: &Batch) -> Vec<String> {
 
 /// The reader's checkpoint is the batch's own: there is one shard.
 fn agrees(batch: &Batch, reader: &Reader) {
-    let shards = |text: &str| serde_json::from_str::<Value>(text).expect("it is JSON")["shards"].take();
+    let shards = |text: &str| serde_json::from_str::<Value>(text).expect("valid JSON")["shards"].take();
     assert_eq!(shards(&batch.checkpoint()), shards(&reader.checkpoint()));
 }
 

@@ -124,9 +124,9 @@ pub fn check(data: &[u8]) {
 
 /// Runs to the end, and gives the checkpoint.
 fn run(config: Config, saved: Option<&str>, service: &mut Service) -> String {
-    let before = saved.map(|saved| Checkpoint::parse(saved).expect("it is one"));
+    let before = saved.map(|saved| Checkpoint::parse(saved).expect("a valid checkpoint"));
     let mut now = Instant(0);
-    let mut reader = Reader::open(config, saved, 7, now, Timestamp(BEGIN)).expect("it opens");
+    let mut reader = Reader::open(config, saved, 7, now, Timestamp(BEGIN)).expect("a valid configuration");
     let mut destination = Destination::default();
     let (mut requests, mut actions) = (0, 0);
     loop {
@@ -154,7 +154,7 @@ fn run(config: Config, saved: Option<&str>, service: &mut Service) -> String {
             Action::Deliver(batch) => {
                 destination.take(&batch);
                 assert_eq!(reader.handle_delivered(batch.id(), now), Ok(()));
-                let checkpoint = Checkpoint::parse(&reader.checkpoint()).expect("it is one");
+                let checkpoint = Checkpoint::parse(&reader.checkpoint()).expect("a valid checkpoint");
                 destination.allows(&checkpoint, before.as_ref());
             }
             Action::Notice(_) => {}
@@ -165,7 +165,7 @@ fn run(config: Config, saved: Option<&str>, service: &mut Service) -> String {
                 reader.handle_timeout(now);
             }
             Action::Finish(_) => {
-                let checkpoint = Checkpoint::parse(&reader.checkpoint()).expect("it is one");
+                let checkpoint = Checkpoint::parse(&reader.checkpoint()).expect("a valid checkpoint");
                 destination.allows(&checkpoint, before.as_ref());
                 return reader.checkpoint();
             }

@@ -8,7 +8,7 @@ use std::format;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::page::{Data, Layout, Page};
+use crate::pages::page::{Data, Layout, Page};
 use crate::wire::decode::{self, Fault, Rest, SentData, Source};
 use crate::wire::{Body, Unintelligible, cbor, decode_page, json};
 
