@@ -55,7 +55,8 @@ impl Ledger {
         clock: Clock,
     ) -> Result<(), Error> {
         if !self.has_begun {
-            // If the first messages are lost in a crash, the next run must begin at the same positions.
+            // After a crash, the next run must recognize what is left of the first messages as uncommitted, and begin at
+            // the same positions.
             self.uncommitted_since.get_or_insert_with(Instant::now);
             self.commit(reader, destination)?;
             self.has_begun = true;

@@ -6,10 +6,10 @@ use crate::terminal::clean;
 
 /// Observes a run.
 pub trait Observer {
-    /// The operator should know this.
+    /// Called with each notice for the operator.
     fn notice(&mut self, notice: &wit::Notice);
 
-    /// The progress so far. Called from time to time if [`wants_progress`](Self::wants_progress) returns true.
+    /// Called with the progress from time to time, if [`wants_progress`](Self::wants_progress) returns true.
     fn progress(&mut self, _progress: &Progress) {}
 
     /// Whether to call [`progress`](Self::progress), as collecting progress costs a little.
