@@ -75,7 +75,7 @@ fn read(wire: Wire, answers: &[Body; 3], pages: &[Body]) -> u64 {
 /// Returns the CPU time of this thread or, if the system does not report it, elapsed time.
 fn thread_time() -> Duration {
     thread_local!(static BEGUN: std::time::Instant = std::time::Instant::now());
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let told = told.and_then(|text| text.split(' ').next()?.parse().ok()).map(Duration::from_nanos);
-    told.unwrap_or_else(|| BEGUN.with(std::time::Instant::elapsed))
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let time = text.and_then(|text| text.split(' ').next()?.parse().ok()).map(Duration::from_nanos);
+    time.unwrap_or_else(|| BEGUN.with(std::time::Instant::elapsed))
 }
