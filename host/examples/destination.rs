@@ -1,13 +1,13 @@
-//! A destination of one's own: what was paid for each item, summed up, and kept together with the checkpoint.
+//! A custom destination: sums up what was paid for each item, and keeps the sums together with the checkpoint.
 //!
 //! ```sh
 //! cargo run -p kinesis-reader --example destination -- orders sums.json
 //! ```
 //!
-//! It reads a stream of JSON objects with the members `item` and `price`. Sums and checkpoint are one document that
-//! is replaced whole, so that each message is summed up exactly once, whatever ends the program when: a database does
-//! the same with a transaction. The first Ctrl-C ends it in order. Region, endpoint and credentials are found as the
-//! AWS command line finds them.
+//! It reads a stream of JSON objects with the members `item` and `price`. Sums and checkpoint are in one document,
+//! which is replaced as a whole, so each message is counted exactly once even if the program is killed at any time. A
+//! database achieves the same with a transaction. Ctrl-C stops the program after everything in flight was committed.
+//! Region, endpoint and credentials are looked up as by the AWS command line.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,12 +17,12 @@ use std::{env, fs, io};
 use kinesis_reader::component::{Bounds, COMPONENT, Sandbox, wit};
 use kinesis_reader::destination::{Batch, Destination, Error, Written};
 use kinesis_reader::drive::{self, Clock, Observer};
-use kinesis_reader::error::Gap;
 use kinesis_reader::transport::{Kinesis, Settings};
 use serde::{Deserialize, Serialize};
 
-/// Bytes of messages to take out of a batch at a time: a page of small messages out of aggregates may have millions.
-const TOGETHER: u32 = 1 << 20;
+/// The size of the pieces in which messages are taken from a batch. A page of aggregated records may have millions of
+/// them.
+const PIECE_SIZE: u32 = 1 << 20;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -38,28 +38,28 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let kinesis = Arc::new(Kinesis::connect(&Settings::default()).await?);
     let interrupt = async {
-        // Where it cannot be heard of, it ends the program as it always does, and no sum is wrong for it.
+        // If the signal cannot be handled, it ends the program at once, which does no harm either.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
     };
     let summary = drive::drive(reader, kinesis, &mut sums, &mut Operator, clock, interrupt).await?;
     summary.ok()?;
-    for (item, sum) in &sums.kept.paid {
+    for (item, sum) in &sums.document.paid {
         println!("{item}: {sum}");
     }
     Ok(())
 }
 
-/// The sums of this run and those before it.
+/// The sums of this run and all earlier ones.
 struct Sums {
     file: PathBuf,
-    kept: Kept,
+    document: Document,
 }
 
-/// What the file holds: the sums of all messages up to the checkpoint, and of no other.
+/// The contents of the file: the sums of exactly those messages that the checkpoint covers.
 #[derive(Default, Serialize, Deserialize)]
-struct Kept {
+struct Document {
     checkpoint: Option<String>,
     paid: BTreeMap<String, f64>,
 }
@@ -72,38 +72,39 @@ struct Order {
 
 impl Sums {
     fn open(file: PathBuf) -> Result<Sums, Box<dyn std::error::Error>> {
-        let kept = match fs::read(&file) {
+        let document = match fs::read(&file) {
             Ok(bytes) => serde_json::from_slice(&bytes)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Kept::default(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Document::default(),
             Err(error) => return Err(error.into()),
         };
-        Ok(Sums { file, kept })
+        Ok(Sums { file, document })
     }
 
-    /// Written beside, made durable, and renamed: the file is whole at every moment.
+    /// Writes a new file next to the old one, makes it durable and renames it, so that the file is complete at any
+    /// time.
     fn save(&self) -> io::Result<()> {
-        let beside = self.file.with_extension("new");
-        let file = fs::File::create(&beside)?;
-        serde_json::to_writer_pretty(&file, &self.kept)?;
+        let path = self.file.with_extension("new");
+        let file = fs::File::create(&path)?;
+        serde_json::to_writer_pretty(&file, &self.document)?;
         file.sync_all()?;
-        fs::rename(beside, &self.file)
+        fs::rename(path, &self.file)
     }
 }
 
 impl Destination for Sums {
     fn checkpoint(&mut self) -> Result<Option<String>, Error> {
-        Ok(self.kept.checkpoint.clone())
+        Ok(self.document.checkpoint.clone())
     }
 
     fn write(&mut self, batch: &mut dyn Batch) -> Result<Written, Error> {
         let mut written = Written::default();
         while written.messages < u64::from(batch.count()) {
-            let messages = batch.messages(written.messages as u32, TOGETHER).map_err(Error::Batch)?;
+            let messages = batch.messages(written.messages as u32, PIECE_SIZE).map_err(Error::Batch)?;
             for message in &messages {
                 match serde_json::from_slice::<Order>(&message.data) {
-                    Ok(order) => *self.kept.paid.entry(order.item).or_default() += order.price,
-                    // Who cannot go on without each of them would return an error here, and nothing would be committed.
-                    Err(error) => eprintln!("{} of {} is no order: {error}", message.sequence, batch.shard()),
+                    Ok(order) => *self.document.paid.entry(order.item).or_default() += order.price,
+                    // If no message may be skipped, return an error here instead, and nothing is committed.
+                    Err(error) => eprintln!("{} of {} is not an order: {error}", message.sequence, batch.shard()),
                 }
                 written.bytes += message.data.len() as u64;
             }
@@ -114,18 +115,18 @@ impl Destination for Sums {
     }
 
     fn commit(&mut self, checkpoint: &str) -> Result<(), Error> {
-        self.kept.checkpoint = Some(checkpoint.to_owned());
+        self.document.checkpoint = Some(checkpoint.to_owned());
         self.save().map_err(|error| Error::Write { path: self.file.clone(), error })
     }
 }
 
-/// Tells of what left the stream before it was read.
+/// Prints a warning for each gap.
 struct Operator;
 
 impl Observer for Operator {
     fn notice(&mut self, notice: &wit::Notice) {
         if let wit::Notice::Gap(gap) = notice {
-            eprintln!("warning: {}", Gap(gap));
+            eprintln!("warning: {gap}");
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Reads a stream to lines of JSON on standard output, and goes on from there in the next run.
+//! Prints the messages of a stream as lines of JSON on standard output. The next run continues where this one ended.
 //!
 //! ```sh
 //! cargo run -p kinesis-reader --example lines
 //! ```
 //!
-//! Region, endpoint and credentials are found as the AWS command line finds them. For an emulator set
-//! `AWS_ENDPOINT_URL_KINESIS`, `AWS_REGION`, and `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` to anything.
+//! Region, endpoint and credentials are looked up as by the AWS command line. To use an emulator, set
+//! `AWS_ENDPOINT_URL_KINESIS`, `AWS_REGION`, and `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` to any values.
 
 use std::{error::Error, future::pending, io::stdout, path::Path, sync::Arc};
 

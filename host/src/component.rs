@@ -1,9 +1,9 @@
-//! The sandbox: the component that holds the reader, loaded and called.
+//! The sandbox: loads the component that holds the reader, and calls it.
 //!
-//! This is the only file that names wasmtime. The component imports nothing, so it can do nothing but compute; what
-//! bounds that are [`Bounds`]: the memory it may take, and the time that one call may last. A call that traps, or passes
-//! a bound, leaves the component unusable, and every later call fails too. Nothing is lost by that: what was made safe
-//! stays safe, and the next run goes on from there.
+//! Only this file and `bindings.rs` use wasmtime. The component imports nothing, so all it can do is compute.
+//! [`Bounds`] limits its memory and the time of each call. A call that traps or exceeds a bound leaves the component
+//! unusable, and every later call fails too. No committed message is lost: the next run continues from the last
+//! checkpoint.
 
 mod cache;
 
@@ -20,27 +20,21 @@ use wasmtime::{Config, Engine, ResourceLimiter, Store, Trap};
 
 use cache::{Cache, Key};
 
+use crate::bindings;
 use crate::recording::{Call, Delivery, Input, Output, Recorder};
 use crate::terminal::Clean;
 
-mod bindings {
-    #![allow(missing_docs, reason = "the documentation is in the WIT")]
+pub use crate::bindings::wit;
 
-    wasmtime::component::bindgen!({ path: "../wit", world: "reader" });
-}
-
-/// The interface `reading`, as the WIT describes it.
-pub use bindings::exports::kinesis::reader::reading as wit;
-
-/// The component as it is built with this crate.
+/// The component that was built together with this crate.
 pub const COMPONENT: &[u8] = include_bytes!("../component/kinesis_reader.wasm");
 
-/// What a component may use.
+/// Limits on what a component may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Bytes of memory. A page of 10 MiB takes some 14 MiB while it is held, and as much again while it comes in.
+    /// Bytes of memory. A page of 10 MiB takes about 14 MiB while it is held, and as much again while it is received.
     pub memory: usize,
-    /// How long a call may last.
+    /// The time that one call may take.
     pub call: Duration,
 }
 
@@ -50,7 +44,7 @@ impl Default for Bounds {
     }
 }
 
-/// Loads components, and keeps what was compiled.
+/// Compiles and loads components.
 pub struct Sandbox {
     engine: Engine,
     bounds: Bounds,
@@ -59,11 +53,11 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// A sandbox with the given bounds. Compiled code is kept in `cache`, if there is one.
+    /// A sandbox with the given bounds. If `cache` is given, compiled code is cached in that directory.
     pub fn new(bounds: Bounds, cache: Option<PathBuf>) -> Result<Sandbox, Error> {
         let mut config = Config::new();
         config.epoch_interruption(true);
-        // Without a cache, loading takes longer.
+        // A cache that cannot be used only makes loading slower.
         let cache = cache.and_then(|folder| {
             let opened = Cache::open(&folder);
             opened.inspect_err(|error| tracing::info!("not caching compiled code: {}: {error}", folder.display())).ok()
@@ -73,7 +67,7 @@ impl Sandbox {
         Ok(Sandbox { engine, bounds, ticker, cache })
     }
 
-    /// What a component asks of its host, by name. Ours asks nothing.
+    /// The names of a component's imports. Ours has none.
     pub fn imports(&self, bytes: &[u8]) -> Result<Vec<String>, Error> {
         let component = Component::new(&self.engine, bytes).map_err(load_error)?;
         let kind = component.component_type();
@@ -85,7 +79,7 @@ impl Sandbox {
         self.compile(bytes)?.instantiate()
     }
 
-    /// Makes code of a component, or takes what was made of it before.
+    /// Compiles a component, or takes its code from the cache.
     pub fn compile(&self, bytes: &[u8]) -> Result<Compiled, Error> {
         let component = self.code(bytes)?;
         let world =
@@ -94,18 +88,18 @@ impl Sandbox {
     }
 
     fn code(&self, bytes: &[u8]) -> Result<Component, Error> {
-        let make = || Component::new(&self.engine, bytes).map_err(load_error);
-        let Some(cache) = &self.cache else { return make() };
+        let compile = || Component::new(&self.engine, bytes).map_err(load_error);
+        let Some(cache) = &self.cache else { return compile() };
         let key = Key::new(bytes, self.engine.precompile_compatibility_hash());
         if let Some(code) = cache.get(&key) {
-            // SAFETY: the bytes must come from `serialize`, as they are executed without validation. They match a checksum
-            // of what it returned, and were read from a file and a directory that only this user can write to.
+            // SAFETY: the bytes must come from `serialize`, as they are executed without validation. They match a
+            // checksum of what it returned, and were read from a file and a directory that only this user can write to.
             match unsafe { Component::deserialize(&self.engine, &code) } {
                 Ok(component) => return Ok(component),
-                Err(error) => tracing::info!("cached code is of another kind, compiling again: {error}"),
+                Err(error) => tracing::info!("cannot load cached code, compiling again: {error}"),
             }
         }
-        let component = make()?;
+        let component = compile()?;
         match component.serialize() {
             Ok(code) => cache.put(&key, &code),
             Err(error) => tracing::info!("cannot cache compiled code: {error}"),
@@ -114,7 +108,7 @@ impl Sandbox {
     }
 }
 
-/// A component that exports the interface `reading`, as code of this machine.
+/// A component that exports the interface `reading`, compiled to machine code.
 pub struct Compiled {
     world: bindings::ReaderPre<Memory>,
     bounds: Bounds,
@@ -122,9 +116,9 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// Makes an instance, which shares nothing with others.
+    /// Creates an instance, which shares nothing with other instances.
     pub fn instantiate(&self) -> Result<Loaded, Error> {
-        let mut store = Store::new(self.world.engine(), Memory { most: self.bounds.memory, refused: false });
+        let mut store = Store::new(self.world.engine(), Memory { max: self.bounds.memory, refused: false });
         store.limiter(|memory| memory);
         store.set_hostcall_fuel(self.bounds.memory);
         store.set_epoch_deadline(ticks(self.bounds.call));
@@ -137,7 +131,7 @@ fn load_error(error: wasmtime::Error) -> Error {
     Error::Load(format!("{error:#}"))
 }
 
-/// The clock of an engine: its code looks at it, so that a call can be ended from outside. It goes until it is dropped.
+/// Advances an engine's epoch, which is how a call that takes too long is interrupted. Runs until dropped.
 struct Ticker(Arc<AtomicBool>);
 
 impl Ticker {
@@ -163,16 +157,16 @@ impl Drop for Ticker {
     }
 }
 
-/// Bounds the memory, and remembers that it did.
+/// Limits the memory, and remembers whether a request was refused.
 struct Memory {
-    most: usize,
+    max: usize,
     refused: bool,
 }
 
 impl ResourceLimiter for Memory {
     fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        self.refused |= desired > self.most;
-        Ok(desired <= self.most)
+        self.refused |= desired > self.max;
+        Ok(desired <= self.max)
     }
 
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
@@ -180,40 +174,40 @@ impl ResourceLimiter for Memory {
     }
 }
 
-/// Functions that a component may refer to: ours has some hundreds.
+/// The number of functions that a component may have in a table. Ours has a few hundred.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
 
-/// How often a call's time is looked at.
+/// How often the time of a call is checked.
 const TICK: Duration = Duration::from_millis(50);
 
 fn ticks(length: Duration) -> u64 {
     (length.as_millis() / TICK.as_millis()) as u64 + 1
 }
 
-/// A component that is ready to open a reader.
+/// An instance of the component, ready to open a reader.
 pub struct Loaded {
     store: Store<Memory>,
     world: bindings::Reader,
     bounds: Bounds,
-    /// What its reader is told and gives goes here too.
+    /// Records the inputs and outputs of the reader.
     recorder: Option<Recorder>,
-    /// Calls have a time for as long as there are any, whatever became of the sandbox.
+    /// Keeps the limit on the time of calls in force after the sandbox has been dropped.
     _ticker: Arc<Ticker>,
 }
 
 impl Loaded {
-    /// Keeps what the reader is told and what it gives.
+    /// Records all inputs and outputs of the reader.
     pub fn record(&mut self, recorder: Recorder) {
         self.recorder = Some(recorder);
     }
 
-    /// What the reader suggests for a stream.
+    /// The default configuration for a stream.
     pub fn defaults(&mut self, source: &wit::Source) -> Result<wit::Config, Error> {
         let result = self.world.kinesis_reader_reading().call_defaults(&mut self.store, source);
         result.map_err(|error| self.trapped(error))
     }
 
-    /// Opens a reader. Nothing is sent until the first [`Reader::poll`].
+    /// Opens a reader. Nothing is requested before the first [`Reader::poll`].
     pub fn open(
         mut self,
         config: &wit::Config,
@@ -227,7 +221,7 @@ impl Loaded {
         let reading = self.world.kinesis_reader_reading();
         let opened = reading.reader().call_open(&mut self.store, config, checkpoint, seed, now, present);
         let opened = opened.map_err(|error| self.trapped(error)).and_then(|opened| opened.map_err(Error::Open));
-        let handle = self.noted(Call::Tell, opened)?;
+        let handle = self.recorded(Call::Tell, opened)?;
         Ok(Reader { loaded: self, handle })
     }
 }
@@ -239,8 +233,8 @@ impl Loaded {
         }
     }
 
-    /// What a call output, once it is noted if it output nothing.
-    fn noted<T>(&mut self, call: Call, result: Result<T, Error>) -> Result<T, Error> {
+    /// Records a failed call, and passes its result on.
+    fn recorded<T>(&mut self, call: Call, result: Result<T, Error>) -> Result<T, Error> {
         if let (Some(recorder), Err(error)) = (&mut self.recorder, &result) {
             recorder.output(Output::Failed { call, why: error.to_string().into() });
         }
@@ -251,7 +245,7 @@ impl Loaded {
         let Bounds { memory, call } = self.bounds;
         match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => Error::TooSlow(call),
-            // An allocation that fails ends the component: what it says of that is only that it ended.
+            // An allocation that fails ends in a trap, which does not say that memory was the reason.
             Some(_) if self.store.data().refused => Error::OutOfMemory(memory),
             Some(trap) => Error::Trap(trap.to_string()),
             None => Error::Trap(format!("{error:#}")),
@@ -259,36 +253,36 @@ impl Loaded {
     }
 }
 
-/// A reader in the sandbox. Its methods are those of the WIT's resource `reader`.
+/// A reader in the sandbox, with the methods of the WIT's resource `reader`.
 pub struct Reader {
     loaded: Loaded,
     handle: ResourceAny,
 }
 
-/// What the reader wants of its host.
+/// What the reader asks of its driver.
 #[derive(Debug)]
 pub enum Action {
     /// Send this request.
     Send(wit::Request),
-    /// Make these messages safe.
+    /// Deliver these messages.
     Deliver(BatchHandle),
-    /// Know this.
+    /// Report this to the operator.
     Notice(wit::Notice),
-    /// Come back later.
+    /// Wait for an answer, or until this time.
     Wait(wit::Wait),
-    /// The reader is done.
+    /// Stop: the reader has finished.
     Finish(wit::Outcome),
 }
 
-/// A batch in the sandbox, to be rendered by [`Reader::batch`] and given back by [`Reader::release`].
+/// A batch in the sandbox. [`Reader::batch`] gives access to it, and [`Reader::release`] frees it.
 #[derive(Debug)]
 pub struct BatchHandle(ResourceAny);
 
-/// A batch, and the reader that it is of.
+/// A batch, borrowed together with its reader.
 pub struct Batch<'a> {
     reader: &'a mut Reader,
     handle: ResourceAny,
-    /// The name to give to [`Reader::handle_delivered`].
+    /// The batch id, for [`Reader::handle_delivered`].
     pub id: u64,
     /// The shard that all the messages are from.
     pub shard: String,
@@ -296,7 +290,7 @@ pub struct Batch<'a> {
     pub count: u32,
 }
 
-/// Calls a method of the reader within the bounds, and gives what it answers.
+/// Calls a method of a resource within the bounds.
 macro_rules! call {
     ($loaded:expr, $resource:ident, $method:ident, $handle:expr $(, $argument:expr)*) => {{
         let loaded: &mut Loaded = $loaded;
@@ -311,10 +305,10 @@ macro_rules! call {
 }
 
 impl Reader {
-    /// Gives the next thing to do.
+    /// Returns the next action.
     pub fn poll(&mut self) -> Result<Action, Error> {
         let polled = call!(&mut self.loaded, reader, call_poll, self.handle);
-        let action = match self.loaded.noted(Call::Poll, polled)? {
+        let action = match self.loaded.recorded(Call::Poll, polled)? {
             wit::Action::Send(request) => Action::Send(request),
             wit::Action::Deliver(batch) => Action::Deliver(BatchHandle(batch)),
             wit::Action::Notice(notice) => Action::Notice(notice),
@@ -330,7 +324,7 @@ impl Reader {
         Ok(action)
     }
 
-    /// An action as a recording has it.
+    /// Converts an action to the form in which it is recorded.
     pub(crate) fn output<'a>(&mut self, action: &'a Action) -> Result<Output<'a>, Error> {
         Ok(match action {
             Action::Send(request) => Output::Send(Cow::Borrowed(request)),
@@ -347,7 +341,7 @@ impl Reader {
         })
     }
 
-    /// Looks into a batch.
+    /// Gives access to a batch.
     pub fn batch(&mut self, batch: &BatchHandle) -> Result<Batch<'_>, Error> {
         let handle = batch.0;
         let id = call!(&mut self.loaded, batch, call_id, handle)?;
@@ -356,66 +350,66 @@ impl Reader {
         Ok(Batch { reader: self, handle, id, shard, count })
     }
 
-    /// Gives a batch back. What it holds is freed.
+    /// Frees a batch.
     pub fn release(&mut self, batch: BatchHandle) -> Result<(), Error> {
-        // What the destination took of time is not the component's.
+        // The time that the destination took does not count towards the limit.
         self.loaded.store.set_epoch_deadline(ticks(self.loaded.bounds.call));
         let dropped = batch.0.resource_drop(&mut self.loaded.store);
         dropped.map_err(|error| self.loaded.trapped(error))
     }
 
-    /// Tells of the response to a request.
+    /// Passes on the response to a request.
     pub fn handle_response(&mut self, id: u64, response: &wit::Response, now: u64) -> Result<(), Error> {
         self.loaded.record_input(|| Input::Response { id, response: Cow::Borrowed(response), now });
-        let input = call!(&mut self.loaded, reader, call_handle_response, self.handle, id, response, now);
-        self.loaded.noted(Call::Tell, input.and_then(|input| input.map_err(Error::Misuse)))
+        let result = call!(&mut self.loaded, reader, call_handle_response, self.handle, id, response, now);
+        self.loaded.recorded(Call::Tell, result.and_then(|result| result.map_err(Error::Misuse)))
     }
 
-    /// Tells that a request got no response.
+    /// Reports that a request got no response.
     pub fn handle_failure(&mut self, id: u64, failure: &wit::Failure, now: u64) -> Result<(), Error> {
         self.loaded.record_input(|| Input::Failure { id, failure: Cow::Borrowed(failure), now });
-        let input = call!(&mut self.loaded, reader, call_handle_failure, self.handle, id, failure, now);
-        self.loaded.noted(Call::Tell, input.and_then(|input| input.map_err(Error::Misuse)))
+        let result = call!(&mut self.loaded, reader, call_handle_failure, self.handle, id, failure, now);
+        self.loaded.recorded(Call::Tell, result.and_then(|result| result.map_err(Error::Misuse)))
     }
 
-    /// Tells that the messages of a batch are safe, or will be before any checkpoint that is kept from here on.
+    /// Reports that a batch was delivered: its messages are durable, or will be before any later checkpoint is saved.
     pub fn handle_delivered(&mut self, id: u64, now: u64) -> Result<(), Error> {
         self.loaded.record_input(|| Input::Delivered { id, now });
-        let input = call!(&mut self.loaded, reader, call_handle_delivered, self.handle, id, now);
-        self.loaded.noted(Call::Tell, input.and_then(|input| input.map_err(Error::Misuse)))
+        let result = call!(&mut self.loaded, reader, call_handle_delivered, self.handle, id, now);
+        self.loaded.recorded(Call::Tell, result.and_then(|result| result.map_err(Error::Misuse)))
     }
 
-    /// Tells that time has passed.
+    /// Reports that the time of a wait has come.
     pub fn handle_timeout(&mut self, now: u64) -> Result<(), Error> {
         self.loaded.record_input(|| Input::Timeout { now });
-        let input = call!(&mut self.loaded, reader, call_handle_timeout, self.handle, now);
-        self.loaded.noted(Call::Tell, input)
+        let result = call!(&mut self.loaded, reader, call_handle_timeout, self.handle, now);
+        self.loaded.recorded(Call::Tell, result)
     }
 
-    /// Asks for no more pages.
+    /// Asks the reader to stop: it requests no more pages, and finishes.
     pub fn stop(&mut self, now: u64) -> Result<(), Error> {
         self.loaded.record_input(|| Input::Stop { now });
-        let input = call!(&mut self.loaded, reader, call_stop, self.handle, now);
-        self.loaded.noted(Call::Tell, input)
+        let result = call!(&mut self.loaded, reader, call_stop, self.handle, now);
+        self.loaded.recorded(Call::Tell, result)
     }
 
-    /// The position reached in every shard.
+    /// The checkpoint: the position in every shard.
     pub fn checkpoint(&mut self) -> Result<String, Error> {
         let text = call!(&mut self.loaded, reader, call_checkpoint, self.handle);
-        let text = self.loaded.noted(Call::Checkpoint, text)?;
+        let text = self.loaded.recorded(Call::Checkpoint, text)?;
         if let Some(recorder) = &mut self.loaded.recorder {
             recorder.output(Output::Checkpoint(Cow::Borrowed(&text)));
         }
         Ok(text)
     }
 
-    /// Counts the changes of the checkpoint.
+    /// The revision of the checkpoint.
     pub fn revision(&mut self) -> Result<u64, Error> {
         call!(&mut self.loaded, reader, call_revision, self.handle)
     }
 
-    /// Of the checkpoint the positions that changed after the revision `since`. None: it is to be taken whole, as always
-    /// where a recording is kept, which is to have it whole.
+    /// The positions that changed after the revision `since`, as a checkpoint. `None` if the whole checkpoint should be
+    /// saved instead, which is always so while recording, because a recording contains whole checkpoints.
     pub fn changes(&mut self, since: u64) -> Result<Option<String>, Error> {
         if self.loaded.recorder.is_some() {
             return Ok(None);
@@ -423,48 +417,48 @@ impl Reader {
         call!(&mut self.loaded, reader, call_changes, self.handle, since)
     }
 
-    /// Every shard known.
+    /// Every known shard.
     pub fn shards(&mut self) -> Result<Vec<wit::ShardStatus>, Error> {
         call!(&mut self.loaded, reader, call_shards, self.handle)
     }
 
-    /// What was done since the opening.
+    /// Counts of what was done since the reader was opened.
     pub fn totals(&mut self) -> Result<wit::Totals, Error> {
         call!(&mut self.loaded, reader, call_totals, self.handle)
     }
 }
 
 impl Batch<'_> {
-    /// Lines from message `skip` on: at least one if there is one, else as many as fit in `size` bytes.
+    /// Lines from message `skip` on, as many as fit in `size` bytes, but at least one if any is left.
     pub fn lines(&mut self, skip: u32, size: u32) -> Result<wit::Lines, Error> {
         call!(&mut self.reader.loaded, batch, call_lines, self.handle, skip, size)
     }
 
-    /// Lines of the messages from number `skip` on that cannot be put as asked, as many as fit in `size` bytes.
+    /// Lines of the invalid records from message `skip` on, as many as fit in `size` bytes.
     pub fn invalid_lines(&mut self, skip: u32, size: u32) -> Result<wit::InvalidLines, Error> {
         call!(&mut self.reader.loaded, batch, call_invalid_lines, self.handle, skip, size)
     }
 
-    /// Messages from number `skip` on: at least one if there is one, else as many as fit in `size` bytes.
+    /// Messages from number `skip` on, as many as fit in `size` bytes, but at least one if any is left.
     pub fn messages(&mut self, skip: u32, size: u32) -> Result<Vec<wit::Message>, Error> {
         call!(&mut self.reader.loaded, batch, call_messages, self.handle, skip, size)
     }
 }
 
-/// Why the component did not do what it was asked.
+/// Why a call to the component failed.
 #[derive(Debug)]
 pub enum Error {
-    /// It is no component that can be used here, and why.
+    /// It cannot be loaded, for this reason.
     Load(String),
-    /// The configuration or the checkpoint cannot be used.
+    /// The configuration or the checkpoint is invalid.
     Open(wit::OpenError),
-    /// The driver broke the protocol.
+    /// The driver broke the contract of the interface.
     Misuse(wit::Misuse),
-    /// It needed more memory than the bound.
+    /// It exceeded its memory limit.
     OutOfMemory(usize),
-    /// A call lasted longer than the bound.
+    /// A call exceeded its time limit.
     TooSlow(Duration),
-    /// It failed otherwise, and how.
+    /// It failed in another way, such as a panic.
     Trap(String),
 }
 
@@ -474,7 +468,7 @@ impl fmt::Display for Error {
         match self {
             Error::Load(why) => write!(f, "the component cannot be loaded: {why}"),
             Error::Open(wit::OpenError::Config(error)) => {
-                write!(f, "the configuration cannot be used: {}: {}", error.field, error.message)
+                write!(f, "invalid configuration: {}: {}", error.field, error.message)
             }
             Error::Open(wit::OpenError::Checkpoint(wit::CheckpointError::Malformed(why))) => {
                 write!(f, "the checkpoint is damaged: {why}")
@@ -482,12 +476,14 @@ impl fmt::Display for Error {
             Error::Open(wit::OpenError::Checkpoint(wit::CheckpointError::Foreign(stream))) => {
                 write!(f, "the checkpoint belongs to another stream: {stream}")
             }
-            Error::Misuse(wit::Misuse::UnknownRequest(id)) => write!(f, "the component knows no such request: {id}"),
-            Error::Misuse(wit::Misuse::UnknownBatch(id)) => write!(f, "the component knows no such batch: {id}"),
-            Error::OutOfMemory(bytes) => {
-                write!(f, "the component needs more memory than it may have: {} MiB", bytes >> 20)
+            Error::Misuse(wit::Misuse::UnknownRequest(id)) => {
+                write!(f, "the component does not know this request: {id}")
             }
-            Error::TooSlow(call) => write!(f, "a call of the component takes longer than it may: {call:?}"),
+            Error::Misuse(wit::Misuse::UnknownBatch(id)) => write!(f, "the component does not know this batch: {id}"),
+            Error::OutOfMemory(bytes) => {
+                write!(f, "the component exceeded its memory limit: {} MiB", bytes >> 20)
+            }
+            Error::TooSlow(call) => write!(f, "a call to the component exceeded its time limit: {call:?}"),
             Error::Trap(why) => write!(f, "the component failed: {why}"),
         }
     }
@@ -496,7 +492,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Error {
-    /// Whether a flag or a saved checkpoint is at fault.
+    /// Whether the configuration or the checkpoint is at fault, so that trying again would not help.
     pub fn is_usage_error(&self) -> bool {
         match self {
             Error::Open(_) => true,
@@ -508,16 +504,16 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Error::Open(wit::OpenError::Checkpoint(wit::CheckpointError::Malformed(_))) => {
-                "restore it from a copy; or move it away with the messages that go with it, and read anew"
+                "restore it from a backup, or move it away together with its messages and read the stream again"
             }
             Error::Open(wit::OpenError::Checkpoint(wit::CheckpointError::Foreign(_))) => {
-                "name the stream that it belongs to, or give this stream another --to or --state"
+                "read the stream that it belongs to, or keep this stream's checkpoint elsewhere"
             }
             Error::OutOfMemory(_) => {
-                "run again with a smaller --page-records; it goes on from the last checkpoint, as nothing safe is lost"
+                "run again with smaller pages: it continues from the last checkpoint, and nothing is lost"
             }
             Error::Misuse(_) | Error::TooSlow(_) | Error::Trap(_) => {
-                "run again: it goes on from the last checkpoint, as nothing safe is lost; the fault is this program's"
+                "run again: it continues from the last checkpoint, and nothing is lost; this is a bug, please report it"
             }
             Error::Load(_) => {
                 "check the limits of the process (ulimit -n, ulimit -v): the sandbox reserves 5 GB of address space"

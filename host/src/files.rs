@@ -7,15 +7,13 @@
 //! - Files are created exclusively and replaced atomically. A replacement keeps the mode of the old file and, where
 //!   permitted, its owner.
 
-pub(crate) mod apart;
-
-pub use apart::{OneFile, Purpose};
-
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+
+use crate::random::random;
 
 /// The longest file name that common file systems take, in bytes.
 const NAME_MAX: usize = 255;
@@ -26,9 +24,9 @@ const LINKS_MAX: u32 = 40;
 /// How often to retry when a file appears or disappears between two system calls.
 const TRIES_MAX: u32 = 100;
 
-/// Why what is at a path cannot be used.
+/// Why the file at a path cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Odd {
+pub(crate) enum Unusable {
     /// It is a symbolic link, and links are not followed here.
     Link,
     /// It is a pipe, a socket or a device.
@@ -36,51 +34,51 @@ pub(crate) enum Odd {
     /// It has contents that this program did not write.
     Foreign,
     /// It keeps appearing and disappearing.
-    Restless,
+    Unstable,
 }
 
-impl fmt::Display for Odd {
+impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.words())
     }
 }
 
-impl std::error::Error for Odd {}
+impl std::error::Error for Unusable {}
 
-impl From<Odd> for io::Error {
-    fn from(odd: Odd) -> io::Error {
-        io::Error::new(io::ErrorKind::InvalidInput, odd)
+impl From<Unusable> for io::Error {
+    fn from(reason: Unusable) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidInput, reason)
     }
 }
 
-impl Odd {
+impl Unusable {
     fn words(self) -> &'static str {
         match self {
-            Odd::Link => "it is a symbolic link",
-            Odd::Special => "it is not a regular file",
-            Odd::Foreign => "it holds something else",
-            Odd::Restless => "other programs keep creating and removing it",
+            Unusable::Link => "it is a symbolic link",
+            Unusable::Special => "it is not a regular file",
+            Unusable::Foreign => "it holds something else",
+            Unusable::Unstable => "other programs keep creating and removing it",
         }
     }
 }
 
 /// What is wrong with the path, if that is why a file could not be opened or created.
-pub(crate) fn wrong_with(error: &io::Error) -> Option<&'static str> {
+pub(crate) fn path_problem(error: &io::Error) -> Option<&'static str> {
     match error.kind() {
         io::ErrorKind::NotFound => Some("its directory does not exist"),
         io::ErrorKind::NotADirectory => Some("what should be its directory is a file"),
         io::ErrorKind::IsADirectory => Some("it is a directory"),
-        _ => error.get_ref()?.downcast_ref::<Odd>().map(|odd| odd.words()),
+        _ => error.get_ref()?.downcast_ref::<Unusable>().map(|reason| reason.words()),
     }
 }
 
 /// Whether the operation failed because of what is at the path.
-pub(crate) fn is_odd(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::IsADirectory || error.get_ref().is_some_and(|error| error.is::<Odd>())
+pub(crate) fn is_unusable(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::IsADirectory || error.get_ref().is_some_and(|error| error.is::<Unusable>())
 }
 
-/// The absolute path with all symbolic links followed. The directory must exist; the file need not, even if a link leads
-/// to it.
+/// The absolute path with all symbolic links followed. The directory must exist; the file need not, even if a link
+/// leads to it.
 pub(crate) fn resolve(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {
@@ -88,14 +86,14 @@ pub(crate) fn resolve(path: &Path) -> io::Result<PathBuf> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             resolved => return resolved,
         }
-        let place = unfollowed(&path)?;
-        match fs::read_link(&place) {
+        let link = unfollowed(&path)?;
+        match fs::read_link(&link) {
             // A link to a file that does not exist yet.
-            Ok(target) => path = place.parent().unwrap_or(Path::new("/")).join(target),
-            Err(_) => return Ok(place),
+            Ok(target) => path = link.parent().unwrap_or(Path::new("/")).join(target),
+            Err(_) => return Ok(link),
         }
     }
-    Err(Odd::Restless.into())
+    Err(Unusable::Unstable.into())
 }
 
 /// The absolute path, with symbolic links followed except at the last component.
@@ -130,12 +128,12 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 }
 
 /// The metadata of the regular file at `path`, or `None` if nothing is there. Links are not followed.
-pub(crate) fn look(path: &Path) -> io::Result<Option<Metadata>> {
+pub(crate) fn stat(path: &Path) -> io::Result<Option<Metadata>> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_file() => Ok(Some(found)),
         Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
-        Ok(found) if found.is_symlink() => Err(Odd::Link.into()),
-        Ok(_) => Err(Odd::Special.into()),
+        Ok(found) if found.is_symlink() => Err(Unusable::Link.into()),
+        Ok(_) => Err(Unusable::Special.into()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -144,20 +142,20 @@ pub(crate) fn look(path: &Path) -> io::Result<Option<Metadata>> {
 /// Opens the regular file at `path`, if there is one. Links are not followed.
 pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<Option<File>> {
     // Checked before opening, because opening a device can have effects, and again afterwards in case it was swapped.
-    if look(path)?.is_none() {
+    if stat(path)?.is_none() {
         return Ok(None);
     }
-    let file = match carefully(options).open(path) {
+    let file = match without_following(options).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    if file.metadata()?.is_file() { Ok(Some(file)) } else { Err(Odd::Special.into()) }
+    if file.metadata()?.is_file() { Ok(Some(file)) } else { Err(Unusable::Special.into()) }
 }
 
 /// Creates the file at `path`. Fails if anything is there, even a dangling link.
 pub(crate) fn create(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    carefully(options).create_new(true).open(path)
+    without_following(options).create_new(true).open(path)
 }
 
 /// Opens the regular file at `path`, or creates it. Returns whether it is new.
@@ -168,15 +166,15 @@ pub(crate) fn open_or_create(path: &Path, options: &OpenOptions) -> io::Result<(
         }
         match create(path, &mut options.clone()) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => return Ok((made?, true)),
+            created => return Ok((created?, true)),
         }
     }
-    Err(Odd::Restless.into())
+    Err(Unusable::Unstable.into())
 }
 
 /// Opens without following a link or blocking.
 #[cfg(unix)]
-fn carefully(options: &mut OpenOptions) -> &mut OpenOptions {
+fn without_following(options: &mut OpenOptions) -> &mut OpenOptions {
     use rustix::fs::OFlags;
     use std::os::unix::fs::OpenOptionsExt;
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -184,7 +182,7 @@ fn carefully(options: &mut OpenOptions) -> &mut OpenOptions {
 }
 
 #[cfg(not(unix))]
-fn carefully(options: &mut OpenOptions) -> &mut OpenOptions {
+fn without_following(options: &mut OpenOptions) -> &mut OpenOptions {
     options
 }
 
@@ -224,7 +222,7 @@ impl Draft {
 
     /// Starts the next version of `target` under an unpredictable name.
     pub(crate) fn of_shared(target: &Path, rights: Rights<'_>) -> io::Result<Draft> {
-        Draft::begin(target, beside(target, &format!("{:016x}", crate::drive::seed()), "new"), rights)
+        Draft::begin(target, beside(target, &format!("{:016x}", random()), "new"), rights)
     }
 
     fn begin(target: &Path, path: PathBuf, rights: Rights<'_>) -> io::Result<Draft> {
@@ -250,7 +248,7 @@ impl Draft {
                 Err(error) => return Err(error),
             }
         }
-        Err(Odd::Restless.into())
+        Err(Unusable::Unstable.into())
     }
 
     /// Writes to it.
@@ -262,7 +260,7 @@ impl Draft {
     }
 
     /// Makes it durable, renames it over the target, and returns it.
-    pub(crate) fn place(mut self) -> io::Result<File> {
+    pub(crate) fn persist(mut self) -> io::Result<File> {
         let Some(file) = self.file.take() else { return Err(io::ErrorKind::NotFound.into()) };
         if let Err(error) = file.sync_all().and_then(|()| fs::rename(&self.path, &self.target)) {
             self.file = Some(file);
@@ -371,14 +369,14 @@ pub(crate) enum Outlet {
 impl Outlet {
     /// Examines `path` without changing anything. An existing file may be replaced only if it is empty or `is_ours`
     /// accepts its first `length_max` bytes.
-    pub(crate) fn look(path: &Path, length_max: u64, is_ours: impl Fn(&[u8]) -> bool) -> io::Result<Outlet> {
+    pub(crate) fn examine(path: &Path, length_max: u64, is_ours: impl Fn(&[u8]) -> bool) -> io::Result<Outlet> {
         if is_descriptor(path) {
             return stream(path).map(Outlet::Stream);
         }
         match fs::metadata(path) {
             Ok(found) if is_character_device(&found) => return stream(path).map(Outlet::Stream),
             Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
-            Ok(found) if !found.is_file() => return Err(Odd::Special.into()),
+            Ok(found) if !found.is_file() => return Err(Unusable::Special.into()),
             Ok(_) | Err(_) => {}
         }
         let path = unfollowed(path)?;
@@ -391,7 +389,7 @@ impl Outlet {
         let mut head = Vec::new();
         (&file).take(length_max).read_to_end(&mut head)?;
         if !head.is_empty() && !is_ours(&head) {
-            return Err(Odd::Foreign.into());
+            return Err(Unusable::Foreign.into());
         }
         Ok(Outlet::File { path, old: Some(file.metadata()?) })
     }
@@ -405,12 +403,12 @@ fn is_descriptor(path: &Path) -> bool {
 }
 
 #[cfg(unix)]
-fn is_character_device(found: &Metadata) -> bool {
+pub(crate) fn is_character_device(found: &Metadata) -> bool {
     std::os::unix::fs::FileTypeExt::is_char_device(&found.file_type())
 }
 
 #[cfg(not(unix))]
-fn is_character_device(_found: &Metadata) -> bool {
+pub(crate) fn is_character_device(_found: &Metadata) -> bool {
     false
 }
 
@@ -457,7 +455,7 @@ mod tests {
         }
 
         #[test]
-        fn a_symbolic_link_has_the_name_of_its_file() {
+        fn a_symbolic_link_resolves_to_its_target() {
             let dir = tempfile::tempdir().unwrap();
             let at = |name: &str| dir.path().join(name);
             fs::create_dir(at("d")).unwrap();
@@ -466,7 +464,7 @@ mod tests {
                 symlink(target, at(link)).unwrap();
             }
             assert_eq!(resolve(&at("link")).unwrap(), resolve(&at("d/real")).unwrap());
-            // What is not there yet has a name too.
+            // A link to a file that does not exist yet is resolved too.
             for name in ["early", "twice"] {
                 assert_eq!(resolve(&at(name)).unwrap(), resolve(&at("d")).unwrap().join("new"), "{name}");
             }
@@ -476,7 +474,7 @@ mod tests {
         }
 
         #[test]
-        fn only_regular_files_are_opened_and_nothing_is_waited_for() {
+        fn only_regular_files_are_opened_and_opening_never_blocks() {
             let dir = tempfile::tempdir().unwrap();
             let at = |name: &str| dir.path().join(name);
             fs::write(at("file"), "precious").unwrap();
@@ -496,14 +494,14 @@ mod tests {
         }
 
         #[test]
-        fn a_file_is_replaced_whole_and_keeps_its_rights() {
+        fn a_file_is_replaced_atomically_and_keeps_its_mode() {
             let dir = tempfile::tempdir().unwrap();
             let at = |name: &str| dir.path().join(name);
             fs::write(at("precious"), "precious").unwrap();
             let replace = |rights: Rights<'_>| {
                 let mut draft = Draft::of_locked(&at("a"), rights).unwrap();
                 draft.write(b"new").unwrap();
-                draft.place().unwrap()
+                draft.persist().unwrap()
             };
             let file = replace(Rights::Private);
             assert!(is_at(&file, &at("a")));
@@ -511,12 +509,12 @@ mod tests {
             for kept in [0o640, 0o400, 0o666] {
                 fs::set_permissions(at("a"), fs::Permissions::from_mode(kept)).unwrap();
                 symlink("precious", at(".a.new")).unwrap();
-                let old = look(&at("a")).unwrap().unwrap();
+                let old = stat(&at("a")).unwrap().unwrap();
                 assert!(is_at(&replace(Rights::Of(&old)), &at("a")));
                 assert_eq!(mode(&at("a")), kept);
             }
             assert!(!is_at(&file, &at("a")));
-            // A draft of a crash, and one that comes to nothing.
+            // A draft left by a crash, and one that is dropped.
             fs::write(at(".a.new"), "old").unwrap();
             drop(Draft::of_locked(&at("a"), Rights::Usual).unwrap());
             assert_eq!(fs::read(at("precious")).unwrap(), b"precious");
@@ -524,7 +522,7 @@ mod tests {
         }
 
         #[test]
-        fn the_owner_is_kept_where_that_is_allowed() {
+        fn the_owner_is_kept_if_that_is_permitted() {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("a");
             fs::write(&path, "").unwrap();
@@ -532,21 +530,21 @@ mod tests {
                 // Only root may give files away.
                 return assert!(!rustix::process::geteuid().is_root());
             }
-            let old = look(&path).unwrap().unwrap();
-            drop(Draft::of_locked(&path, Rights::Of(&old)).unwrap().place().unwrap());
-            let new = look(&path).unwrap().unwrap();
+            let old = stat(&path).unwrap().unwrap();
+            drop(Draft::of_locked(&path, Rights::Of(&old)).unwrap().persist().unwrap());
+            let new = stat(&path).unwrap().unwrap();
             assert_eq!((new.uid(), new.gid()), (12, 34));
         }
 
         #[test]
-        fn an_outlet_takes_the_place_of_its_own_kind_alone() {
+        fn an_outlet_replaces_only_files_of_its_own_kind() {
             let dir = tempfile::tempdir().unwrap();
             let at = |name: &str| dir.path().join(name);
             fs::write(at("ours"), "ours, of an earlier run").unwrap();
             fs::write(at("empty"), "").unwrap();
             fs::write(at("other"), "precious").unwrap();
             symlink("other", at("link")).unwrap();
-            let look = |name: &str| Outlet::look(&at(name), 4, |head| head == b"ours");
+            let look = |name: &str| Outlet::examine(&at(name), 4, |head| head == b"ours");
             for name in ["ours", "empty", "new", "link"] {
                 let Outlet::File { path, old } = look(name).unwrap() else { panic!("{name} is a file") };
                 assert_eq!(path, fs::canonicalize(dir.path()).unwrap().join(name));
@@ -555,7 +553,7 @@ mod tests {
             assert!(matches!(look("/dev/null").unwrap(), Outlet::Stream(_)));
             for (name, words) in [("other", "something else"), ("", "directory"), ("none/a", "does not exist")] {
                 let error = look(name).unwrap_err();
-                assert!(wrong_with(&error).is_some_and(|why| why.contains(words)), "{name}: {error}");
+                assert!(path_problem(&error).is_some_and(|why| why.contains(words)), "{name}: {error}");
             }
         }
     }

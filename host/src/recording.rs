@@ -1,22 +1,22 @@
-//! What the reader was told and what it output, kept in a file as it happens, so that a run can be played again.
+//! Records all inputs and outputs of a reader in a file as they happen, so that the run can be replayed.
 //!
-//! # The form, version 1
+//! # Format, version 1
 //!
-//! Newline-delimited JSON. The first line is the [`Header`], each other a [`Line`]: something `input`, or something that
-//! the reader `output` of what it was told. Values have the names that the WIT's types have in Rust.
+//! Newline-delimited JSON. The first line is the [`Header`]. Every other line is a [`Line`]: an `input` or an `output`
+//! of the reader. Values are named like the WIT's types in Rust.
 //!
 //! ```json
 //! {"recording":1,"program":"0.1.0","payload":"whole"}
 //! {"input":{"open":{"config":{…},"checkpoint":null,"seed":7,"now":0,"present":1763900000000}}}
 //! {"output":{"send":{"id":0,"operation":"DescribeStreamSummary","shard":null,"target":…,"body":{"Json":…},"deadline":30000}}}
 //! {"output":{"wait":{"until":30000,"reason":"Response"}}}
-//! {"input":{"response":{"id":0,"response":{"status":200,"body":{"Json":…},"recording":null,"date":null},"now":12}}}
+//! {"input":{"response":{"id":0,"response":{"status":200,"body":{"Json":…},"aws_request_id":null,"date":null},"now":12}}}
 //! ```
 //!
-//! The reader is a function of what it is told, so these lines are the whole run. Credentials are not in it: the reader
-//! never sees any. The data of messages are, unless [`Payload::None`] is asked for.
+//! The reader is a function of its inputs, so the recording is the whole run. It contains no credentials, as the reader
+//! never sees any. It contains the data of messages, unless it is redacted with [`Payload::None`].
 //!
-//! Each line is written as it happens, in one call, so that a crash leaves all but the line that it tears.
+//! Each line is written at once and with one call, so a crash tears at most the last one.
 
 mod redact;
 mod types;
@@ -29,30 +29,30 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::component::wit;
+use crate::bindings::wit;
 use crate::files::{Draft, Outlet, Rights, is_at};
 
-/// The version of the form that is written, and the latest that is read.
+/// The version of the format that is written and read.
 pub const VERSION: u32 = 1;
 
 /// The first line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// The form's version.
+    /// The version of the format.
     pub recording: u32,
     /// The version of the program that wrote it.
     pub program: String,
-    /// What is kept of the messages.
+    /// What it contains of the messages.
     pub payload: Payload,
 }
 
-/// What a recording keeps of the messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+/// What a recording contains of the messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Payload {
-    /// Answers as they came
+    /// Everything.
     Whole,
-    /// Data and partition keys blanked to the same length
+    /// No data and no partition keys: both are overwritten in the same length.
     None,
 }
 
@@ -60,18 +60,18 @@ pub enum Payload {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Line<'a> {
-    /// The reader was told something.
+    /// An input of the reader.
     Input(Input<'a>),
-    /// The reader output something.
+    /// An output of the reader.
     Output(Output<'a>),
 }
 
-/// What the reader was told.
+/// An input of the reader.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "the arguments of the WIT's functions, under their names")]
 pub enum Input<'a> {
-    /// It was opened. The configuration may be of a version with fewer fields: the others have their defaults.
+    /// It was opened. The configuration may lack fields that were added later; these have their defaults.
     Open { config: Value, checkpoint: Option<Cow<'a, str>>, seed: u64, now: u64, present: u64 },
     /// `handle-response`
     Response { id: u64, response: Cow<'a, wit::Response>, now: u64 },
@@ -85,43 +85,43 @@ pub enum Input<'a> {
     Stop { now: u64 },
 }
 
-/// What the reader output.
+/// An output of the reader: an action, a checkpoint, or a failed call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Output<'a> {
-    /// To send a request.
+    /// Send a request.
     Send(Cow<'a, wit::Request>),
-    /// A batch to make safe.
+    /// Deliver a batch.
     Deliver(Delivery),
-    /// Something to know.
+    /// A notice for the operator.
     Notice(Cow<'a, wit::Notice>),
-    /// Nothing, until something happens.
+    /// Wait.
     Wait(wit::Wait),
-    /// The end.
+    /// The reader has finished.
     Finish(Cow<'a, wit::Outcome>),
-    /// The checkpoint that it was asked for.
+    /// The checkpoint, as requested by the driver.
     Checkpoint(Cow<'a, str>),
-    /// No answer: the call was refused, or ended the component.
+    /// The call was refused, or the component failed.
     Failed {
-        /// Which call.
+        /// The call.
         call: Call,
-        /// In words.
+        /// The error message.
         why: Cow<'a, str>,
     },
 }
 
-/// A batch, but for its messages.
+/// A batch without its messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
-    /// Its name.
+    /// The batch id.
     pub id: u64,
     /// The shard that all the messages are from.
     pub shard: String,
     /// The number of messages.
     pub count: u32,
-    /// The bytes of data in them.
+    /// The total length of their data.
     pub size: u64,
-    /// The checkpoint of the shard once they are safe.
+    /// The checkpoint of the shard after these messages.
     pub checkpoint: String,
 }
 
@@ -129,7 +129,7 @@ pub struct Delivery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Call {
-    /// One that tells the reader something.
+    /// Any input.
     Tell,
     /// `poll`
     Poll,
@@ -138,7 +138,7 @@ pub enum Call {
 }
 
 impl<'a> Input<'a> {
-    /// It was opened with this.
+    /// The input that opens a reader.
     pub(crate) fn opened(
         config: &wit::Config,
         checkpoint: Option<&'a str>,
@@ -146,14 +146,14 @@ impl<'a> Input<'a> {
         now: u64,
         present: u64,
     ) -> Input<'a> {
-        // Made of numbers, texts and names alone, all of which JSON has.
+        // This cannot fail, as a configuration consists of numbers, text and names.
         let config = serde_json::to_value(config).unwrap_or_default();
         Input::Open { config, checkpoint: checkpoint.map(Cow::Borrowed), seed, now, present }
     }
 }
 
 impl Output<'_> {
-    /// The same, and nobody else's.
+    /// Clones what is borrowed.
     pub fn into_owned(self) -> Output<'static> {
         match self {
             Output::Send(request) => Output::Send(Cow::Owned(request.into_owned())),
@@ -166,8 +166,8 @@ impl Output<'_> {
         }
     }
 
-    /// Whether a reader that was told the same output the same. The words of a failure are for people. What blanked data
-    /// hold cannot be told: an aggregate is then one message.
+    /// Whether a replay with the output `other` matches this recorded one. The message of a failure may differ. In a
+    /// redacted recording, batches may differ too, as aggregated records cannot be split without their data.
     pub fn agrees(&self, other: &Output<'_>, payload: Payload) -> bool {
         match (self, other, payload) {
             (Output::Failed { call, .. }, Output::Failed { call: other, .. }, _) => call == other,
@@ -182,7 +182,7 @@ impl Output<'_> {
 /// Writes a recording.
 pub struct Recorder {
     path: PathBuf,
-    /// None: a line could not be written, and what follows it would be not a recording.
+    /// `None` after a line could not be written, as the rest would not be a valid recording.
     file: Option<File>,
     /// The length of the file. `None` if it is not a regular file.
     length: Option<u64>,
@@ -191,32 +191,32 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts a recording, replacing an earlier one. Only its owner may read it, as it contains other people's data.
+    /// Starts a recording, replacing an earlier one. Only its owner can read it, as it may contain confidential data.
     pub fn create(path: &Path, payload: Payload) -> io::Result<Recorder> {
         let header = Header { recording: VERSION, program: env!("CARGO_PKG_VERSION").to_owned(), payload };
         let mut line = serde_json::to_vec(&header)?;
         line.push(b'\n');
         let (file, is_file) = match outlet(path)? {
-            // Writing the header below reports failures.
+            // The header is written below, where a failure ends the recording.
             Outlet::Stream(file) => (file, false),
             Outlet::File { path, .. } => {
                 let mut draft = Draft::of_shared(&path, Rights::Private)?;
                 draft.write(&line)?;
-                (draft.place()?, true)
+                (draft.persist()?, true)
             }
         };
         let mut recorder = Recorder { path: path.to_owned(), file: Some(file), length: None, payload, line };
         if is_file {
             recorder.length = Some(recorder.line.len() as u64);
         } else {
-            recorder.put();
+            recorder.write_line();
         }
         Ok(recorder)
     }
 
     pub(crate) fn input(&mut self, mut input: Input<'_>) {
         if let (Payload::None, Input::Response { response, .. }) = (self.payload, &mut input) {
-            redact::blank(&mut response.to_mut().body);
+            redact::redact(&mut response.to_mut().body);
         }
         self.write(&Line::Input(input));
     }
@@ -232,11 +232,11 @@ impl Recorder {
                 return self.end(&error.into());
             }
             self.line.push(b'\n');
-            self.put();
+            self.write_line();
         }
     }
 
-    fn put(&mut self) {
+    fn write_line(&mut self) {
         let Some(file) = &mut self.file else { return };
         match (file.write_all(&self.line), &mut self.length) {
             (Ok(()), Some(length)) => *length += self.line.len() as u64,
@@ -245,7 +245,7 @@ impl Recorder {
         }
     }
 
-    /// Stops recording, which does not stop the reading. A partial last line is removed.
+    /// Stops recording, but not the run. A partial last line is removed.
     fn end(&mut self, error: &io::Error) {
         tracing::warn!(%error, "the recording ends here: {}", self.path.display());
         if let (Some(file), Some(length)) = (self.file.take(), self.length) {
@@ -270,10 +270,10 @@ pub fn check(path: &Path) -> io::Result<()> {
 }
 
 /// What distinguishes a recording from other files.
-const HEAD: &[u8] = b"{\"recording\":";
+const HEADER: &[u8] = b"{\"recording\":";
 
 fn outlet(path: &Path) -> io::Result<Outlet> {
-    Outlet::look(path, HEAD.len() as u64, |head| head == HEAD)
+    Outlet::examine(path, HEADER.len() as u64, |head| head == HEADER)
 }
 
 #[cfg(test)]
@@ -282,19 +282,19 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_full_disk_ends_the_trace_and_nothing_else() {
-        let mut recorder = Recorder::create(Path::new("/dev/full"), Payload::Whole).expect("it can be opened");
+    fn a_full_disk_ends_the_recording_but_not_the_run() {
+        let mut recorder = Recorder::create(Path::new("/dev/full"), Payload::Whole).expect("the device can be opened");
         assert!(recorder.file.is_none());
         recorder.input(Input::Stop { now: 1 });
     }
 
     #[test]
-    fn nobody_else_may_read_it_and_each_line_is_there_at_once() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("recording");
-        let mut recorder = Recorder::create(&path, Payload::None).expect("it can be made");
+    fn a_recording_is_private_and_each_line_is_written_at_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("recording");
+        let mut recorder = Recorder::create(&path, Payload::None).expect("the recording can be created");
         recorder.input(Input::Stop { now: 1 });
-        let text = std::fs::read_to_string(&path).expect("it is there");
+        let text = std::fs::read_to_string(&path).expect("the file exists");
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines[0],
@@ -304,23 +304,23 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            let mode = || path.metadata().expect("it is there").permissions().mode() & 0o777;
+            let mode = || path.metadata().expect("the file exists").permissions().mode() & 0o777;
             assert_eq!(mode(), 0o600);
-            // One that others may read is not written to.
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("it is ours");
-            let earlier = File::open(&path).expect("it is there");
-            Recorder::create(&path, Payload::None).expect("it is a recording");
+            // A recording that others can read is replaced, not written to.
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("the file is ours");
+            let earlier = File::open(&path).expect("the file exists");
+            Recorder::create(&path, Payload::None).expect("a recording may be replaced");
             assert_eq!(mode(), 0o600);
-            assert_eq!(io::read_to_string(earlier).expect("it is text"), text);
+            assert_eq!(io::read_to_string(earlier).expect("the recording is text"), text);
         }
     }
 
     #[test]
-    fn what_is_no_trace_is_not_given_up_for_one() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("precious");
-        std::fs::write(&path, "{\"trac").expect("room");
+    fn a_file_that_is_not_a_recording_is_not_replaced() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("precious");
+        std::fs::write(&path, "{\"record").expect("the file can be written");
         assert!(check(&path).is_err() && Recorder::create(&path, Payload::None).is_err());
-        assert_eq!(std::fs::read(&path).expect("it is there"), b"{\"trac");
+        assert_eq!(std::fs::read(&path).expect("the file exists"), b"{\"record");
     }
 }

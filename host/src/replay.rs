@@ -1,66 +1,64 @@
-//! `kinesis-reader replay`: tells the component again what a [`recording`](crate::recording) says it was told, and sees whether
-//! it gives the same. No network, no clock: what happened is all in the file.
+//! Gives a reader the inputs of a [`recording`](crate::recording) again, and compares its outputs with the recorded
+//! ones. This needs neither network nor clock, as the recording contains everything.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, Read};
 
 use serde_json::Value;
 
-use crate::component::{Action, Loaded, Reader, wit};
-use crate::destination::{self, stream_error};
-use crate::error::{self, Exit, Gap, InWords};
-use crate::plan::ReplayPlan;
-use crate::recording::{Call, Delivery, Header, Input, Line, Output, VERSION};
-use crate::report::state_word;
-use crate::run;
+use crate::bindings::wit;
+use crate::component::{Action, Loaded, Reader};
+use crate::recording::{Call, Header, Input, Line, Output, VERSION};
 use crate::terminal::clean;
 
-/// Who is told what a recording says. Failures are words.
+/// A reader that a recording is replayed to. Failures are text.
 pub trait Player {
-    /// Tells it something.
+    /// Gives it an input.
     fn tell(&mut self, input: &Input<'_>) -> Result<(), String>;
 
-    /// Asks for the next thing to do.
+    /// Polls for an output.
     fn poll(&mut self) -> Result<Output<'static>, String>;
 
-    /// Asks for the checkpoint.
+    /// Takes the checkpoint.
     fn checkpoint(&mut self) -> Result<String, String>;
 }
 
-/// How a recording was played.
+/// The result of a replay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Played {
-    /// What was told.
+    /// The number of inputs given.
     pub input: u64,
-    /// What was given of that, each the same as in the recording.
+    /// The number of outputs that matched the recording.
     pub output: u64,
-    /// The reader came to its end.
+    /// Whether the reader finished.
     pub finished: bool,
-    /// The last line is not whole, and was left out.
+    /// Whether the last line was incomplete, and was ignored.
     pub torn: bool,
-    /// Where it first output something else. What follows was not played.
+    /// The first output that did not match. The rest of the recording was not replayed.
     pub difference: Option<Difference>,
 }
 
-/// Where a replay departs from its recording.
+/// An output that does not match the recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// The line of the recording, from 1.
     pub line: u64,
-    /// What the recording has there, as JSON.
+    /// The recorded line, as JSON.
     pub recorded: String,
-    /// What was given, as JSON.
+    /// The actual output, as JSON.
     pub replayed: String,
 }
 
-/// Plays a recording, and shows each line to `see` once it was played.
-pub fn play(recording: impl BufRead, player: &mut dyn Player, see: &mut dyn FnMut(&Line<'_>)) -> Result<Played, Error> {
+/// Replays a recording. Each line is passed to `on_line` once it was replayed.
+pub fn play(
+    recording: impl BufRead,
+    player: &mut dyn Player,
+    on_line: &mut dyn FnMut(&Line<'_>),
+) -> Result<Played, Error> {
     let mut lines = Lines { recording, number: 0, text: Vec::new(), torn: false };
     let payload = lines.header()?.payload;
     let mut played = Played::default();
-    // What the recording has to say next, if what was told could not be.
+    // The output that must follow in the recording if the last input was refused.
     let mut failed = None;
     while let Some(line) = lines.next()? {
         let replayed = match (&line, failed.take()) {
@@ -68,7 +66,7 @@ pub fn play(recording: impl BufRead, player: &mut dyn Player, see: &mut dyn FnMu
             (Line::Input(input), None) => {
                 played.input += 1;
                 failed = player.tell(input).err().map(|why| Output::Failed { call: Call::Tell, why: why.into() });
-                see(&line);
+                on_line(&line);
                 continue;
             }
             (Line::Output(Output::Checkpoint(_) | Output::Failed { call: Call::Checkpoint, .. }), None) => {
@@ -94,44 +92,43 @@ pub fn play(recording: impl BufRead, player: &mut dyn Player, see: &mut dyn FnMu
         }
         played.output += 1;
         played.finished |= matches!(line, Line::Output(Output::Finish(_)));
-        see(&line);
+        on_line(&line);
     }
     played.torn = lines.torn;
     Ok(played)
 }
 
-/// The configuration of a recording, with what it does not have from `defaults`, so that recordings of earlier versions can be
-/// played.
-pub fn complete(mut defaults: Value, given: &Value) -> Value {
-    for (path, within) in [("", Some("limits")), ("/limits", None)] {
-        let (own, given) = (defaults.pointer_mut(path), given.pointer(path));
-        if let (Some(Value::Object(own)), Some(Value::Object(given))) = (own, given) {
-            let given = given.iter().filter(|(name, _)| Some(name.as_str()) != within);
-            own.extend(given.map(|(name, value)| (name.clone(), value.clone())));
+/// Fills the gaps in a recorded configuration with `defaults`, so that recordings of earlier versions can be replayed.
+pub fn complete(mut defaults: Value, config: &Value) -> Value {
+    for (path, nested) in [("", Some("limits")), ("/limits", None)] {
+        let (own, recorded) = (defaults.pointer_mut(path), config.pointer(path));
+        if let (Some(Value::Object(own)), Some(Value::Object(recorded))) = (own, recorded) {
+            let recorded = recorded.iter().filter(|(name, _)| Some(name.as_str()) != nested);
+            own.extend(recorded.map(|(name, value)| (name.clone(), value.clone())));
         }
     }
     defaults
 }
 
-/// Plays to the component in its sandbox.
+/// Replays to the component in its sandbox.
 pub struct InSandbox {
     loaded: Option<Loaded>,
     reader: Option<Reader>,
 }
 
 impl InSandbox {
-    /// With a component that has not been opened.
+    /// A player with a new instance of the component.
     pub fn new(loaded: Loaded) -> InSandbox {
         InSandbox { loaded: Some(loaded), reader: None }
     }
 
     fn open(&mut self, config: &Value, input: &Input<'_>) -> Result<(), String> {
         let Input::Open { checkpoint, seed, now, present, .. } = input else { return Err(NOT_OPEN.to_owned()) };
-        let mut loaded = self.loaded.take().ok_or("it was opened before")?;
-        let source = serde_json::from_value(config["source"].clone()).map_err(words)?;
-        let defaults = serde_json::to_value(loaded.defaults(&source).map_err(words)?).map_err(words)?;
-        let config: wit::Config = serde_json::from_value(complete(defaults, config)).map_err(words)?;
-        self.reader = Some(loaded.open(&config, checkpoint.as_deref(), *seed, *now, *present).map_err(words)?);
+        let mut loaded = self.loaded.take().ok_or("the recording opens the reader twice")?;
+        let source = serde_json::from_value(config["source"].clone()).map_err(text)?;
+        let defaults = serde_json::to_value(loaded.defaults(&source).map_err(text)?).map_err(text)?;
+        let config: wit::Config = serde_json::from_value(complete(defaults, config)).map_err(text)?;
+        self.reader = Some(loaded.open(&config, checkpoint.as_deref(), *seed, *now, *present).map_err(text)?);
         Ok(())
     }
 }
@@ -150,31 +147,31 @@ impl Player for InSandbox {
             Input::Timeout { now } => reader.handle_timeout(*now),
             Input::Stop { now } => reader.stop(*now),
         }
-        .map_err(words)
+        .map_err(text)
     }
 
     fn poll(&mut self) -> Result<Output<'static>, String> {
         let reader = self.reader.as_mut().ok_or(NOT_OPEN)?;
-        let action = reader.poll().map_err(words)?;
-        let output = reader.output(&action).map_err(words)?.into_owned();
+        let action = reader.poll().map_err(text)?;
+        let output = reader.output(&action).map_err(text)?.into_owned();
         if let Action::Deliver(batch) = action {
-            reader.release(batch).map_err(words)?;
+            reader.release(batch).map_err(text)?;
         }
         Ok(output)
     }
 
     fn checkpoint(&mut self) -> Result<String, String> {
-        self.reader.as_mut().ok_or(NOT_OPEN)?.checkpoint().map_err(words)
+        self.reader.as_mut().ok_or(NOT_OPEN)?.checkpoint().map_err(text)
     }
 }
 
-const NOT_OPEN: &str = "the recording does not begin with an opening";
+const NOT_OPEN: &str = "the recording does not begin by opening the reader";
 
-fn words(error: impl fmt::Display) -> String {
+fn text(error: impl fmt::Display) -> String {
     error.to_string()
 }
 
-/// The lines of a recording.
+/// Reads the lines of a recording.
 struct Lines<R> {
     recording: R,
     number: u64,
@@ -182,19 +179,19 @@ struct Lines<R> {
     torn: bool,
 }
 
-/// The first line is some 60 bytes long. What has none such in its first 4 KiB is not a recording, however large.
+/// The header is about 60 bytes long. A longer first line is not one, and is not read to its end, as it may be huge.
 const HEADER_MAX: u64 = 4 << 10;
 
 impl<R: BufRead> Lines<R> {
     fn header(&mut self) -> Result<Header, Error> {
         self.number = 1;
         (&mut self.recording).take(HEADER_MAX).read_until(b'\n', &mut self.text).map_err(Error::Read)?;
-        // A later version may say more, or otherwise.
+        // The header of a later version may have other fields.
         let version = serde_json::from_slice::<Value>(&self.text).ok().and_then(|line| line["recording"].as_u64());
         match version {
             Some(version) if version == u64::from(VERSION) => self.parse(),
             Some(version) => Err(Error::Version(version)),
-            None => Err(Error::NotARecording { line: 1, why: "it does not say that it is a recording".to_owned() }),
+            None => Err(Error::NotARecording { line: 1, why: "it has no recording header".to_owned() }),
         }
     }
 
@@ -215,19 +212,19 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-/// Why a file cannot be played.
+/// Why a file cannot be replayed.
 #[derive(Debug)]
 pub enum Error {
     /// It cannot be read.
     Read(std::io::Error),
     /// It is not a recording.
     NotARecording {
-        /// The line at fault, from 1.
+        /// The number of the invalid line, from 1.
         line: u64,
         /// What is wrong with it.
         why: String,
     },
-    /// It is a recording of another version.
+    /// It is a recording in the format of another version.
     Version(u64),
 }
 
@@ -236,10 +233,8 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Read(_) => None,
-            Error::NotARecording { .. } => {
-                Some("a recording is what `kinesis-reader read --recording FILE` writes".to_owned())
-            }
-            Error::Version(_) => Some("play it with the version of the program that wrote it".to_owned()),
+            Error::NotARecording { .. } => Some("choose a file that was written by a recorder".to_owned()),
+            Error::Version(_) => Some("replay it with the version of the program that wrote it".to_owned()),
         }
     }
 }
@@ -248,166 +243,12 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Read(error) => write!(f, "{error}"),
-            Error::NotARecording { line, why } => write!(f, "no recording: line {line}: {}", clean(why)),
-            Error::Version(version) => write!(f, "a recording of version {version}, and this program knows {VERSION}"),
+            Error::NotARecording { line, why } => write!(f, "not a recording: line {line}: {}", clean(why)),
+            Error::Version(version) => {
+                write!(f, "recording version {version} is not supported: this program reads version {VERSION}")
+            }
         }
     }
 }
 
 impl std::error::Error for Error {}
-
-/// Plays the recording, with what happens on stdout.
-pub fn replay(plan: &ReplayPlan) -> Result<Exit, error::Error> {
-    let file = File::open(&plan.recording).map_err(|error| at(&plan.recording, Error::Read(error)))?;
-    let mut out = BufWriter::new(run::stdout()?);
-    let mut written = Ok(());
-    let mut see = |line: &Line<'_>| {
-        if !plan.quiet && written.is_ok() {
-            written = show(line, &mut out);
-        }
-    };
-    let mut player = InSandbox::new(run::load()?);
-    let played = play(BufReader::new(file), &mut player, &mut see).map_err(|error| at(&plan.recording, error))?;
-    let exit = if played.difference.is_some() { Exit::Failed } else { Exit::Reached };
-    let written = written.and_then(|()| sum_up(&played, &mut out)).and_then(|()| out.flush());
-    match written.map_err(stream_error) {
-        Ok(()) | Err(destination::Error::ClosedPipe) => Ok(exit),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn at(path: &Path, error: Error) -> error::Error {
-    error::Error::Replay { path: PathBuf::from(path), error }
-}
-
-fn sum_up(played: &Played, out: &mut impl Write) -> std::io::Result<()> {
-    let Played { input, output, finished, torn, difference } = played;
-    match difference {
-        None => {
-            let torn = if *torn { "; its last line is torn" } else { "" };
-            let open = if *finished { "" } else { "; the recording ends before the reader does" };
-            writeln!(out, "the same: {output} actions of {input} inputs{torn}{open}")
-        }
-        Some(Difference { line, recorded, replayed }) => {
-            writeln!(out, "not the same after {output} actions of {input} inputs: line {line}")?;
-            let from = first_difference(recorded, replayed);
-            writeln!(out, "  recorded: {}", excerpt(recorded, from))?;
-            writeln!(out, "  replayed: {}", excerpt(replayed, from))
-        }
-    }
-}
-
-/// The first byte at which two texts differ.
-fn first_difference(a: &str, b: &str) -> usize {
-    a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count()
-}
-
-/// What is shown of a text that is interesting at the byte `about`.
-fn excerpt(text: &str, about: usize) -> String {
-    const BEFORE: usize = 200;
-    const WHOLE: usize = 1000;
-    if text.len() <= WHOLE {
-        return clean(text);
-    }
-    let start = text.floor_char_boundary(about.saturating_sub(BEFORE));
-    format!("{}{}", if start > 0 { "…" } else { "" }, clean(&text[start..]))
-}
-
-/// One line for a person: the time on the reader's clock, and what happened.
-fn show(line: &Line<'_>, out: &mut impl Write) -> std::io::Result<()> {
-    let words = match line {
-        Line::Input(input) => in_words(input),
-        Line::Output(output) => format!("{:>16}{}", "-> ", action_in_words(output)),
-    };
-    writeln!(out, "{words}")
-}
-
-/// Describes an input. Every value in it is cleaned.
-fn in_words(input: &Input<'_>) -> String {
-    let (now, words) = match input {
-        Input::Open { config, checkpoint, seed, now, .. } => {
-            let saved = if checkpoint.is_some() { "a checkpoint" } else { "no checkpoint" };
-            // Formatted first, so that it is cut as one value.
-            let config = config.to_string();
-            (now, clean(format_args!("open with seed {seed} and {saved}: {config}")))
-        }
-        Input::Response { id, response, now } => {
-            let bytes = match &response.body {
-                wit::Body::Json(text) => text.len(),
-                wit::Body::Cbor(bytes) => bytes.len(),
-            };
-            (now, format!("response {id}: {}, {bytes} bytes", response.status))
-        }
-        Input::Failure { id, failure, now } => match failure.as_ref() {
-            wit::Failure::Transient(why) | wit::Failure::Permanent(why) => {
-                (now, clean(format_args!("no response {id}: {why}")))
-            }
-        },
-        Input::Delivered { id, now } => (now, format!("delivered {id}")),
-        Input::Timeout { now } => (now, "time passed".to_owned()),
-        Input::Stop { now } => (now, "stop".to_owned()),
-    };
-    format!("{now:>9} ms  {words}")
-}
-
-/// Describes an action. Every value in it is cleaned.
-fn action_in_words(output: &Output<'_>) -> String {
-    match output {
-        Output::Send(request) => {
-            let operation = error::operation_name(request.operation);
-            let shard = request.shard.as_ref().map(|shard| format!(" of {}", clean(shard))).unwrap_or_default();
-            let body = match &request.body {
-                wit::Body::Json(text) => clean(text),
-                wit::Body::Cbor(bytes) => format!("{} bytes", bytes.len()),
-            };
-            format!("send {}, until {} ms: {operation}{shard} {body}", request.id, request.deadline)
-        }
-        Output::Deliver(Delivery { id, shard, count, size, .. }) => {
-            clean(format_args!("deliver {id}: {count} messages of {shard}, {size} bytes"))
-        }
-        Output::Notice(notice) => match notice.as_ref() {
-            wit::Notice::Gap(gap) => format!("notice: {}", Gap(gap)),
-            wit::Notice::Retry(error) => format!("notice: trying again: {}", InWords(error)),
-            wit::Notice::Shard(shard) => clean(format_args!("notice: {} is {}", shard.shard, state_word(shard.state))),
-        },
-        Output::Wait(wait) => {
-            let reason = match wait.reason {
-                wit::WaitReason::Response => "a response",
-                wit::WaitReason::Delivery => "a delivery",
-                wit::WaitReason::Pace => "the pace",
-                wit::WaitReason::Backoff => "a pause",
-                wit::WaitReason::Listing => "the next listing",
-            };
-            match wait.until {
-                Some(until) => format!("wait for {reason}, until {until} ms"),
-                None => format!("wait for {reason}"),
-            }
-        }
-        Output::Finish(outcome) => match outcome.as_ref() {
-            wit::Outcome::Reached => "finish: reached".to_owned(),
-            wit::Outcome::Exhausted => "finish: exhausted".to_owned(),
-            wit::Outcome::Limited => "finish: limited".to_owned(),
-            wit::Outcome::Stopped => "finish: stopped".to_owned(),
-            wit::Outcome::Failed(error) => format!("finish: {}", InWords(error)),
-        },
-        Output::Checkpoint(text) => clean(format_args!("checkpoint: {text}")),
-        Output::Failed { why, .. } => clean(format_args!("failed: {why}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_difference_deep_in_long_texts_is_shown() {
-        let (a, b) = (format!("{}a\u{1b}", "é".repeat(5000)), format!("{}b", "é".repeat(5000)));
-        let from = first_difference(&a, &b);
-        assert_eq!(excerpt(&a, from), format!("…{}a\\u{{1b}}", "é".repeat(100)));
-        assert_eq!(excerpt(&b, from), format!("…{}b", "é".repeat(100)));
-        assert_eq!(excerpt("short", 3), "short");
-        // A difference within a character shows the whole character.
-        assert_eq!(first_difference("é", "è"), 1);
-        assert!(excerpt(&"é".repeat(600), 1).starts_with('é'));
-    }
-}

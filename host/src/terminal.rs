@@ -1,12 +1,12 @@
 //! Output for people: every line on stderr, and the text that `shards`, `show` and `replay` print.
 //!
 //! Identifiers, messages from services and proxies, file names and payloads come from outside. Printed raw, they could
-//! move the cursor, forge a line of the log, or look like something they are not, so all of them pass [`printable`] here.
-//! Nothing else in this crate writes to stderr, so no caller has to remember this: lines go through [`say`], events
-//! through [`Log`], and the `Display` of errors through [`Clean`].
+//! move the cursor, forge a line of the log, or look like something they are not, so all of them pass [`printable`]
+//! here. Nothing else in this crate writes to stderr, so no caller has to remember this: lines go through [`say`],
+//! events through [`Log`], and the `Display` of errors through [`Clean`].
 //!
-//! Passwords in URLs are hidden. Failures to write to stderr, such as a closed pipe or a full disk, are ignored: they are
-//! no reason to stop reading.
+//! Passwords in URLs are hidden. Failures to write to stderr, such as a closed pipe or a full disk, are ignored, as
+//! they are no reason to stop reading.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -14,7 +14,8 @@ use std::io::{self, Write as _};
 
 use kinesis_reader_machine::printable;
 
-/// The longest line on stderr, in bytes. Values are cut after 1,000 characters, so only a line of many values reaches it.
+/// The longest line on stderr, in bytes. Values are cut after 1,000 characters, so only a line of many values reaches
+/// it.
 const LINE_MAX: usize = 32 << 10;
 
 /// Writes one line to stderr.
@@ -22,12 +23,12 @@ pub fn say(line: impl fmt::Display) {
     write_line(clean(line));
 }
 
-/// Formats `words` with each value in them made printable and cut after 1,000 characters.
-pub fn clean(words: impl fmt::Display) -> String {
-    let mut text = String::new();
-    // Writing to a string cannot fail. If `words` itself fails, the text so far has to do.
-    let _ = write!(Clean(&mut text), "{words}");
-    text
+/// Formats `text` with each value in it made printable and cut after 1,000 characters.
+pub fn clean(text: impl fmt::Display) -> String {
+    let mut cleaned = String::new();
+    // Writing to a string cannot fail. If `text` itself fails, what it has written so far is better than nothing.
+    let _ = write!(Clean(&mut cleaned), "{text}");
+    cleaned
 }
 
 /// Cleans each piece of text that is written to it: with `write!`, each value by itself. Clean text passes unchanged.
@@ -133,7 +134,8 @@ fn without_passwords(text: &str) -> Cow<'_, str> {
     text.split_inclusive(char::is_whitespace).map(without_password).collect::<Vec<_>>().concat().into()
 }
 
-/// Hides user name and password in a URL, with or without a scheme: `http://user:secret@host` becomes `http://***@host`.
+/// Hides user name and password in a URL, with or without a scheme: `http://user:secret@host` becomes
+/// `http://***@host`.
 ///
 /// ARNs stay: users and sessions in them are often named by mail addresses.
 fn without_password(url: &str) -> Cow<'_, str> {
@@ -142,7 +144,7 @@ fn without_password(url: &str) -> Cow<'_, str> {
     if !user.contains(':') || (scheme.is_none() && url.contains("arn:aws")) {
         return Cow::Borrowed(url);
     }
-    // A quote or a bracket may come first.
+    // A quote or a bracket may precede the URL.
     let start = scheme.or_else(|| user.find(char::is_alphanumeric)).unwrap_or(0);
     let before = user.get(..start).unwrap_or_default();
     Cow::Owned(format!("{before}***@{host}"))
@@ -162,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn words_within_words_are_cleaned_once() {
+    fn nested_messages_are_cleaned_once() {
         let hostile = "\u{1b}".repeat(1500);
         let once = clean(&hostile);
         assert!(once.ends_with("… (500 characters more)"));
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn passwords_in_urls_are_left_out() {
+    fn passwords_in_urls_are_hidden() {
         for (text, shown) in [
             ("http://user:SECRET@host:80/", "http://***@host:80/"),
             ("user:SECRET@host", "***@host"),

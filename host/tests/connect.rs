@@ -1,7 +1,7 @@
-//! Region, endpoint and credentials as a shell would set them.
+//! Region, endpoint and credentials from flags, environment and profiles.
 //!
-//! An environment belongs to a process, so each case is a child: this very program, started with flags and
-//! environment of its own. The child connects, sends one request and says what came of it.
+//! A process has only one environment, so each case runs this program again as a child process, with the flags and the
+//! environment of the case. The child connects, sends one request and prints the result.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Parser;
-use kinesis_reader::args::Args;
-use kinesis_reader::plan::{Environment, Job};
+use kinesis_reader::cli::args::Args;
+use kinesis_reader::cli::plan::{Environment, Job};
 use kinesis_reader::terminal::clean;
 use kinesis_reader::transport::{Body, Kinesis, Request, Transport};
 use tracing_subscriber::filter::LevelFilter;
@@ -30,8 +30,8 @@ fn main() -> ExitCode {
     let tests: &[Named] = &[
         ("the region is found as by the AWS command line", regions),
         ("the endpoint is found as by the AWS command line", endpoints),
-        ("credentials come from every place", credentials),
-        ("what is missing is told with a hint", errors),
+        ("credentials are found in every place", credentials),
+        ("every error has a hint", errors),
     ];
     for (name, test) in tests {
         test(&Fixture::new());
@@ -51,12 +51,16 @@ fn regions(fixture: &Fixture) {
         ("--profile frankfurt", &[("AWS_REGION", "us-west-1")], "us-west-1"),
         ("", &[], "ap-south-1"),
     ] {
-        let said = fixture.run(&format!("shards x {flags}"), env);
-        assert_eq!(said.first(), format!("{region} http://{}/", fixture.server), "{flags} {env:?}: {said:?}");
+        let printed = fixture.run(&format!("shards x {flags}"), env);
+        assert_eq!(
+            printed.first_line(),
+            format!("{region} http://{}/", fixture.server),
+            "{flags} {env:?}: {printed:?}"
+        );
     }
-    let said =
+    let printed =
         fixture.run("shards arn:aws:kinesis:ca-west-1:123456789012:stream/x", &[("AWS_REGION", "us-west-1"), profile]);
-    assert_eq!(said.first(), format!("ca-west-1 http://{}/", fixture.server), "{said:?}");
+    assert_eq!(printed.first_line(), format!("ca-west-1 http://{}/", fixture.server), "{printed:?}");
 }
 
 fn endpoints(fixture: &Fixture) {
@@ -84,8 +88,8 @@ fn endpoints(fixture: &Fixture) {
         ("", &[none, ("AWS_USE_FIPS_ENDPOINT", "true")], "https://kinesis-fips.ap-south-1.amazonaws.com/"),
     ] {
         let env = [env, &[("ONLY_CONNECT", "1")]].concat();
-        let said = fixture.run(&format!("shards x {flags}"), &env);
-        assert!(said.first().ends_with(endpoint), "{flags} {env:?}: {said:?}");
+        let printed = fixture.run(&format!("shards x {flags}"), &env);
+        assert!(printed.first_line().ends_with(endpoint), "{flags} {env:?}: {printed:?}");
     }
 }
 
@@ -94,11 +98,11 @@ fn credentials(fixture: &Fixture) {
     let container = url("/container");
     let sts = url("/sts");
     let no_keys = &[("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
-    let token_file = fixture.folder.join("token").display().to_string();
+    let token_file = fixture.directory.join("token").display().to_string();
     for (flags, env, key) in [
         ("", &[][..], "KEYENV"),
         ("", &[no_keys[0], no_keys[1]], "KEYDEFAULT"),
-        // Who names a profile means the profile, also where keys stand in the environment.
+        // A profile that is chosen by name takes precedence over keys in the environment.
         ("--profile frankfurt", &[], "KEYFRANKFURT"),
         ("--profile process", &[], "KEYPROCESS"),
         ("--profile bare", &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*container)], "KEYCONTAINER"),
@@ -117,8 +121,8 @@ fn credentials(fixture: &Fixture) {
             "KEYWEB",
         ),
     ] {
-        let said = fixture.run(&format!("shards x {flags}"), env);
-        assert_eq!(said.text.lines().last(), Some("status 200"), "{flags} {env:?}: {said:?}");
+        let printed = fixture.run(&format!("shards x {flags}"), env);
+        assert_eq!(printed.text.lines().last(), Some("status 200"), "{flags} {env:?}: {printed:?}");
         let signed = fixture.seen.lock().unwrap().last().cloned().unwrap();
         assert!(signed.contains(&format!("Credential={key}/")), "{flags} {env:?}: {signed}");
     }
@@ -128,13 +132,13 @@ fn errors(fixture: &Fixture) {
     let no_keys = &[("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
     let bad = fixture.file("bad");
     let instance = ("AWS_EC2_METADATA_DISABLED", "false");
-    for (flags, env, told, wrongly) in [
+    for (flags, env, words, is_usage_error) in [
         ("--profile nobody", &[][..], "no such profile: nobody", true),
         ("", &[("AWS_PROFILE", "nobody")], "no such profile: nobody", true),
         (
             "",
             &[("AWS_CONFIG_FILE", &*bad)],
-            "the profiles cannot be read: could not parse profile file: error parsing",
+            "cannot read AWS profiles: could not parse profile file: error parsing",
             true,
         ),
         ("--profile bare", &[], "no AWS credentials were found", false),
@@ -146,19 +150,19 @@ fn errors(fixture: &Fixture) {
         ),
         ("", &[no_keys[0], no_keys[1], ("AWS_PROFILE", "bare")], "no AWS credentials were found", false),
         ("", &[("AWS_CONFIG_FILE", "/nowhere")], "no region is set", true),
-        ("--region us_east", &[], "not a region: us_east", true),
-        ("--endpoint-url localhost:4567", &[], "not an endpoint: localhost:4567", true),
-        ("", &[("AWS_ENDPOINT_URL", "ftp://x")], "not an endpoint: ftp://x", true),
+        ("--region us_east", &[], "invalid region: us_east", true),
+        ("--endpoint-url localhost:4567", &[], "invalid endpoint URL: localhost:4567", true),
+        ("", &[("AWS_ENDPOINT_URL", "ftp://x")], "invalid endpoint URL: ftp://x", true),
         (
             "",
             &[("AWS_CA_BUNDLE", "/nowhere.pem"), ("AWS_ENDPOINT_URL", "https://127.0.0.1:1")],
-            "the certificates cannot be read: /nowhere.pem",
+            "cannot read certificates: /nowhere.pem",
             true,
         ),
         (
             "--profile broken-process",
             &[],
-            "the AWS credentials cannot be had: the credential process failed: exit status: 1",
+            "cannot load AWS credentials: the credential process failed: exit status: 1",
             false,
         ),
         // Output of processes and services is shown without credentials and without escape sequences.
@@ -176,12 +180,22 @@ fn errors(fixture: &Fixture) {
         ),
         ("--profile torn-process", &[], "could not parse response: invalid JSON", false),
         ("--profile endless-process", &[], "xxx… (", false),
-        ("", &[("AWS_CONFIG_FILE", &*fixture.file("no-section"))], "the profiles cannot be read: ", true),
-        ("", &[("AWS_CONFIG_FILE", &*fixture.file("no-equals"))], "the profiles cannot be read: ", true),
-        ("--profile url-with-password", &[("AWS_ENDPOINT_URL", "")], "not an endpoint: http://***@127.0.0.1/ ", true),
-        ("--endpoint-url user:MARKED@127.0.0.1:1", &[], "not an endpoint: ***@127.0.0.1:1 (it has no scheme", true),
-        ("", &[("AWS_ENDPOINT_URL", "http:/user:MARKED@127.0.0.1:1")], "not an endpoint: ***@127.0.0.1:1 (", true),
-        ("", &[("AWS_ENDPOINT_URL", "http://user:MARKED")], "not an endpoint: http://user:*** (its port", true),
+        ("", &[("AWS_CONFIG_FILE", &*fixture.file("no-section"))], "cannot read AWS profiles: ", true),
+        ("", &[("AWS_CONFIG_FILE", &*fixture.file("no-equals"))], "cannot read AWS profiles: ", true),
+        (
+            "--profile url-with-password",
+            &[("AWS_ENDPOINT_URL", "")],
+            "invalid endpoint URL: http://***@127.0.0.1/ ",
+            true,
+        ),
+        (
+            "--endpoint-url user:MARKED@127.0.0.1:1",
+            &[],
+            "invalid endpoint URL: ***@127.0.0.1:1 (it has no scheme",
+            true,
+        ),
+        ("", &[("AWS_ENDPOINT_URL", "http:/user:MARKED@127.0.0.1:1")], "invalid endpoint URL: ***@127.0.0.1:1 (", true),
+        ("", &[("AWS_ENDPOINT_URL", "http://user:MARKED")], "invalid endpoint URL: http://user:*** (its port", true),
         (
             "--role-arn arn:aws:iam::123456789012:role/hostile",
             &[("AWS_ENDPOINT_URL_STS", &*format!("http://user:MARKED@{}/hostile", fixture.server))],
@@ -191,7 +205,7 @@ fn errors(fixture: &Fixture) {
         (
             "--profile bare",
             &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*format!("http://{}/endless", fixture.server))],
-            "an answer larger than 64 KiB came from: 127.0.0.1",
+            "the response is larger than 64 KiB: 127.0.0.1",
             false,
         ),
         (
@@ -201,13 +215,13 @@ fn errors(fixture: &Fixture) {
             false,
         ),
     ] {
-        let said = fixture.run(&format!("shards x {flags}"), env);
-        assert!(said.first().contains(told), "{flags} {env:?}: {said:?}");
-        assert!(said.text.lines().nth(1).is_some_and(|hint| hint.starts_with("hint: ")), "{said:?}");
-        assert_eq!(said.code, if wrongly { 2 } else { 1 }, "{said:?}");
-        let cleaned = said.text.lines().map(|line| format!("{}\n", clean(line))).collect::<String>();
-        assert_eq!(said.text, cleaned);
-        assert!(said.seconds < 8.0, "{flags}: {said:?}");
+        let printed = fixture.run(&format!("shards x {flags}"), env);
+        assert!(printed.first_line().contains(words), "{flags} {env:?}: {printed:?}");
+        assert!(printed.text.lines().nth(1).is_some_and(|hint| hint.starts_with("hint: ")), "{printed:?}");
+        assert_eq!(printed.code, if is_usage_error { 2 } else { 1 }, "{printed:?}");
+        let cleaned = printed.text.lines().map(|line| format!("{}\n", clean(line))).collect::<String>();
+        assert_eq!(printed.text, cleaned);
+        assert!(printed.seconds < 8.0, "{flags}: {printed:?}");
     }
 }
 
@@ -240,9 +254,9 @@ async fn child() -> ExitCode {
 
 // ----------------------------------------------------------------- fixture ---
 
-/// A home with profiles, and one server that is Kinesis, STS and the container's agent.
+/// A home directory with profiles, and a server that acts as Kinesis, STS and the container agent.
 struct Fixture {
-    folder: PathBuf,
+    directory: PathBuf,
     server: std::net::SocketAddr,
     seen: Arc<Mutex<Vec<String>>>,
 }
@@ -303,22 +317,22 @@ aws_secret_access_key = MARKED-FRANKFURT
 ";
 
 #[derive(Debug)]
-struct Said {
+struct Printed {
     text: String,
     code: i32,
     seconds: f64,
 }
 
-impl Said {
-    fn first(&self) -> &str {
+impl Printed {
+    fn first_line(&self) -> &str {
         self.text.lines().next().unwrap_or_default()
     }
 }
 
 impl Fixture {
     fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("kinesis-reader-connect-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
+        let directory = std::env::temp_dir().join(format!("kinesis-reader-connect-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
         for (name, text) in [
             ("config", CONFIG),
             ("credentials", CREDENTIALS),
@@ -327,7 +341,7 @@ impl Fixture {
             ("no-section", "aws_secret_access_key = MARKED\n[default]\n"),
             ("no-equals", "[default]\naws_access_key_id = KEY\naws_secret_access_key MARKED\n"),
         ] {
-            std::fs::write(folder.join(name), text).unwrap();
+            std::fs::write(directory.join(name), text).unwrap();
         }
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = listener.local_addr().unwrap();
@@ -336,19 +350,19 @@ impl Fixture {
             let seen = seen.clone();
             move || serve(&listener, &seen)
         });
-        Self { folder, server, seen }
+        Self { directory, server, seen }
     }
 
     fn file(&self, name: &str) -> String {
-        self.folder.join(name).display().to_string()
+        self.directory.join(name).display().to_string()
     }
 
-    fn run(&self, line: &str, env: &[(&str, &str)]) -> Said {
+    fn run(&self, line: &str, env: &[(&str, &str)]) -> Printed {
         let file = |name: &str| self.file(name);
         let mut all = BTreeMap::from([
             (CHILD, "1".to_owned()),
             ("PATH", std::env::var("PATH").unwrap()),
-            ("HOME", self.folder.display().to_string()),
+            ("HOME", self.directory.display().to_string()),
             ("AWS_CONFIG_FILE", file("config")),
             ("AWS_SHARED_CREDENTIALS_FILE", file("credentials")),
             ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
@@ -372,7 +386,7 @@ impl Fixture {
         for line in log.lines().filter(|line| line.contains("kinesis_reader")).chain(out.lines()) {
             assert!(!line.contains("MARKED"), "{line}");
         }
-        Said {
+        Printed {
             text: out,
             code: output.status.code().unwrap_or_else(|| panic!("{log}")),
             seconds: started.elapsed().as_secs_f64(),
@@ -382,7 +396,7 @@ impl Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 

@@ -1,11 +1,12 @@
-//! The words of errors are clean by themselves, as programs that use the library show them as they are.
+//! The `Display` of every error is clean, as programs that use the library print errors directly.
 
 use std::path::PathBuf;
 
+use kinesis_reader::cli::plan;
 use kinesis_reader::component::{self, wit};
 use kinesis_reader::terminal::clean;
 use kinesis_reader::transport::{self, Failure};
-use kinesis_reader::{destination, drive, plan, replay, state};
+use kinesis_reader::{destination, drive, replay, state};
 
 const HOSTILE: &str = "x\u{1b}[2J\r\nerror: forged\u{202e}\u{9b}";
 
@@ -36,8 +37,8 @@ fn every_error_is_displayed_clean() {
         Box::new(plan::Error::BadStream(text())),
         Box::new(plan::Error::BadDestination(long.clone())),
         Box::new(replay::Error::NotARecording { line: 1, why: text() }),
-        Box::new(kinesis_reader::error::Error::Report { path: path(), error: io() }),
-        Box::new(kinesis_reader::error::Error::Unreached { url: text(), region: text(), why: long, attempts: 4 }),
+        Box::new(kinesis_reader::cli::error::Error::Report { path: path(), error: io() }),
+        Box::new(kinesis_reader::cli::error::Error::Unreached { url: text(), region: text(), why: long, attempts: 4 }),
     ];
     for error in errors {
         let words = error.to_string();

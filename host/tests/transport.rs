@@ -1,6 +1,6 @@
 //! The transport against a server that misbehaves on purpose.
 //!
-//! The server is plain TCP, so that every byte of a good and of a bad answer is the test's own.
+//! The server is plain TCP, so that the tests determine every byte of a response.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -37,7 +37,7 @@ async fn one_connection_serves_many_requests() {
 }
 
 #[tokio::test]
-async fn a_request_is_whole_and_signed() {
+async fn a_request_is_complete_and_signed() {
     let server = Server::start(|_| ok("{}")).await;
     send(&server.kinesis()).await.unwrap();
     let seen = server.seen.lock().unwrap()[0].to_ascii_lowercase();
@@ -57,13 +57,13 @@ async fn a_request_is_whole_and_signed() {
 }
 
 #[tokio::test]
-async fn cbor_and_strange_bodies_come_as_they_are() {
+async fn bodies_of_any_kind_are_returned_unchanged() {
     let server = Server::start(|seen| match seen.number {
-        0 => answer("200 OK", "Content-Type: application/x-amz-cbor-1.1\r\n", &[0xa0, 0xff]),
-        1 => answer("503 Service Unavailable", "Content-Type: text/html\r\n", b"<html>busy</html>"),
-        2 => answer("200 OK", "Content-Type: application/x-amz-json-1.1\r\n", b"{\"a\":\"\xff\"}"),
+        0 => response("200 OK", "Content-Type: application/x-amz-cbor-1.1\r\n", &[0xa0, 0xff]),
+        1 => response("503 Service Unavailable", "Content-Type: text/html\r\n", b"<html>busy</html>"),
+        2 => response("200 OK", "Content-Type: application/x-amz-json-1.1\r\n", b"{\"a\":\"\xff\"}"),
         3 => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"a\r\n4\r\n\":1}\r\n0\r\n\r\n".to_vec(),
-        _ => answer("302 Found", "Location: http://127.0.0.1:1/\r\n", b""),
+        _ => response("302 Found", "Location: http://127.0.0.1:1/\r\n", b""),
     })
     .await;
     let kinesis = server.kinesis();
@@ -81,53 +81,53 @@ async fn cbor_and_strange_bodies_come_as_they_are() {
 }
 
 #[tokio::test]
-async fn no_answer_in_time_is_transient() {
+async fn no_response_in_time_is_transient() {
     let server = Server::start(|_| Vec::new()).await;
     let started = Instant::now();
     let mut request = request();
     request.timeout = Duration::from_millis(50);
     let failure = server.kinesis().send(request).await.unwrap_err();
-    assert_eq!(failure, Failure::Transient("no answer within: 50ms".to_owned()));
+    assert_eq!(failure, Failure::Transient("no response within: 50ms".to_owned()));
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_is_transient() {
-    for (bytes, told) in [
-        (&b""[..], "the answer ended early"),
-        (b"HTTP/1.1 200 OK\r\nContent-Le", "the answer ended early"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"Records\":[", "the answer ended early"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"Re", "the answer ended early"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "the answer is no HTTP"),
+async fn a_broken_connection_is_transient() {
+    for (bytes, words) in [
+        (&b""[..], "the response ended early"),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", "the response ended early"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"Records\":[", "the response ended early"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"Re", "the response ended early"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "the response is not HTTP"),
     ] {
         let server = Server::start(move |_| [bytes, CLOSE].concat()).await;
         let failure = send(&server.kinesis()).await.unwrap_err();
         assert!(
-            matches!(&failure, Failure::Transient(why) if why.contains(told) && why.contains("127.0.0.1")),
-            "{told}: {failure:?}"
+            matches!(&failure, Failure::Transient(why) if why.contains(words) && why.contains("127.0.0.1")),
+            "{words}: {failure:?}"
         );
     }
 }
 
 #[tokio::test]
-async fn a_reset_is_transient_and_the_next_request_goes_through() {
+async fn a_reset_is_transient_and_the_next_request_succeeds() {
     let server = Server::start(|seen| if seen.number == 0 { RESET.to_vec() } else { ok("{}") }).await;
     let kinesis = server.kinesis();
     let failure = send(&kinesis).await.unwrap_err();
-    assert!(matches!(&failure, Failure::Transient(why) if why.contains("the connection was reset")), "{failure:?}");
+    assert!(matches!(&failure, Failure::Transient(why) if why.contains("connection reset")), "{failure:?}");
     assert_eq!(send(&kinesis).await.unwrap().status, 200);
     assert_eq!(server.connections(), 2);
 }
 
 #[tokio::test]
 async fn a_refused_connection_and_an_unknown_host_are_transient() {
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let failure = send(&kinesis(&format!("http://{gone}"), keys())).await.unwrap_err();
-    assert_eq!(failure, Failure::Transient(format!("the connection is refused: {gone}")));
+    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let failure = send(&kinesis(&format!("http://{unused}"), keys())).await.unwrap_err();
+    assert_eq!(failure, Failure::Transient(format!("connection refused: {unused}")));
 
     let failure = send(&kinesis("http://kinesis.invalid", keys())).await.unwrap_err();
     assert!(
-        matches!(&failure, Failure::Transient(why) if why.contains("the host is not found: kinesis.invalid")),
+        matches!(&failure, Failure::Transient(why) if why.contains("host not found: kinesis.invalid")),
         "{failure:?}"
     );
 }
@@ -137,11 +137,14 @@ async fn https_to_a_server_without_tls_is_permanent() {
     let server = Server::start(|_| b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_vec()).await;
     let kinesis = kinesis(&format!("https://{}", server.address), keys());
     let failure = send(&kinesis).await.unwrap_err();
-    assert!(matches!(&failure, Failure::Permanent(why) if why.contains("no TLS is spoken")), "{failure:?}");
+    assert!(
+        matches!(&failure, Failure::Permanent(why) if why.contains("the server does not speak TLS")),
+        "{failure:?}"
+    );
 }
 
 #[tokio::test]
-async fn an_answer_that_stops_or_trickles_times_out() {
+async fn a_response_that_stalls_or_trickles_times_out() {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{";
     let forms: [&'static [u8]; 3] =
         [&head.as_bytes()[..20], head.as_bytes(), b"HTTP/1.1 200 OK\r\nContent-Length: 60000000\r\n\r\n\0trickle"];
@@ -149,13 +152,13 @@ async fn an_answer_that_stops_or_trickles_times_out() {
         let server = Server::start(move |_| bytes.to_vec()).await;
         let request = Request { timeout: Duration::from_millis(100), ..request() };
         let failure = server.kinesis().send(request).await.unwrap_err();
-        assert_eq!(failure, Failure::Transient("no answer within: 100ms".to_owned()));
+        assert_eq!(failure, Failure::Transient("no response within: 100ms".to_owned()));
     }
 }
 
 #[tokio::test]
-async fn each_operation_has_a_bound_on_its_answer() {
-    for (operation, most, told) in [
+async fn each_operation_has_a_limit_on_its_response() {
+    for (operation, size_max, size) in [
         ("DescribeStreamSummary", 64 << 10, "64 KiB"),
         ("GetShardIterator", 64 << 10, "64 KiB"),
         ("ListShards", 16 << 20, "16 MiB"),
@@ -163,28 +166,28 @@ async fn each_operation_has_a_bound_on_its_answer() {
         ("SomethingElse", 64 << 10, "64 KiB"),
     ] {
         let large = |length: usize| {
-            // In chunks, so that no length is announced.
+            // In chunks, so that the length is not announced.
             let piece = [format!("{:x}\r\n", length / 16).as_bytes(), &vec![b' '; length / 16], b"\r\n"].concat();
             [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", &*piece.repeat(16), b"0\r\n\r\n"].concat()
         };
         let announced =
             move |length: usize| format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{{").into_bytes();
         let server = Server::start(move |seen| match seen.number {
-            0 => large(most),
-            1 => [&*large(most + 16), CLOSE].concat(),
-            2 => [&*announced(most + 1), CLOSE].concat(),
+            0 => large(size_max),
+            1 => [&*large(size_max + 16), CLOSE].concat(),
+            2 => [&*announced(size_max + 1), CLOSE].concat(),
             _ => [&*announced(99_999_999_999), CLOSE].concat(),
         })
         .await;
         let kinesis = server.kinesis();
-        let ask = || kinesis.send(Request { target: format!("Kinesis_20131202.{operation}"), ..request() });
-        assert_eq!(ask().await.unwrap().body, Body::Json(" ".repeat(most)), "{operation}");
+        let send = || kinesis.send(Request { target: format!("Kinesis_20131202.{operation}"), ..request() });
+        assert_eq!(send().await.unwrap().body, Body::Json(" ".repeat(size_max)), "{operation}");
         for _ in 0..3 {
-            let failure = ask().await.unwrap_err();
-            let words = format!("an answer larger than {told} came from: {}", server.address);
-            // The same page would be as large again; other large answers may come from a middlebox.
-            let wanted = if told.ends_with("MiB") { Failure::Permanent(words) } else { Failure::Transient(words) };
-            assert_eq!(failure, wanted, "{operation}");
+            let failure = send().await.unwrap_err();
+            let words = format!("the response is larger than {size}: {}", server.address);
+            // The same page would be as large again. Other large responses may come from a middlebox.
+            let expected = if size.ends_with("MiB") { Failure::Permanent(words) } else { Failure::Transient(words) };
+            assert_eq!(failure, expected, "{operation}");
         }
     }
 }
@@ -203,25 +206,25 @@ async fn only_the_beginning_of_a_large_error_is_read() {
 }
 
 #[tokio::test]
-async fn headers_have_bounds() {
+async fn headers_are_limited() {
     for headers in ["X-A: b\r\n".repeat(1000), format!("X-A: {}\r\n", "b".repeat(1 << 20))] {
         let server = Server::start(move |_| {
             [b"HTTP/1.1 200 OK\r\n", headers.as_bytes(), b"Content-Length: 2\r\n\r\n{}", CLOSE].concat()
         })
         .await;
         let failure = send(&server.kinesis()).await.unwrap_err();
-        assert!(matches!(&failure, Failure::Transient(why) if why.contains("the answer is no HTTP")), "{failure:?}");
+        assert!(matches!(&failure, Failure::Transient(why) if why.contains("the response is not HTTP")), "{failure:?}");
     }
 }
 
 #[tokio::test]
-async fn a_clock_that_is_off_is_put_right_once() {
-    // The service lives an hour ahead, and tells so when a signature is of another time.
+async fn a_wrong_clock_is_corrected_once() {
+    // The service's clock is an hour ahead. It sends its time when it refuses a signature.
     let server = Server::start(|seen| {
         let ahead = SystemTime::now() + Duration::from_secs(3600);
         let near = [0, 10].map(|seconds| amz_date(ahead - Duration::from_secs(seconds)));
         let date = seen.header("x-amz-date").unwrap();
-        // To ten seconds; the one before counts too.
+        // Accept the same or the previous ten seconds.
         if near.iter().any(|near| near[..14] == date[..14]) {
             return ok("{}");
         }
@@ -236,7 +239,7 @@ async fn a_clock_that_is_off_is_put_right_once() {
 }
 
 #[tokio::test]
-async fn a_clock_is_not_blamed_twice_nor_for_a_small_difference() {
+async fn a_clock_is_not_corrected_twice_nor_for_a_small_difference() {
     for (ahead, requests) in [(3600, 2), (60, 1), (-3600, 2)] {
         let server = Server::start(move |_| {
             let now = SystemTime::now();
@@ -276,7 +279,7 @@ async fn a_date_outside_of_2015_to_2100_corrects_no_clock() {
 }
 
 #[tokio::test]
-async fn a_false_correction_is_put_right_by_the_next_refusal() {
+async fn the_next_refusal_undoes_a_false_correction() {
     for date in ["Tue, 19 Jan 2038 03:14:08 GMT", "Thu, 31 Dec 2099 23:59:59 GMT", "Thu, 01 Jan 2015 00:00:00 GMT"] {
         // A middlebox with a wrong clock answers first.
         let server = Server::start(move |seen| match seen.number {
@@ -293,7 +296,7 @@ async fn a_false_correction_is_put_right_by_the_next_refusal() {
 }
 
 #[tokio::test]
-async fn a_clock_decades_off_is_put_right() {
+async fn a_clock_that_is_decades_off_is_corrected() {
     for year in ["2015", "2038", "2099"] {
         let date = format!("Fri, 02 Jan {year} 03:04:05 GMT");
         let server = Server::start(move |seen| match seen.header("x-amz-date") {
@@ -327,7 +330,7 @@ async fn expired_credentials_are_replaced_once() {
     let fetches = Arc::new(AtomicUsize::new(0));
     let kinesis = Arc::new(kinesis(&server.url(), Rotating { fetches: fetches.clone(), refuse_from: 9 }));
 
-    // Several requests meet the end of the credentials at once: they share one fetch.
+    // Several requests find the credentials expired at the same time, and share one fetch.
     let requests: Vec<_> = (0..8)
         .map(|_| {
             tokio::spawn({
@@ -344,14 +347,14 @@ async fn expired_credentials_are_replaced_once() {
 }
 
 #[tokio::test]
-async fn credentials_that_no_fetch_helps_are_not_tried_again() {
+async fn credentials_are_not_tried_again_if_fetching_does_not_help() {
     for name in ["UnrecognizedClientException", "InvalidClientTokenId", "ExpiredTokenException"] {
-        // The same keys again: to send them once more would be in vain.
+        // The provider returns the same keys again, so a second request would be useless.
         let server = Server::start(move |_| rejection(name, SystemTime::now())).await;
         let response = send(&server.kinesis()).await.unwrap();
         assert_eq!((response.status, server.requests()), (400, 1), "{name}");
 
-        // New keys are tried once, and then the service's word stands.
+        // New keys are tried once, then the response is final.
         let server = Server::start(move |_| rejection(name, SystemTime::now())).await;
         let rotating = Rotating { fetches: Arc::default(), refuse_from: 9 };
         let response = send(&kinesis(&server.url(), rotating)).await.unwrap();
@@ -360,7 +363,7 @@ async fn credentials_that_no_fetch_helps_are_not_tried_again() {
 }
 
 #[tokio::test]
-async fn an_error_about_something_else_is_left_alone() {
+async fn other_errors_are_returned_unchanged() {
     let server = Server::start(|_| rejection("ProvisionedThroughputExceededException", SystemTime::UNIX_EPOCH)).await;
     let response = send(&server.kinesis()).await.unwrap();
     assert_eq!((response.status, server.requests()), (400, 1));
@@ -371,7 +374,7 @@ async fn an_error_about_something_else_is_left_alone() {
 }
 
 #[tokio::test]
-async fn no_credentials_is_permanent() {
+async fn missing_credentials_are_a_permanent_failure() {
     let server = Server::start(|_| ok("{}")).await;
     let failure =
         send(&kinesis(&server.url(), Rotating { fetches: Arc::default(), refuse_from: 0 })).await.unwrap_err();
@@ -380,7 +383,7 @@ async fn no_credentials_is_permanent() {
 }
 
 #[tokio::test]
-async fn neither_log_nor_debug_holds_a_secret_or_a_body() {
+async fn neither_log_nor_debug_output_contains_a_secret_or_a_body() {
     let written = Arc::new(Mutex::new(Vec::new()));
     let sink = Sink(written.clone());
     let log = tracing_subscriber::fmt::layer()
@@ -391,7 +394,7 @@ async fn neither_log_nor_debug_holds_a_secret_or_a_body() {
 
     let server = Server::start(|seen| match seen.number {
         0 => rejection("InvalidSignatureException", SystemTime::now() + Duration::from_secs(3600)),
-        1 => ok(r#"{"Records":"MARKED-ANSWER"}"#),
+        1 => ok(r#"{"Records":"MARKED-RESPONSE"}"#),
         _ => RESET.to_vec(),
     })
     .await;
@@ -401,8 +404,8 @@ async fn neither_log_nor_debug_holds_a_secret_or_a_body() {
     let debug = format!("{kinesis:?} {response:?} {failure:?} {failure} {:?}", request());
 
     let log = String::from_utf8(written.lock().unwrap().clone()).unwrap();
-    assert!(log.contains("GetRecords") && log.contains("the clock is off"), "{log}");
-    for secret in [SECRET, TOKEN, "MARKED-BODY", "MARKED-ANSWER", "Signature="] {
+    assert!(log.contains("GetRecords") && log.contains("the clock is wrong"), "{log}");
+    for secret in [SECRET, TOKEN, "MARKED-BODY", "MARKED-RESPONSE", "Signature="] {
         assert!(!debug.contains(secret), "{secret} in: {debug}");
         assert!(!log.contains(secret), "{secret} in: {log}");
     }
@@ -435,7 +438,7 @@ fn keys() -> Credentials {
     Credentials::new("KEY", SECRET, Some(TOKEN.to_owned()), None, "test")
 }
 
-/// Gives KEY1, then KEY2 and so on, and from some fetch on nothing.
+/// Provides KEY1, then KEY2 and so on, and from fetch number `refuse_from` on nothing.
 #[derive(Debug)]
 struct Rotating {
     fetches: Arc<AtomicUsize>,
@@ -463,14 +466,14 @@ fn is_signed_at(seen: &Seen, time: SystemTime) -> Vec<u8> {
     if near.iter().any(|near| near[..13] == date[..13]) { ok("{}") } else { rejection("RequestTimeTooSkewed", time) }
 }
 
-/// At the end of an answer: close the connection.
+/// At the end of a response: close the connection.
 const CLOSE: &[u8] = b"\0close";
-/// At the end of an answer: go on one byte at a time for as long as the client reads.
+/// At the end of a response: continue with one byte at a time for as long as the client reads.
 const TRICKLE: &[u8] = b"\0trickle";
-/// In place of an answer: reset the connection.
+/// Instead of a response: reset the connection.
 const RESET: &[u8] = b"\0reset";
 
-/// What a server got.
+/// A request as the server received it.
 struct Seen {
     number: usize,
     text: String,
@@ -559,12 +562,12 @@ async fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, script: &(impl 
             seen.push(text.clone());
             seen.len() - 1
         };
-        let answer = script(&Seen { number, text });
-        if answer == RESET {
+        let response = script(&Seen { number, text });
+        if response == RESET {
             stream.set_zero_linger().unwrap();
             return;
         }
-        if let Some(head) = answer.strip_suffix(TRICKLE) {
+        if let Some(head) = response.strip_suffix(TRICKLE) {
             let mut result = stream.write_all(head).await;
             while result.is_ok() {
                 result = stream.write_all(b" ").await;
@@ -572,9 +575,9 @@ async fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, script: &(impl 
             }
             return;
         }
-        let (bytes, closes) = match answer.strip_suffix(CLOSE) {
+        let (bytes, closes) = match response.strip_suffix(CLOSE) {
             Some(bytes) => (bytes, true),
-            None => (&answer[..], false),
+            None => (&response[..], false),
         };
         if stream.write_all(bytes).await.is_err() || closes {
             return;
@@ -582,7 +585,7 @@ async fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, script: &(impl 
     }
 }
 
-/// Takes one request off the buffer. What is no HTTP, as a TLS hello, counts as a request.
+/// Removes one request from the buffer. If it is not HTTP, such as a TLS hello, everything counts as one request.
 fn whole_request(buffer: &mut Vec<u8>) -> Option<String> {
     if buffer.first().is_some_and(|byte| !byte.is_ascii_uppercase()) {
         return Some(String::from_utf8_lossy(&std::mem::take(buffer)).into_owned());
@@ -598,7 +601,7 @@ fn whole_request(buffer: &mut Vec<u8>) -> Option<String> {
 
 fn ok(body: &str) -> Vec<u8> {
     let headers = "Content-Type: application/x-amz-json-1.1\r\nx-amzn-RequestId: request-1\r\nDate: Sun, 23 Nov 2025 12:34:56 GMT\r\n";
-    answer("200 OK", headers, body.as_bytes())
+    response("200 OK", headers, body.as_bytes())
 }
 
 fn rejection(name: &str, date: SystemTime) -> Vec<u8> {
@@ -607,10 +610,10 @@ fn rejection(name: &str, date: SystemTime) -> Vec<u8> {
 
 fn refusal(name: &str, date: &str) -> Vec<u8> {
     let headers = format!("Content-Type: application/x-amz-json-1.1\r\nDate: {date}\r\n");
-    answer("400 Bad Request", &headers, format!(r#"{{"__type":"{name}","message":"no"}}"#).as_bytes())
+    response("400 Bad Request", &headers, format!(r#"{{"__type":"{name}","message":"no"}}"#).as_bytes())
 }
 
-fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+fn response(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     [format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
 }
 
@@ -618,7 +621,7 @@ fn now_ms() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
-/// As in `X-Amz-Date`.
+/// Formats a time as in `X-Amz-Date`.
 fn amz_date(time: SystemTime) -> String {
     let date = aws_smithy_types::DateTime::from(time).fmt(aws_smithy_types::date_time::Format::DateTime).unwrap();
     date.replace(['-', ':'], "")

@@ -47,7 +47,7 @@ async fn the_destination_example_counts_every_message_once() {
             run(in_environment(&mut example("destination", folder.path()), &emulator).args([STREAM, "sums.json"]));
         let errors = String::from_utf8(output.stderr).expect("UTF-8");
         assert!(output.status.success(), "{errors}");
-        assert_eq!(errors.contains("is no order"), until == 1200, "{errors}");
+        assert_eq!(errors.contains("is not an order"), until == 1200, "{errors}");
         // Prices are multiples of a quarter, so sums are exact.
         let mut sums = BTreeMap::new();
         for n in 0..until {

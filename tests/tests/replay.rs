@@ -9,7 +9,7 @@ use std::process::{self, Command};
 use kinesis_reader::component::{Bounds, COMPONENT, Sandbox};
 use kinesis_reader::recording::{Delivery, Input, Output};
 use kinesis_reader::replay::{InSandbox, Player, complete, play};
-use kinesis_reader_component::exports::kinesis::reader::reading as glue;
+use kinesis_reader_component::bindings::exports::kinesis::reader::reading as glue;
 use kinesis_reader_machine as machine;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -4,11 +4,9 @@ use core::time::Duration;
 
 use kinesis_reader_machine as machine;
 
-use crate::exports::kinesis::reader::reading as wit;
-
-pub(crate) fn millis(length: Duration) -> u64 {
-    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
-}
+use crate::batch::Batch;
+use crate::bindings::exports::kinesis::reader::reading as wit;
+use crate::time::millis;
 
 impl From<wit::Config> for machine::Config {
     fn from(config: wit::Config) -> Self {
@@ -194,7 +192,7 @@ impl From<machine::Action> for wit::Action {
     fn from(action: machine::Action) -> Self {
         match action {
             machine::Action::Send(request) => wit::Action::Send(request.into()),
-            machine::Action::Deliver(batch) => wit::Action::Deliver(wit::Batch::new(crate::Batch(batch))),
+            machine::Action::Deliver(batch) => wit::Action::Deliver(wit::Batch::new(Batch(batch))),
             machine::Action::Notice(notice) => wit::Action::Notice(notice.into()),
             machine::Action::Wait(wait) => wit::Action::Wait(wait.into()),
             machine::Action::Finish(outcome) => wit::Action::Finish(outcome.into()),

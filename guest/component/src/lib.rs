@@ -1,11 +1,14 @@
 //! The `kinesis:reader` component: glue between the WIT interface and the machine, without any decisions of its own.
 //!
-//! `convert` maps the types of either side to those of the other.
+//! `bindings` holds the generated types, and `convert` maps the types of either side to those of the other.
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
 extern crate alloc;
 
+mod batch;
+pub mod bindings;
 mod convert;
+mod time;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -13,31 +16,14 @@ use core::cell::RefCell;
 
 use kinesis_reader_machine as machine;
 
-#[cfg(target_arch = "wasm32")]
-wit_bindgen::generate!({
-    path: "../../wit",
-    world: "reader",
-});
-
-// Natively, tests read these types from recordings and compare them. `action` holds a resource, which only exists in
-// wasm.
-#[cfg(not(target_arch = "wasm32"))]
-wit_bindgen::generate!({
-    path: "../../wit",
-    world: "reader",
-    additional_derives: [serde::Serialize, serde::Deserialize],
-    additional_derives_ignore: ["action"],
-});
-
-use exports::kinesis::reader::reading as wit;
+use batch::Batch;
+use bindings::exports::kinesis::reader::reading as wit;
 
 struct Component;
 
-export!(Component);
+bindings::export!(Component with_types_in bindings);
 
 struct Reader(RefCell<machine::Reader>);
-
-struct Batch(machine::Batch);
 
 impl wit::Guest for Component {
     type Reader = Reader;
@@ -109,44 +95,6 @@ impl wit::GuestReader for Reader {
 
     fn totals(&self) -> wit::Totals {
         self.0.borrow().totals().into()
-    }
-}
-
-impl wit::GuestBatch for Batch {
-    fn id(&self) -> u64 {
-        self.0.id().0
-    }
-
-    fn shard(&self) -> String {
-        self.0.shard().into()
-    }
-
-    fn count(&self) -> u32 {
-        self.0.count()
-    }
-
-    fn size(&self) -> u64 {
-        self.0.size()
-    }
-
-    fn behind(&self) -> u64 {
-        convert::millis(self.0.behind())
-    }
-
-    fn checkpoint(&self) -> String {
-        self.0.checkpoint()
-    }
-
-    fn lines(&self, skip: u32, size: u32) -> wit::Lines {
-        self.0.lines(skip, size).into()
-    }
-
-    fn invalid_lines(&self, skip: u32, size: u32) -> wit::InvalidLines {
-        self.0.invalid_lines(skip, size).into()
-    }
-
-    fn messages(&self, skip: u32, size: u32) -> Vec<wit::Message> {
-        self.0.messages(skip, size).into_iter().map(Into::into).collect()
     }
 }
 

@@ -8,8 +8,8 @@ use aws_sigv4::sign::v4::SigningParams;
 use http::Uri;
 
 use crate::clock;
-use crate::fetch::{Exchange, Failure, Limit, Request, Response};
-use crate::settings::{SettingError, invalid, is_http};
+use crate::fetch::{Exchange, Failure, Limit, Request, Response, is_http};
+use crate::setting_error::{SettingError, invalid};
 
 /// An AWS service in a region.
 #[derive(Clone)]

@@ -1,8 +1,8 @@
 //! Posts batches to a sink, and judges its answers.
 
 use crate::answer::NDJSON;
+use crate::bindings::reading::{Batch, Message};
 use crate::fetch::{Exchange, Failure, Limit, Request, Response};
-use crate::reading::{Batch, Message};
 use crate::settings::Sink;
 
 /// How much of a batch is rendered at a time, in bytes.

@@ -6,19 +6,22 @@
 
 mod begin;
 mod delivery;
+mod end;
 mod report;
 
+use begin::Begun;
 pub(crate) use begin::UNREADABLE_HINT;
+use end::{Counts, End};
 use kinesis_reader_lease::{Lease, Outcome};
 
 use crate::answer::Answer;
 use crate::aws::{ClockOffset, Post};
+use crate::bindings::reading::{self, Action, Body, Operation, Reader};
 use crate::bounds::Bounds;
 use crate::clock;
 use crate::deliver::DeliveryTimes;
 use crate::fetch::{self, Exchange, Failure, Limit, Response};
 use crate::progress::Progress;
-use crate::reading::{self, Action, Body, Operation, Reader};
 use crate::settings::Settings;
 use crate::store::{Store, random};
 
@@ -31,48 +34,10 @@ const UNCOMMITTED_TIME_MAX: u64 = 1_000;
 /// The number of gaps kept for the report. Further ones are only counted.
 const GAPS_KEPT: usize = 10_000;
 
-/// Why a drain ended.
-pub(crate) enum End {
-    /// Every shard is read to its tip.
-    CaughtUp,
-    /// Every shard is closed and read to its end.
-    Exhausted,
-    Messages,
-    Bytes,
-    Requests,
-    /// The time is up. If nothing was delivered, the text says why.
-    Time(Option<String>),
-    /// The time was up before anything that was read could be delivered.
-    TooShort,
-    /// The sink refuses a batch, and there is no address for dead letters.
-    Blocked(String),
-    /// The sink, or the address for dead letters, does not accept a batch now, or not in time.
-    SinkFailed(String),
-    /// Kinesis cannot be read any further.
-    Failed(String),
-    /// Another drain has taken the lease.
-    LeaseLost,
-    /// The store does not respond, or does not accept the value.
-    StoreFailed(String),
-}
-
-/// What a drain did, for its report.
-#[derive(Default)]
-struct Counts {
-    messages: u64,
-    /// The bytes of their lines.
-    bytes: u64,
-    batches: u64,
-    requests: u64,
-    dead_letters: u64,
-    gaps: Vec<reading::Gap>,
-    gaps_total: u64,
-    retries: u64,
-}
-
 pub(crate) fn drain(settings: &Settings, bounds: &Bounds, started: u64) -> Answer {
-    match begin::begin(settings, bounds, started) {
-        Ok(mut drain) => {
+    match begin::begin(settings, bounds) {
+        Ok(begun) => {
+            let mut drain = Drain::new(settings, bounds, started, begun);
             let end = drain.run();
             drain.finish(end)
         }
@@ -109,6 +74,30 @@ struct InFlight {
     /// The calendar time of the signature.
     signed: u64,
     exchange: Exchange,
+}
+
+impl<'a> Drain<'a> {
+    fn new(settings: &'a Settings, bounds: &'a Bounds, started: u64, begun: Begun) -> Drain<'a> {
+        let Begun { store, lease, epoch, start_time, reader, progress } = begun;
+        Drain {
+            settings,
+            bounds,
+            deadline: started.saturating_add(bounds.time),
+            store,
+            lease,
+            epoch,
+            start_time,
+            reader,
+            clock_offset: ClockOffset::default(),
+            delivery_times: DeliveryTimes::default(),
+            progress,
+            in_flight: Vec::new(),
+            counts: Counts::default(),
+            last_failure: None,
+            lines: Vec::new(),
+            uncommitted: None,
+        }
+    }
 }
 
 impl Drain<'_> {

@@ -293,3 +293,10 @@ fn to_failure(error: ErrorCode) -> Failure {
         other => Failure::Transient(format!("{other:?}")),
     }
 }
+
+/// Whether we can send requests to this URL. It must not contain a user name or password: no host sends them, and some
+/// show them.
+pub(crate) fn is_http(url: &http::Uri) -> bool {
+    matches!(url.scheme_str(), Some("http" | "https"))
+        && url.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+}

@@ -8,7 +8,8 @@ use crate::bounds::{self, Bounds};
 use crate::clock;
 use crate::drain;
 use crate::release;
-use crate::settings::{self, SettingError, Settings};
+use crate::setting_error::SettingError;
+use crate::settings::{self, Settings};
 use crate::status;
 
 #[derive(Clone, Copy)]

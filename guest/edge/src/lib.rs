@@ -12,6 +12,7 @@
 
 mod answer;
 mod aws;
+mod bindings;
 mod bounds;
 mod clock;
 mod deliver;
@@ -20,23 +21,10 @@ mod fetch;
 mod handler;
 mod progress;
 mod release;
+mod setting_error;
 mod settings;
 mod status;
 mod store;
-
-#[cfg(feature = "keyvalue")]
-wit_bindgen::generate!({ path: ["../../../wit", "../wit"], world: "kinesis:edge/edge-keyvalue", generate_all });
-
-#[cfg(feature = "dynamodb")]
-wit_bindgen::generate!({ path: ["../../../wit", "../wit"], world: "kinesis:edge/edge-dynamodb", generate_all });
-
-#[cfg(not(any(feature = "keyvalue", feature = "dynamodb")))]
-compile_error!("no store selected: use --features keyvalue or --features dynamodb");
-
-#[cfg(all(feature = "keyvalue", feature = "dynamodb"))]
-compile_error!("more than one store selected: a component cannot have optional imports");
-
-use kinesis::reader::reading;
 
 struct Edge;
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use crate::reading::ShardStatus;
+use crate::bindings::reading::ShardStatus;
 
 /// How far the stream is drained.
 #[derive(Default, Serialize, Deserialize)]

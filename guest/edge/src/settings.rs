@@ -4,8 +4,10 @@
 use aws_credential_types::Credentials;
 
 use crate::aws::Endpoint;
+use crate::bindings::reading;
 use crate::clock::YEAR_9999;
-use crate::reading;
+use crate::fetch::is_http;
+use crate::setting_error::{SettingError, invalid};
 
 /// The settings, parsed and checked.
 pub(crate) struct Settings {
@@ -48,12 +50,6 @@ pub(crate) struct StoreSettings {
     pub(crate) table: String,
     #[cfg(feature = "dynamodb")]
     pub(crate) endpoint: Endpoint,
-}
-
-/// A setting that is missing or invalid.
-pub(crate) struct SettingError {
-    pub(crate) error: String,
-    pub(crate) hint: &'static str,
 }
 
 /// The longest stream name that `CreateStream` allows.
@@ -129,11 +125,6 @@ impl Settings {
     }
 }
 
-/// Returns an error that names the setting and its value.
-pub(crate) fn invalid(name: &str, value: &str, hint: &'static str) -> SettingError {
-    SettingError { error: format!("invalid {name}: {value}"), hint }
-}
-
 fn required(name: &str, hint: &'static str) -> Result<String, SettingError> {
     setting(name)?.ok_or_else(|| SettingError { error: format!("{name} is not set"), hint })
 }
@@ -142,7 +133,7 @@ fn required(name: &str, hint: &'static str) -> Result<String, SettingError> {
 /// not set.
 fn setting(name: &str) -> Result<Option<String>, SettingError> {
     #[cfg(feature = "keyvalue")]
-    match crate::wasi::config::store::get(&name.to_ascii_lowercase()) {
+    match crate::bindings::wasi::config::store::get(&name.to_ascii_lowercase()) {
         Ok(Some(value)) if !value.is_empty() => return Ok(Some(value)),
         Ok(Some(_) | None) => {}
         Err(_) => {
@@ -197,11 +188,4 @@ fn sink(url: &str, authorization: &'static str) -> Result<Option<Sink>, SettingE
             hint: "use http://HOST/PATH or https://HOST/PATH; a user name and password belong in the header",
         }),
     }
-}
-
-/// Whether we can send requests to this URL. It must not contain a user name or password: no host sends them, and some
-/// show them.
-pub(crate) fn is_http(url: &http::Uri) -> bool {
-    matches!(url.scheme_str(), Some("http" | "https"))
-        && url.authority().is_some_and(|authority| !authority.as_str().contains('@'))
 }

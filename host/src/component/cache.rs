@@ -1,8 +1,8 @@
 //! A cache of compiled code.
 //!
-//! Whoever can write to it can run code as the user. It is therefore used only if the directory and the file belong to
-//! the user and nobody else may write to them, and if the checksum in the file matches, which also catches torn and
-//! damaged files. Anything else is compiled again.
+//! Anyone who can write to it can run code as the user. It is therefore used only if the directory and the file belong
+//! to the user, nobody else can write to them, and the checksum in the file matches, which also detects torn and
+//! damaged files. Otherwise the component is compiled again.
 
 use std::fmt::Write;
 use std::io;
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 /// The length of the checksum that a file starts with.
 const SUM_LENGTH: usize = 32;
 
-/// The component compiles to about 1 MB.
+/// The largest file to read. The component compiles to about 1 MB.
 const LENGTH_MAX: u64 = 256 << 20;
 
 /// The number of files to keep. Each version of the program or of the component adds one.
@@ -51,7 +51,7 @@ impl Cache {
         Some(bytes.split_off(SUM_LENGTH))
     }
 
-    /// Stores code for this key. Failing to do so only costs time.
+    /// Stores code for this key. A failure only costs time later.
     pub(super) fn put(&self, key: &Key, code: &[u8]) {
         let sum = key.sum(code);
         let kept = self.folder.write(&key.name(), &[&sum, code]).and_then(|()| self.folder.shrink(FILES_MAX));
@@ -86,7 +86,7 @@ impl Key {
     }
 }
 
-/// Feeds a checksum from [`Hash`](std::hash::Hash).
+/// Feeds a checksum with what implements [`Hash`](std::hash::Hash).
 struct Summed(Sha256);
 
 impl std::hash::Hasher for Summed {
@@ -126,10 +126,10 @@ mod unix {
             make(path)?;
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             if let Some(parent) = path.parent() {
-                own(&stat(parent)?)?;
+                check_owner(&stat(parent)?)?;
             }
             let folder = openat(rustix::fs::CWD, path, flags, Mode::empty())?;
-            own(&fstat(&folder)?)?;
+            check_owner(&fstat(&folder)?)?;
             Ok(Folder(folder))
         }
 
@@ -141,7 +141,7 @@ mod unix {
                 Err(error) => return Err(error.into()),
             };
             let found = fstat(&file)?;
-            own(&found)?;
+            check_owner(&found)?;
             if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile || found.st_nlink != 1 {
                 return Err(io::Error::other("it is not a regular file with one name"));
             }
@@ -151,7 +151,7 @@ mod unix {
         }
 
         pub(super) fn write(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
-            let draft = format!("{:016x}{}", crate::drive::seed(), ENDINGS[1]);
+            let draft = format!("{:016x}{}", crate::random::random(), ENDINGS[1]);
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let mut file = File::from(openat(&self.0, &*draft, flags, Mode::RUSR | Mode::WUSR)?);
             let written = parts.iter().try_for_each(|part| file.write_all(part));
@@ -182,21 +182,21 @@ mod unix {
         }
     }
 
-    /// Creates the directory, unless its parent belongs to another user, in whose way it would be.
+    /// Creates the directory, unless its nearest existing ancestor belongs to another user.
     fn make(path: &Path) -> io::Result<()> {
         if path.exists() {
             return Ok(());
         }
-        let place = path.ancestors().find(|place| place.exists()).unwrap_or(Path::new("/"));
-        let owner = stat(place)?.st_uid;
+        let ancestor = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
+        let owner = stat(ancestor)?.st_uid;
         if owner != geteuid().as_raw() && owner != 0 {
             return Err(io::Error::other("its parent directory belongs to another user"));
         }
         DirBuilder::new().recursive(true).mode(0o700).create(path)
     }
 
-    /// Refuses what belongs to another user or is writable by others.
-    fn own(found: &Stat) -> io::Result<()> {
+    /// Refuses a file or directory that belongs to another user or that others can write to.
+    fn check_owner(found: &Stat) -> io::Result<()> {
         if found.st_uid != geteuid().as_raw() {
             return Err(io::Error::other("it belongs to another user"));
         }
@@ -236,7 +236,7 @@ mod elsewhere {
         }
 
         pub(super) fn write(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
-            let draft = self.0.join(format!("{:016x}{}", crate::drive::seed(), ENDINGS[1]));
+            let draft = self.0.join(format!("{:016x}{}", crate::random::random(), ENDINGS[1]));
             let mut file = File::create_new(&draft)?;
             let written = parts.iter().try_for_each(|part| file.write_all(part));
             let placed = written.and_then(|()| fs::rename(&draft, self.0.join(name)));
@@ -273,8 +273,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_is_found_under_its_key_alone() {
-        let (_dir, path) = place();
+    fn cached_code_is_found_only_under_its_key() {
+        let (_dir, path) = directory();
         let cache = Cache::open(&path).unwrap();
         let (one, other) = (Key::new(b"one", 1), Key::new(b"one", 2));
         assert_eq!(cache.get(&one), None);
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(cache.get(&one).as_deref(), Some(&b"code"[..]));
         assert_eq!(cache.get(&other), None);
         assert_eq!(Cache::open(&path).unwrap().get(&one).as_deref(), Some(&b"code"[..]));
-        // Not even under another key's name.
+        // A file that was renamed to another key's name does not match.
         fs::rename(path.join(one.name()), path.join(other.name())).unwrap();
         assert_eq!(cache.get(&other), None);
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
@@ -290,8 +290,8 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_damaged_or_not_ones_own_is_not_used_and_made_anew() {
-        let (dir, path) = place();
+    fn a_damaged_or_foreign_file_is_replaced_and_not_used() {
+        let (dir, path) = directory();
         let cache = Cache::open(&path).unwrap();
         let key = Key::new(b"component", 1);
         let file = path.join(key.name());
@@ -321,8 +321,8 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_others_may_write_to_is_not_used() {
-        let (_dir, path) = place();
+    fn a_directory_that_others_can_write_to_is_not_used() {
+        let (_dir, path) = directory();
         Cache::open(&path).unwrap();
         for folder in [&*path, path.parent().unwrap()] {
             for mode in [0o770, 0o707, 0o1777] {
@@ -338,8 +338,8 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_files_go() {
-        let (_dir, path) = place();
+    fn the_oldest_files_are_removed() {
+        let (_dir, path) = directory();
         let cache = Cache::open(&path).unwrap();
         fs::write(path.join("notes"), "").unwrap();
         fs::write(path.join("torn.new"), "").unwrap();
@@ -355,7 +355,7 @@ mod tests {
         assert_eq!(fs::read_dir(&path).unwrap().count(), FILES_MAX + 1);
     }
 
-    fn place() -> (tempfile::TempDir, PathBuf) {
+    fn directory() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a").join("b");
         (dir, path)

@@ -1,9 +1,9 @@
-//! A file beside the destination, for messages whose data could not be put as asked.
+//! A file for invalid records, beside the destination.
 //!
-//! The destination takes them all the same, as text or as base64; here each stands again, as a line with its reason.
-//! The file is made durable before the destination and its checkpoint, so that none is missing there. A crash between
-//! the two brings the same messages again, and they are known by their identifiers: what the end of the file holds is
-//! not written a second time. A line that was torn is cut off.
+//! The destination gets invalid records too, as text or base64. This file gets each of them as a line with the reason.
+//! It is made durable before the destination and the checkpoint, so no invalid record is missing from it. After a crash
+//! between the two, the same messages are delivered again. They are recognized by their message ids, which are read
+//! from the end of the file, and are not written twice. A torn line at the end is cut off.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -12,42 +12,45 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Batch, Destination, Error, Written, misplaced};
+use super::batch::{Batch, Destination, Written};
+use super::error::{Error, empty_piece, open_error};
 use crate::files::{is_at, open_or_create, resolve, sync_directory};
 
-/// The bytes of lines asked for at a time.
+/// The size of the pieces in which lines are rendered.
 const PIECE_SIZE: u32 = 1 << 20;
 
-/// How far back the file is searched for what comes again: more than what may wait for a commit, which is 32 MiB, with
-/// these lines counted, and a batch of at most 96 MiB, each of whose lines has its reason here.
-const TAIL: u64 = 160 << 20;
+/// How much of the end of the file is searched for messages that may be repeated. These are at most the uncommitted
+/// ones, which are up to 32 MiB including the lines here, and one batch of up to 96 MiB, whose lines are longer here by
+/// the reason.
+const END_SIZE: u64 = 160 << 20;
 
-/// How each line begins.
-const HEAD: &[u8] = b"{\"_kinesis\":";
+/// The beginning of every line.
+const LINE_START: &[u8] = b"{\"_kinesis\":";
 
-/// A destination, and the file beside it.
+/// A destination with a file for invalid records.
 pub struct WithInvalidRecords {
     destination: Box<dyn Destination>,
     path: PathBuf,
     file: File,
-    /// What the file holds.
+    /// The length of the file.
     length: u64,
+    /// Whether the file did not exist before, and its directory has not been synced since.
     new: bool,
-    /// There is something that is not durable yet.
+    /// Whether the file has contents that are not durable yet.
     dirty: bool,
     broken: bool,
-    /// The messages at the end of the file, when it was opened.
+    /// The messages at the end of the file when it was opened.
     known: HashSet<Key>,
 }
 
-/// What a message is known by: its identifier, and with it the time of its arrival, for streams that count alike.
+/// Identifies a message: by its message id, and by its arrival time in case two streams use the same sequence numbers.
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
     id: String,
     arrived: String,
 }
 
-/// What is read of a line.
+/// The parts of a line that identify its message.
 #[derive(Deserialize)]
 struct Line {
     #[serde(rename = "_kinesis")]
@@ -62,9 +65,9 @@ struct Envelope {
 }
 
 impl WithInvalidRecords {
-    /// Opens the file at `path`, or makes it, beside `destination`. Other readers are kept from it until it is dropped.
+    /// Opens or creates the file at `path`, and locks it until it is dropped.
     pub fn open(path: &Path, destination: Box<dyn Destination>) -> Result<WithInvalidRecords, Error> {
-        let failed = |error| misplaced(path.to_owned(), error);
+        let failed = |error| open_error(path.to_owned(), error);
         let resolved = resolve(path).map_err(failed)?;
         let options = OpenOptions::new().read(true).append(true).clone();
         let (mut file, new) = open_or_create(&resolved, &options).map_err(failed)?;
@@ -75,23 +78,24 @@ impl WithInvalidRecords {
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        let Some(known) = look_back(&mut file).map_err(failed)? else {
-            return Err(Error::Path { path: path.to_owned(), why: "it holds something else than invalid records" });
+        let Some(known) = read_end(&mut file).map_err(failed)? else {
+            return Err(Error::Path { path: path.to_owned(), why: "it holds something other than invalid records" });
         };
         let length = file.metadata().map_err(failed)?.len();
         Ok(WithInvalidRecords { destination, path: resolved, file, length, new, dirty: false, broken: false, known })
     }
 
-    /// Appends the lines of a batch that are not there yet, and counts them all, and their bytes.
+    /// Appends the lines of a batch that are not in the file yet. Returns the number of all its lines, and their
+    /// length.
     fn append(&mut self, batch: &mut dyn Batch) -> Result<(u64, u64), Error> {
-        let (mut skip, mut bad, mut bytes) = (0, 0, 0);
+        let (mut skip, mut invalid, mut bytes) = (0, 0, 0);
         while skip < batch.count() {
             let piece = batch.invalid_lines(skip, PIECE_SIZE).map_err(Error::Batch)?;
             if piece.next <= skip || piece.next > batch.count() {
-                return Err(super::empty_answer(batch, skip));
+                return Err(empty_piece(skip, batch.count(), batch.shard()));
             }
             skip = piece.next;
-            bad += u64::from(piece.count);
+            invalid += u64::from(piece.count);
             bytes += piece.text.len() as u64;
             let new: String = piece
                 .text
@@ -104,10 +108,10 @@ impl WithInvalidRecords {
                 self.file.write_all(new.as_bytes()).map_err(|error| self.failed(error))?;
             }
         }
-        Ok((bad, bytes))
+        Ok((invalid, bytes))
     }
 
-    /// Makes the lines safe, before the checkpoint is.
+    /// Makes the lines durable. Called before each commit of the destination.
     fn save(&mut self) -> Result<(), Error> {
         if self.broken {
             return Err(Error::Broken);
@@ -150,9 +154,9 @@ impl Destination for WithInvalidRecords {
             return Err(Error::Broken);
         }
         let written = self.destination.write(batch)?;
-        let bad = self.append(batch);
-        self.broken = bad.is_err();
-        let (invalid, bytes) = bad?;
+        let appended = self.append(batch);
+        self.broken = appended.is_err();
+        let (invalid, bytes) = appended?;
         Ok(Written { invalid, bytes: written.bytes + bytes, ..written })
     }
 
@@ -168,33 +172,34 @@ impl Destination for WithInvalidRecords {
 }
 
 impl Drop for WithInvalidRecords {
-    /// Leaves no empty file of a reader that had nothing to put into it.
+    /// Removes a new file if it is still empty.
     fn drop(&mut self) {
         if self.new && is_at(&self.file, &self.path) && self.file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
             let _ = fs::remove_file(&self.path);
         }
-        // Closing is not enough while a child that is about to start shares the file.
+        // Closing alone would not release the lock while a child process that is being started shares the file.
         let _ = self.file.unlock();
     }
 }
 
-/// Cuts off a torn line, and gives the messages at the end of the file. None: it begins or ends with something else.
-fn look_back(file: &mut File) -> io::Result<Option<HashSet<Key>>> {
+/// Cuts off a torn line, and returns the messages at the end of the file. `None` if it does not contain invalid
+/// records.
+fn read_end(file: &mut File) -> io::Result<Option<HashSet<Key>>> {
     let mut head = Vec::new();
     file.rewind()?;
-    Read::by_ref(file).take(HEAD.len() as u64).read_to_end(&mut head)?;
-    if !HEAD.starts_with(&head) {
+    Read::by_ref(file).take(LINE_START.len() as u64).read_to_end(&mut head)?;
+    if !LINE_START.starts_with(&head) {
         return Ok(None);
     }
     let length = file.metadata()?.len();
-    let start = length.saturating_sub(TAIL);
+    let start = length.saturating_sub(END_SIZE);
     file.seek(SeekFrom::Start(start))?;
     let mut tail = Vec::new();
-    Read::by_ref(file).take(TAIL).read_to_end(&mut tail)?;
+    Read::by_ref(file).take(END_SIZE).read_to_end(&mut tail)?;
     let whole = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
     let torn = tail.get(whole..).unwrap_or_default();
     if !torn.is_empty() {
-        if !torn.starts_with(HEAD) && !HEAD.starts_with(torn) {
+        if !torn.starts_with(LINE_START) && !LINE_START.starts_with(torn) {
             return Ok(None);
         }
         file.set_len(start + whole as u64)?;

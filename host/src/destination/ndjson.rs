@@ -1,55 +1,54 @@
 //! Newline-delimited JSON, to a file or to a stream.
 //!
-//! A file is kept in step with its state. The state names the length that is safe: messages are
-//! appended and made durable first, then the state is saved with the new length. What lies beyond
-//! that length when the file is opened was never safe, will be read again, and is cut off. So each
-//! message is there once, whatever dies when.
+//! The state of a file contains the length that its checkpoint covers. A commit makes the appended messages durable
+//! first, then saves the state with the new length. Opening the file cuts off whatever is beyond that length, as it was
+//! never committed and will be read again. Each message is therefore in the file exactly once, even after a crash at
+//! any time.
 //!
-//! Lines are safe only if the file is still at its path and no other program has changed it. Both are
-//! checked before a state is saved.
+//! A commit fails if the file is no longer at its path, or if another program has changed its length.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Batch, Destination, Error, Written, empty_answer, misplaced};
-use crate::files::{is_at, look, open_or_create, resolve, sync_directory};
+use super::batch::{Batch, Destination, Written};
+use super::error::{Error, empty_piece, open_error, stream_error};
+use crate::files::{is_at, open_or_create, resolve, stat, sync_directory};
 use crate::state::{Output, Saved, State};
 
-/// The bytes of lines asked for at a time. Larger pieces gain nothing and cost fresh memory.
+/// The size of the pieces in which lines are rendered. Larger pieces are not faster, and cost memory.
 const PIECE_SIZE: u32 = 1 << 20;
 
-/// A file of lines, and the state that says how much of it is safe.
+/// A file of lines, and the state that says how much of it is committed.
 pub struct NdjsonFile {
     path: PathBuf,
     file: File,
-    /// What the file holds.
+    /// The length of the file.
     length: u64,
-    /// What of it is to stay if nothing more is committed.
-    safe: u64,
-    /// The file was not there before, and no state names it.
+    /// The length that is committed.
+    committed: u64,
+    /// Whether the file did not exist before, and nothing was committed since.
     new: bool,
     broken: bool,
     state: Box<dyn State>,
 }
 
 impl NdjsonFile {
-    /// Opens the file at `path`, and cuts off what is beyond the length that `state` names. Other
-    /// readers are kept from it until it is dropped. A file with lines that `state` does not
-    /// account for is refused, and so is one that has fewer than it accounts for.
+    /// Opens the file at `path`, cuts off what is beyond the length in `state`, and locks the file until it is dropped.
+    /// A file that is shorter than that is refused, and so is a file with contents that `state` does not cover at all.
     pub fn open(path: &Path, mut state: Box<dyn State>) -> Result<NdjsonFile, Error> {
-        let failed = |error| misplaced(path.to_owned(), error);
-        let shorter = |length, safe| Error::Shorter { path: path.to_owned(), length, safe };
+        let failed = |error| open_error(path.to_owned(), error);
+        let shorter = |length, committed| Error::Shorter { path: path.to_owned(), length, committed };
         let resolved = resolve(path).map_err(failed)?;
         let name = resolved.to_string_lossy();
-        let safe = match state.load()?.and_then(|saved| saved.output) {
+        let committed = match state.load()?.and_then(|saved| saved.output) {
             Some(output) if output.path == name => Some(output.length),
             _ => None,
         };
-        // Checked before opening, which creates a missing file.
-        let found = look(&resolved).map_err(failed)?;
-        if let (None, Some(safe @ 1..)) = (found, safe) {
-            return Err(shorter(None, safe));
+        // Checked before opening, which would create a missing file.
+        let found = stat(&resolved).map_err(failed)?;
+        if let (None, Some(committed @ 1..)) = (found, committed) {
+            return Err(shorter(None, committed));
         }
         let (file, new) = open_or_create(&resolved, OpenOptions::new().append(true)).map_err(failed)?;
         match file.try_lock() {
@@ -60,25 +59,25 @@ impl NdjsonFile {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         let length = file.metadata().map_err(failed)?.len();
-        match safe {
-            Some(safe) if length < safe => return Err(shorter(Some(length), safe)),
+        match committed {
+            Some(committed) if length < committed => return Err(shorter(Some(length), committed)),
             None if length > 0 => {
                 return Err(Error::Unexplained { path: path.to_owned(), length });
             }
             Some(_) | None => {}
         }
         let mut output =
-            NdjsonFile { path: resolved, file, length, safe: safe.unwrap_or(0), new, broken: false, state };
+            NdjsonFile { path: resolved, file, length, committed: committed.unwrap_or(0), new, broken: false, state };
         output.cut().map_err(failed)?;
         Ok(output)
     }
 
-    /// Truncates the file to what is safe, unless another program has changed it.
+    /// Truncates the file to the committed length, unless another program has changed it.
     fn cut(&mut self) -> io::Result<()> {
         let length = self.file.metadata()?.len();
-        if self.safe < length && length <= self.length {
-            self.file.set_len(self.safe)?;
-            self.length = self.safe;
+        if self.committed < length && length <= self.length {
+            self.file.set_len(self.committed)?;
+            self.length = self.committed;
         }
         Ok(())
     }
@@ -98,7 +97,7 @@ impl NdjsonFile {
 
     fn append(&mut self, batch: &mut dyn Batch) -> Result<Written, Error> {
         lines(batch, |text| {
-            // Counted first, as a write that fails may have written some.
+            // Counted first, as a failed write may have written a part.
             self.length += text.len() as u64;
             self.file.write_all(text).map_err(|error| Error::Write { path: self.path.clone(), error })
         })
@@ -106,16 +105,16 @@ impl NdjsonFile {
 
     fn save(&mut self, checkpoint: &str) -> Result<(), Error> {
         let failed = |error| Error::Write { path: self.path.clone(), error };
-        if self.length != self.safe {
+        if self.length != self.committed {
             self.file.sync_data().map_err(failed)?;
         }
         if self.new {
             sync_directory(&self.path).map_err(failed)?;
         }
         self.check()?;
-        // From here on the file is not cut: a state that could not be saved for certain may have
-        // been saved all the same, and the next opening goes by what it finds.
-        self.safe = self.length;
+        // From here on the file is not truncated. If saving the state fails, the new state may have been saved
+        // nevertheless, and opening the file the next time goes by whichever state it finds.
+        self.committed = self.length;
         self.new = false;
         self.state.save(&Saved {
             checkpoint: checkpoint.to_owned(),
@@ -137,7 +136,7 @@ impl Destination for NdjsonFile {
         let result = self.check().and_then(|()| self.append(batch));
         if result.is_err() {
             self.broken = true;
-            // A torn line may be at the end. If this fails too, the next opening cuts it.
+            // Removes a torn line. If this fails too, opening the file the next time removes it.
             let _ = self.cut();
         }
         result
@@ -154,26 +153,26 @@ impl Destination for NdjsonFile {
 }
 
 impl Drop for NdjsonFile {
-    /// Leaves what is safe, and no empty file of a reader that came to nothing.
+    /// Cuts off what is not committed, and removes a new file that nothing was committed to.
     fn drop(&mut self) {
         let cut = self.cut();
         if cut.is_ok() && self.new && is_at(&self.file, &self.path) {
             let _ = fs::remove_file(&self.path);
         }
-        // Closing is not enough while a child that is about to start shares the file.
+        // Closing alone would not release the lock while a child process that is being started shares the file.
         let _ = self.file.unlock();
     }
 }
 
-/// Lines to a stream, such as standard output: at least once, as what was written cannot be taken
-/// back.
+/// Writes lines to a stream, such as standard output. Messages are delivered at least once, as a stream cannot be
+/// rolled back.
 pub struct NdjsonStream<W> {
     out: W,
     state: Option<Box<dyn State>>,
 }
 
 impl<W: Write + Send> NdjsonStream<W> {
-    /// Writes to `out`, and keeps the checkpoint in `state` if there is one.
+    /// Writes to `out`, and keeps the checkpoint in `state`, if given.
     pub fn new(out: W, state: Option<Box<dyn State>>) -> Self {
         NdjsonStream { out, state }
     }
@@ -202,7 +201,7 @@ impl<W: Write + Send> Destination for NdjsonStream<W> {
     }
 }
 
-/// Asks for all lines of a batch, piece by piece.
+/// Writes all lines of a batch, piece by piece.
 fn lines(batch: &mut dyn Batch, mut write: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<Written, Error> {
     let mut written = Written::default();
     let count = batch.count();
@@ -210,7 +209,7 @@ fn lines(batch: &mut dyn Batch, mut write: impl FnMut(&[u8]) -> Result<(), Error
     while skip < count {
         let piece = batch.lines(skip, PIECE_SIZE).map_err(Error::Batch)?;
         if piece.count == 0 || piece.count > count - skip {
-            return Err(empty_answer(batch, skip));
+            return Err(empty_piece(skip, count, batch.shard()));
         }
         write(piece.text.as_bytes())?;
         skip += piece.count;
@@ -222,27 +221,21 @@ fn lines(batch: &mut dyn Batch, mut write: impl FnMut(&[u8]) -> Result<(), Error
     Ok(written)
 }
 
-pub(crate) fn stream_error(error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe => Error::ClosedPipe,
-        _ => Error::Stream(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::destination::{BatchError, InvalidLines, Lines, Message};
+    use crate::destination::batch::{InvalidLines, Lines, Message};
+    use crate::destination::error::BatchError;
     use crate::state::MemoryState;
 
     #[test]
-    fn a_closed_pipe_has_a_name_of_its_own() {
+    fn a_closed_pipe_has_its_own_error() {
         let mut output = NdjsonStream::new(Failing(io::ErrorKind::BrokenPipe), None);
-        let error = output.write(&mut Odd { lines: 1 }).unwrap_err();
+        let error = output.write(&mut Faulty { lines: 1 }).unwrap_err();
         assert!(matches!(error, Error::ClosedPipe), "{error:?}");
 
         let mut output = NdjsonStream::new(Failing(io::ErrorKind::StorageFull), None);
-        let error = output.write(&mut Odd { lines: 1 }).unwrap_err();
+        let error = output.write(&mut Faulty { lines: 1 }).unwrap_err();
         assert!(matches!(error, Error::Stream(_)), "{error:?}");
         assert!(!error.is_usage_error());
     }
@@ -252,7 +245,7 @@ mod tests {
         let state = MemoryState::default();
         let mut output = NdjsonStream::new(Vec::new(), Some(Box::new(state.clone())));
         assert_eq!(output.checkpoint().unwrap(), None);
-        output.write(&mut Odd { lines: 1 }).unwrap();
+        output.write(&mut Faulty { lines: 1 }).unwrap();
         assert_eq!(state.saved(), None);
         output.commit("{}").unwrap();
         assert_eq!(output.checkpoint().unwrap().as_deref(), Some("{}"));
@@ -260,20 +253,20 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_gives_nothing_or_too_much_ends_the_write() {
+    fn a_batch_that_returns_too_few_or_too_many_lines_fails() {
         for lines in [0, 2, 4] {
             let mut output = NdjsonStream::new(Vec::new(), None);
-            let error = output.write(&mut Odd { lines }).unwrap_err();
+            let error = output.write(&mut Faulty { lines }).unwrap_err();
             assert!(matches!(error, Error::Batch(_)), "{error:?}");
         }
     }
 
-    /// A batch of three messages that gives `lines` of them at a time, whatever there is.
-    struct Odd {
+    /// A batch of three messages that always returns this number of lines.
+    struct Faulty {
         lines: u32,
     }
 
-    impl Batch for Odd {
+    impl Batch for Faulty {
         fn shard(&self) -> &str {
             "shardId-000000000000"
         }

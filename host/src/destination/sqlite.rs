@@ -1,83 +1,83 @@
-//! A SQLite database: a table for each stream, and with it, in the same transaction, the stream's
-//! checkpoint.
+//! A SQLite database, with a table for each stream and the stream's checkpoint.
 //!
-//! What was written and what the checkpoint says were read therefore never differ, so each message
-//! is there once, whatever dies when. A message that comes again, because a checkpoint kept
-//! elsewhere was older, is known by its identifier and left as it is.
+//! Messages and checkpoint are committed in one transaction, so each message is in the table exactly once, even after a
+//! crash at any time. If a checkpoint that is kept elsewhere is older than the table, messages are delivered again.
+//! They are recognized by their message ids, and the rows stay as they are.
 //!
-//! Two readers of one stream would each load what the other has loaded. The lock keeps the second
-//! out with clear words. Where locks do not work, as on some network file systems, the revision
-//! of the checkpoint does: who finds another than it left gives up, and its transaction with it.
+//! Two readers of one stream would both read every message. A lock refuses the second one with a clear message. If
+//! locks do not work, as on some network file systems, the revision of the checkpoint detects it: a reader that finds a
+//! revision other than its own fails, and its transaction is rolled back.
 //!
-//! SQLite commits to a database that was removed or replaced without complaint. So before and after
-//! each commit, the database and its write-ahead log must still be at their paths.
+//! SQLite commits to a database that was removed or replaced without reporting an error. So before and after each
+//! commit, the database and its write-ahead log must still be at their paths.
 
 mod flat;
+mod names;
 mod positions;
 mod schema;
+mod times;
 
-use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jiff::Timestamp;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
-use super::{Batch, Destination, Error, Message, Written, empty_answer, misplaced};
-use crate::files::apart::companions;
-use crate::files::{Identity, look, resolve};
+use super::batch::{Batch, Destination, Message, Written};
+use super::error::{Error, database_error, empty_piece, open_error};
+use crate::files::{Identity, resolve, stat};
 use crate::state;
 use crate::state::lock::{Lock, LockError};
 use flat::Flat;
+use names::CHECKPOINTS;
+use times::Times;
 
 pub use flat::MEMBERS_MAX;
+pub(crate) use names::{columns, quote};
 pub(crate) use positions::read as read_checkpoint;
-pub(crate) use schema::{columns, quote};
 
-/// The bytes of messages asked for at a time: enough that a call costs nothing, and a batch is not
-/// held twice.
+/// The size of the pieces in which messages are taken from a batch: large enough that the cost of a call does not
+/// matter, and small enough that the memory does not matter either.
 const PIECE_SIZE: u32 = 256 << 10;
 
 /// How long to wait while another program writes to the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The pages of the database kept in memory, in KiB. Identifiers are spread over the whole index,
-/// so the more of it is here, the less is read.
+/// The size of the page cache in KiB. Message ids are spread over the whole index, so the more of it is cached, the
+/// less has to be read.
 const CACHE_KIB: i64 = 64 << 10;
 
-/// The pages of the log of writes at which they go to the database: 32 MiB. Identifiers being
-/// spread, each commit touches much of the index, and the longer the log, the more writes to one
-/// page become one.
+/// The size of the write-ahead log at which it is checkpointed into the database, in pages: 32 MiB. As message ids are
+/// spread, each commit changes many pages of the index, and the longer the log, the more changes to a page are merged
+/// into one write.
 const LOG_PAGES: i64 = 8192;
 
 /// One stream's table in a database.
 pub struct Sqlite {
     path: PathBuf,
     stream: String,
-    /// None: there is no database yet, and nothing to make one for.
+    /// `None` until there is something to write to a new database.
     store: Option<Store>,
     broken: bool,
-    // The last field, so that the database is closed before another may open it.
+    // The last field, so that the database is closed before the lock is released.
     _lock: Lock,
 }
 
 impl Sqlite {
-    /// Opens the database at `path` for the messages of `stream`, and keeps other readers of that
-    /// stream from it until it is dropped. The file need not be there: it is made when there is
-    /// something to put into it.
+    /// Opens the database at `path` for the messages of `stream`, and locks that stream until it is dropped. The file
+    /// need not exist: it is created when there is something to write.
     pub fn open(path: &Path, stream: &str) -> Result<Sqlite, Error> {
         if path == Path::new(":memory:") {
             return Err(Error::InMemory);
         }
         schema::check_name(path, stream)?;
-        let resolved = resolve(path).map_err(|error| misplaced(path.to_owned(), error))?;
-        let exists = look_around(path, &resolved)?;
+        let resolved = resolve(path).map_err(|error| open_error(path.to_owned(), error))?;
+        let exists = check_files(path, &resolved)?;
         let lock = Lock::take(&resolved, stream).map_err(|error| match error {
             LockError::Held { by } => Error::Held { path: path.to_owned(), stream: Some(stream.to_owned()), by },
             LockError::Taken { path, why } => Error::State(state::Error::Lock { path, why }),
-            LockError::Io(error) => misplaced(path.to_owned(), error),
+            LockError::Io(error) => open_error(path.to_owned(), error),
         })?;
         let mut sqlite = Sqlite { path: resolved, stream: stream.to_owned(), store: None, broken: false, _lock: lock };
         if exists {
@@ -86,15 +86,14 @@ impl Sqlite {
         Ok(sqlite)
     }
 
-    /// The checkpoint of `stream` in the database at `path`, for one who only looks: readers are
-    /// not kept from it, and nothing is made.
+    /// Reads the checkpoint of `stream` in the database at `path`, without locking or creating anything.
     pub fn peek(path: &Path, stream: &str) -> Result<Option<String>, Error> {
         if !path.exists() {
             return Ok(None);
         }
         let db = open_read_only(path)?;
         let failed = |error| database_error(path, "read", error);
-        if columns(&db, schema::CHECKPOINTS).map_err(failed)?.is_empty() {
+        if columns(&db, CHECKPOINTS).map_err(failed)?.is_empty() {
             return Ok(None);
         }
         read_checkpoint(&db, stream).map_err(failed)
@@ -110,7 +109,7 @@ impl Sqlite {
         }
     }
 
-    /// Undoes what a failure left half done.
+    /// Rolls back after a failure.
     fn guard<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
         if result.is_err() {
             self.broken = true;
@@ -129,9 +128,8 @@ impl Destination for Sqlite {
         }
     }
 
-    /// The transaction is open from the first write until the commit, and the database is closed
-    /// to other writers for that time: commit before waiting for anything. Several batches to a
-    /// commit are quicker than one by two times and more.
+    /// The transaction is open from the first write until the commit, and no other program can write to the database in
+    /// that time, so commit before waiting for anything. Several batches per commit are at least twice as fast as one.
     fn write(&mut self, batch: &mut dyn Batch) -> Result<Written, Error> {
         let result = self.store().and_then(|store| store.write(batch));
         self.guard(result)
@@ -148,17 +146,17 @@ impl Destination for Sqlite {
     }
 }
 
-/// The database, open.
+/// An open database.
 struct Store {
     path: PathBuf,
     stream: String,
     db: Connection,
-    /// The files when they were opened.
+    /// The database's files, as they were opened.
     identities: Identities,
     insert: String,
-    /// The revision of the checkpoint as this reader left it. None: there is none.
+    /// The revision of the checkpoint that this reader read or wrote last. `None` if there is no checkpoint.
     revision: Option<i64>,
-    /// The positions are those of this reader's last commit, so that changes can be made to them.
+    /// Whether the stored positions are those of this reader's last commit, so that they can be updated one by one.
     has_positions: bool,
     flat: Flat,
     times: Times,
@@ -170,7 +168,7 @@ impl Store {
         let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let failed = |error| database_error(path, "open", error);
         let db = Connection::open_with_flags(path, flags).map_err(failed)?;
-        // A file that may not be written is opened all the same, and would fail at the first write.
+        // SQLite opens a file without write permission too, and would fail at the first write.
         if db.is_readonly("main").map_err(failed)? {
             return Err(Error::Write { path: path.to_owned(), error: io::ErrorKind::PermissionDenied.into() });
         }
@@ -210,7 +208,7 @@ impl Store {
             let messages = batch.messages(skip, PIECE_SIZE).map_err(Error::Batch)?;
             let taken = u32::try_from(messages.len()).unwrap_or(u32::MAX);
             if taken == 0 || taken > count - skip {
-                return Err(empty_answer(batch, skip));
+                return Err(empty_piece(skip, count, batch.shard()));
             }
             skip += taken;
             for message in &messages {
@@ -230,7 +228,7 @@ impl Store {
                 written.bytes += row_size(message, batch.shard(), &self.stream);
                 written.new += new as u64;
                 if let (1.., ValueRef::Text(text)) = (new, data) {
-                    self.flat.note(text);
+                    self.flat.add_members(text);
                 }
             }
         }
@@ -253,13 +251,13 @@ impl Store {
         }
         let failed = |error| database_error(&self.path, "write to", error);
         begin(&self.db).map_err(failed)?;
-        match positions::change(&self.db, &self.stream, changes).map_err(failed)? {
+        match positions::update(&self.db, &self.stream, changes).map_err(failed)? {
             Some(head) => self.finish(&head).map(|()| true),
             None => Ok(false),
         }
     }
 
-    /// Ends the transaction, in which the positions are written, with the row of the stream.
+    /// Writes the row of the stream, and commits the transaction, which contains the positions already.
     fn finish(&mut self, checkpoint: &str) -> Result<(), Error> {
         let failed = |error| database_error(&self.path, "write to", error);
         self.flat.save(&self.db).map_err(failed)?;
@@ -283,7 +281,7 @@ impl Store {
         }
         self.check()?;
         self.db.execute_batch("COMMIT").map_err(failed)?;
-        // A state that is kept elsewhere must not be saved if this commit went nowhere.
+        // If the database is gone, a state that is kept elsewhere must not be saved.
         self.check()?;
         self.revision = Some(revision);
         Ok(())
@@ -291,10 +289,10 @@ impl Store {
 
     /// Fails if the database or its write-ahead log was removed or replaced.
     fn check(&self) -> Result<(), Error> {
-        let there = Identities::of(&self.path);
+        let current = Identities::of(&self.path);
         let Identities { database, log } = self.identities;
         // A log that did not exist when the database was opened may have been created since.
-        if there.database != database || (log.is_some() && there.log != log) {
+        if current.database != database || (log.is_some() && current.log != log) {
             return Err(Error::Replaced { path: self.path.clone() });
         }
         Ok(())
@@ -317,18 +315,27 @@ impl Identities {
 
 /// Whether there is a database at `path`. The files that SQLite opens next to it must be regular files too, as it would
 /// block on a pipe.
-fn look_around(path: &Path, resolved: &Path) -> Result<bool, Error> {
-    let exists = look(resolved).map_err(|error| misplaced(path.to_owned(), error))?.is_some();
+fn check_files(path: &Path, resolved: &Path) -> Result<bool, Error> {
+    let exists = stat(resolved).map_err(|error| open_error(path.to_owned(), error))?.is_some();
     for (_, companion) in companions(resolved) {
-        look(&companion).map_err(|error| misplaced(companion.clone(), error))?;
+        stat(&companion).map_err(|error| open_error(companion.clone(), error))?;
     }
     Ok(exists)
 }
 
-/// Opens a database to look at it.
+/// The files that SQLite keeps next to a database, whose path must be resolved.
+pub(crate) fn companions(database: &Path) -> [(&'static str, PathBuf); 3] {
+    [("write-ahead log", "-wal"), ("shared memory", "-shm"), ("journal", "-journal")].map(|(what, ending)| {
+        let mut path = database.as_os_str().to_owned();
+        path.push(ending);
+        (what, PathBuf::from(path))
+    })
+}
+
+/// Opens a database for reading.
 pub(crate) fn open_read_only(path: &Path) -> Result<Connection, Error> {
-    let resolved = resolve(path).map_err(|error| misplaced(path.to_owned(), error))?;
-    if !look_around(path, &resolved)? {
+    let resolved = resolve(path).map_err(|error| open_error(path.to_owned(), error))?;
+    if !check_files(path, &resolved)? {
         return Err(Error::Path { path: path.to_owned(), why: "there is no such file" });
     }
     let open = |name: &Path, access| {
@@ -341,26 +348,26 @@ pub(crate) fn open_read_only(path: &Path) -> Result<Connection, Error> {
     };
     let mut log = resolved.clone().into_os_string();
     log.push("-wal");
-    // Who reads makes a log of writes and its index where there is none, and only who may write
-    // can remove them again.
+    // Reading creates the write-ahead log and its index if they are missing, and only a connection that can write
+    // removes them again.
     let access =
         if Path::new(&log).exists() { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
     open(&resolved, access)
         .or_else(|error: rusqlite::Error| {
-            let barred = matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly));
-            if !barred || Path::new(&log).exists() {
+            let is_denied = matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly));
+            if !is_denied || Path::new(&log).exists() {
                 return Err(error);
             }
-            // Where none may be made the file is all there is, and nobody writes it.
-            let uri = immutable(&resolved);
+            // If they cannot be created, no program can be writing to the database, and the file is complete.
+            let uri = immutable_uri(&resolved);
             let access = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
             open(Path::new(&uri), access)
         })
         .map_err(|error| database_error(path, "read", error))
 }
 
-/// The address of a file that nobody writes.
-fn immutable(path: &Path) -> String {
+/// The URI of a database that does not change.
+fn immutable_uri(path: &Path) -> String {
     let mut uri = String::from("file:");
     for byte in path.as_os_str().as_encoded_bytes() {
         match byte {
@@ -374,47 +381,20 @@ fn immutable(path: &Path) -> String {
     uri
 }
 
-/// An error of SQLite's, by what it means to the user.
-pub(crate) fn database_error(path: &Path, doing: &'static str, error: rusqlite::Error) -> Error {
-    let path = path.to_owned();
-    match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => Error::NotADatabase { path },
-        Some(ErrorCode::DatabaseCorrupt) => Error::Corrupt { path, why: error.to_string() },
-        _ => Error::Database { path, doing, error },
-    }
-}
-
-pub(super) fn hint(error: &rusqlite::Error) -> Option<&'static str> {
-    match error.sqlite_error_code()? {
-        ErrorCode::DiskFull => Some("make room and run again: it goes on from the last checkpoint"),
-        ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => {
-            Some("make the file and its directory writable, or give another path")
-        }
-        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
-            Some("another program is writing to the database; wait until it is done")
-        }
-        ErrorCode::SystemIoFailure => {
-            Some("see that the disk is well and has room, and run again: it goes on from the last checkpoint")
-        }
-        _ => None,
-    }
-}
-
 fn prepare(db: &Connection) -> rusqlite::Result<()> {
     db.busy_timeout(BUSY_TIMEOUT)?;
-    // The first look at the file: says whether it is a database.
+    // The first access to the file. It fails if the file is not a database.
     db.query_row("PRAGMA schema_version", [], |_| Ok(()))?;
-    // Readers of the database and the writer do not wait for each other. Where the file system
-    // cannot do it SQLite stays with what it can, which is as safe.
+    // Readers and the writer of the database do not wait for each other. If the file system does not support this,
+    // SQLite stays in another mode, which is as safe.
     db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-    // The reader is told that messages are safe, and a checkpoint may be kept elsewhere: both must
-    // outlive a loss of power.
+    // A commit must survive a loss of power, as the checkpoint may be kept elsewhere.
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     db.pragma_update(None, "cache_size", -CACHE_KIB)
 }
 
-/// Begins a transaction if none is open, as its only writer from the start.
+/// Begins a write transaction, unless one is open.
 fn begin(db: &Connection) -> rusqlite::Result<()> {
     if db.is_autocommit() {
         db.execute_batch("BEGIN IMMEDIATE")?;
@@ -422,15 +402,15 @@ fn begin(db: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The bytes of a row, of which the data may be the least.
+/// The size of a row. The envelope may be larger than the data.
 fn row_size(message: &Message, shard: &str, stream: &str) -> u64 {
     let key = message.partition_key.as_ref().map_or(0, String::len);
     let texts = message.id.len() + shard.len() + message.sequence.len() + key + stream.len();
     (texts + "2026-11-23T15:09:35.129Z".len() + message.data.len()) as u64
 }
 
-/// Text as text, so that people can read it and JSON functions work on it; all else as it is.
-/// SQLite leaves open what its functions make of text with a NUL in it, so that is no text here.
+/// UTF-8 as text, so that it is readable and JSON functions work on it, and other data as a blob. Text that contains
+/// NUL is stored as a blob too, as SQLite leaves its functions undefined for it.
 fn value(data: &[u8]) -> ValueRef<'_> {
     match str::from_utf8(data) {
         Ok(_) if !data.contains(&0) => ValueRef::Text(data),
@@ -443,45 +423,12 @@ fn now() -> String {
     Times::default().text(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)).to_owned()
 }
 
-/// Times as text: RFC 3339 in UTC with milliseconds. Messages come by the second, so the second is
-/// kept.
-#[derive(Default)]
-struct Times {
-    second: Option<u64>,
-    text: String,
-}
-
-impl Times {
-    /// Times past the year 9999, which RFC 3339 has no form for, become its end.
-    fn text(&mut self, ms: u64) -> &str {
-        let second = ms / 1000;
-        if self.second != Some(second) {
-            let time = i64::try_from(second).map(Timestamp::from_second);
-            let time = time.ok().and_then(Result::ok).unwrap_or(Timestamp::MAX);
-            self.text = time.to_string();
-            self.second = Some(second);
-        }
-        self.text.truncate("2026-11-23T15:09:35".len());
-        let _ = write!(self.text, ".{:03}Z", ms % 1000);
-        &self.text
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn times_are_rfc_3339_with_milliseconds() {
-        let mut times = Times::default();
-        assert_eq!(times.text(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(times.text(1_763_900_000_123), "2025-11-23T12:13:20.123Z");
-        assert_eq!(times.text(1_763_900_000_007), "2025-11-23T12:13:20.007Z");
-        assert!(times.text(u64::MAX).starts_with("9999-12-30T"));
-    }
-
-    #[test]
-    fn text_is_what_has_no_nul_in_it() {
+    fn utf_8_without_nul_is_stored_as_text() {
         assert_eq!(value("é".as_bytes()), ValueRef::Text("é".as_bytes()));
         assert_eq!(value(b""), ValueRef::Text(b""));
         assert_eq!(value(b"a\0b"), ValueRef::Blob(b"a\0b"));

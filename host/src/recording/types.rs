@@ -1,15 +1,15 @@
-//! How the WIT's types look in a recording.
+//! Serializes the WIT's types for recordings.
 //!
-//! Each is written down a second time, for serde, which compares the two: a field that is new in the WIT does not
-//! compile until it is here too. The types that the bindings generate cannot be derived themselves, because one of them
+//! Each type is declared a second time here, as a remote type for serde. A field that is added to the WIT does not
+//! compile until it is added here too. The bindings cannot derive serde's traits themselves, because one of the types
 //! holds a resource.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::component::wit;
+use crate::bindings::wit;
 
-/// Names the types, and gives each the form of its double here.
-macro_rules! in_a_trace {
+/// Implements serde's traits for types of the WIT by way of the types declared below.
+macro_rules! in_a_recording {
     ($($name:ident)*) => {$(
         impl Serialize for wit::$name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -25,7 +25,7 @@ macro_rules! in_a_trace {
     )*};
 }
 
-in_a_trace! {
+in_a_recording! {
     Source Start Until Payload MessageId Wire OnGap Recreated Limits Config
     Body Response Failure
     Operation Request
@@ -120,12 +120,13 @@ struct Config {
     payload: wit::Payload,
     message_id: wit::MessageId,
     wire: wit::Wire,
-    /// A recording that does not say is of a reader that could not.
+    /// Missing in recordings of readers that could not split aggregated records.
     #[serde(default)]
     deaggregate: bool,
-    /// Or that did but this.
+    /// Missing in recordings of readers that always continued.
     #[serde(default = "continue_on_gap")]
     on_gap: wit::OnGap,
+    /// Missing in recordings of readers that always refused.
     #[serde(default = "refuse")]
     recreated: wit::Recreated,
     limits: wit::Limits,
@@ -153,7 +154,7 @@ struct Response {
     body: wit::Body,
     aws_request_id: Option<String>,
     date: Option<u64>,
-    /// A recording that does not say is of a host that could not.
+    /// Missing in recordings of hosts that did not report it.
     #[serde(default)]
     signed: Option<u64>,
 }

@@ -1,17 +1,17 @@
-//! A state in a file: JSON that people can read, replaced whole.
+//! A state in a file of readable JSON, which is replaced as a whole.
 //!
 //! ```json
 //! {
 //!   "version": 1,
-//!   "checkpoint": { … as the reader made it … },
+//!   "checkpoint": { … as the reader wrote it … },
 //!   "output": {"path":"orders.ndjson","length":12345}
 //! }
 //! ```
 //!
-//! Each save writes a new file beside the old one, makes it durable, and renames it over the old
-//! one, so that there is a whole state at every moment. A file that does not parse is refused when
-//! it is opened, and so is never overwritten. Nor is one that appeared or disappeared during the run.
-//! A new state can be read by its owner only; an existing one keeps its mode.
+//! Each save writes a new file next to the old one, makes it durable, and renames it over the old one, so there is a
+//! complete state at every moment. A file that does not parse is refused when it is opened, and is never overwritten.
+//! Neither is a file that appeared or was replaced during the run. A new state can be read by its owner only; an
+//! existing one keeps its mode.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -21,13 +21,14 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use super::error::Error;
 use super::lock::{Lock, LockError};
-use super::{Error, Output, Saved, State};
-use crate::files::{self, Draft, Rights, is_at, is_odd, look, resolve};
+use super::saved::{Output, Saved, State};
+use crate::files::{self, Draft, Rights, is_at, is_unusable, resolve, stat};
 
 const VERSION: u64 = 1;
 
-/// A state is a few hundred bytes a shard; a file larger than this is something else.
+/// The largest file that can be a state. A state has a few hundred bytes for each shard.
 const SIZE_MAX: u64 = 256 << 20;
 
 /// A state in a file.
@@ -41,26 +42,25 @@ pub struct FileState {
 }
 
 impl FileState {
-    /// Opens the state at `path`, and keeps others from it until it is dropped. The file need not
-    /// be there, its directory must.
+    /// Opens the state at `path`, and locks it until it is dropped. The file need not exist, but its directory must.
     pub fn open(path: &Path) -> Result<FileState, Error> {
-        let resolved = resolve(path).map_err(|error| misplaced(path, error))?;
-        look(&resolved).map_err(|error| misplaced(path, error))?;
+        let resolved = resolve(path).map_err(|error| open_error(path, error))?;
+        stat(&resolved).map_err(|error| open_error(path, error))?;
         let lock = Lock::take(&resolved, "").map_err(|error| match error {
             LockError::Held { by } => Error::Held { path: path.to_owned(), by },
             LockError::Taken { path, why } => Error::Lock { path, why },
-            LockError::Io(error) => misplaced(path, error),
+            LockError::Io(error) => open_error(path, error),
         })?;
         let (saved, file) = read(&resolved)?.unzip();
         Ok(FileState { path: resolved, saved, file, _lock: lock })
     }
 
-    /// What the state at `path` holds, for one who only looks: nobody is kept from it.
+    /// Reads the state at `path` without locking it.
     pub fn peek(path: &Path) -> Result<Option<Saved>, Error> {
         match resolve(path) {
             Ok(path) => Ok(read(&path)?.map(|(saved, _)| saved)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(misplaced(path, error)),
+            Err(error) => Err(open_error(path, error)),
         }
     }
 }
@@ -74,7 +74,7 @@ impl State for FileState {
         let text = encode(&self.path, saved)?;
         let failed = |error| Error::Write { path: self.path.clone(), error };
         let replaced = || Error::Replaced { path: self.path.clone() };
-        let old = look(&self.path).map_err(|error| if is_odd(&error) { replaced() } else { failed(error) })?;
+        let old = stat(&self.path).map_err(|error| if is_unusable(&error) { replaced() } else { failed(error) })?;
         let is_ours = match (&self.file, &old) {
             (Some(file), Some(_)) => is_at(file, &self.path),
             (None, None) => true,
@@ -86,13 +86,13 @@ impl State for FileState {
         let rights = old.as_ref().map_or(Rights::Private, Rights::Of);
         let mut draft = Draft::of_locked(&self.path, rights).map_err(failed)?;
         draft.write(text.as_bytes()).map_err(failed)?;
-        self.file = Some(draft.place().map_err(failed)?);
+        self.file = Some(draft.persist().map_err(failed)?);
         self.saved = Some(saved.clone());
         Ok(())
     }
 }
 
-/// The file. `Head` is read first, so that a later version is told apart from damage.
+/// The contents of the file. [`Head`] is parsed first, to tell a later version from damage.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
@@ -113,13 +113,13 @@ fn read(path: &Path) -> Result<Option<(Saved, File)>, Error> {
     let file = match files::open(path, OpenOptions::new().read(true)) {
         Ok(Some(file)) => file,
         Ok(None) => return Ok(None),
-        Err(error) if files::wrong_with(&error).is_some() => return Err(misplaced(path, error)),
+        Err(error) if files::path_problem(&error).is_some() => return Err(open_error(path, error)),
         Err(error) => return Err(failed(error)),
     };
     let mut bytes = Vec::new();
     (&file).take(SIZE_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > SIZE_MAX {
-        return Err(damaged("it is too large to be a state".to_owned()));
+        return Err(damaged("it is too large".to_owned()));
     }
     if bytes.is_empty() {
         return Err(damaged("it is empty".to_owned()));
@@ -139,15 +139,15 @@ fn read(path: &Path) -> Result<Option<(Saved, File)>, Error> {
     Ok(Some((saved, file)))
 }
 
-/// An output that lies beside the state is named from there, so that both can be moved together.
+/// Serializes a state. The path of an output below the state's directory is relative, so that both can be moved
+/// together.
 fn encode(path: &Path, saved: &Saved) -> Result<String, Error> {
     let checkpoint =
         RawValue::from_string(saved.checkpoint.clone()).map_err(|error| Error::Checkpoint(error.to_string()))?;
     let mut text = format!("{{\n  \"version\": {VERSION},\n  \"checkpoint\": {checkpoint}");
     if let Some(output) = &saved.output {
-        let near =
-            Path::new(&output.path).strip_prefix(directory(path)).ok().and_then(Path::to_str).unwrap_or(&output.path);
-        let output = Output { path: near.to_owned(), length: output.length };
+        let relative = Path::new(&output.path).strip_prefix(directory(path)).ok().and_then(Path::to_str);
+        let output = Output { path: relative.unwrap_or(&output.path).to_owned(), length: output.length };
         let output = serde_json::to_string(&output).map_err(|error| Error::Checkpoint(error.to_string()))?;
         text.push_str(",\n  \"output\": ");
         text.push_str(&output);
@@ -160,9 +160,9 @@ fn directory(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
 }
 
-fn misplaced(path: &Path, error: io::Error) -> Error {
+fn open_error(path: &Path, error: io::Error) -> Error {
     let path = path.to_owned();
-    match files::wrong_with(&error) {
+    match files::path_problem(&error) {
         Some(why) => Error::Path { path, why },
         None => Error::Write { path, error },
     }
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_saved_is_loaded_to_the_letter() {
+    fn a_saved_checkpoint_is_loaded_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.json");
         let text = r#"{"shards": {"a":"1e400", "b":-0.0, "c":123456789012345678901234567890}}"#;
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_state_is_refused_and_left_as_it_is() {
+    fn a_file_that_is_not_a_state_is_refused_and_left_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.json");
         for (text, words) in [
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn one_reader_holds_a_state() {
+    fn a_state_is_held_by_one_reader_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.json");
         let first = FileState::open(&path).unwrap();
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_cannot_be_are_told() {
+    fn invalid_paths_are_reported() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("file"), "").unwrap();
         for (path, words) in
@@ -268,7 +268,7 @@ mod tests {
         }
     }
 
-    /// Whoever replaced it wants to continue from the new one.
+    /// The operator who replaced it wants to continue from the new one.
     #[test]
     #[cfg(unix)]
     fn a_state_that_was_removed_or_replaced_is_not_saved_again() {
@@ -286,7 +286,7 @@ mod tests {
         assert!(!path.exists());
         drop(state);
 
-        // None when it was opened, and then one by another hand.
+        // A state that another program created after this one was opened without any.
         let mut state = FileState::open(&path).unwrap();
         fs::write(&path, "{\"version\":1,\"checkpoint\":7}").unwrap();
         refused(&mut state);
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn a_new_state_is_private_and_an_old_one_keeps_its_rights() {
+    fn a_new_state_is_private_and_an_existing_one_keeps_its_mode() {
         use std::os::unix::fs::{MetadataExt, PermissionsExt};
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.json");
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn a_link_at_the_path_is_followed_and_one_at_the_next_version_is_not() {
+    fn a_link_at_the_path_is_followed_but_one_at_the_draft_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::create_dir(at("data")).unwrap();
@@ -333,7 +333,7 @@ mod tests {
         }
         assert_eq!(FileState::peek(&at("state.json")).unwrap(), Some(saved("2")));
         assert_eq!(fs::read_to_string(at("precious")).unwrap(), "precious");
-        // A link that is put there later is no state.
+        // A link that replaces the file later is not followed.
         let mut state = FileState::open(&at("state.json")).unwrap();
         fs::remove_file(at("data/real.json")).unwrap();
         std::os::unix::fs::symlink("../precious", at("data/real.json")).unwrap();
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_that_is_no_json_is_not_saved() {
+    fn a_checkpoint_that_is_not_json_is_not_saved() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.json");
         let mut state = FileState::open(&path).unwrap();

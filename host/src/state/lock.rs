@@ -1,51 +1,51 @@
-//! A lock that dies with the process that holds it: the operating system's lock on a small file, with the holder's
-//! process in it for the words of the one who is refused.
+//! A lock that ends with the process that holds it: the operating system's lock on a small file. The file contains the
+//! holder's process id, for the error message of a process that is refused.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use crate::files::{Odd, beside, is_at, is_odd, open_or_create, wrong_with};
+use crate::files::{Unusable, beside, is_at, is_unusable, open_or_create, path_problem};
 
-/// How often to retry when the last holder removes the lock at the same moment.
+/// How often to retry if another process removes the lock at the same moment.
 const TRIES_MAX: u32 = 100;
 
-/// More than a process id and a newline.
+/// The number of bytes to read, which is more than a process id and a newline take.
 const LENGTH_MAX: u64 = 32;
 
-/// A lock held. It is given back, and its file removed, on drop.
+/// A lock that is held. Dropping it releases it and removes the file.
 #[derive(Debug)]
 pub(crate) struct Lock {
     file: File,
     path: PathBuf,
 }
 
-/// Why a lock was not given.
+/// Why a lock could not be taken.
 #[derive(Debug)]
 pub(crate) enum LockError {
-    /// Someone has it.
+    /// Another process holds it.
     Held {
-        /// Their process, if it said so.
+        /// The id of that process, if known.
         by: Option<u32>,
     },
-    /// There is something else at the path of the lock.
+    /// Something that is not a lock is at the path of the lock.
     Taken {
-        /// The lock's file.
+        /// The path of the lock.
         path: PathBuf,
-        /// What is wrong with what is there.
+        /// What is wrong with it.
         why: &'static str,
     },
-    /// The file system would not have it.
+    /// The file system failed.
     Io(io::Error),
 }
 
-/// The path of the lock for `what` of the file at `path`.
+/// The path of the lock for the part `what` of the file at `path`.
 pub(crate) fn lock_name(path: &Path, what: &str) -> PathBuf {
     beside(path, what, "lock")
 }
 
 impl Lock {
-    /// Takes the lock for `what` of the file at `path`. An empty `what` is the whole file.
+    /// Takes the lock for the part `what` of the file at `path`. An empty `what` means the whole file.
     pub(crate) fn take(path: &Path, what: &str) -> Result<Lock, LockError> {
         let path = lock_name(path, what);
         for _ in 0..TRIES_MAX {
@@ -59,27 +59,26 @@ impl Lock {
                 }
                 Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
             }
-            // The last holder may have removed the file between our opening and locking it: such
-            // a lock would keep nobody out.
+            // The last holder may have removed the file after we opened it. Such a lock would exclude no other process.
             if !is_at(&file, &path) {
                 continue;
             }
             if !is_lock(&mut file).map_err(LockError::Io)? {
                 return Err(LockError::Taken { path, why: "it is not a lock" });
             }
-            // The name is for words only, so a disk too full to hold it does not matter here.
-            let _ = name(&mut file);
+            // The process id is only for error messages, so a full disk does not matter.
+            let _ = write_holder(&mut file);
             return Ok(Lock { file, path });
         }
-        Err(LockError::at(&path, Odd::Restless.into()))
+        Err(LockError::at(&path, Unusable::Unstable.into()))
     }
 }
 
 impl LockError {
     /// Classifies a failure to open or create the lock file.
     fn at(path: &Path, error: io::Error) -> LockError {
-        match wrong_with(&error) {
-            Some(why) if is_odd(&error) => LockError::Taken { path: path.to_owned(), why },
+        match path_problem(&error) {
+            Some(why) if is_unusable(&error) => LockError::Taken { path: path.to_owned(), why },
             _ => LockError::Io(error),
         }
     }
@@ -87,7 +86,7 @@ impl LockError {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Removed while it is still held, so that `take` can tell.
+        // Removed while it is still locked, so that `take` notices.
         if cfg!(unix) && is_at(&self.file, &self.path) {
             let _ = fs::remove_file(&self.path);
         }
@@ -95,8 +94,8 @@ impl Drop for Lock {
     }
 }
 
-/// Whether the file contains what a holder writes, or nothing because a holder died before writing. Anything else, such as
-/// a hard link to another file, must not be overwritten.
+/// Whether the file contains a process id, or nothing because a holder died before writing it. Anything else, such as a
+/// hard link to another file, must not be overwritten.
 fn is_lock(file: &mut File) -> io::Result<bool> {
     let found = file.metadata()?;
     #[cfg(unix)]
@@ -107,7 +106,7 @@ fn is_lock(file: &mut File) -> io::Result<bool> {
 }
 
 /// Writes the process id to the file in one write.
-fn name(file: &mut File) -> io::Result<()> {
+fn write_holder(file: &mut File) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     file.write_all(format!("{}\n", std::process::id()).as_bytes())
@@ -125,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lock_is_given_once_and_leaves_nothing_behind() {
+    fn a_lock_is_exclusive_and_leaves_no_file_behind() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.db");
         let lock = Lock::take(&path, "orders").unwrap();
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_left_by_a_dead_holder_is_no_lock() {
+    fn a_file_left_by_a_dead_holder_is_not_a_lock() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.db");
         for left in ["4000000\n", ""] {
@@ -154,7 +153,7 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn what_has_the_name_of_a_lock_and_is_none_is_left_as_it_is() {
+    fn another_file_at_the_path_of_the_lock_is_left_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let (path, lock) = (at("a.db"), at(".a.db.lock"));

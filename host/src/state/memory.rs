@@ -1,19 +1,18 @@
-//! A state that lives as long as the process: for programs that keep checkpoints by means of
-//! their own, and for tests.
+//! A state in memory, for programs that store checkpoints themselves, and for tests.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Error, Saved, State};
+use super::error::Error;
+use super::saved::{Saved, State};
 
-/// A state in memory. Clones share what is saved, so a program can keep one and give the other
-/// away.
+/// A state in memory. Clones share their contents, so a program can keep one and give the other away.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryState {
     saved: Arc<Mutex<Option<Saved>>>,
 }
 
 impl MemoryState {
-    /// A state that holds `saved`.
+    /// A state with these contents.
     pub fn new(saved: Option<Saved>) -> Self {
         MemoryState { saved: Arc::new(Mutex::new(saved)) }
     }
@@ -41,11 +40,11 @@ mod tests {
 
     #[test]
     fn clones_share_what_is_saved() {
-        let kept = MemoryState::default();
-        let mut given = kept.clone();
-        assert_eq!(given.load().unwrap(), None);
+        let original = MemoryState::default();
+        let mut clone = original.clone();
+        assert_eq!(clone.load().unwrap(), None);
         let saved = Saved { checkpoint: "{}".to_owned(), output: None };
-        given.save(&saved).unwrap();
-        assert_eq!(kept.saved(), Some(saved));
+        clone.save(&saved).unwrap();
+        assert_eq!(original.saved(), Some(saved));
     }
 }

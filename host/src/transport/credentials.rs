@@ -1,10 +1,10 @@
-//! In whose name requests are signed, and what the environment and the profile say of the endpoint.
+//! Finds the credentials to sign with, and the endpoint that the environment or the profile configures.
 //!
-//! Both are found by aws-config, as every AWS tool finds them: environment, profile (keys, SSO, a process, a
-//! role), web identity, container, instance. Its requests go through our own HTTP client, so that there is one
-//! TLS stack. Where a profile is named by flag, keys in the environment do not count, as in the AWS command
-//! line. The instance is asked for credentials, never for the region: that would delay every machine that is
-//! no instance.
+//! aws-config looks for both in the same places as every AWS tool: environment, profile (keys, SSO, a process, a role),
+//! web identity, container, instance. Its requests go through our own HTTP client, so that there is only one TLS stack.
+//! If [`Settings`] name a profile, keys in the environment are ignored, as by the AWS command line. The instance
+//! metadata service is asked for credentials but not for the region, which would cost time on every machine that is not
+//! an instance.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -40,36 +40,39 @@ use http_body_util::Full;
 use tokio::sync::Mutex;
 
 use super::endpoint::{Endpoint, Known};
-use super::http::{Http, causes, words};
-use super::{Error, Failure, SMALL_ANSWER_MAX, Settings};
+use super::error::Error;
+use super::http::{Http, SMALL_RESPONSE_MAX, causes, messages};
+use super::request::Failure;
+use super::settings::Settings;
 
-/// Credentials, kept until they near their end. One fetch at a time: who comes meanwhile waits for it.
+/// The credential cache, which keeps credentials until shortly before they expire. There is one fetch at a time, and
+/// all requests that need credentials wait for it.
 pub(super) struct Credentials {
     provider: SharedCredentialsProvider,
-    kept: Mutex<Option<Kept>>,
+    cached: Mutex<Option<Cached>>,
 }
 
-struct Kept {
+struct Cached {
     credentials: aws_credential_types::Credentials,
     fetched: Instant,
 }
 
-/// Instances and containers have new credentials this long before the old ones end.
+/// Instances and containers provide new credentials this long before the old ones expire.
 const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
 
-/// Credentials that are near their end when they come are not asked for again before this has passed.
+/// If credentials are about to expire when they are fetched, the next fetch is not before this time has passed.
 const RENEW_PAUSE: Duration = Duration::from_secs(30);
 
 impl Credentials {
     pub(super) fn new(provider: impl ProvideCredentials + 'static) -> Self {
-        Self { provider: SharedCredentialsProvider::new(provider), kept: Mutex::new(None) }
+        Self { provider: SharedCredentialsProvider::new(provider), cached: Mutex::new(None) }
     }
 
     /// Credentials to sign with.
     pub(super) async fn current(&self) -> Result<aws_credential_types::Credentials, Error> {
-        let mut kept = self.kept.lock().await;
-        let Some(old) = kept.as_mut() else {
-            return self.fetch(&mut kept).await;
+        let mut cached = self.cached.lock().await;
+        let Some(old) = cached.as_mut() else {
+            return self.fetch(&mut cached).await;
         };
         let left = match old.credentials.expiry() {
             Some(expiry) => expiry.duration_since(SystemTime::now()).unwrap_or_default(),
@@ -78,31 +81,31 @@ impl Credentials {
         if left > RENEW_BEFORE || (!left.is_zero() && old.fetched.elapsed() < RENEW_PAUSE) {
             return Ok(old.credentials.clone());
         }
-        let still_good = old.credentials.clone();
+        let still_valid = old.credentials.clone();
         old.fetched = Instant::now();
-        match self.fetch(&mut kept).await {
-            Err(_) if !left.is_zero() => Ok(still_good),
+        match self.fetch(&mut cached).await {
+            Err(_) if !left.is_zero() => Ok(still_valid),
             result => result,
         }
     }
 
-    /// Other credentials than the given ones, which the service does not take. None: there are no others.
+    /// Returns other credentials than these, which the service has refused. `None` if there are no others.
     pub(super) async fn replace(
         &self,
         refused: &aws_credential_types::Credentials,
     ) -> Result<Option<aws_credential_types::Credentials>, Error> {
-        let mut kept = self.kept.lock().await;
-        if let Some(kept) = kept.as_ref().filter(|kept| !same(&kept.credentials, refused)) {
-            return Ok(Some(kept.credentials.clone()));
+        let mut cached = self.cached.lock().await;
+        if let Some(cached) = cached.as_ref().filter(|cached| !is_same(&cached.credentials, refused)) {
+            return Ok(Some(cached.credentials.clone()));
         }
-        let fresh = self.fetch(&mut kept).await?;
-        Ok((!same(&fresh, refused)).then_some(fresh))
+        let fetched = self.fetch(&mut cached).await?;
+        Ok((!is_same(&fetched, refused)).then_some(fetched))
     }
 
-    async fn fetch(&self, kept: &mut Option<Kept>) -> Result<aws_credential_types::Credentials, Error> {
+    async fn fetch(&self, cached: &mut Option<Cached>) -> Result<aws_credential_types::Credentials, Error> {
         let credentials = self.provider.provide_credentials().await.map_err(|error| {
-            // Its own words say only that there is an error.
-            let why = told(error.source().unwrap_or(&error));
+            // The message of the outermost error says only that there is an error.
+            let why = describe(error.source().unwrap_or(&error));
             match error {
                 CredentialsError::CredentialsNotLoaded(_) => Error::NoCredentials,
                 _ if is_no_instance(&error) => Error::NoCredentials,
@@ -110,14 +113,14 @@ impl Credentials {
                 _ => Error::Credentials { why, transient: true },
             }
         })?;
-        *kept = Some(Kept { credentials: credentials.clone(), fetched: Instant::now() });
+        *cached = Some(Cached { credentials: credentials.clone(), fetched: Instant::now() });
         Ok(credentials)
     }
 }
 
-/// Describes why there are no credentials. The output of a process and the answer of a service can contain credentials
-/// even if they failed, so what looks like credentials is left out.
-fn told(error: &(dyn StdError + 'static)) -> String {
+/// Describes why there are no credentials. The output of a process or the response of a service can contain credentials
+/// even if it failed, so whatever looks like credentials is left out.
+fn describe(error: &(dyn StdError + 'static)) -> String {
     for cause in causes(error) {
         if let Some(ImdsError::ErrorResponse(context)) = cause.downcast_ref() {
             return format!(
@@ -126,23 +129,23 @@ fn told(error: &(dyn StdError + 'static)) -> String {
             );
         }
     }
-    let text = words(error);
-    let (what, said) = match text.split_once("external process exited with code ") {
+    let text = messages(error);
+    let (what, details) = match text.split_once("external process exited with code ") {
         Some((_, rest)) => {
-            let (status, said) = rest.split_once(". Stderr:").unwrap_or((rest, ""));
-            (format!("the credential process failed: {status}"), said.trim_start())
+            let (status, stderr) = rest.split_once(". Stderr:").unwrap_or((rest, ""));
+            (format!("the credential process failed: {status}"), stderr.trim_start())
         }
         None => (String::new(), text.as_str()),
     };
-    let said = if names_a_secret(said) {
+    let details = if names_a_secret(details) {
         "its output is not shown because it may contain credentials".to_owned()
     } else {
-        without_keys(said)
+        without_keys(details)
     };
-    [what, said].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
+    [what, details].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
 }
 
-/// Whether a text names a credential, as JSON, profiles and environments do.
+/// Whether a text contains the name of a credential, as JSON, profiles and environments have it.
 fn names_a_secret(text: &str) -> bool {
     let letters: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
     let letters = letters.to_ascii_lowercase();
@@ -168,13 +171,13 @@ fn without_keys(text: &str) -> String {
     runs.collect()
 }
 
-/// Whether the last place to ask, the instance, does not give out even a token: there is no instance, or it
-/// keeps us out.
+/// Whether the instance metadata service, which is asked last, did not even return a token. Then this machine is not an
+/// instance, or the service is blocked.
 fn is_no_instance(error: &(dyn StdError + 'static)) -> bool {
     causes(error).any(|cause| matches!(cause.downcast_ref(), Some(ImdsError::FailedToLoadToken(_))))
 }
 
-fn same(a: &aws_credential_types::Credentials, b: &aws_credential_types::Credentials) -> bool {
+fn is_same(a: &aws_credential_types::Credentials, b: &aws_credential_types::Credentials) -> bool {
     a.access_key_id() == b.access_key_id()
         && a.secret_access_key() == b.secret_access_key()
         && a.session_token() == b.session_token()
@@ -186,7 +189,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Finds endpoint and credentials. No credentials are fetched, and nothing is sent.
+/// Finds endpoint and credentials. Credentials are not fetched yet, and nothing is sent.
 pub(super) async fn find(settings: &Settings, http: &Arc<Http>) -> Result<(Endpoint, Credentials), Error> {
     check_profile(settings.profile.as_deref()).await?;
     let base = ProviderConfig::default()
@@ -222,12 +225,12 @@ pub(super) async fn find(settings: &Settings, http: &Arc<Http>) -> Result<(Endpo
     Ok((endpoint, Credentials::new(provider)))
 }
 
-/// A profile that is asked for, by flag or by `AWS_PROFILE`, must be there.
+/// Fails if the profile that was chosen, by name or by `AWS_PROFILE`, does not exist.
 async fn check_profile(name: Option<&str>) -> Result<(), Error> {
     let files = Default::default();
     let profiles = aws_config::profile::load(&Fs::real(), &Env::real(), &files, None)
         .await
-        .map_err(|error| Error::BadProfiles(words(&error)))?;
+        .map_err(|error| Error::BadProfiles(messages(&error)))?;
     let name = name.unwrap_or(profiles.selected_profile());
     if name == "default" || profiles.get_profile(name).is_some() {
         return Ok(());
@@ -246,7 +249,7 @@ async fn region(settings: &Settings, base: &ProviderConfig) -> Option<Region> {
     RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new()).or_else(profile.build()).region().await
 }
 
-/// The default chain less the environment: who names a profile means the profile.
+/// The default chain without the environment, as a profile that is chosen by name takes precedence over it.
 fn named_profile(name: &str, config: &ProviderConfig) -> CredentialsProviderChain {
     let profile = ProfileFileCredentialsProvider::builder().profile_name(name).configure(config);
     CredentialsProviderChain::first_try("Profile", profile.build())
@@ -254,8 +257,8 @@ fn named_profile(name: &str, config: &ProviderConfig) -> CredentialsProviderChai
         .or_else("Ec2InstanceMetadata", ImdsCredentialsProvider::builder().configure(config).build())
 }
 
-/// What stands in for AWS's own URL, in AWS's order: the environment for Kinesis, the environment for all
-/// services, the profile's section for Kinesis, the profile.
+/// The custom endpoint URL that is configured. AWS's order of precedence is: the environment variable for Kinesis, the
+/// one for all services, the profile's section for Kinesis, the profile.
 fn configured_url(config: &SdkConfig) -> Option<String> {
     let service = |profile_key| {
         let key = ServiceConfigKey::builder()
@@ -268,7 +271,7 @@ fn configured_url(config: &SdkConfig) -> Option<String> {
     };
     let general = || config.endpoint_url().map(str::to_owned);
     let in_environment = config.get_origin("endpoint_url") == Origin::shared_environment_variable();
-    // No file can hold a key without a name, so this asks the environment alone.
+    // A file cannot contain a key with an empty name, so this looks only at the environment.
     let service_in_environment = service("");
     match service_in_environment {
         Some(url) => Some(url),
@@ -277,7 +280,7 @@ fn configured_url(config: &SdkConfig) -> Option<String> {
     }
 }
 
-/// Our HTTP client, lent to aws-config for STS, SSO, container and instance.
+/// Our HTTP client, for aws-config's requests to STS, SSO, the container agent and the instance metadata service.
 #[derive(Clone)]
 struct SharedHttp(Arc<Http>);
 
@@ -285,7 +288,7 @@ impl HttpClient for SharedHttp {
     fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         let connect = settings.connect_timeout().unwrap_or(Duration::from_secs(10));
         let read = settings.read_timeout().unwrap_or(Duration::from_secs(30));
-        SharedHttpConnector::new(LentFor { http: self.0.clone(), timeout: connect + read })
+        SharedHttpConnector::new(Connector { http: self.0.clone(), timeout: connect + read })
     }
 }
 
@@ -295,24 +298,24 @@ impl fmt::Debug for SharedHttp {
     }
 }
 
-struct LentFor {
+struct Connector {
     http: Arc<Http>,
     timeout: Duration,
 }
 
-impl HttpConnector for LentFor {
+impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let (http, timeout) = (self.http.clone(), self.timeout);
         HttpConnectorFuture::new(async move {
             let request = to_http(request)?;
-            match tokio::time::timeout(timeout, http.send(request, SMALL_ANSWER_MAX)).await {
+            match tokio::time::timeout(timeout, http.send(request, SMALL_RESPONSE_MAX)).await {
                 Err(elapsed) => Err(ConnectorError::timeout(elapsed.into())),
                 Ok(Err(Failure::Transient(why))) => Err(ConnectorError::io(why.into())),
                 Ok(Err(Failure::Permanent(why))) => Err(ConnectorError::other(why.into(), None)),
-                Ok(Ok(answer)) => {
-                    let status = answer.status.try_into().map_err(user)?;
-                    let mut response = HttpResponse::new(status, SdkBody::from(answer.body));
-                    for (name, value) in &answer.headers {
+                Ok(Ok(raw)) => {
+                    let status = raw.status.try_into().map_err(user)?;
+                    let mut response = HttpResponse::new(status, SdkBody::from(raw.body));
+                    for (name, value) in &raw.headers {
                         if let Ok(value) = value.to_str() {
                             response
                                 .headers_mut()
@@ -327,14 +330,14 @@ impl HttpConnector for LentFor {
     }
 }
 
-impl fmt::Debug for LentFor {
+impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LentFor")
+        f.write_str("Connector")
     }
 }
 
 fn to_http(request: HttpRequest) -> Result<http::Request<Full<Bytes>>, ConnectorError> {
-    let body = request.body().bytes().ok_or_else(|| user("a body that streams"))?;
+    let body = request.body().bytes().ok_or_else(|| user("a streaming body"))?;
     let mut builder = http::Request::builder().method(request.method()).uri(request.uri());
     for (name, value) in request.headers() {
         builder = builder.header(name, value);
@@ -350,14 +353,14 @@ fn user(error: impl Into<Box<dyn StdError + Send + Sync>>) -> ConnectorError {
 mod tests {
     use super::*;
 
-    fn said(text: &str) -> String {
-        told(&std::io::Error::other(text))
+    fn description(text: &str) -> String {
+        describe(&std::io::Error::other(text))
     }
 
     #[test]
     fn the_output_of_a_process_is_shown_without_credentials() {
         let failed = |stderr: &str| {
-            said(&format!(
+            description(&format!(
                 "Error retrieving credentials: external process exited with code exit status: 3. Stderr: {stderr}"
             ))
         };
@@ -375,20 +378,20 @@ mod tests {
             "key 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY' refused",
             "password: marked",
         ] {
-            let told = failed(secret);
-            assert!(!told.contains("marked") && !told.contains("wJalr"), "{told}");
-            assert!(told.starts_with("the credential process failed: exit status: 3: "), "{told}");
+            let text = failed(secret);
+            assert!(!text.contains("marked") && !text.contains("wJalr"), "{text}");
+            assert!(text.starts_with("the credential process failed: exit status: 3: "), "{text}");
         }
     }
 
     #[test]
-    fn text_without_credentials_is_shown_whole() {
+    fn text_without_credentials_is_shown_unchanged() {
         for text in [
             "User: arn:aws:sts::123456789012:assumed-role/Developer/someone@example.com is not authorized",
             "no such file: /home/someone/.aws/sso/cache/2ed7a1b9c3d4e5f60718293a4b5c6d7e8f901234.json",
             "request 2f4b1c9e-8d7a-4c3b-9e2f-1a0b9c8d7e6f was refused",
         ] {
-            assert_eq!(said(text), text);
+            assert_eq!(description(text), text);
         }
     }
 }

@@ -1,37 +1,36 @@
-//! Where requests go: region, partition and overrides in, one URL out.
+//! Determines where requests go, from region, partition and custom URL.
 //!
-//! The region decides the signature too, so it is needed even where the URL is given.
-//! Suffixes and their exceptions are those of the AWS endpoint rules for Kinesis; the table at the foot was
-//! made with them.
+//! The region is part of the signature, so it is needed even with a custom URL. Suffixes and exceptions follow the AWS
+//! endpoint rules for Kinesis, from which the expected URLs in the tests were generated.
 
 use std::fmt;
 
 use http::Uri;
 
-use super::Error;
+use super::error::Error;
 
-/// The one place that requests are sent to, and the region they are signed for.
+/// The URL that all requests are sent to, and the region that they are signed for.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     uri: Uri,
     region: String,
 }
 
-/// What was found out about the endpoint, from the strongest word on it.
+/// The settings that determine the endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     /// The region.
     pub region: Option<String>,
-    /// A URL that stands in for AWS's own.
+    /// A custom URL, in place of AWS's own.
     pub url: Option<String>,
-    /// Whether a FIPS endpoint is asked for.
+    /// Whether to use a FIPS endpoint.
     pub fips: bool,
-    /// Whether an endpoint with IPv6 is asked for.
+    /// Whether to use an endpoint with IPv6.
     pub dual_stack: bool,
 }
 
 impl Endpoint {
-    /// Settles on an endpoint.
+    /// Determines the endpoint.
     pub fn resolve(known: Known) -> Result<Self, Error> {
         let region = known.region.filter(|region| !region.is_empty()).ok_or(Error::NoRegion)?;
         if !is_host_label(&region) {
@@ -45,7 +44,7 @@ impl Endpoint {
         Ok(Self { uri, region })
     }
 
-    /// The URL, with a path.
+    /// The URL, which has a path.
     pub fn uri(&self) -> &Uri {
         &self.uri
     }
@@ -55,20 +54,20 @@ impl Endpoint {
         &self.region
     }
 
-    /// Whether it is one of AWS's own, also where it was given: that of a VPC is.
+    /// Whether it is one of AWS's own endpoints. A custom URL can be one too, such as that of a VPC endpoint.
     pub fn is_aws(&self) -> bool {
         let host = self.uri.host().unwrap_or_default();
         let of = |suffix: &str| host.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.'));
         PARTITIONS.iter().chain([&AWS]).any(|partition| of(partition.suffix) || of(partition.dual_stack_suffix))
     }
 
-    /// Whether it is spoken to through TLS.
+    /// Whether it uses TLS.
     pub fn is_secure(&self) -> bool {
         self.uri.scheme_str() == Some("https")
     }
 }
 
-/// Whether this can be the name of a region: as the AWS command line has it, a part of a host name.
+/// Whether this can be the name of a region. Like the AWS command line, this accepts any label of a host name.
 pub fn is_host_label(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -88,7 +87,7 @@ fn service_url(region: &str, fips: bool, dual_stack: bool) -> String {
     format!("https://{service}.{region}.{suffix}")
 }
 
-/// A part of AWS with names of its own.
+/// A partition of AWS, which has its own domains.
 struct Partition {
     prefixes: &'static [&'static str],
     suffix: &'static str,
@@ -97,7 +96,7 @@ struct Partition {
 
 const AWS: Partition = Partition { prefixes: &[], suffix: "amazonaws.com", dual_stack_suffix: "api.aws" };
 
-/// All partitions whose suffixes are not those of [`AWS`].
+/// All partitions with other suffixes than [`AWS`].
 const PARTITIONS: &[Partition] = &[
     Partition { prefixes: &["cn-"], suffix: "amazonaws.com.cn", dual_stack_suffix: "api.amazonwebservices.com.cn" },
     Partition { prefixes: &["eusc-"], suffix: "amazonaws.eu", dual_stack_suffix: "api.amazonwebservices.eu" },
@@ -113,32 +112,32 @@ const PARTITIONS: &[Partition] = &[
 
 fn parse(url: &str) -> Result<Uri, String> {
     let Some((_, rest)) = url.split_once("://") else {
-        return Err("it has no scheme: put http:// or https:// before it".to_owned());
+        return Err("it has no scheme: prepend http:// or https://".to_owned());
     };
     if rest.is_empty() || rest.starts_with([':', '/', '?']) {
-        return Err("it names no host".to_owned());
+        return Err("it has no host".to_owned());
     }
     let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| error.to_string())?;
     if !matches!(uri.scheme_str(), Some("http" | "https")) {
         return Err("its scheme is neither http nor https".to_owned());
     }
     let Some(authority) = uri.authority() else {
-        return Err("it names no host".to_owned());
+        return Err("it has no host".to_owned());
     };
     if authority.as_str().contains('@') {
-        return Err("it holds a user name: credentials come from the AWS settings".to_owned());
+        return Err("it contains a user name: credentials come from the AWS settings".to_owned());
     }
-    // `Uri` takes any text for a port and says only that there is none.
+    // `Uri` accepts any text as a port, and then behaves as if there was none.
     if authority.as_str() != uri.host().unwrap_or_default() && uri.port_u16().is_none() {
-        return Err("its port is no number from 0 to 65535".to_owned());
+        return Err("its port is not a number from 0 to 65535".to_owned());
     }
     if uri.query().is_some() {
-        return Err("it holds a query".to_owned());
+        return Err("it has a query".to_owned());
     }
     Ok(uri)
 }
 
-/// Formats a refused URL without anything that is, or may be meant as, a password.
+/// Formats an invalid URL without anything that is, or might be, a password.
 pub(super) fn shown(url: &str) -> String {
     let (scheme, rest) = match url.find("://") {
         Some(end) => url.split_at(end + "://".len()),
@@ -156,7 +155,7 @@ pub(super) fn shown(url: &str) -> String {
         Some((_, host)) => format!("***@{host}"),
         None => rest.to_owned(),
     };
-    // Without a host, user name and password look like host and port.
+    // If the host is missing, user name and password look like host and port.
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let authority = match authority.rsplit_once(':') {
         Some((host, port)) if !authority.starts_with('[') && !port.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -273,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_given_url_stands() {
+    fn a_custom_url_is_used_unchanged() {
         for (url, shown) in [
             ("http://localhost:4567", "http://localhost:4567/"),
             ("http://127.0.0.1:4568/", "http://127.0.0.1:4568/"),
@@ -291,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_endpoint_says_why() {
+    fn an_invalid_endpoint_url_is_an_error_with_a_reason() {
         for (url, why) in [
             ("localhost:4567", "no scheme"),
             ("", "no scheme"),
@@ -314,13 +313,13 @@ mod tests {
         let error = at("http://user:marked@host:80/").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "not an endpoint: http://***@host:80/ (it holds a user name: credentials come from the AWS settings)"
+            "invalid endpoint URL: http://***@host:80/ (it contains a user name: credentials come from the AWS settings)"
         );
         assert!(!format!("{error:?}").contains("marked"));
     }
 
     #[test]
-    fn anything_that_may_be_a_password_is_hidden() {
+    fn anything_that_might_be_a_password_is_hidden() {
         for (url, shown) in [
             ("user:marked@host:80", "***@host:80"),
             ("http:/user:marked@host/", "***@host/"),
@@ -339,14 +338,14 @@ mod tests {
             ("http://[::1]x", "http://[::1]x"),
         ] {
             let error = at(url).unwrap_err();
-            let Error::BadEndpoint { url: told, .. } = &error else { panic!("{error:?}") };
-            assert_eq!(told, shown);
+            let Error::BadEndpoint { url, .. } = &error else { panic!("{error:?}") };
+            assert_eq!(url, shown);
             assert!(error.to_string().contains(shown), "{error}");
         }
     }
 
     #[test]
-    fn endpoints_of_aws_are_known_by_their_names() {
+    fn endpoints_of_aws_are_recognized_by_their_host_names() {
         for (url, is_aws) in [
             ("https://kinesis.eu-west-1.amazonaws.com", true),
             ("https://kinesis-fips.us-east-1.api.aws", true),
@@ -364,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_region_is_needed_and_checked() {
+    fn the_region_is_required_and_checked() {
         let with = |region: Option<&str>| {
             Endpoint::resolve(Known {
                 region: region.map(str::to_owned),

@@ -1,8 +1,8 @@
-//! HTTP/1.1 with kept connections: hyper over rustls.
+//! HTTP/1.1 with persistent connections, by hyper and rustls.
 //!
-//! Nothing here knows Kinesis. There are no redirects. A proxy named by `HTTPS_PROXY` or `ALL_PROXY` is
-//! used for https alone, as a tunnel, so that it sees no request; `NO_PROXY` holds. Plain http, which is for
-//! emulators, goes straight.
+//! Nothing here is specific to Kinesis. Redirects are not followed. A proxy in `HTTPS_PROXY` or `ALL_PROXY` is used for
+//! https only, and as a tunnel, so that it does not see requests; `NO_PROXY` is respected. Plain http, which is meant
+//! for emulators, does not use a proxy.
 
 use std::error::Error as StdError;
 use std::io::ErrorKind;
@@ -27,28 +27,33 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tower_service::Service;
 
-use super::{Error, Failure};
+use super::error::Error;
+use super::request::Failure;
 use crate::terminal::clean;
 
-/// A page's answer is read into one buffer; a length that is announced is believed up to here.
-const ANSWER_SIZE_FIRST: usize = 16 << 20;
+/// The most memory that is allocated for a body before any of it has arrived, whatever its announced length.
+const PREALLOCATED_MAX: usize = 16 << 20;
 
-/// The most bytes read of an error's body. The rest is dropped: the status and the beginning say enough.
+/// The number of bytes to read of an error's body. The rest is dropped, as the status and the beginning say enough.
 const ERROR_SIZE_MAX: usize = 64 << 10;
 
-/// The time in which a connection must stand.
+/// The time limit for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Kinesis closes a connection that is idle for longer.
+/// How long to keep an idle connection. Kinesis closes connections that are idle for longer.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
-/// How far into a body an error's name is looked for.
+/// How much of a body is searched for the name of an error.
 const SEARCH_SIZE_MAX: usize = 64 << 10;
+
+/// The size limit for responses that should be small. A shard iterator has at most 512 characters, the summary of a
+/// stream a few hundred bytes, credentials a few thousand.
+pub(super) const SMALL_RESPONSE_MAX: usize = 64 << 10;
 
 /// A pool of connections.
 pub(super) struct Http {
     plain: Client<Route, Full<Bytes>>,
-    /// Made when first needed: reading the system's certificates takes milliseconds.
+    /// Created when first needed, as reading the system's certificates takes milliseconds.
     secure: OnceLock<Client<HttpsConnector<Route>, Full<Bytes>>>,
     ca_bundle: Option<PathBuf>,
 }
@@ -58,13 +63,17 @@ impl Http {
         Self { plain: client(Route::new()), secure: OnceLock::new(), ca_bundle }
     }
 
-    /// Reads the certificates to trust, so that what is wrong with them is told early.
+    /// Reads the trusted certificates, so that problems with them are reported early.
     pub(super) fn trust(&self) -> Result<(), Error> {
         self.secure().map(drop)
     }
 
-    /// Sends a request and reads the whole answer, up to `most` bytes. Of an error only the beginning is read.
-    pub(super) async fn send(&self, request: http::Request<Full<Bytes>>, most: usize) -> Result<Answer, Failure> {
+    /// Sends a request and reads the whole response, up to `size_max` bytes. Only the beginning of an error is read.
+    pub(super) async fn send(
+        &self,
+        request: http::Request<Full<Bytes>>,
+        size_max: usize,
+    ) -> Result<RawResponse, Failure> {
         let host = host(request.uri());
         let response = match request.uri().scheme_str() {
             Some("https") => self.secure()?.request(request).await,
@@ -73,30 +82,30 @@ impl Http {
         let (head, mut body) = response.map_err(|error| failure(&error, &host))?.into_parts();
 
         let is_error = !head.status.is_success();
-        let most = if is_error { most.min(ERROR_SIZE_MAX) } else { most };
+        let size_max = if is_error { size_max.min(ERROR_SIZE_MAX) } else { size_max };
         let announced = head
             .headers
             .get(http::header::CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse::<u64>().ok())
             .unwrap_or(0);
-        if announced > most as u64 && !is_error {
-            return Err(too_large(&host, most));
+        if announced > size_max as u64 && !is_error {
+            return Err(too_large(&host, size_max));
         }
-        let mut bytes = Vec::with_capacity((announced as usize).min(most).min(ANSWER_SIZE_FIRST));
+        let mut bytes = Vec::with_capacity((announced as usize).min(size_max).min(PREALLOCATED_MAX));
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| failure(&error, &host))?;
             let Some(data) = frame.data_ref() else { continue };
-            let room = most - bytes.len();
+            let room = size_max - bytes.len();
             if data.len() > room {
                 if is_error {
                     bytes.extend_from_slice(&data[..room]);
                     break;
                 }
-                return Err(too_large(&host, most));
+                return Err(too_large(&host, size_max));
             }
             bytes.extend_from_slice(data);
         }
-        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body: bytes })
+        Ok(RawResponse { status: head.status.as_u16(), headers: head.headers, body: bytes })
     }
 
     fn secure(&self) -> Result<&Client<HttpsConnector<Route>, Full<Bytes>>, Error> {
@@ -116,18 +125,18 @@ impl Http {
         Ok(self.secure.get_or_init(|| client(connector)))
     }
 
-    /// The bundle that is named, else the system's certificates, else Mozilla's, which are built in for
-    /// containers that hold none.
+    /// The certificates from the configured bundle, otherwise the system's, otherwise Mozilla's, which are built in for
+    /// containers without certificates.
     fn roots(&self) -> Result<RootCertStore, Error> {
         let mut roots = RootCertStore::empty();
         if let Some(path) = &self.ca_bundle {
             let bad = |why: String| Error::BadCertificates { path: path.clone(), why };
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| bad(words(&error)))? {
-                let certificate = certificate.map_err(|error| bad(words(&error)))?;
+            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| bad(messages(&error)))? {
+                let certificate = certificate.map_err(|error| bad(messages(&error)))?;
                 roots.add(certificate).map_err(|error| bad(error.to_string()))?;
             }
             if roots.is_empty() {
-                return Err(bad("it holds no certificate".to_owned()));
+                return Err(bad("it contains no certificate".to_owned()));
             }
             return Ok(roots);
         }
@@ -139,51 +148,51 @@ impl Http {
     }
 }
 
-/// An answer taken in whole.
-pub(super) struct Answer {
+/// A complete response.
+pub(super) struct RawResponse {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
 }
 
-impl Answer {
-    /// A header's text, if it is text.
+impl RawResponse {
+    /// The value of a header, if it is text.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The server's own time.
+    /// The server's time.
     pub(super) fn date(&self) -> Option<SystemTime> {
         let date = aws_smithy_types::DateTime::from_str(self.header("date")?, Format::HttpDate).ok()?;
         SystemTime::try_from(date).ok()
     }
 }
 
-/// Whether the beginning of a body holds a name.
+/// Whether the beginning of a body contains a name.
 pub(super) fn contains(body: &[u8], name: &[u8]) -> bool {
     let body = body.get(..SEARCH_SIZE_MAX).unwrap_or(body);
     body.windows(name.len()).any(|window| window == name)
 }
 
-/// All the words of an error and its causes, each once, on one line.
-pub(super) fn words(error: &(dyn StdError + 'static)) -> String {
+/// The messages of an error and its causes, each once, on one line.
+pub(super) fn messages(error: &(dyn StdError + 'static)) -> String {
     let mut text = String::new();
     for cause in causes(error) {
-        let words = cause.to_string();
-        if !text.contains(&words) {
+        let message = cause.to_string();
+        if !text.contains(&message) {
             if !text.is_empty() {
                 text.push_str(": ");
             }
-            text.push_str(&words);
+            text.push_str(&message);
         }
     }
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// An error and what is behind it.
+/// An error and its causes.
 pub(super) fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| {
-        // An io::Error passes over what it wraps when asked for its source.
+        // The source of an io::Error is that of the error it wraps, not the wrapped error itself.
         let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         wrapped.map(|wrapped| wrapped as &(dyn StdError + 'static)).or_else(|| error.source())
     })
@@ -200,74 +209,74 @@ where
         .build(connector)
 }
 
-/// Host and port. The URLs of STS and other services may hold a user name and a password, which must not be shown.
+/// Host and port of a URL, without user name and password, which the URLs of STS and other services may contain.
 fn host(uri: &Uri) -> String {
     let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
     authority.rsplit('@').next().unwrap_or_default().to_owned()
 }
 
-fn too_large(host: &str, most: usize) -> Failure {
-    match most >> 20 {
-        // Not from Kinesis, so a retry may help.
-        0 => Failure::Transient(format!("an answer larger than {} KiB came from: {host}", most >> 10)),
+fn too_large(host: &str, size_max: usize) -> Failure {
+    match size_max >> 20 {
+        // It is not from Kinesis, so a retry may help.
+        0 => Failure::Transient(format!("the response is larger than {} KiB: {host}", size_max >> 10)),
         // The same page would be as large again.
-        mib => Failure::Permanent(format!("an answer larger than {mib} MiB came from: {host}")),
+        mib => Failure::Permanent(format!("the response is larger than {mib} MiB: {host}")),
     }
 }
 
-/// Says in plain words why there is no answer, by the innermost cause, which is what went wrong.
+/// Explains in plain words why there is no response. The innermost cause is what actually went wrong.
 fn failure(error: &(dyn StdError + 'static), host: &str) -> Failure {
     let innermost = clean(causes(error).last().unwrap_or(error).to_string());
     for cause in causes(error) {
         let io = cause.downcast_ref::<std::io::Error>();
         match cause.downcast_ref::<rustls::Error>() {
             Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-                return Failure::Permanent(format!("the certificate is of an unknown issuer: {host}"));
+                return Failure::Permanent(format!("the certificate is from an unknown issuer: {host}"));
             }
             Some(rustls::Error::InvalidCertificate(why)) => {
-                // It may list thousands of names.
+                // The message may list thousands of names.
                 let why = clean(why.to_string());
-                return Failure::Permanent(format!("the certificate does not hold: {host} ({why})"));
+                return Failure::Permanent(format!("invalid certificate: {host} ({why})"));
             }
             Some(rustls::Error::InvalidMessage(_)) => {
-                return Failure::Permanent(format!("no TLS is spoken at: {host}"));
+                return Failure::Permanent(format!("the server does not speak TLS: {host}"));
             }
             _ => {}
         }
         match io.map(std::io::Error::kind) {
             Some(ErrorKind::ConnectionRefused) => {
-                return Failure::Transient(format!("the connection is refused: {host}"));
+                return Failure::Transient(format!("connection refused: {host}"));
             }
             Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted) => {
-                return Failure::Transient(format!("the connection was reset: {host}"));
+                return Failure::Transient(format!("connection reset: {host}"));
             }
             Some(ErrorKind::TimedOut) => {
-                return Failure::Transient(format!("no connection in time: {host}"));
+                return Failure::Transient(format!("connecting timed out: {host}"));
             }
             Some(ErrorKind::UnexpectedEof) => {
-                return Failure::Transient(format!("the answer ended early: {host}"));
+                return Failure::Transient(format!("the response ended early: {host}"));
             }
             _ => {}
         }
         if cause.to_string() == "dns error" {
-            return Failure::Transient(format!("the host is not found: {host} ({innermost})"));
+            return Failure::Transient(format!("host not found: {host} ({innermost})"));
         }
         if let Some(error) = cause.downcast_ref::<hyper::Error>() {
             if error.is_incomplete_message() {
-                return Failure::Transient(format!("the answer ended early: {host}"));
+                return Failure::Transient(format!("the response ended early: {host}"));
             }
             if error.is_body_write_aborted() || error.is_closed() || error.is_canceled() {
-                return Failure::Transient(format!("the connection was closed: {host}"));
+                return Failure::Transient(format!("connection closed: {host}"));
             }
             if error.is_parse() {
-                return Failure::Transient(format!("the answer is no HTTP: {host} ({innermost})"));
+                return Failure::Transient(format!("the response is not HTTP: {host} ({innermost})"));
             }
         }
     }
-    Failure::Transient(format!("no answer from: {host} ({innermost})"))
+    Failure::Transient(format!("no response from: {host} ({innermost})"))
 }
 
-/// The way to a host: straight, or for https through the proxy that the environment names.
+/// Connects to a host, directly or, for https, through the proxy that the environment configures.
 #[derive(Clone)]
 struct Route {
     direct: HttpConnector,
@@ -316,33 +325,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_date_is_read_to_the_second() {
+    fn a_date_header_is_parsed() {
         let mut headers = HeaderMap::new();
         headers.insert("date", "Sun, 23 Nov 2025 12:34:56 GMT".parse().unwrap());
-        let mut answer = Answer { status: 200, headers, body: Vec::new() };
-        assert_eq!(answer.date(), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_763_901_296)));
+        let mut response = RawResponse { status: 200, headers, body: Vec::new() };
+        assert_eq!(response.date(), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_763_901_296)));
 
-        answer.headers.insert("date", "tomorrow".parse().unwrap());
-        assert_eq!(answer.date(), None);
+        response.headers.insert("date", "tomorrow".parse().unwrap());
+        assert_eq!(response.date(), None);
     }
 
     #[test]
-    fn words_of_an_error_come_once() {
+    fn each_message_of_a_cause_appears_once() {
         let inner = std::io::Error::other("the disk is full");
         let outer = std::io::Error::other(inner);
-        assert_eq!(words(&outer), "the disk is full");
+        assert_eq!(messages(&outer), "the disk is full");
     }
 
     #[test]
-    fn a_bundle_without_certificates_is_told() {
+    fn a_bundle_without_certificates_is_an_error() {
         let path = std::env::temp_dir().join(format!("kinesis-reader-{}-empty.pem", std::process::id()));
         for (text, why) in
-            [("", "it holds no certificate"), ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "")]
+            [("", "it contains no certificate"), ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "")]
         {
             std::fs::write(&path, text).unwrap();
             let error = Http::new(Some(path.clone())).trust().unwrap_err();
             assert!(
-                matches!(&error, Error::BadCertificates { path: at, why: told } if *at == path && told.contains(why)),
+                matches!(&error, Error::BadCertificates { path: at, why: text } if *at == path && text.contains(why)),
                 "{error:?}"
             );
         }

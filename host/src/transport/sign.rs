@@ -1,4 +1,4 @@
-//! Signature Version 4, by aws-sigv4.
+//! Signs requests with Signature Version 4, by aws-sigv4.
 
 use std::time::SystemTime;
 
@@ -9,10 +9,10 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http_body_util::Full;
 
-use super::Failure;
 use super::endpoint::Endpoint;
+use super::request::Failure;
 
-/// Makes the `POST` of an operation, signed at the given time.
+/// Creates the `POST` request of an operation, signed at the given time.
 pub(super) fn sign(
     endpoint: &Endpoint,
     target: &str,
@@ -45,9 +45,9 @@ pub(super) fn sign(
     map.insert(X_AMZ_TARGET, HeaderValue::from_str(target).map_err(cannot_sign)?);
     map.insert(USER_AGENT, HeaderValue::from_static(concat!("kinesis-reader/", env!("CARGO_PKG_VERSION"))));
     for header in instructions.into_parts().0 {
-        // aws-sigv4 would put them in by itself, and panic where credentials hold a line break.
+        // aws-sigv4 could insert the headers itself, but would panic if credentials contain a line break.
         let mut value = HeaderValue::from_str(header.value()).map_err(|_| {
-            Failure::Permanent("the AWS credentials hold a character that no header can hold".to_owned())
+            Failure::Permanent("the AWS credentials contain a character that is invalid in a header".to_owned())
         })?;
         value.set_sensitive(true);
         map.insert(HeaderName::from_static(header.name()), value);
@@ -58,22 +58,24 @@ pub(super) fn sign(
 const X_AMZ_TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 
 fn cannot_sign(error: impl std::error::Error) -> Failure {
-    Failure::Permanent(format!("the request cannot be signed: {error}"))
+    Failure::Permanent(format!("cannot sign the request: {error}"))
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
+    use super::super::clock::SIGNABLE_MAX;
     use super::super::endpoint::Known;
+    use super::super::request::JSON;
     use super::*;
 
     /// 2025-11-23T12:34:56Z
     const AT: u64 = 1_763_901_296;
 
-    /// Both were made by botocore 1.44.5.
+    /// The expected signatures were made by botocore 1.44.5.
     #[test]
-    fn signs_as_botocore_does() {
+    fn signatures_match_those_of_botocore() {
         let request = signed("https://kinesis.eu-central-1.amazonaws.com", None).unwrap();
         assert_eq!(header(&request, "x-amz-date"), "20251123T123456Z");
         assert_eq!(
@@ -96,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_proves_who_we_are_is_not_in_debug() {
+    fn debug_output_contains_no_secret() {
         let request = signed("http://127.0.0.1:4567", Some("MARKED-TOKEN")).unwrap();
         let debug = format!("{request:?}");
         for secret in ["MARKED-TOKEN", "Signature=", "wJalr"] {
@@ -111,8 +113,8 @@ mod tests {
     }
 
     #[test]
-    fn the_first_and_the_last_time_that_the_clock_may_have_can_be_signed() {
-        for (at, date) in [(Duration::ZERO, "19700101T000000Z"), (super::super::SIGNABLE_MAX, "99991231T235959Z")] {
+    fn the_first_and_last_time_of_the_clock_can_be_signed() {
+        for (at, date) in [(Duration::ZERO, "19700101T000000Z"), (SIGNABLE_MAX, "99991231T235959Z")] {
             let request = signed_at("http://127.0.0.1:4567", None, at).unwrap();
             assert_eq!(header(&request, "x-amz-date"), date);
         }
@@ -137,7 +139,7 @@ mod tests {
             "test",
         );
         let body = Bytes::from_static(br#"{"StreamName":"orders"}"#);
-        sign(&endpoint, "Kinesis_20131202.ListShards", super::super::JSON, body, &credentials, UNIX_EPOCH + at)
+        sign(&endpoint, "Kinesis_20131202.ListShards", JSON, body, &credentials, UNIX_EPOCH + at)
     }
 
     fn header<'a>(request: &'a http::Request<Full<Bytes>>, name: &str) -> &'a str {

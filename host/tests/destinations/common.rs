@@ -1,17 +1,17 @@
-//! A batch that is none, and a directory to look into.
+//! A fake batch, and a temporary directory with helpers to inspect it.
 
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use kinesis_reader::cli::show::show;
 use kinesis_reader::destination::{Batch, BatchError, Error, InvalidLines, Lines, Message, NdjsonFile};
-use kinesis_reader::show::show;
 use kinesis_reader::state::FileState;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 use tempfile::TempDir;
 
-/// A batch of one shard. It gives a few messages at a time, whatever is asked for.
+/// A batch of one shard, which returns a few messages at a time, whatever size is requested.
 pub(crate) struct Fake {
     messages: Vec<Message>,
     pub(crate) fails_at: Option<u32>,
@@ -26,7 +26,7 @@ impl Fake {
         Fake::new((0..).zip(payloads).map(|(n, data)| message(n, data.as_bytes())))
     }
 
-    pub(crate) fn some(&self, skip: u32, take: usize) -> Result<&[Message], BatchError> {
+    fn some(&self, skip: u32, take: usize) -> Result<&[Message], BatchError> {
         let from = skip as usize;
         let to = self.messages.len().min(from + take);
         match self.fails_at {
@@ -57,13 +57,13 @@ impl Batch for Fake {
 
     fn invalid_lines(&mut self, skip: u32, _size: u32) -> Result<InvalidLines, BatchError> {
         let next = (skip + 2).min(self.count());
-        // Every third is one.
-        let bad = (skip..next).filter(|n| n % 3 == 0).map(|n| &self.messages[n as usize]);
+        // Every third record is invalid.
+        let invalid = (skip..next).filter(|n| n % 3 == 0).map(|n| &self.messages[n as usize]);
         let line = |m: &Message| {
             let line = serde_json::json!({"_kinesis": {"ts": m.arrived}, "_kinesis_msg_id": m.id, "data": "x"});
             line.to_string() + "\n"
         };
-        let lines: Vec<String> = bad.map(line).collect();
+        let lines: Vec<String> = invalid.map(line).collect();
         Ok(InvalidLines { text: lines.concat(), count: lines.len() as u32, next })
     }
 
@@ -95,7 +95,7 @@ pub(crate) fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
 
-pub(crate) fn told(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     let mut out = Vec::new();
     show(path, 100, &mut out).unwrap();
     String::from_utf8(out).unwrap()
@@ -148,7 +148,7 @@ impl Dir {
             .collect()
     }
 
-    /// As any other program sees it.
+    /// The number of rows, as another program sees them.
     pub(crate) fn count(&self, name: &str, table: &str) -> u64 {
         let db = Connection::open(self.path(name)).unwrap();
         let sql = format!("SELECT count(*) FROM \"{table}\"");

@@ -1,4 +1,4 @@
-//! The file of invalid records beside a destination.
+//! The file for invalid records beside a destination.
 
 use std::fs;
 use std::path::Path;
@@ -8,15 +8,15 @@ use kinesis_reader::destination::{Destination, Error, NdjsonStream, WithInvalidR
 use crate::common::batch;
 
 #[test]
-fn each_bad_message_is_there_once_whatever_was_committed() {
+fn each_invalid_record_is_written_once_whatever_was_committed() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("bad.ndjson");
+    let path = dir.path().join("invalid.ndjson");
     let mut output = open(&path);
     let written = output.write(&mut batch(0..10)).unwrap();
     assert_eq!((written.messages, written.invalid), (10, 4));
     output.commit("{}").unwrap();
     output.write(&mut batch(10..20)).unwrap();
-    // Not committed, and torn as by a crash.
+    // These are not committed, and below the file is torn as by a crash.
     drop(output);
     let whole = fs::read_to_string(&path).unwrap();
     for torn in [1, 5, 30] {
@@ -24,7 +24,7 @@ fn each_bad_message_is_there_once_whatever_was_committed() {
         fs::write(&path, format!("{whole}{}", &line[..torn])).unwrap();
         let mut output = open(&path);
         assert_eq!(fs::read_to_string(&path).unwrap(), whole);
-        // What comes again is known, and counted as what it is.
+        // Repeated records are recognized, and still counted as invalid.
         assert_eq!(output.write(&mut batch(10..20)).unwrap().invalid, 4);
         output.commit("{}").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), whole);
@@ -36,9 +36,9 @@ fn each_bad_message_is_there_once_whatever_was_committed() {
 }
 
 #[test]
-fn a_file_of_something_else_is_left_as_it_is_and_an_empty_one_is_not_left() {
+fn another_file_is_left_unchanged_and_an_empty_one_is_removed() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("bad.ndjson");
+    let path = dir.path().join("invalid.ndjson");
     drop(open(&path));
     assert!(!path.exists());
 

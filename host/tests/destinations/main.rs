@@ -1,5 +1,5 @@
-//! Destinations and states as a driver uses them: what is there after each kind of end, and what
-//! is refused.
+//! Destinations and states as a driver uses them: what they contain after a commit, a failure or a crash, and what they
+//! refuse.
 
 #![cfg(unix)]
 

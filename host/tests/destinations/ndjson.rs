@@ -1,4 +1,5 @@
-//! A file of lines and its state: exactly what was committed, and what does not belong together.
+//! A file of lines and its state: the file contains exactly what was committed, and a file and a state that do not
+//! match are refused.
 
 use std::fs;
 
@@ -29,7 +30,7 @@ fn a_file_has_exactly_what_was_committed() {
 }
 
 #[test]
-fn what_is_beyond_the_safe_length_is_cut_off() {
+fn whatever_is_beyond_the_committed_length_is_cut_off() {
     let dir = Dir::new();
     let mut file = dir.ndjson("a.ndjson").unwrap();
     file.write(&mut batch(0..3)).unwrap();
@@ -43,7 +44,7 @@ fn what_is_beyond_the_safe_length_is_cut_off() {
 }
 
 #[test]
-fn a_file_that_was_committed_empty_is_cut_to_nothing() {
+fn a_file_that_was_committed_empty_is_truncated_to_nothing() {
     let dir = Dir::new();
     let mut file = dir.ndjson("a.ndjson").unwrap();
     file.commit("{}").unwrap();
@@ -77,7 +78,7 @@ fn a_file_and_a_state_that_do_not_belong_together_are_refused() {
     assert!(error.is_usage_error() && error.hint().is_some());
     assert!(!dir.path("a.ndjson").exists());
 
-    // The state of a file that was moved away goes on with a new one, but not with another.
+    // After its file was moved away, a state continues with a new file, but not with an existing other one.
     let state = || Box::new(FileState::open(&dir.path("a.ndjson.state.json")).unwrap());
     let error = NdjsonFile::open(&dir.path("mine.ndjson"), state()).err().unwrap();
     assert!(matches!(error, Error::Unexplained { .. }), "{error:?}");
@@ -90,7 +91,7 @@ fn a_file_and_a_state_that_do_not_belong_together_are_refused() {
 }
 
 #[test]
-fn an_empty_file_may_be_there() {
+fn an_existing_empty_file_is_used_and_kept() {
     let dir = Dir::new();
     append(&dir.path("a.ndjson"), "");
     let mut file = dir.ndjson("a.ndjson").unwrap();
@@ -101,7 +102,7 @@ fn an_empty_file_may_be_there() {
 }
 
 #[test]
-fn a_reader_that_comes_to_nothing_leaves_no_file() {
+fn a_reader_that_commits_nothing_leaves_no_file() {
     let dir = Dir::new();
     let mut file = dir.ndjson("a.ndjson").unwrap();
     file.write(&mut batch(0..1)).unwrap();
@@ -110,7 +111,7 @@ fn a_reader_that_comes_to_nothing_leaves_no_file() {
 }
 
 #[test]
-fn one_reader_writes_a_file() {
+fn a_file_is_written_by_one_reader_at_a_time() {
     let dir = Dir::new();
     let first = NdjsonFile::open(&dir.path("a"), Box::new(MemoryState::default())).unwrap();
     let error = NdjsonFile::open(&dir.path("a"), Box::new(MemoryState::default())).err().unwrap();
@@ -121,7 +122,7 @@ fn one_reader_writes_a_file() {
 }
 
 #[test]
-fn what_is_no_file_takes_no_lines() {
+fn only_regular_files_are_written_to() {
     let dir = Dir::new();
     fs::create_dir(dir.path("dir")).unwrap();
     append(&dir.path("file"), "");
@@ -138,15 +139,15 @@ fn what_is_no_file_takes_no_lines() {
 }
 
 #[test]
-fn a_state_that_fails_leaves_a_file_that_fits_the_old_and_the_new() {
+fn a_file_matches_the_old_and_the_new_state_after_a_failed_save() {
     let dir = Dir::new();
     let state = MemoryState::default();
     let mut file = NdjsonFile::open(&dir.path("a"), Box::new(state.clone())).unwrap();
     file.write(&mut batch(0..3)).unwrap();
     file.commit("{}").unwrap();
     drop(file);
-    // It says that it failed, and has saved all the same.
-    let mut file = NdjsonFile::open(&dir.path("a"), Box::new(Liar(state.clone()))).unwrap();
+    // The state reports a failure, although it was saved.
+    let mut file = NdjsonFile::open(&dir.path("a"), Box::new(FailsAfterSaving(state.clone()))).unwrap();
     file.write(&mut batch(3..6)).unwrap();
     assert!(file.commit("{}").is_err());
     assert!(matches!(file.write(&mut batch(6..7)), Err(Error::Broken)));
@@ -155,16 +156,16 @@ fn a_state_that_fails_leaves_a_file_that_fits_the_old_and_the_new() {
     assert_eq!(dir.ids("a"), ids(0..6));
 }
 
-/// Saves, and says that it could not.
-struct Liar(MemoryState);
+/// A state that saves, then reports a failure.
+struct FailsAfterSaving(MemoryState);
 
-impl State for Liar {
+impl State for FailsAfterSaving {
     fn load(&mut self) -> Result<Option<Saved>, state::Error> {
         self.0.load()
     }
 
     fn save(&mut self, saved: &Saved) -> Result<(), state::Error> {
         self.0.save(saved)?;
-        Err(state::Error::Checkpoint("not so".to_owned()))
+        Err(state::Error::Checkpoint("a failure".to_owned()))
     }
 }

@@ -1,12 +1,12 @@
-//! The positions of many shards in a database: kept one by one, and read as one text.
+//! The positions of many shards in a database, which are stored one by one and read as one text.
 
 use kinesis_reader::destination::{Destination, Sqlite};
 use rusqlite::Connection;
 
-use crate::common::{Dir, batch, told};
+use crate::common::{Dir, batch, shown};
 
 #[test]
-fn changes_are_kept_beside_what_did_not_change() {
+fn changes_leave_other_positions_unchanged() {
     let dir = Dir::new();
     let mut db = Sqlite::open(&dir.path("a.db"), "orders").unwrap();
     db.write(&mut batch(0..3)).unwrap();
@@ -22,17 +22,17 @@ fn changes_are_kept_beside_what_did_not_change() {
     assert_eq!(Sqlite::peek(&dir.path("a.db"), "orders").unwrap().as_ref(), Some(&whole));
     let mut db = Sqlite::open(&dir.path("a.db"), "orders").unwrap();
     assert_eq!(db.checkpoint().unwrap(), Some(whole));
-    assert!(told(&dir.path("a.db")).contains("b    after 4968\n"));
-    // The last commit of another run may have been of other positions.
+    assert!(shown(&dir.path("a.db")).contains("b    after 4968\n"));
+    // Another run may have committed other positions in between.
     assert!(!db.commit_changes(&checkpoint(&[("a", AFTER)])).unwrap());
     db.commit(&checkpoint(&[("a", AFTER)])).unwrap();
     drop(db);
     assert_eq!(Sqlite::peek(&dir.path("a.db"), "orders").unwrap(), Some(checkpoint(&[("a", AFTER)])));
-    assert_eq!(dir.count("a.db", "_kinesis_positions"), 1, "what is forgotten goes");
+    assert_eq!(dir.count("a.db", "_kinesis_positions"), 1, "positions that the checkpoint no longer has are removed");
 }
 
 #[test]
-fn a_commit_writes_as_much_whatever_the_number_of_shards() {
+fn the_cost_of_a_commit_does_not_depend_on_the_number_of_shards() {
     let written = |shards: usize| {
         let dir = Dir::new();
         let ids: Vec<String> = (0..shards).map(|shard| format!("shardId-{shard:012}")).collect();
@@ -46,13 +46,13 @@ fn a_commit_writes_as_much_whatever_the_number_of_shards() {
         dir.length("a.db-wal") - before
     };
     let (few, many) = (written(10), written(3000));
-    // An index of some thousand rows is a level or two deeper: a page of 4 KiB each.
+    // An index of a few thousand rows is a level or two deeper, which costs a page of 4 KiB each.
     assert!(many <= 3 * few, "{few} bytes with 10 shards, {many} with 3,000");
 }
 
-/// As all were kept before there were positions.
+/// Earlier versions stored checkpoints without a table of positions.
 #[test]
-fn a_database_without_positions_is_read_and_gets_them() {
+fn a_database_without_positions_is_upgraded() {
     let dir = Dir::new();
     let mut db = Sqlite::open(&dir.path("a.db"), "orders").unwrap();
     db.write(&mut batch(0..3)).unwrap();
@@ -64,7 +64,7 @@ fn a_database_without_positions_is_read_and_gets_them() {
     plain.execute_batch("DROP TABLE _kinesis_positions").unwrap();
     drop(plain);
 
-    assert!(told(&dir.path("a.db")).contains("b  after 4968\n"));
+    assert!(shown(&dir.path("a.db")).contains("b  after 4968\n"));
     assert_eq!(Sqlite::peek(&dir.path("a.db"), "orders").unwrap().as_ref(), Some(&old));
     let mut db = Sqlite::open(&dir.path("a.db"), "orders").unwrap();
     assert_eq!(db.checkpoint().unwrap(), Some(old.clone()));
@@ -75,7 +75,7 @@ fn a_database_without_positions_is_read_and_gets_them() {
 }
 
 #[test]
-fn a_checkpoint_of_another_form_is_kept_to_the_letter() {
+fn a_checkpoint_of_another_form_is_kept_unchanged() {
     let dir = Dir::new();
     let head = r#"{"version":1,"stream":{"name":"orders"}"#;
     let texts = [

@@ -1,12 +1,12 @@
-//! What `show` tells of a database.
+//! What `show` prints about a database.
 
+use kinesis_reader::cli::show::show;
 use kinesis_reader::destination::{Destination, Sqlite};
-use kinesis_reader::show::show;
 
-use crate::common::{Dir, Fake, append, batch, message, told};
+use crate::common::{Dir, Fake, append, batch, message, shown};
 
 #[test]
-fn show_tells_tables_newest_rows_and_checkpoint() {
+fn show_prints_tables_newest_rows_and_checkpoint() {
     let dir = Dir::new();
     let mut db = Sqlite::open(&dir.path("a.db"), "orders").unwrap();
     let long = format!("{{\"id\":1,\"text\":\"{}\"}}", "x".repeat(500));
@@ -15,7 +15,7 @@ fn show_tells_tables_newest_rows_and_checkpoint() {
         .unwrap();
     db.commit(r#"{"version":1,"stream":{"name":"orders"},"shards":{"shardId-000000000000":{"after":"4968"}}}"#)
         .unwrap();
-    let text = told(&dir.path("a.db"));
+    let text = shown(&dir.path("a.db"));
     drop(db);
     for words in [
         "orders                1,203",
@@ -34,7 +34,7 @@ fn show_tells_tables_newest_rows_and_checkpoint() {
 }
 
 #[test]
-fn show_refuses_what_is_no_database() {
+fn show_refuses_a_file_that_is_not_a_database() {
     let dir = Dir::new();
     append(&dir.path("text.db"), &"not a database ".repeat(100));
     append(&dir.path("empty.db"), "");
@@ -49,5 +49,5 @@ fn show_refuses_what_is_no_database() {
         assert!(error.is_usage_error() && error.hint().is_some());
     }
     assert!(!dir.path("none.db").exists());
-    assert!(told(&dir.path("empty.db")).contains("no tables"));
+    assert!(shown(&dir.path("empty.db")).contains("no tables"));
 }

@@ -1,4 +1,4 @@
-//! A database: exactly what was committed, and what is refused.
+//! A database: it contains exactly what was committed, and anything that is not ours is refused.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -32,11 +32,11 @@ fn sqlite_has_exactly_what_was_committed() {
     drop(db);
     assert_eq!(dir.count("a.db", "orders"), 40);
     assert_eq!(Sqlite::peek(&dir.path("a.db"), "orders").unwrap().as_deref(), Some(r#"{"n":41}"#));
-    assert_eq!(dir.names(), ["a.db"], "no lock and no log is left");
+    assert_eq!(dir.names(), ["a.db"], "neither a lock nor a log is left");
 }
 
 #[test]
-fn sqlite_keeps_one_of_a_message_that_comes_again() {
+fn sqlite_keeps_a_repeated_message_once() {
     let dir = Dir::new();
     let mut db = Sqlite::open(&dir.path("a.db"), "orders").unwrap();
     db.write(&mut batch(0..10)).unwrap();
@@ -48,7 +48,7 @@ fn sqlite_keeps_one_of_a_message_that_comes_again() {
 }
 
 #[test]
-fn sqlite_keeps_the_envelope_and_the_payload_to_the_letter() {
+fn sqlite_keeps_envelope_and_payload_unchanged() {
     let dir = Dir::new();
     let payloads: [(&[u8], Value); 6] = [
         (b"{\"n\": 1.10}", text("{\"n\": 1.10}")),
@@ -97,7 +97,7 @@ fn sqlite_keeps_the_envelope_and_the_payload_to_the_letter() {
 }
 
 #[test]
-fn a_database_takes_several_streams_and_one_reader_of_each() {
+fn a_database_holds_several_streams_with_one_reader_each() {
     let dir = Dir::new();
     symlink("a.db", dir.path("link.db")).unwrap();
     let mut orders = Sqlite::open(&dir.path("a.db"), "orders").unwrap();
@@ -120,7 +120,7 @@ fn a_database_takes_several_streams_and_one_reader_of_each() {
 }
 
 #[test]
-fn a_reader_whose_checkpoint_was_moved_gives_up_with_its_messages() {
+fn a_reader_whose_checkpoint_was_changed_rolls_back() {
     let dir = Dir::new();
     let mut db = Sqlite::open(&dir.path("a.db"), "orders").unwrap();
     db.write(&mut batch(0..1)).unwrap();
@@ -138,7 +138,7 @@ fn a_reader_whose_checkpoint_was_moved_gives_up_with_its_messages() {
 }
 
 #[test]
-fn a_batch_that_fails_midway_takes_what_was_not_committed_with_it() {
+fn a_batch_that_fails_midway_rolls_back_to_the_last_commit() {
     let dir = Dir::new();
     let mut db = Sqlite::open(&dir.path("a.db"), "orders").unwrap();
     db.write(&mut batch(0..5)).unwrap();
@@ -154,7 +154,7 @@ fn a_batch_that_fails_midway_takes_what_was_not_committed_with_it() {
 }
 
 #[test]
-fn tables_that_are_not_ours_are_refused() {
+fn other_tables_are_refused() {
     for (sql, stream, words) in [
         ("CREATE TABLE orders (id INTEGER, data TEXT)", "orders", "it lacks _kinesis_msg_id, "),
         (
@@ -183,12 +183,12 @@ fn tables_that_are_not_ours_are_refused() {
         let error = Sqlite::open(&dir.path("a.db"), stream).err().unwrap();
         assert!(error.to_string().contains(words), "{sql}: {error}");
         assert!(error.is_usage_error() && error.hint().is_some(), "{sql}");
-        assert_eq!(schema(&db), before, "{sql}: nothing was made");
+        assert_eq!(schema(&db), before, "{sql}: nothing was created");
     }
 }
 
 #[test]
-fn a_table_may_have_more_than_ours() {
+fn a_table_may_have_additional_columns_and_indexes() {
     let dir = Dir::new();
     let mut db = Sqlite::open(&dir.path("a.db"), "orders").unwrap();
     db.commit("{}").unwrap();
@@ -205,7 +205,7 @@ fn a_table_may_have_more_than_ours() {
 }
 
 #[test]
-fn paths_that_are_no_database_are_refused_each_in_its_words() {
+fn paths_that_are_not_databases_are_refused_with_a_reason() {
     let dir = Dir::new();
     fs::write(dir.path("text.db"), "this is not a database at all, it is text\n".repeat(50)).unwrap();
     fs::create_dir(dir.path("dir.db")).unwrap();
@@ -227,20 +227,20 @@ fn paths_that_are_no_database_are_refused_each_in_its_words() {
     assert!(dir.path(":memory:").exists());
 }
 
-/// A directory that nothing can be made in, also by root.
+/// Not even root can create a file in this directory.
 #[test]
 #[cfg(target_os = "linux")]
-fn a_place_that_cannot_be_written_is_no_fault_of_the_command_line() {
-    let place = Path::new("/proc/self/net");
-    let error = Sqlite::open(&place.join("a.db"), "orders").err().unwrap();
+fn a_directory_that_cannot_be_written_to_is_reported_with_the_path() {
+    let directory = Path::new("/proc/self/net");
+    let error = Sqlite::open(&directory.join("a.db"), "orders").err().unwrap();
     assert!(matches!(error, Error::Write { .. } | Error::Path { .. }), "{error:?}");
     assert!(error.to_string().contains("a.db"), "{error}");
-    let error = FileState::open(&place.join("s.json")).unwrap_err();
+    let error = FileState::open(&directory.join("s.json")).unwrap_err();
     assert!(error.to_string().contains("s.json"), "{error}");
 }
 
 #[test]
-fn a_damaged_database_is_told_as_such() {
+fn a_damaged_database_is_reported_as_damaged() {
     let dir = Dir::new();
     let mut db = Sqlite::open(&dir.path("a.db"), "orders").unwrap();
     db.write(&mut batch(0..2000)).unwrap();
@@ -258,7 +258,7 @@ fn a_damaged_database_is_told_as_such() {
 }
 
 #[test]
-fn a_database_is_made_only_for_something_to_put_into_it() {
+fn a_database_is_created_only_if_there_is_something_to_write() {
     let dir = Dir::new();
     let mut db = Sqlite::open(&dir.path("a.db"), "orders").unwrap();
     assert_eq!(db.checkpoint().unwrap(), None);
@@ -281,9 +281,9 @@ fn a_checkpoint_kept_elsewhere_is_saved_after_the_messages() {
     assert_eq!(dir.count("a.db", "orders"), 3);
 }
 
-/// What waits for a commit is bounded by this.
+/// The size of a transaction is bounded by these bytes.
 #[test]
-fn bytes_are_those_of_rows_whose_data_may_be_nothing() {
+fn written_bytes_include_the_envelope() {
     let dir = Dir::new();
     let mut db = Sqlite::open(&dir.path("a.db"), "orders").unwrap();
     let keyed = |n| Message { partition_key: Some("k".repeat(256)), ..message(n, b"") };

@@ -9,7 +9,7 @@ use rusqlite::types::Value;
 use crate::common::{Dir, Fake, message, text};
 
 #[test]
-fn the_view_has_a_column_for_each_member_however_odd_its_name() {
+fn the_view_has_a_column_for_each_member_whatever_its_name() {
     let dir = Dir::new();
     let odd = [
         "plain",
@@ -68,7 +68,7 @@ fn the_view_has_a_column_for_each_member_however_odd_its_name() {
         object.insert((*name).to_owned(), n.into());
     }
     let plain = serde_json::to_string(&object).unwrap();
-    // The same, with every character of every name as an escape.
+    // The same object, with every character of every name escaped.
     let escaped: Vec<String> = odd
         .iter()
         .enumerate()
@@ -120,14 +120,14 @@ fn the_view_grows_with_the_members_and_shows_every_message() {
     let mut db = Sqlite::open(&dir.path("a.db"), "s").unwrap();
     db.write(&mut Fake::of(&[r#"{"id":1,"name":"a","deep":{"x":[1]}}"#, "[1,2]", "not json", r#"{"id":2"#])).unwrap();
     db.commit("{}").unwrap();
-    // Undone with its transaction.
+    // Rolled back with its transaction.
     db.write(&mut Fake::new([message(8, br#"{"never":1}"#)])).unwrap();
     drop(db);
     let mut db = Sqlite::open(&dir.path("a.db"), "s").unwrap();
     db.write(&mut Fake::new([
         message(4, br#"{"id":true,"extra":null,"n":12345678901234567890}"#),
         message(5, b"\xff"),
-        // A binary form of JSON, by chance.
+        // By chance, this is also SQLite's binary form of JSON.
         message(6, b"\x2caid\x13\x31"),
     ]))
     .unwrap();
@@ -150,7 +150,7 @@ fn the_view_grows_with_the_members_and_shows_every_message() {
 }
 
 #[test]
-fn a_view_by_that_name_of_the_users_own_is_left_alone() {
+fn an_existing_view_with_that_name_is_left_alone() {
     let dir = Dir::new();
     let db = Connection::open(dir.path("a.db")).unwrap();
     db.execute_batch("CREATE VIEW s_flat AS SELECT 1 AS mine").unwrap();

@@ -119,26 +119,30 @@ async fn one_file_has_one_purpose() {
     let before = listing(folder.path());
     let (db, lines) = ("sqlite:out.db", "ndjson:out.ndjson");
     for (to, more, words) in [
-        (db, "--recording out.db", "--to and --recording are one file: out.db"),
-        (db, "--report ./out.db", "--to and --report are one file"),
-        (db, "--recording hard", "--to and --recording are one file"),
-        (db, "--invalid-records hard", "--to and --invalid-records are one file"),
-        (db, "--state file:out.db", "--to and --state are one file"),
-        (db, "--recording out.db-wal", "the write-ahead log of --to and --recording are one file: "),
+        (db, "--recording out.db", "--to and --recording are the same file: out.db"),
+        (db, "--report ./out.db", "--to and --report are the same file"),
+        (db, "--recording hard", "--to and --recording are the same file"),
+        (db, "--invalid-records hard", "--to and --invalid-records are the same file"),
+        (db, "--state file:out.db", "--to and --state are the same file"),
+        (db, "--recording out.db-wal", "the write-ahead log of --to and --recording are the same file: "),
         (db, "--report out.db-shm", "the shared memory of --to and --report"),
         (db, "--invalid-records out.db-journal", "the journal of --to and --invalid-records"),
         (db, "--report .out.db.orders.lock", "the lock of --to and --report"),
         (db, "--state file:out.db.orders", "the lock of --to and the lock of --state"),
-        (db, "--recording certificates.pem", "--recording and AWS_CA_BUNDLE are one file"),
-        (db, "--report .aws/credentials", "--report and AWS_SHARED_CREDENTIALS_FILE are one file"),
-        (lines, "--report out.ndjson", "--to and --report are one file"),
-        (lines, "--recording soft", "--to and --recording are one file"),
-        (lines, "--recording out.ndjson.state", "--state and --recording are one file: out.ndjson.state"),
-        (lines, "--report out.ndjson.state", "--state and --report are one file"),
-        (lines, "--invalid-records out.ndjson", "--to and --invalid-records are one file"),
+        (db, "--recording certificates.pem", "--recording and AWS_CA_BUNDLE are the same file"),
+        (db, "--report .aws/credentials", "--report and AWS_SHARED_CREDENTIALS_FILE are the same file"),
+        (lines, "--report out.ndjson", "--to and --report are the same file"),
+        (lines, "--recording soft", "--to and --recording are the same file"),
+        (lines, "--recording out.ndjson.state", "--state and --recording are the same file: out.ndjson.state"),
+        (lines, "--report out.ndjson.state", "--state and --report are the same file"),
+        (lines, "--invalid-records out.ndjson", "--to and --invalid-records are the same file"),
         (lines, "--report .out.ndjson.state.new", "the draft of --state and --report"),
-        ("ndjson:-", "--recording t --report t", "--report and --recording are one file: t"),
-        ("ndjson:-", "--recording t --report ../../../../../../../../{}/t", "--report and --recording are one file"),
+        ("ndjson:-", "--recording t --report t", "--report and --recording are the same file: t"),
+        (
+            "ndjson:-",
+            "--recording t --report ../../../../../../../../{}/t",
+            "--report and --recording are the same file",
+        ),
     ] {
         let mut command = read(folder.path(), &emulator.url, to);
         command.env("AWS_CA_BUNDLE", "certificates.pem");
@@ -329,7 +333,7 @@ async fn an_output_changed_by_another_program_is_an_error_and_nothing_is_lost() 
     assert_eq!(fs::metadata(&path).expect("the file exists").len(), 0, "the file was written to");
     let output = run(&mut read(folder.path(), &emulator.url, to));
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-    assert!(stderr(&output).contains("the file is shorter than its state says, 0 bytes of"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("the file is shorter than its state says, 0 of"), "{}", stderr(&output));
 }
 
 /// If the checkpoint is not in the output itself, messages in an unlinked file must not count as durable.

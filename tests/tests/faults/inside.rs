@@ -77,5 +77,5 @@ async fn a_panic_in_the_transport_ends_the_run() {
     let driven = drive::drive(reader, Arc::new(Panicking), &mut nowhere, &mut log, clock, std::future::pending());
     let error = driven.await.expect("the component works").ok().expect_err("the run fails");
     assert!(error.to_string().contains("a bug in the transport"), "{error}");
-    assert_eq!(error.exit(), kinesis_reader::error::Exit::Failed);
+    assert_eq!(kinesis_reader::cli::error::Error::from(error).exit(), kinesis_reader::cli::error::Exit::Failed);
 }

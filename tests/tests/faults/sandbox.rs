@@ -18,8 +18,8 @@ const MESSAGES: u32 = 600;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sabotaged_component_ends_the_run_with_an_error_and_the_next_run_continues() {
-    const SLOW: &str = "takes longer than it may: 2s";
-    const LARGE: &str = "needs more memory than it may have: 64 MiB";
+    const SLOW: &str = "exceeded its time limit: 2s";
+    const LARGE: &str = "exceeded its memory limit: 64 MiB";
     let emulator = Emulator::ferrokinesis().await;
     emulator.create(STREAM, 1).await;
     emulator.put(STREAM, 0..MESSAGES).await;

@@ -117,7 +117,7 @@ async fn a_file_and_a_state_that_disagree_are_an_error_and_left_alone() {
     };
     for (damaged, bytes, words) in [
         (&file, Some(lines[..lines.len() - 10].to_vec()), "the file is shorter than its state says"),
-        (&file, Some(Vec::new()), "the file is shorter than its state says, 0 bytes of"),
+        (&file, Some(Vec::new()), "the file is shorter than its state says, 0 of"),
         (&file, None, "the file is gone"),
         (&state, None, "bytes that its state does not account for"),
         (&state, Some(kept[..kept.len() / 2].to_vec()), "the state is damaged"),

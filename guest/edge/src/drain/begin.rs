@@ -5,14 +5,11 @@
 
 use kinesis_reader_lease::{Lease, Outcome, Value};
 
-use super::{Counts, Drain};
 use crate::answer::Answer;
-use crate::aws::ClockOffset;
+use crate::bindings::reading::{self, Reader};
 use crate::bounds::Bounds;
 use crate::clock;
-use crate::deliver::DeliveryTimes;
 use crate::progress::Progress;
-use crate::reading::{self, Reader};
 use crate::settings::Settings;
 use crate::store::{self, Store, random};
 
@@ -37,29 +34,30 @@ const BATCHES: u32 = 2;
 /// accept no more than 6 MB in a request.
 const BATCH_BYTES: u32 = 4 << 20;
 
+/// A drain that has the lease and an open reader.
+pub(super) struct Begun {
+    pub(super) store: Store,
+    pub(super) lease: Lease,
+    pub(super) epoch: u64,
+    /// The time of an earlier first owner, if reading starts there for lack of a checkpoint.
+    pub(super) start_time: Option<u64>,
+    pub(super) reader: Reader,
+    pub(super) progress: Progress,
+}
+
 /// Takes the lease and opens the reader, or returns the error to answer with.
-pub(super) fn begin<'a>(settings: &'a Settings, bounds: &'a Bounds, started: u64) -> Result<Drain<'a>, Answer> {
+pub(super) fn begin(settings: &Settings, bounds: &Bounds) -> Result<Begun, Answer> {
     let mut store = store::open(settings).map_err(|why| unavailable(&why))?;
     let mut lease = Lease::acquire(store::new_owner(), store::lease_settings(settings), clock::present());
     let held = acquire(&mut store, &mut lease, settings, bounds)?;
     match resume(settings, bounds, &held) {
-        Ok((reader, progress)) => Ok(Drain {
-            settings,
-            bounds,
-            deadline: started.saturating_add(bounds.time),
+        Ok((reader, progress)) => Ok(Begun {
             store,
             lease,
             epoch: held.epoch,
             start_time: starts_at_first_owner(settings, &held, &progress).then_some(held.begun),
             reader,
-            clock_offset: ClockOffset::default(),
-            delivery_times: DeliveryTimes::default(),
             progress,
-            in_flight: Vec::new(),
-            counts: Counts::default(),
-            last_failure: None,
-            lines: Vec::new(),
-            uncommitted: None,
         }),
         // Gives the lease back with the old checkpoint. If that fails, the lease ends by itself.
         Err(answer) => {

@@ -1,10 +1,11 @@
 //! Delivers batches: to the sink, to the address for dead letters, or into the answer.
 
-use super::{Drain, End};
+use super::Drain;
+use super::end::End;
+use crate::bindings::reading::Batch;
 use crate::clock;
 use crate::deliver::{self, Delivery, Label, Lines};
 use crate::fetch::{self, Exchange, Failure, Response};
-use crate::reading::Batch;
 use crate::settings::Sink;
 
 /// The error if the reader renders fewer lines than it counts.

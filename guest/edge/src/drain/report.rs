@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Counts, End};
+use super::end::{Counts, End};
 use crate::answer::{Answer, NDJSON, ascii, clean};
-use crate::reading::{self, Cause, Operation, Position, ShardState, ShardStatus};
+use crate::bindings::reading::{self, Cause, Operation, Position, ShardState, ShardStatus};
 
 /// The number of gaps listed in the report's header.
 const HEADER_GAPS: usize = 3;

@@ -1,8 +1,8 @@
 //! Keeps the value in `wasi:keyvalue`. The documentation of the lease describes the quirks of its implementations.
 
+use crate::bindings::wasi::keyvalue::atomics::{self, Cas, CasError};
+use crate::bindings::wasi::keyvalue::store::{self, Bucket, Error};
 use crate::settings::Settings;
-use crate::wasi::keyvalue::atomics::{self, Cas, CasError};
-use crate::wasi::keyvalue::store::{self, Bucket, Error};
 
 pub(crate) struct Store {
     // Declared first so that it is dropped before its bucket.

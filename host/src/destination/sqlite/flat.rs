@@ -1,23 +1,22 @@
 //! The view `STREAM_flat`: a row for each message, with the members of its payload as columns.
 //!
-//! The view has the envelope's columns and then one for each member that has been seen at the top
-//! of a payload, in the order in which they appeared. A message whose payload is no JSON object, or
-//! has no such member, has NULL there. The view is rebuilt in the transaction that brings a new
-//! member, so it always fits what is in the table. It is a convenience: the payload itself is in
-//! the table, to the letter.
+//! The view has the columns of the envelope, then one column for each top-level member that has been seen in a payload,
+//! in order of appearance. If a payload is not a JSON object or does not have the member, the column is NULL. The view
+//! is rebuilt in the transaction in which a new member appears, so it always matches the table. The view is a
+//! convenience: the table has the unchanged payload.
 //!
 //! Members become columns by these rules:
 //!
-//! - A column has the member's name. SQLite takes `Id` and `id` for one, so the second to appear is
-//!   `id_2`; so is a member named as a column of the envelope. The same goes for `É` and `é`, which
-//!   SQLite can tell apart but other programs that read the view cannot. The empty name becomes `_`.
+//! - A column has the name of its member. SQLite treats `Id` and `id` as the same name, so the second one to appear
+//!   becomes `id_2`, and so does a member with the name of a column of the envelope. The same goes for `É` and `é`,
+//!   which SQLite distinguishes but other programs that read the view do not. The empty name becomes `_`.
 //! - SQLite does not let a view name a column `true` or `false`, so these members become `true_2` and
 //!   `false_2`.
-//! - No more than [`MEMBERS_MAX`] members become columns: SQLite ends at 2,000 columns, and people
-//!   well before. A name longer than [`NAME_MAX`] bytes, or with a NUL in it, is left out.
-//! - Of a member that a payload has twice, the first counts: that is how SQLite reads JSON.
+//! - At most [`MEMBERS_MAX`] members become columns. SQLite's limit is 2,000 columns, and a view is unreadable long
+//!   before that. Members whose name is longer than [`NAME_MAX`] bytes or contains NUL are left out.
+//! - If a payload has a member twice, the first one counts, as SQLite reads JSON that way.
 //!
-//! A view by that name that someone else has made is left alone.
+//! If something else has the name of the view, it is left alone, and there is no view.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -25,22 +24,22 @@ use std::fmt;
 use rusqlite::{Connection, OptionalExtension};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::schema::{COLUMNS, quote};
+use super::names::{COLUMNS, quote};
 
-/// The members of a stream's payloads that become columns of its view, at most.
+/// The maximum number of members of a stream's payloads that become columns of its view.
 pub const MEMBERS_MAX: usize = 500;
 
 /// The longest name of a member that becomes a column, in bytes.
 const NAME_MAX: usize = 200;
 
-/// Names that SQLite gives to no column of a view, quoted or not: it calls such a column `column8` or the like
+/// Names that a column of a view cannot have, even quoted: SQLite calls such a column `column8` or the like
 /// (`sqlite3ColumnsFromExprList`), and reads the name in a query as the number 1 or 0.
 const RESERVED: [&str; 2] = ["true", "false"];
 
-/// Tells the view from one that someone else has made.
+/// Distinguishes the view from those that were not created by this program. Existing databases contain this text.
 const MARK: &str = "/* kept up by kinesis-reader: it is replaced when members appear */";
 
-/// What the view has, and what it is to have.
+/// The view as it is in the database, and as it should be.
 pub(super) struct Flat {
     stream: String,
     view: String,
@@ -49,16 +48,16 @@ pub(super) struct Flat {
     taken: HashSet<String>,
     /// Members and their columns.
     columns: Vec<(String, String)>,
-    /// How many of `columns` the table of members has, under the same names.
+    /// How many of `columns` are in the table of members, with the same names.
     saved: usize,
-    /// The view as it is in the database. None: it is not there.
+    /// The view's definition in the database. `None` if the view does not exist.
     text: Option<String>,
-    /// The name is someone else's.
+    /// Whether something else has the name of the view.
     foreign: bool,
 }
 
 impl Flat {
-    /// What the database has of the view.
+    /// Loads the view and its members from the database.
     pub(super) fn load(db: &Connection, stream: &str) -> rusqlite::Result<Flat> {
         let view = format!("{stream}_flat");
         let found: Option<(String, Option<String>)> = db
@@ -84,7 +83,7 @@ impl Flat {
             text,
             foreign,
         };
-        // The view leaves the payload out, and a member may well be named so.
+        // The view does not have this column, so a member can have the name.
         flat.taken.remove("data");
         let mut select =
             db.prepare("SELECT member, column_name FROM _kinesis_members WHERE stream = ?1 ORDER BY rowid")?;
@@ -104,14 +103,14 @@ impl Flat {
         Ok(flat)
     }
 
-    /// Takes note of the members of a payload.
-    pub(super) fn note(&mut self, payload: &[u8]) {
+    /// Adds the members of a payload that are new.
+    pub(super) fn add_members(&mut self, payload: &[u8]) {
         if self.foreign || self.columns.len() >= MEMBERS_MAX {
             return;
         }
         let mut found = Found { known: &self.members, new: Vec::new() };
         let mut json = serde_json::Deserializer::from_slice(payload);
-        // What is no JSON object has no members.
+        // A payload that is not a JSON object has no members.
         if (&mut json).deserialize_map(&mut found).is_err() || json.end().is_err() {
             return;
         }
@@ -120,7 +119,7 @@ impl Flat {
         }
     }
 
-    /// Brings the database up to what was noted, within the transaction that is open.
+    /// Writes what has changed to the database, within the open transaction.
     pub(super) fn save(&mut self, db: &Connection) -> rusqlite::Result<()> {
         if self.foreign {
             return Ok(());
@@ -182,7 +181,7 @@ impl Flat {
         for name in envelope {
             text.push_str(&format!(" {},", quote(name)));
         }
-        // Functions of JSON fail on what is none, and take some bytes for JSON in binary.
+        // JSON functions fail on data that is not JSON, and mistake some blobs for SQLite's binary form of JSON.
         text.push_str(&format!(
             "\n  CASE WHEN typeof(\"data\") = 'text' AND json_valid(\"data\") THEN \"data\" END \
              AS \"payload\"\n  FROM {})",
@@ -192,10 +191,10 @@ impl Flat {
     }
 }
 
-/// The value of a member in SQL that every SQLite since 3.9 reads alike.
+/// An SQL expression for the value of a member that has the same meaning in every SQLite since 3.9.
 ///
-/// A path is quick, but versions differ on names with quotes, backslashes and what JSON may write
-/// as an escape, such as `/` and all that is not ASCII. Those are compared as text.
+/// A path is fast, but versions disagree on names that contain quotes, backslashes or characters that JSON may escape,
+/// such as `/` and everything that is not ASCII. Such names are compared as text.
 fn extract(member: &str) -> String {
     let literal = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let plain = |b: u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\' | b'/');
@@ -208,7 +207,7 @@ fn extract(member: &str) -> String {
     }
 }
 
-/// Reads an object for the names of its members that are not known.
+/// Collects the names of an object's members that are not known yet.
 struct Found<'a> {
     known: &'a HashSet<String>,
     new: Vec<String>,
@@ -259,11 +258,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_member_has_a_column_of_its_own() {
+    fn each_member_has_its_own_column() {
         let db = database();
         let mut flat = Flat::load(&db, "s").unwrap();
-        flat.note(br#"{"id":1,"Id":2,"ID":3,"_KINESIS__TS":4,"data":5,"":6,"_":7,"id":8,"id_2":9}"#);
-        flat.note("{\"true\":1,\"False\":2,\"true_2\":3,\"null\":4,\"É\":5,\"é\":6}".as_bytes());
+        flat.add_members(br#"{"id":1,"Id":2,"ID":3,"_KINESIS__TS":4,"data":5,"":6,"_":7,"id":8,"id_2":9}"#);
+        flat.add_members("{\"true\":1,\"False\":2,\"true_2\":3,\"null\":4,\"É\":5,\"é\":6}".as_bytes());
         let columns: Vec<&str> = flat.columns.iter().map(|(_, column)| &**column).collect();
         assert_eq!(
             columns,
@@ -291,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_that_an_earlier_version_named_as_none_can_be_is_named_anew() {
+    fn a_column_that_an_earlier_version_gave_a_reserved_name_is_renamed() {
         let db = database();
         db.execute_batch(
             "INSERT INTO _kinesis_members VALUES ('s', 'a', 'a'), ('s', 'true', 'true'), ('s', 'true_2', 'true_2')",
@@ -301,13 +300,13 @@ mod tests {
         flat.save(&db).unwrap();
         let columns = |flat: &Flat| flat.columns.iter().map(|(_, column)| column.clone()).collect::<Vec<_>>();
         assert_eq!(columns(&flat), ["a", "true_3", "true_2"]);
-        assert_eq!(super::super::schema::columns(&db, "s_flat").unwrap()[7..], ["a", "true_3", "true_2"]);
+        assert_eq!(super::super::names::columns(&db, "s_flat").unwrap()[7..], ["a", "true_3", "true_2"]);
         let again = Flat::load(&db, "s").unwrap();
         assert_eq!((columns(&again), again.saved), (columns(&flat), 3));
     }
 
     #[test]
-    fn what_is_no_object_has_no_members() {
+    fn only_objects_have_members() {
         let mut flat = Flat::load(&database(), "s").unwrap();
         for payload in [
             "",
@@ -322,10 +321,10 @@ mod tests {
             "\u{feff}{\"a\":1}",
             "{\"\\ud800\":1}",
         ] {
-            flat.note(payload.as_bytes());
+            flat.add_members(payload.as_bytes());
             assert!(flat.columns.is_empty(), "{payload}");
         }
-        flat.note(b" {\"a\": {\"b\": 1}}\r\n");
+        flat.add_members(b" {\"a\": {\"b\": 1}}\r\n");
         assert_eq!(flat.columns, [("a".to_owned(), "a".to_owned())]);
     }
 
@@ -333,16 +332,16 @@ mod tests {
     fn names_that_cannot_be_columns_are_left_out() {
         let mut flat = Flat::load(&database(), "s").unwrap();
         let long = "n".repeat(NAME_MAX + 1);
-        flat.note(format!("{{\"{long}\":1,\"a\\u0000b\":2,\"c\":3}}").as_bytes());
+        flat.add_members(format!("{{\"{long}\":1,\"a\\u0000b\":2,\"c\":3}}").as_bytes());
         assert_eq!(flat.columns, [("c".to_owned(), "c".to_owned())]);
     }
 
     #[test]
-    fn members_have_a_bound() {
+    fn the_number_of_members_is_limited() {
         let db = database();
         let mut flat = Flat::load(&db, "s").unwrap();
         let members: Vec<String> = (0..MEMBERS_MAX * 2).map(|n| format!("\"é{n}\":{n}")).collect();
-        flat.note(format!("{{{}}}", members.join(",")).as_bytes());
+        flat.add_members(format!("{{{}}}", members.join(",")).as_bytes());
         flat.save(&db).unwrap();
         assert_eq!(flat.columns.len(), MEMBERS_MAX);
         let last: Option<i64> = db.query_row("SELECT max(\"é499\") FROM s_flat", [], |row| row.get(0)).unwrap();
@@ -351,7 +350,12 @@ mod tests {
 
     fn database() -> Connection {
         let db = Connection::open_in_memory().unwrap();
-        super::super::schema::set_up(&db, std::path::Path::new("s.db"), "s").unwrap();
+        let columns = COLUMNS.map(|(name, kind)| format!("{} {kind}", quote(name))).join(", ");
+        db.execute_batch(&format!(
+            "CREATE TABLE s ({columns});
+             CREATE TABLE _kinesis_members (stream, member, column_name, PRIMARY KEY (stream, member))"
+        ))
+        .unwrap();
         db
     }
 }

@@ -1,8 +1,8 @@
-//! A stream's checkpoint: what it says of the stream in a row of `_kinesis_checkpoints`, and the position of each shard in
-//! a row of `_kinesis_positions`, so that a commit writes what changed, and not all, however many shards there are.
+//! Stores a checkpoint in parts: the stream in a row of `_kinesis_checkpoints`, and the position of each shard in a row
+//! of `_kinesis_positions`. A commit then writes only what changed, however many shards there are.
 //!
-//! The text comes back to the letter. One that is of another form than the reader's stands in the first row whole, as
-//! all did that were kept before there were positions.
+//! A checkpoint is read back unchanged. If its text does not have the reader's form, it is stored whole in the row of
+//! the stream. Before there was a table of positions, all checkpoints were stored that way.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,11 +11,11 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::schema::{CHECKPOINTS, POSITIONS, columns};
+use super::names::{CHECKPOINTS, POSITIONS, columns};
 
 type Positions<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
-/// The text of a checkpoint, taken apart.
+/// A parsed checkpoint.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Parts<'a> {
@@ -23,25 +23,25 @@ struct Parts<'a> {
     version: &'a RawValue,
     #[serde(borrow)]
     stream: &'a RawValue,
-    /// None: the positions are in rows of their own.
+    /// `None` if the positions are in rows of their own.
     #[serde(borrow, default)]
     shards: Option<Positions<'a>>,
 }
 
 impl Parts<'_> {
-    /// All but the positions.
+    /// The text without the positions.
     fn head(&self) -> String {
         format!("{{\"version\":{},\"stream\":{}}}", self.version, self.stream)
     }
 }
 
-/// The checkpoint of `stream`, if there is one.
+/// Reads the checkpoint of `stream`, if there is one.
 pub(crate) fn read(db: &Connection, stream: &str) -> rusqlite::Result<Option<String>> {
     if columns(db, POSITIONS)?.is_empty() {
         let select = format!("SELECT checkpoint FROM {CHECKPOINTS} WHERE stream = ?1");
         return db.query_row(&select, [stream], |row| row.get(0)).optional();
     }
-    // One statement, which sees the rows of one commit.
+    // A single statement, so that all rows are from the same commit.
     let mut select = db.prepare(&format!(
         "SELECT checkpoint, shard, position FROM {CHECKPOINTS} LEFT JOIN {POSITIONS} USING (stream) \
          WHERE stream = ?1 ORDER BY shard"
@@ -67,7 +67,8 @@ pub(crate) fn read(db: &Connection, stream: &str) -> rusqlite::Result<Option<Str
     }))
 }
 
-/// Puts the positions of `checkpoint` in the place of those that are there, and gives what is to stand in the stream's row.
+/// Replaces the stored positions by those of `checkpoint`. Returns the text for the stream's row, and whether the
+/// positions are in rows of their own now.
 pub(super) fn replace<'a>(
     db: &Connection,
     stream: &str,
@@ -83,8 +84,9 @@ pub(super) fn replace<'a>(
     }
 }
 
-/// Puts the positions of `changes` in, and gives what is to stand in the stream's row. None: they are of another form.
-pub(super) fn change(db: &Connection, stream: &str, changes: &str) -> rusqlite::Result<Option<String>> {
+/// Updates the positions that are in `changes`. Returns the text for the stream's row, or `None` if `changes` does not
+/// have the reader's form.
+pub(super) fn update(db: &Connection, stream: &str, changes: &str) -> rusqlite::Result<Option<String>> {
     let Some((head, positions)) = split(changes) else { return Ok(None) };
     write(db, stream, &positions)?;
     Ok(Some(head))
@@ -101,7 +103,7 @@ fn write(db: &Connection, stream: &str, positions: &Positions<'_>) -> rusqlite::
     Ok(())
 }
 
-/// All but the positions, and the positions.
+/// Splits a checkpoint into the text without the positions, and the positions.
 fn split(text: &str) -> Option<(String, Positions<'_>)> {
     let parts: Parts<'_> = serde_json::from_str(text).ok()?;
     Some((parts.head(), parts.shards?))

@@ -1,43 +1,26 @@
-//! The tables: made where they are missing, checked where they are not.
+//! Creates the tables, or checks those that exist:
 //!
-//! - one named as the stream, with a row for each message,
+//! - one with the name of the stream, with a row for each message,
 //! - `_kinesis_checkpoints`, with a row for each stream,
 //! - `_kinesis_positions`, with a row for each shard of a stream,
 //! - `_kinesis_members`, with the members that are columns of a stream's view.
 //!
-//! A table may have more columns and indexes than ours, so long as a row without them can be put
-//! in; it may not have fewer.
+//! A table may have additional columns and indexes, as long as a row can be inserted without them. It must have all of
+//! ours.
 
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::database_error;
+use super::super::error::{Error, database_error};
 use super::flat::Flat;
-use crate::destination::Error;
+use super::names::{CHECKPOINTS, COLUMNS, MEMBERS, POSITIONS, columns, names, quote};
 
-/// The columns of a stream's table: of them, all but the payload are the envelope.
-pub(super) const COLUMNS: [(&str, &str); 8] = [
-    ("_kinesis_msg_id", "TEXT PRIMARY KEY NOT NULL"),
-    ("_kinesis__shard_id", "TEXT NOT NULL"),
-    ("_kinesis__seq_no", "TEXT NOT NULL"),
-    ("_kinesis__sub_seq", "INTEGER"),
-    ("_kinesis__ts", "TEXT NOT NULL"),
-    ("_kinesis__partition", "TEXT"),
-    ("_kinesis__stream_name", "TEXT NOT NULL"),
-    // Without a type, so that text stays text and bytes stay bytes.
-    ("data", ""),
-];
-
-pub(super) const CHECKPOINTS: &str = "_kinesis_checkpoints";
-pub(super) const POSITIONS: &str = "_kinesis_positions";
-const MEMBERS: &str = "_kinesis_members";
-
-/// Refuses the names that a table cannot have.
+/// Refuses stream names that cannot be the name of the table.
 pub(super) fn check_name(path: &Path, stream: &str) -> Result<(), Error> {
     let lower = stream.to_ascii_lowercase();
     let by = if lower.starts_with("sqlite_") {
-        "SQLite, which keeps all that begin with sqlite_ to itself"
+        "SQLite, which reserves names that begin with sqlite_"
     } else if [CHECKPOINTS, POSITIONS, MEMBERS].contains(&&*lower) {
         "a table of this program"
     } else {
@@ -46,11 +29,11 @@ pub(super) fn check_name(path: &Path, stream: &str) -> Result<(), Error> {
     Err(Error::NameTaken { path: path.to_owned(), name: stream.to_owned(), by: by.to_owned() })
 }
 
-/// Makes what is missing and checks what is there, in one transaction.
+/// Creates missing tables and checks existing ones, in one transaction.
 pub(super) fn set_up(db: &Connection, path: &Path, stream: &str) -> Result<Flat, Error> {
     let failed = |error| database_error(path, "write to", error);
     db.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
-    check_taken(db, path, stream)?;
+    check_name_is_free(db, path, stream)?;
 
     let columns = COLUMNS.map(|(name, kind)| format!("{} {kind}", quote(name)));
     db.execute_batch(&format!(
@@ -93,7 +76,7 @@ pub(super) fn set_up(db: &Connection, path: &Path, stream: &str) -> Result<Flat,
     Ok(flat)
 }
 
-/// Puts a message in, if it is not there.
+/// The statement that inserts a message, unless it is there.
 pub(super) fn insert(stream: &str) -> String {
     let names = COLUMNS.map(|(name, _)| quote(name)).join(", ");
     format!(
@@ -103,14 +86,9 @@ pub(super) fn insert(stream: &str) -> String {
     )
 }
 
-/// A name of a table or column in SQL.
-pub(crate) fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// Tables, views and indexes share their names, and to SQLite `Orders` is `orders`; to Kinesis it
-/// is another stream.
-fn check_taken(db: &Connection, path: &Path, stream: &str) -> Result<(), Error> {
+/// Fails if the name of the stream's table is in use. Tables, views and indexes share one namespace. SQLite treats
+/// `Orders` and `orders` as the same name, but for Kinesis they are different streams.
+fn check_name_is_free(db: &Connection, path: &Path, stream: &str) -> Result<(), Error> {
     let found: Option<(String, String)> = db
         .query_row(
             "SELECT type, name FROM sqlite_schema \
@@ -129,9 +107,9 @@ fn check_taken(db: &Connection, path: &Path, stream: &str) -> Result<(), Error> 
 }
 
 fn check_table(db: &Connection, path: &Path, table: &str, names: &[&str]) -> Result<(), Error> {
-    let there = columns(db, table).map_err(|error| database_error(path, "read", error))?;
+    let found = columns(db, table).map_err(|error| database_error(path, "read", error))?;
     let missing: Vec<&str> =
-        names.iter().filter(|name| !there.iter().any(|there| there.eq_ignore_ascii_case(name))).copied().collect();
+        names.iter().filter(|name| !found.iter().any(|found| found.eq_ignore_ascii_case(name))).copied().collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -142,15 +120,6 @@ fn foreign(path: &Path, table: &str, why: String) -> Error {
     Error::ForeignTable { path: path.to_owned(), table: table.to_owned(), why }
 }
 
-/// The names of the columns of a table or view.
-pub(crate) fn columns(db: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
-    names(db, "SELECT name FROM pragma_table_info(?1)", table)
-}
-
 fn key(db: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
     names(db, "SELECT lower(name) FROM pragma_table_info(?1) WHERE pk > 0", table)
-}
-
-fn names(db: &Connection, sql: &str, table: &str) -> rusqlite::Result<Vec<String>> {
-    db.prepare(sql)?.query_map([table], |row| row.get(0))?.collect()
 }

@@ -1,7 +1,7 @@
-//! What a database holds, in words for a terminal: its tables, the newest messages of each stream,
-//! the columns of its view, and how far each of its shards was read.
+//! `kinesis-reader show`: prints the tables of a database and, for each stream, the columns of its view, the newest
+//! messages and the position in each shard.
 //!
-//! All of it comes from outside, so characters that could move a terminal's cursor are written as escapes.
+//! All of this comes from outside, so characters that could move the cursor of a terminal are escaped.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -18,19 +18,19 @@ use crate::destination::{
 };
 use crate::terminal;
 
-/// The newest messages shown of each stream.
+/// The number of messages to show of each stream.
 const NEWEST: usize = 5;
 
-/// The most shards, and the most other members, shown of each checkpoint.
+/// The maximum number of shards, and of other members, to show of each checkpoint.
 const SHARDS_MAX: usize = 100;
 
-/// The columns named of each view.
+/// The maximum number of columns to list of each view.
 const COLUMNS_MAX: usize = 60;
 
-/// The least of a payload that is shown, however narrow the terminal is.
+/// The minimum width of a payload, however narrow the terminal is.
 const DATA_WIDTH_MIN: usize = 20;
 
-/// Prints what the database at `path` holds to `out`, for a terminal of `width` columns.
+/// Prints the contents of the database at `path` to `out`, for a terminal of `width` columns.
 pub fn show(path: &Path, width: usize, out: &mut dyn Write) -> Result<(), Error> {
     let db = open_read_only(path)?;
     let text = describe(&db, path, width).map_err(|error| database_error(path, "read", error))?;
@@ -38,7 +38,7 @@ pub fn show(path: &Path, width: usize, out: &mut dyn Write) -> Result<(), Error>
 }
 
 fn describe(db: &Connection, path: &Path, width: usize) -> Result<String, SqliteError> {
-    // One transaction, so that what is counted and what the checkpoint says belong together.
+    // A single transaction, so that the counts and the checkpoint are consistent.
     db.execute_batch("BEGIN")?;
     let mut text = format!("{}\n", clean(&path.display().to_string()));
     let tables = tables(db)?;
@@ -60,7 +60,7 @@ fn describe(db: &Connection, path: &Path, width: usize) -> Result<String, Sqlite
 
 struct Table {
     name: String,
-    /// None: it cannot be counted, as with a virtual table whose module is not here.
+    /// `None` if the rows cannot be counted, as in a virtual table whose module is not available.
     rows: Option<u64>,
 }
 
@@ -138,7 +138,7 @@ fn newest(text: &mut String, db: &Connection, table: &str, width: usize) -> Resu
     let order = "\"_kinesis__ts\" DESC, length(\"_kinesis__seq_no\") DESC, \
                  \"_kinesis__seq_no\" DESC, \"_kinesis__sub_seq\" DESC";
     let table = quote(table);
-    // Chosen by their envelopes alone, so that not every payload is read.
+    // Selected by their envelopes alone, so that not all payloads are read.
     let mut select = db.prepare(&format!(
         "SELECT \"_kinesis__ts\", \"_kinesis__shard_id\", \"_kinesis__partition\", typeof(data), \
                 CASE typeof(data) WHEN 'text' THEN substr(data, 1, ?1) ELSE hex(substr(data, 1, ?1)) END \
@@ -165,12 +165,12 @@ fn newest(text: &mut String, db: &Connection, table: &str, width: usize) -> Resu
         return Ok(());
     }
     text.push_str("  newest:\n");
-    let wide = |n: usize| rows.iter().map(|row| row[n].width()).max().unwrap_or(0);
-    let key = wide(2).min(24);
+    let width_of = |n: usize| rows.iter().map(|row| row[n].width()).max().unwrap_or(0);
+    let key_width = width_of(2).min(24);
     for [time, shard, partition, data] in &rows {
-        let mut line = format!("    {}  {}  ", pad(time, wide(0)), pad(shard, wide(1)));
-        if key > 0 {
-            let _ = write!(line, "{}  ", pad(&shorten(partition, key), key));
+        let mut line = format!("    {}  {}  ", pad(time, width_of(0)), pad(shard, width_of(1)));
+        if key_width > 0 {
+            let _ = write!(line, "{}  ", pad(&shorten(partition, key_width), key_width));
         }
         let left = width.saturating_sub(line.width()).max(DATA_WIDTH_MIN);
         line.push_str(&shorten(data, left));
@@ -179,7 +179,7 @@ fn newest(text: &mut String, db: &Connection, table: &str, width: usize) -> Resu
     Ok(())
 }
 
-/// The checkpoint's text is the reader's own; what is not as expected is shown as it stands.
+/// Prints a checkpoint. Its format belongs to the reader, so whatever is not as expected is printed as it is.
 fn positions(text: &mut String, checkpoint: &Checkpoint) {
     let _ = writeln!(text, "  checkpoint: revision {}, saved {}", checkpoint.revision, clean(&checkpoint.saved));
     let Ok(Value::Object(mut members)) = serde_json::from_str(&checkpoint.text) else {
@@ -194,9 +194,9 @@ fn positions(text: &mut String, checkpoint: &Checkpoint) {
     for (name, value) in members.iter().take(SHARDS_MAX) {
         let _ = writeln!(text, "    {}: {}", clean(name), position(value));
     }
-    let wide = shards.keys().map(|shard| clean(shard).width()).max();
+    let width = shards.keys().map(|shard| clean(shard).width()).max();
     for (shard, value) in shards.iter().take(SHARDS_MAX) {
-        let shard = pad(&clean(shard), wide.unwrap_or(0));
+        let shard = pad(&clean(shard), width.unwrap_or(0));
         let _ = writeln!(text, "    {shard}  {}", position(value));
     }
     if shards.len() > SHARDS_MAX {
@@ -204,7 +204,7 @@ fn positions(text: &mut String, checkpoint: &Checkpoint) {
     }
 }
 
-/// A value in words: `after 4959…, sub 3`, `at 2026-11-23T15:09:35.129Z`.
+/// Formats a position: `after 4959…, sub 3`, `at 2026-11-23T15:09:35.129Z`.
 fn position(value: &Value) -> String {
     let Value::Object(members) = value else {
         return scalar("", value);
@@ -225,7 +225,7 @@ fn scalar(name: &str, value: &Value) -> String {
     }
 }
 
-/// Names with commas between them, in lines of `width`.
+/// Prints names separated by commas, in lines of up to `width` columns.
 fn wrap(text: &mut String, names: &[String], width: usize) {
     const INDENT: &str = "    ";
     let mut line = INDENT.to_owned();
@@ -246,7 +246,7 @@ fn wrap(text: &mut String, names: &[String], width: usize) {
     let _ = writeln!(text, "{}", line.trim_end());
 }
 
-/// Makes text printable. This is the user's own data, so passwords in it are not hidden.
+/// Makes text printable. Unlike [`terminal::clean`], this does not hide passwords, as they are the user's data.
 fn clean(text: &str) -> String {
     printable(text).into_owned()
 }
@@ -264,11 +264,11 @@ fn shorten(text: &str, width: usize) -> String {
     let mut short = String::new();
     let mut left = width.saturating_sub(1);
     for c in text.chars() {
-        let wide = c.width().unwrap_or(0);
-        if wide > left {
+        let columns = c.width().unwrap_or(0);
+        if columns > left {
             break;
         }
-        left -= wide;
+        left -= columns;
         short.push(c);
     }
     short.push('…');
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_shortened_by_what_it_takes_on_the_screen() {
+    fn text_is_shortened_by_its_width_on_the_screen() {
         assert_eq!(shorten("abc", 3), "abc");
         assert_eq!(shorten("abcd", 3), "ab…");
         assert_eq!(shorten("日本語", 4), "日…");
@@ -314,8 +314,8 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_is_told_in_words_and_a_strange_one_as_it_stands() {
-        let told = |text: &str| {
+    fn an_unknown_checkpoint_is_printed_as_it_is() {
+        let shown = |text: &str| {
             let mut out = String::new();
             let checkpoint =
                 Checkpoint { stream: "s".to_owned(), revision: 3, text: text.to_owned(), saved: "then".to_owned() };
@@ -323,7 +323,7 @@ mod tests {
             out
         };
         assert_eq!(
-            told(
+            shown(
                 r#"{"version":1,"stream":{"name":"s","created":1763900000000},"shards":{
                    "shardId-0":{"at":"end"},"shardId-1":{"after":"49","sub":3},"s":{"at":1763900000123}}}"#
             ),
@@ -334,8 +334,8 @@ mod tests {
                  shardId-0  at end\n    \
                  shardId-1  after 49, sub 3\n"
         );
-        assert!(told("not json\u{7}").ends_with("    not json\\u{7}\n"));
-        assert!(told(r#"{"shards":[1]}"#).ends_with("    shards  [1]\n"));
-        assert!(told("[]").ends_with("    []\n"));
+        assert!(shown("not json\u{7}").ends_with("    not json\\u{7}\n"));
+        assert!(shown(r#"{"shards":[1]}"#).ends_with("    shards  [1]\n"));
+        assert!(shown("[]").ends_with("    []\n"));
     }
 }

@@ -1,4 +1,4 @@
-//! Words to the operator: progress on a terminal, warnings, the last line, and the outcome as JSON.
+//! Reports to the operator: progress on a terminal, warnings, the summary, and the outcome as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,22 +10,23 @@ use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyl
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::component::wit;
+use super::error::{Error, Exit};
+use crate::bindings::wit;
 use crate::drive::{Log, Observer, Progress, Summary};
-use crate::error::{Error, Exit, Gap, InTime, InWords};
 use crate::files::{Draft, Outlet, Rights};
 use crate::terminal::{self, clean};
+use crate::words::Timestamp;
 
-/// Tells on stderr what happens, and keeps what the report needs.
+/// Reports on stderr what happens, and collects what the JSON report needs.
 pub struct Console {
     bar: Option<ProgressBar>,
     started: Instant,
-    /// Where records had left the stream unread.
+    /// Gaps so far.
     gaps: Vec<wit::Gap>,
 }
 
 impl Console {
-    /// With a bar if stderr is a terminal.
+    /// Starts the clock, and shows a progress bar if stderr is a terminal.
     pub fn new(stream: &str) -> Console {
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(0);
@@ -39,7 +40,7 @@ impl Console {
         Console { bar, started: Instant::now(), gaps: Vec::new() }
     }
 
-    /// How a run that came to an end ends the program.
+    /// The exit code for an outcome.
     pub fn exit(&self, outcome: &wit::Outcome) -> Exit {
         match outcome {
             wit::Outcome::Failed(_) => Exit::Failed,
@@ -54,7 +55,7 @@ impl Console {
         }
     }
 
-    /// The last line.
+    /// Prints the summary of a run.
     pub fn sum_up(&self, stream: &str, to: &str, invalid_records: Option<&Path>, summary: &Summary) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -63,7 +64,7 @@ impl Console {
         let why = match outcome {
             wit::Outcome::Reached => "caught up",
             wit::Outcome::Exhausted => "every shard is closed and read to its end",
-            wit::Outcome::Limited => "as many as were asked for",
+            wit::Outcome::Limited => "reached --max-messages",
             wit::Outcome::Stopped => "interrupted",
             wit::Outcome::Failed(_) => "failed",
         };
@@ -82,29 +83,32 @@ impl Console {
         ));
         if totals.dropped > 0 {
             self.warn(format_args!(
-                "{} messages in aggregated records were passed over, for their keys are of other shards",
+                "{} messages in aggregated records were skipped because their keys belong to other shards",
                 HumanCount(totals.dropped)
             ));
         }
         if written.invalid > 0 {
-            let bad = HumanCount(written.invalid);
+            let count = HumanCount(written.invalid);
             match invalid_records {
-                Some(path) => self.warn(format_args!("{bad} messages are not as asked: see {}", path.display())),
-                None => self.warn(format_args!("{bad} messages could not be put as asked and stand as text or base64")),
+                Some(path) => {
+                    self.warn(format_args!("{count} messages did not match --payload: see {}", path.display()))
+                }
+                None => self
+                    .warn(format_args!("{count} messages did not match --payload and were written as text or base64")),
             }
         }
     }
 
     /// The outcome, as `--report` writes it.
     pub fn outcome(&self, stream: &str, result: &Result<Summary, Error>) -> Value {
-        let gaps: Vec<Value> = self.gaps.iter().map(gap).collect();
+        let gaps: Vec<Value> = self.gaps.iter().map(gap_value).collect();
         let duration_ms = self.started.elapsed().as_millis() as u64;
         match result {
             Ok(summary) => {
                 let Summary { outcome, totals, written, shards } = summary;
-                let mut states = BTreeMap::<&str, u32>::new();
+                let mut states = BTreeMap::<String, u32>::new();
                 for shard in shards {
-                    *states.entry(state_word(shard.state)).or_default() += 1;
+                    *states.entry(shard.state.to_string()).or_default() += 1;
                 }
                 json!({
                     "stream": stream,
@@ -116,7 +120,7 @@ impl Console {
                         wit::Outcome::Failed(_) => "failed",
                     },
                     "error": match outcome {
-                        wit::Outcome::Failed(error) => Some(InWords(error).to_string()),
+                        wit::Outcome::Failed(error) => Some(error.to_string()),
                         wit::Outcome::Reached
                         | wit::Outcome::Exhausted
                         | wit::Outcome::Limited
@@ -160,12 +164,12 @@ impl Console {
     }
 }
 
-fn gap(lost: &wit::Gap) -> Value {
-    let mut gap = json!({"shard": clean(&lost.shard), "after": lost.after.as_ref().map(clean)});
-    if let Some(ahead) = lost.ahead {
-        gap["ahead"] = InTime(ahead).to_string().into();
+fn gap_value(gap: &wit::Gap) -> Value {
+    let mut value = json!({"shard": clean(&gap.shard), "after": gap.after.as_ref().map(clean)});
+    if let Some(ahead) = gap.ahead {
+        value["ahead"] = Timestamp(ahead).to_string().into();
     }
-    gap
+    value
 }
 
 /// Checks that the report can be written to `path`, without writing anything.
@@ -181,7 +185,7 @@ pub fn write(path: &Path, outcome: &Value) -> Result<(), Error> {
         Outlet::File { path, old } => {
             let mut draft = Draft::of_shared(&path, old.as_ref().map_or(Rights::Usual, Rights::Of))?;
             draft.write(text.as_bytes())?;
-            draft.place().map(drop)
+            draft.persist().map(drop)
         }
     });
     written.map_err(|error| Error::Report { path: path.to_owned(), error })
@@ -196,35 +200,19 @@ struct Head {
     _outcome: String,
 }
 
-/// A report is about a page long, plus its gaps.
+/// The largest file that can be a report. A report is about a page of text, plus its gaps.
 const LENGTH_MAX: u64 = 64 << 20;
 
 fn outlet(path: &Path) -> io::Result<Outlet> {
-    Outlet::look(path, LENGTH_MAX, |text| serde_json::from_slice::<Head>(text).is_ok())
-}
-
-/// The word for a shard's state.
-pub fn state_word(state: wit::ShardState) -> &'static str {
-    match state {
-        wit::ShardState::Blocked => "blocked",
-        wit::ShardState::Seeking => "seeking",
-        wit::ShardState::Sought => "sought",
-        wit::ShardState::Ready => "ready",
-        wit::ShardState::Reading => "reading",
-        wit::ShardState::Delivering => "delivering",
-        wit::ShardState::Ending => "ending",
-        wit::ShardState::CaughtUp => "caught-up",
-        wit::ShardState::Drained => "drained",
-        wit::ShardState::Failed => "failed",
-    }
+    Outlet::examine(path, LENGTH_MAX, |text| serde_json::from_slice::<Head>(text).is_ok())
 }
 
 impl Observer for Console {
     fn notice(&mut self, notice: &wit::Notice) {
         match notice {
-            wit::Notice::Gap(lost) => {
-                self.warn(format_args!("{}", Gap(lost)));
-                self.gaps.push(lost.clone());
+            wit::Notice::Gap(gap) => {
+                self.warn(format_args!("{gap}"));
+                self.gaps.push(gap.clone());
             }
             wit::Notice::Retry(_) | wit::Notice::Shard(_) => Log.notice(notice),
         }

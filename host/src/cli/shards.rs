@@ -1,47 +1,51 @@
-//! `kinesis-reader shards`: each shard with its lineage, whether it is open, its position in the checkpoint and its lag.
+//! `kinesis-reader shards`: each shard with its lineage, whether it is open, its position in the checkpoint and its
+//! lag.
 //!
-//! A reader is opened at the saved checkpoint and driven until each shard that may be read has told its lag. What it
-//! brings is not taken, and nothing is kept: to look changes nothing.
+//! Opens a reader at the saved checkpoint, and drives it until the lag of every shard that can be read is known.
+//! Messages are dropped and nothing is saved, so listing changes nothing.
 
 use std::time::Duration;
 
 use indicatif::HumanDuration;
 
-use crate::component::{Action, wit};
+use super::error::{Error, Exit};
+use super::plan::{Destination, ShardsPlan, StateAt};
+use super::setup;
+use crate::bindings::wit;
+use crate::component::Action;
 use crate::destination::{self, Sqlite, stream_error};
-use crate::drive::{self, Clock, Flight};
-use crate::error::{Error, Exit, InTime};
-use crate::plan::{Destination, ShardsPlan, StateAt};
+use crate::drive::{self, Clock, Requests};
 use crate::state::FileState;
-use crate::{run, terminal};
+use crate::terminal;
+use crate::words::Timestamp;
 
 /// Lists the shards on stdout.
-pub fn list(plan: &ShardsPlan) -> Result<Exit, Error> {
+pub(super) fn list(plan: &ShardsPlan) -> Result<Exit, Error> {
     let saved = match (&plan.state, &plan.destination) {
         (StateAt::File(path), _) => FileState::peek(path)?.map(|saved| saved.checkpoint),
         (StateAt::Destination, Destination::Sqlite(path)) => Sqlite::peek(path, plan.source.stream())?,
         (StateAt::Destination | StateAt::Nowhere, _) => None,
     };
-    let shards = run::runtime()?.block_on(look(plan, saved.as_deref()))?;
-    match terminal::print(&table(&shards), &mut run::stdout()?).map_err(stream_error) {
+    let shards = setup::runtime()?.block_on(query(plan, saved.as_deref()))?;
+    match terminal::print(&table(&shards), &mut setup::stdout()?).map_err(stream_error) {
         Ok(()) | Err(destination::Error::ClosedPipe) => Ok(Exit::Reached),
         Err(error) => Err(error.into()),
     }
 }
 
-async fn look(plan: &ShardsPlan, saved: Option<&str>) -> Result<Vec<wit::ShardStatus>, Error> {
+async fn query(plan: &ShardsPlan, saved: Option<&str>) -> Result<Vec<wit::ShardStatus>, Error> {
     let clock = Clock::start();
-    let mut loaded = run::load()?;
-    let mut config = loaded.defaults(&run::source(&plan.source))?;
-    // Room for the one record of each shard.
+    let mut loaded = setup::load()?;
+    let mut config = loaded.defaults(&setup::source(&plan.source))?;
+    // One record of each shard is enough, and there must be room for all of them.
     (config.limits.page_records, config.limits.batches) = (1, 100_000);
     let mut reader = loaded.open(&config, saved, drive::seed(), clock.now(), drive::present())?;
-    let kinesis = run::connect(&plan.aws).await?;
-    let mut flight = Flight::new(kinesis.clone(), clock);
-    let mut looks = Looks::default();
+    let kinesis = setup::connect(&plan.aws).await?;
+    let mut requests = Requests::new(kinesis.clone(), clock);
+    let mut schedule = Schedule::default();
     loop {
         match reader.poll()? {
-            Action::Send(request) => flight.launch(request),
+            Action::Send(request) => requests.start(request),
             Action::Deliver(batch) => reader.release(batch)?,
             Action::Notice(_) => {}
             Action::Finish(wit::Outcome::Failed(error)) => {
@@ -49,22 +53,22 @@ async fn look(plan: &ShardsPlan, saved: Option<&str>) -> Result<Vec<wit::ShardSt
             }
             Action::Finish(_) => return Ok(reader.shards()?),
             Action::Wait(wait) => {
-                if looks.are_due(flight.answered(), flight.out()) {
+                if schedule.is_due(requests.answered(), requests.in_flight()) {
                     let shards = reader.shards()?;
-                    let untold = shards.iter().filter(|shard| !has_told(shard)).count();
-                    if untold == 0 && !shards.is_empty() {
+                    let unknown = shards.iter().filter(|shard| !is_lag_known(shard)).count();
+                    if unknown == 0 && !shards.is_empty() {
                         return Ok(shards);
                     }
-                    looks.looked(flight.answered(), untold, shards.len());
+                    schedule.listed(requests.answered(), unknown, shards.len());
                 }
-                flight.wait(&mut reader, wait.until).await?;
+                requests.wait(&mut reader, wait.until).await?;
             }
         }
     }
 }
 
 /// Whether a shard's lag is known, or the shard cannot be read yet.
-fn has_told(shard: &wit::ShardStatus) -> bool {
+fn is_lag_known(shard: &wit::ShardStatus) -> bool {
     shard.behind.is_some()
         || matches!(shard.state, wit::ShardState::Blocked | wit::ShardState::CaughtUp | wit::ShardState::Drained)
 }
@@ -72,35 +76,35 @@ fn has_told(shard: &wit::ShardStatus) -> bool {
 /// Decides when to list the shards. Listing costs time in proportion to their number, so it must not happen after every
 /// answer.
 #[derive(Debug, Default)]
-struct Looks {
-    /// The number of answers at the last look.
+struct Schedule {
+    /// The number of answers at the last listing.
     last: u64,
-    /// The number of further answers after which the next look is worth its cost.
+    /// The number of further answers that make another listing worth its cost.
     worth: u64,
 }
 
-impl Looks {
-    /// `answered` counts the requests that have ended, `out` those in flight.
-    fn are_due(&self, answered: u64, out: usize) -> bool {
+impl Schedule {
+    /// `answered` counts the requests that have ended, `in_flight` those that have not.
+    fn is_due(&self, answered: u64, in_flight: usize) -> bool {
         let new = answered - self.last;
-        new >= self.worth || (out == 0 && new > 0)
+        new >= self.worth || (in_flight == 0 && new > 0)
     }
 
-    /// An answer tells the lag of at most one of the `untold` shards. If only few of these are left, most answers may be
-    /// from other shards, so a share of all shards counts too.
-    fn looked(&mut self, answered: u64, untold: usize, known: usize) {
-        (self.last, self.worth) = (answered, untold.max(known / 8).max(1) as u64);
+    /// An answer reveals the lag of at most one of the shards whose lag is `unknown`. If few of these are left, most
+    /// answers may come from other shards, so a share of all shards is waited for too.
+    fn listed(&mut self, answered: u64, unknown: usize, all: usize) {
+        (self.last, self.worth) = (answered, unknown.max(all / 8).max(1) as u64);
     }
 }
 
 fn table(shards: &[wit::ShardStatus]) -> String {
-    let heads = ["shard", "parents", "state", "position", "behind"].map(str::to_owned);
+    let titles = ["shard", "parents", "state", "position", "behind"].map(str::to_owned);
     let rows = shards.iter().map(|shard| {
         let parents = if shard.parents.is_empty() { "-".to_owned() } else { shard.parents.join(" ") };
         let state = if shard.closed { "closed" } else { "open" };
         let position = match &shard.position {
             wit::Position::TrimHorizon => "not read".to_owned(),
-            wit::Position::At(time) => format!("at {}", InTime(*time)),
+            wit::Position::At(time) => format!("at {}", Timestamp(*time)),
             wit::Position::After(last) => match last.subsequence {
                 Some(subsequence) => format!("after {}, message {subsequence}", last.sequence),
                 None => format!("after {}", last.sequence),
@@ -115,7 +119,7 @@ fn table(shards: &[wit::ShardStatus]) -> String {
         };
         [shard.shard.clone(), parents, state.to_owned(), position, behind].map(terminal::clean)
     });
-    let rows: Vec<[String; 5]> = std::iter::once(heads).chain(rows).collect();
+    let rows: Vec<[String; 5]> = std::iter::once(titles).chain(rows).collect();
     let mut widths = [0; 5];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -135,34 +139,35 @@ fn table(shards: &[wit::ShardStatus]) -> String {
 mod tests {
     use super::*;
 
-    /// Counts the looks if each shard answers twice, with its iterator and its lag, and `most` requests are in flight.
-    fn looks_at(shards: usize, most: usize) -> usize {
-        let mut looks = Looks::default();
+    /// Counts the listings if each shard answers twice, with its iterator and its lag, and up to `requests_max`
+    /// requests are in flight.
+    fn count_listings(shards: usize, requests_max: usize) -> usize {
+        let mut schedule = Schedule::default();
         let mut count = 0;
         for answered in 0..=2 * shards {
-            let untold = shards - answered.saturating_sub(shards);
-            let out = (2 * shards - answered).min(most);
-            if looks.are_due(answered as u64, out) {
+            let unknown = shards - answered.saturating_sub(shards);
+            let in_flight = (2 * shards - answered).min(requests_max);
+            if schedule.is_due(answered as u64, in_flight) {
                 count += 1;
-                if untold == 0 {
+                if unknown == 0 {
                     return count;
                 }
-                looks.looked(answered as u64, untold, shards);
+                schedule.listed(answered as u64, unknown, shards);
             }
         }
-        panic!("it does not see that all have told");
+        panic!("the lags are never listed");
     }
 
     #[test]
-    fn many_shards_are_looked_at_as_rarely_as_few() {
+    fn many_shards_are_listed_as_rarely_as_few() {
         for shards in [1, 10, 1000, 40_000, 1_000_000] {
-            let count = looks_at(shards, 32);
-            assert!(count <= 16, "{count} looks at {shards} shards");
+            let count = count_listings(shards, 32);
+            assert!(count <= 16, "{count} listings of {shards} shards");
         }
     }
 
     #[test]
-    fn the_columns_are_as_wide_as_their_cells() {
+    fn columns_are_as_wide_as_their_cells() {
         let shard = |id: &str, parents: &[&str]| wit::ShardStatus {
             shard: id.to_owned(),
             parents: parents.iter().map(|parent| (*parent).to_owned()).collect(),
@@ -171,8 +176,8 @@ mod tests {
             position: wit::Position::TrimHorizon,
             behind: None,
         };
-        let told = table(&[shard("a", &[]), shard("longer", &["a", "\u{1b}[2J"])]);
-        let lines: Vec<&str> = told.lines().collect();
+        let text = table(&[shard("a", &[]), shard("longer", &["a", "\u{1b}[2J"])]);
+        let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines,
             [

@@ -7,7 +7,7 @@ const NOW: u64 = 1_763_899_200_000;
 const HOUR: u64 = 3_600_000;
 
 #[test]
-fn a_stream_alone_makes_a_plan() {
+fn a_stream_is_all_that_a_plan_needs() {
     assert_eq!(
         read("orders"),
         Plan {
@@ -33,7 +33,7 @@ fn a_stream_alone_makes_a_plan() {
 }
 
 #[test]
-fn every_flag_arrives() {
+fn every_flag_is_in_the_plan() {
     let plan = read(
         "arn:aws-cn:kinesis:cn-north-1:123456789012:stream/a.b_c-d --to ndjson:out/x --state file:y --start LATEST --follow \
          --max-messages 7 --page-records 10000 --pace 50% --wire cbor --payload base64 --no-deaggregate --invalid-records b --on-gap fail --recreated follow \
@@ -62,7 +62,7 @@ fn every_flag_arrives() {
 }
 
 #[test]
-fn starts() {
+fn every_form_of_a_start_is_understood() {
     for (text, start) in [
         ("trim-horizon", Start::TrimHorizon),
         ("TRIM_HORIZON", Start::TrimHorizon),
@@ -93,7 +93,7 @@ fn starts() {
 }
 
 #[test]
-fn ends() {
+fn every_form_of_an_end_is_understood() {
     for (flags, until) in [
         (&["--until", "caught-up"][..], Until::CaughtUp(Duration::ZERO)),
         (&["--behind", "1m30s"], Until::CaughtUp(Duration::from_secs(90))),
@@ -110,7 +110,7 @@ fn ends() {
 }
 
 #[test]
-fn destinations_and_states() {
+fn a_destination_determines_the_default_state() {
     let sqlite = |path: &str| Destination::Sqlite(path.into());
     let ndjson = |path: &str| Destination::Ndjson(path.into());
     let file = |path: &str| StateAt::File(path.into());
@@ -129,70 +129,70 @@ fn destinations_and_states() {
 }
 
 #[test]
-fn paces() {
+fn a_pace_is_a_percentage_or_off() {
     for (text, pace) in [("100%", Some(100)), ("50%", Some(50)), ("1", Some(1)), ("off", None)] {
         assert_eq!(read(&format!("orders --pace {text}")).limits.pace, pace, "{text}");
     }
 }
 
 #[test]
-fn usage_errors_have_a_hint() {
-    for (line, told, hint) in [
-        (&["or/ders"][..], "not the name of a stream: or/ders", "1 to 128"),
-        (&[""], "not the name of a stream: ", "1 to 128"),
-        (&["arn:aws:s3:::bucket"], "it is of another service", "stream/orders"),
-        (&["arn:aws:kinesis:us-east-1:1:stream/x"], "not 12 digits", "stream/orders"),
-        (&["arn:aws:kinesis::123456789012:stream/x"], "names no region", "stream/orders"),
-        (&["arn:aws:kinesis:us-east-1:123456789012:stream/"], "no name", "stream/orders"),
+fn every_usage_error_has_a_hint() {
+    for (line, words, hint) in [
+        (&["or/ders"][..], "invalid stream name: or/ders", "1 to 128"),
+        (&[""], "invalid stream name: ", "1 to 128"),
+        (&["arn:aws:s3:::bucket"], "it belongs to another service", "stream/orders"),
+        (&["arn:aws:kinesis:us-east-1:1:stream/x"], "does not have 12 digits", "stream/orders"),
+        (&["arn:aws:kinesis::123456789012:stream/x"], "has no region", "stream/orders"),
+        (&["arn:aws:kinesis:us-east-1:123456789012:stream/"], "stream name is invalid", "stream/orders"),
         (&["arn:aws:kinesis:us-east-1:123456789012:stream/x/consumer/c:1"], "of a consumer", "stream/orders"),
         (&["arn:aws:kinesis"], "fewer than six parts", "stream/orders"),
         (
             &["x", "--start", "yesterday"],
-            "not a time for --start: yesterday (it is no time and no duration)",
+            "invalid time for --start: yesterday (it is neither a time nor a duration)",
             "trim-horizon, latest",
         ),
-        (&["x", "--start", ""], "not a time for --start: ", "trim-horizon, latest"),
-        (&["x", "--start", "ago"], "not a time for --start: ago", "trim-horizon, latest"),
+        (&["x", "--start", ""], "invalid time for --start: ", "trim-horizon, latest"),
+        (&["x", "--start", "ago"], "invalid time for --start: ago", "trim-horizon, latest"),
         (&["x", "--start=-1h"], "it is negative", "trim-horizon"),
-        (&["x", "--start", "1mo"], "no certain length", "trim-horizon"),
-        (&["x", "--start", "99999h ago ago"], "not a time for --start", "trim-horizon"),
+        (&["x", "--start", "1mo"], "vary in length", "trim-horizon"),
+        (&["x", "--start", "99999h ago ago"], "invalid time for --start", "trim-horizon"),
         (&["x", "--start", "700000h"], "before 1970", "trim-horizon"),
         (&["x", "--start", "1969-12-31"], "before 1970", "trim-horizon"),
-        (&["x", "--start", "2025-11-23T11:00:00"], "end it with Z", "trim-horizon"),
+        (&["x", "--start", "2025-11-23T11:00:00"], "append Z", "trim-horizon"),
         (&["x", "--start", "1763895600000"], "milliseconds?", "trim-horizon"),
         (&["x", "--start", "2025-11-24"], "--start is in the future: 2025-11-24", "latest"),
-        (&["x", "--until", "soon"], "not a time for --until: soon", "caught-up, forever"),
-        (&["x", "--until", "10m"], "not a time for --until: 10m", "`1h ago`"),
+        (&["x", "--until", "soon"], "invalid time for --until: soon", "caught-up, forever"),
+        (&["x", "--until", "10m"], "invalid time for --until: 10m", "`1h ago`"),
         (&["x", "--start", "1h", "--until", "2h ago"], "--until is not after --start: 2h ago (--start is 1h)", "later"),
         (&["x", "--start", "latest", "--until", "2025-11-23"], "--until is not after --start", "later"),
         (&["x", "--start", "1h", "--until", "1h ago"], "--until is not after --start", "later"),
-        (&["x", "--behind", "5"], "not a duration for --behind: 5 (it has no unit)", "90s"),
-        (&["x", "--behind", "1s", "--follow"], "--behind has no meaning with this end: forever", "caught-up"),
-        (&["x", "--pace", "0%"], "not a pace: 0%", "off"),
-        (&["x", "--pace", "101%"], "not a pace: 101%", "off"),
-        (&["x", "--pace", "fast"], "not a pace: fast", "off"),
-        (&["x", "--to", "postgres:x"], "not a destination for --to: postgres:x", "sqlite:PATH, ndjson:PATH"),
-        (&["x", "--to", "out.db"], "not a destination for --to: out.db", "write sqlite:out.db"),
-        (&["x", "--to", "out.jsonl"], "not a destination for --to: out.jsonl", "write ndjson:out.jsonl"),
-        (&["x", "--to", "sqlite:-"], "not a destination for --to: sqlite:-", "ndjson:-"),
-        (&["x", "--state", "s.json"], "not a place for --state: s.json", "file:PATH"),
-        (&["x", "--state", "file:"], "not a place for --state: file:", "file:PATH"),
+        (&["x", "--behind", "5"], "invalid duration for --behind: 5 (it has no unit)", "90s"),
+        (&["x", "--behind", "1s", "--follow"], "--behind has no effect with this end: forever", "caught-up"),
+        (&["x", "--pace", "0%"], "invalid pace: 0%", "off"),
+        (&["x", "--pace", "101%"], "invalid pace: 101%", "off"),
+        (&["x", "--pace", "fast"], "invalid pace: fast", "off"),
+        (&["x", "--to", "postgres:x"], "invalid destination for --to: postgres:x", "sqlite:PATH, ndjson:PATH"),
+        (&["x", "--to", "out.db"], "invalid destination for --to: out.db", "write sqlite:out.db"),
+        (&["x", "--to", "out.jsonl"], "invalid destination for --to: out.jsonl", "write ndjson:out.jsonl"),
+        (&["x", "--to", "sqlite:-"], "invalid destination for --to: sqlite:-", "ndjson:-"),
+        (&["x", "--state", "s.json"], "invalid location for --state: s.json", "file:PATH"),
+        (&["x", "--state", "file:"], "invalid location for --state: file:", "file:PATH"),
         (
             &["arn:aws:kinesis:us-east-1:123456789012:stream/x", "--region", "us-east-2"],
-            "--region is not that of the ARN: us-east-2 (the ARN's is us-east-1)",
+            "--region differs from the ARN's: us-east-2 (the ARN's is us-east-1)",
             "leave out",
         ),
-        (&["x", "--role-arn", "reader"], "not the ARN of a role: reader", "role/reader"),
+        (&["x", "--role-arn", "reader"], "invalid role ARN: reader", "role/reader"),
     ] {
         let error = plan(line).expect_err(&line.join(" "));
-        assert!(error.to_string().contains(told), "{line:?}: {error}");
-        assert!(error.hint().is_some_and(|given| given.contains(hint)), "{line:?}: {:?}", error.hint());
+        assert!(error.to_string().contains(words), "{line:?}: {error}");
+        assert!(error.hint().is_some_and(|text| text.contains(hint)), "{line:?}: {:?}", error.hint());
         assert!(error.is_usage_error());
     }
 }
 
 #[test]
-fn shards_and_show_are_planned_too() {
+fn shards_and_show_have_plans_too() {
     let Job::Shards(shards) = job(&["shards", "arn:aws:kinesis:us-east-1:123456789012:stream/x"]).unwrap() else {
         panic!("not shards")
     };

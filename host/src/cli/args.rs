@@ -1,4 +1,4 @@
-//! The flags as typed. What they mean together is decided in [`plan`](crate::plan).
+//! The flags as typed. [`plan`](super::plan) decides what they mean together.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -7,13 +7,11 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args as ArgGroup, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
-use crate::destination::stream_error;
-use crate::error::{Error, Exit};
-use crate::{recording, run, terminal};
+use crate::terminal;
 
 /// Reads Amazon Kinesis streams into SQLite or files, each message exactly once
 ///
-/// A run goes on where the last one stopped: what was read, and how far, is kept together.
+/// A run continues where the last one stopped, as messages and checkpoint are kept together.
 #[derive(Debug, Parser)]
 #[command(name = "kinesis-reader", version, max_term_width = 100, after_help = FOOT)]
 pub struct Args {
@@ -21,7 +19,7 @@ pub struct Args {
     #[command(subcommand)]
     pub command: Command,
 
-    /// Say more on stderr: -v what happens, -vv each request, -vvv all
+    /// Log more to stderr: -v events, -vv each request, -vvv everything
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
 }
@@ -29,7 +27,7 @@ pub struct Args {
 const FOOT: &str = "\
 Examples:
   kinesis-reader read orders
-      everything the stream holds into the table `orders` of orders.db; run again for what is new
+      everything in the stream into the table `orders` of orders.db; run it again for what is new
   kinesis-reader read orders --to ndjson:- --start '1h ago' | jq .
   kinesis-reader read orders --follow
   kinesis-reader show orders.db
@@ -37,34 +35,12 @@ Examples:
 Exit codes:
     0  reached its end
     1  failed
-    2  asked wrongly: a flag or a setting
+    2  usage error: an invalid flag, setting or saved state
     3  reached its end, but records had left the stream unread
-  130  interrupted, after what was under way had been made safe";
+  130  interrupted, after everything in flight was committed";
 
 impl Args {
-    /// Parses the command line, which starts with the program's name. Prints help, version or a usage error itself, and
-    /// returns how the program ends then.
-    pub fn from_command_line(line: impl IntoIterator<Item = OsString>) -> Result<Args, Exit> {
-        let line: Vec<OsString> = line.into_iter().collect();
-        Args::try_parse_from(&line).map_err(|error| {
-            if !error.use_stderr() {
-                // Help or version. A closed stdout is no error, a full one is.
-                return match error.print() {
-                    Ok(()) => Exit::Reached,
-                    Err(error) => {
-                        let error = Error::Destination(stream_error(error));
-                        run::tell(&error);
-                        error.exit()
-                    }
-                };
-            }
-            complaint(error, &line).lines().for_each(terminal::say);
-            Exit::Usage
-        })
-    }
-
-    /// What to log. Only this program's own events may be shown: those of libraries could hold what is
-    /// nobody else's business.
+    /// The level up to which this program's own events are logged.
     pub fn log_level(&self) -> LevelFilter {
         match self.verbose {
             0 => LevelFilter::WARN,
@@ -75,14 +51,14 @@ impl Args {
     }
 }
 
-/// The text of a usage error. clap quotes arguments in it, which may hold passwords or escape sequences, so it is made to
-/// parse a cleaned command line.
-fn complaint(error: clap::Error, line: &[OsString]) -> String {
-    // This one quotes no argument.
+/// The text of a usage error. clap quotes arguments in it, which may contain passwords or escape sequences, so the text
+/// is taken from parsing a cleaned command line.
+pub(super) fn usage_error(error: clap::Error, line: &[OsString]) -> String {
+    // This error quotes no argument.
     if error.kind() == ErrorKind::InvalidUtf8 {
         return error.render().to_string();
     }
-    let shown = line.iter().map(|word| {
+    let cleaned = line.iter().map(|word| {
         let word = word.to_string_lossy();
         match word.split_once('=') {
             Some((flag, value)) if flag.starts_with('-') => {
@@ -91,7 +67,7 @@ fn complaint(error: clap::Error, line: &[OsString]) -> String {
             _ => terminal::Given(&word).to_string(),
         }
     });
-    match Args::try_parse_from(shown) {
+    match Args::try_parse_from(cleaned) {
         Err(same) if same.kind() == error.kind() => same.render().to_string(),
         _ => "error: invalid command line".to_owned(),
     }
@@ -104,9 +80,9 @@ pub enum Command {
     Read(Box<Read>),
     /// List the shards of a stream: lineage, open or closed, position in the checkpoint, lag
     Shards(Box<Shards>),
-    /// Show what a database holds: tables, counts, the newest rows, the checkpoint
+    /// Show the contents of a database: tables, row counts, the newest rows, the checkpoint
     Show(Show),
-    /// Play what `read --recording` kept again, without network, and see whether the reader does the same
+    /// Replay a recording made by `read --recording`, without network, and compare what the reader does
     Replay(Replay),
 }
 
@@ -120,47 +96,47 @@ pub struct Read {
 
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub kept: Kept,
+    pub storage: Storage,
 
-    /// Where the first run begins; later runs go on from the checkpoint: trim-horizon (the oldest
-    /// record there is), latest, a TIME, or a DURATION ago
+    /// Where the first run begins: trim-horizon (the oldest record), latest, a TIME, or a DURATION
+    /// ago; later runs continue from the checkpoint
     #[arg(long, alias = "from", value_name = "START", default_value = "trim-horizon")]
     pub start: String,
 
-    /// When to stop: caught-up (with what the stream held at the start), a TIME of arrival, or forever
+    /// When to stop: caught-up (with what was in the stream at the start), a TIME of arrival, or forever
     #[arg(long, value_name = "END", default_value = "caught-up")]
     pub until: String,
 
-    /// Go on reading what arrives, as --until forever
+    /// Keep reading new records, like --until forever
     #[arg(short, long, conflicts_with = "until")]
     pub follow: bool,
 
-    /// Count as caught up when no further behind than this DURATION [default: 0s]
+    /// Count as caught up within this DURATION of the tip [default: 0s]
     #[arg(long, value_name = "DURATION")]
     pub behind: Option<String>,
 
-    /// Stop after exactly this many messages; the next run goes on behind them
+    /// Stop after exactly this many messages; the next run continues after them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_messages: Option<u64>,
 
-    /// Records to ask for at a time, up to 10000
+    /// The number of records to request at a time, up to 10000
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub page_records: Option<u32>,
 
-    /// The share of what Kinesis allows to all readers of a shard (5 calls and 2 MiB a second) that
-    /// this one may use: a percentage, or off for emulators
+    /// The share of Kinesis's limits on reading a shard (5 calls and 2 MiB a second, for all readers
+    /// together) to use: a percentage, or off for emulators
     #[arg(long, value_name = "PERCENT|off", default_value = "100%")]
     pub pace: String,
 
-    /// How Kinesis is spoken to
+    /// Wire encoding
     #[arg(long, value_name = "WIRE", value_enum, default_value_t = Wire::Auto)]
     pub wire: Wire,
 
-    /// How a message's data appears
+    /// The form of a message's data
     #[arg(long, value_name = "FORM", value_enum, default_value_t = Payload::Merged)]
     pub payload: Payload,
 
-    /// Take records that the Kinesis Producer Library aggregated as they are, not apart
+    /// Deliver aggregated records of the Kinesis Producer Library as they are, not split into messages
     #[arg(long)]
     pub no_deaggregate: bool,
 
@@ -168,15 +144,15 @@ pub struct Read {
     #[arg(long, value_name = "KIND", value_enum, default_value_t = MessageId::Sha256)]
     pub message_id: MessageId,
 
-    /// Write messages that are not as --payload asks to this file too, as lines with the reason
+    /// Write messages whose data did not match --payload to this file too, each with the reason
     #[arg(long, alias = "bad-records", value_name = "FILE")]
     pub invalid_records: Option<PathBuf>,
 
-    /// What to do where records have left the stream unread
+    /// What to do if records left the stream unread
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnGap::Continue)]
     pub on_gap: OnGap,
 
-    /// What to do where the stream was deleted and made again since the last run
+    /// What to do if the stream was deleted and recreated since the last run
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = Recreated::Refuse)]
     pub recreated: Recreated,
 
@@ -184,14 +160,14 @@ pub struct Read {
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
-    /// Keep what the reader is told and what it answers in this file, for `replay` and bug reports.
-    /// It holds no credentials, but the stream's name and, unless blanked, the messages
+    /// Record the reader's inputs and outputs in this file, for `replay` and bug reports. A recording
+    /// contains no credentials, but the stream's name and, unless redacted, the messages
     #[arg(long, alias = "trace", value_name = "FILE")]
     pub recording: Option<PathBuf>,
 
-    /// What a recording keeps of the messages
-    #[arg(long, alias = "trace-payload", value_name = "WHAT", value_enum, default_value_t = recording::Payload::Whole, requires = "recording")]
-    pub recording_payload: recording::Payload,
+    /// What a recording contains of the messages
+    #[arg(long, alias = "trace-payload", value_name = "WHAT", value_enum, default_value_t = RecordingPayload::Whole, requires = "recording")]
+    pub recording_payload: RecordingPayload,
 
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -200,10 +176,11 @@ pub struct Read {
 
 const READ_FOOT: &str = "\
 TIME is RFC 3339 (2025-11-23T12:00:00Z), a date (2025-11-23, from 00:00 UTC) or Unix seconds.
-DURATION is 90s, 15m, 1h30m, 2d or PT1H; as a START it means that long ago, as does `1h ago`.
+DURATION is 90s, 15m, 1h30m, 2d or PT1H; as a START it means that long ago, like `1h ago`.
 
-Messages and checkpoint go into SQLite in one transaction, and a file is cut to what its checkpoint
-holds: each message is there exactly once. On stdout it is there at least once.
+SQLite commits messages and checkpoint in one transaction, and a file is truncated to what its
+checkpoint covers, so each message is there exactly once. On stdout, messages may be repeated after
+a crash.
 
 Examples:
   kinesis-reader read orders
@@ -221,7 +198,7 @@ pub struct Shards {
 
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub kept: Kept,
+    pub storage: Storage,
 
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -250,28 +227,28 @@ pub struct Replay {
 }
 
 const REPLAY_FOOT: &str = "\
-A recording that a crash has torn can be played up to there.
+A recording that was torn by a crash can be replayed up to that point.
 
 Exit codes: 0 the same, 1 not the same (the first difference is printed), 2 not a recording";
 
-/// Where messages and checkpoint are.
+/// The destination and the state.
 #[derive(Debug, Default, ArgGroup)]
-pub struct Kept {
+pub struct Storage {
     /// Where messages go: sqlite:PATH, ndjson:PATH, or ndjson:- for stdout [default: sqlite:STREAM.db]
     #[arg(long, value_name = "DESTINATION")]
     pub to: Option<String>,
 
-    /// Where the checkpoint is kept: file:PATH [default: in the database, or beside the file as
-    /// PATH.state; for stdout nowhere]
+    /// Where the checkpoint is kept: file:PATH [default: in the database, or in PATH.state beside the
+    /// file; nowhere for stdout]
     #[arg(long, value_name = "STATE")]
     pub state: Option<String>,
 }
 
-/// How to reach AWS.
+/// The stream's endpoint, and the credentials for it.
 #[derive(Debug, Default, ArgGroup)]
-#[command(next_help_heading = "AWS, found as the AWS command line finds it where left out")]
+#[command(next_help_heading = "AWS (defaults as for the AWS command line)")]
 pub struct Aws {
-    /// The region [default: that of the ARN, AWS_REGION, AWS_DEFAULT_REGION, the profile's]
+    /// The region [default: from the ARN, AWS_REGION, AWS_DEFAULT_REGION or the profile]
     #[arg(long, value_name = "REGION")]
     pub region: Option<String>,
 
@@ -279,19 +256,19 @@ pub struct Aws {
     #[arg(long, value_name = "PROFILE")]
     pub profile: Option<String>,
 
-    /// A role to assume
+    /// The role to assume
     #[arg(long, value_name = "ARN")]
     pub role_arn: Option<String>,
 
-    /// The URL of another Kinesis, as of an emulator or a VPC endpoint
+    /// Custom endpoint URL, such as that of an emulator or a VPC endpoint
     #[arg(long, value_name = "URL")]
     pub endpoint_url: Option<String>,
 }
 
-/// How a message's data appears.
+/// The form of a message's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Payload {
-    /// The members of a JSON object beside the envelope
+    /// The members of a JSON object, beside the envelope
     Merged,
     /// A JSON value under `data`
     Json,
@@ -301,42 +278,51 @@ pub enum Payload {
     Base64,
 }
 
-/// What follows from a gap.
+/// What to do about a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OnGap {
-    /// Say which, read on from what is left, and exit with 3
+    /// Warn, read on from what is left, and exit with 3
     #[value(alias = "tell")]
     Continue,
-    /// Exit with 1 and stay before it, so that the next run finds it again
+    /// Stop before it and exit with 1; the next run finds it again
     Fail,
 }
 
-/// What to do with a stream that was made anew.
+/// What to do about a recreated stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Recreated {
     /// Read nothing and exit with 2
     Refuse,
-    /// Read the new stream from its oldest record; what was left of the old one is a gap
+    /// Read the new stream from its oldest record; what was left of the old one counts as a gap
     Follow,
 }
 
-/// How a message's identifier is made. Both are equal each time a message is read.
+/// How a message's identifier is made. Either is the same each time a message is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum MessageId {
-    /// SHA-256 over shard, sequence number and subsequence
+    /// SHA-256 of shard, sequence number and subsequence number
     Sha256,
-    /// As dlt's Kinesis source makes it, so that rows of both meet
+    /// As dlt's Kinesis source makes it, so that rows from both sources match
     Dlt,
 }
 
-/// How Kinesis is spoken to.
+/// What a recording contains of the messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RecordingPayload {
+    /// Everything
+    Whole,
+    /// No data and no partition keys: both are overwritten in the same length
+    None,
+}
+
+/// Wire encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Wire {
-    /// As CBOR at AWS's own endpoints, as AWS's SDK for Java does, and as JSON elsewhere: not all emulators take CBOR
+    /// CBOR at AWS's own endpoints, like the AWS SDK for Java, and JSON elsewhere, as not all emulators accept CBOR
     Auto,
-    /// As JSON
+    /// JSON
     Json,
-    /// As CBOR, which is smaller and cheaper to read
+    /// CBOR, which is smaller and faster to parse
     Cbor,
 }
 
@@ -347,7 +333,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_flags_fit_together() {
+    fn the_flags_are_consistent() {
         Args::command().debug_assert();
     }
 
@@ -360,12 +346,12 @@ mod tests {
         );
         assert_eq!((read.pace.as_str(), read.payload, read.message_id), ("100%", Payload::Merged, MessageId::Sha256));
         assert_eq!(read.wire, Wire::Auto);
-        assert!(read.kept.to.is_none() && read.behind.is_none() && !read.follow);
+        assert!(read.storage.to.is_none() && read.behind.is_none() && !read.follow);
     }
 
     #[test]
-    fn asking_wrongly_is_told_with_what_there_is() {
-        for (line, kind, told) in [
+    fn usage_errors_name_the_alternatives() {
+        for (line, kind, expected) in [
             ("read", ErrorKind::MissingRequiredArgument, "STREAM"),
             ("read orders --paylod json", ErrorKind::UnknownArgument, "--payload"),
             ("read orders --payload xml", ErrorKind::InvalidValue, "merged, json, text, base64"),
@@ -379,12 +365,12 @@ mod tests {
         ] {
             let error = parse(line).unwrap_err();
             assert_eq!((error.kind(), error.exit_code()), (kind, 2), "{line}");
-            assert!(error.to_string().contains(told), "{line}: {error}");
+            assert!(error.to_string().contains(expected), "{line}: {error}");
         }
     }
 
     #[test]
-    fn verbosity_counts() {
+    fn each_v_raises_the_log_level() {
         for (line, level) in [
             ("show a.db", LevelFilter::WARN),
             ("show a.db -v", LevelFilter::INFO),
@@ -432,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn a_complaint_repeats_nothing_that_should_not_be_shown() {
+    fn usage_errors_show_no_password_and_no_escape_sequence() {
         for words in [
             &["read", "orders", "http://user:SECRET@host"][..],
             &["read", "orders", "--wire", "http://user:SECRET@host"],
@@ -448,8 +434,8 @@ mod tests {
         ] {
             let line: Vec<OsString> =
                 std::iter::once("kinesis-reader").chain(words.iter().copied()).map(Into::into).collect();
-            let error = Args::try_parse_from(&line).expect_err("it is no command line");
-            let text = complaint(error, &line);
+            let error = Args::try_parse_from(&line).expect_err("the command line is invalid");
+            let text = usage_error(error, &line);
             assert!(!text.contains("SECRET@") && !text.contains("CRET@"), "{text}");
             assert!(
                 text.lines().all(|line| terminal::clean(line) == line && !line.starts_with("error: SECRET")),

@@ -1,14 +1,14 @@
-//! Which stream: a name, or an ARN that names account and region too.
+//! The stream to read: a name, or an ARN, which also names account and region.
 
-use super::Error;
+use super::error::Error;
 use crate::transport::endpoint::is_host_label;
 
 /// Which stream to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A stream of the credentials' account.
+    /// A stream in the account of the credentials.
     Name(String),
-    /// A stream of any account.
+    /// A stream in any account.
     Arn {
         /// The whole ARN.
         arn: String,
@@ -20,7 +20,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Reads a name or an ARN.
+    /// Parses a name or an ARN.
     pub fn parse(text: &str) -> Result<Self, Error> {
         if text.starts_with("arn:") {
             return parse_arn(text).map_err(|why| Error::BadArn { arn: text.to_owned(), why });
@@ -38,7 +38,7 @@ impl Source {
         }
     }
 
-    /// The region of its ARN.
+    /// The region, if it is an ARN.
     pub fn region(&self) -> Option<&str> {
         match self {
             Self::Name(_) => None,
@@ -52,28 +52,28 @@ fn parse_arn(text: &str) -> Result<Source, &'static str> {
     let mut part = || parts.next().ok_or("it has fewer than six parts");
     let (partition, service, region, account, resource) = (part()?, part()?, part()?, part()?, part()?);
     if !(partition.starts_with("aws") && is_host_label(partition)) {
-        return Err("its partition is none of AWS's");
+        return Err("it has an unknown partition");
     }
     if service != "kinesis" {
-        return Err("it is of another service");
+        return Err("it belongs to another service");
     }
     if !is_host_label(region) {
-        return Err("it names no region");
+        return Err("it has no region");
     }
     if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err("its account is not 12 digits");
+        return Err("its account does not have 12 digits");
     }
-    let stream = resource.strip_prefix("stream/").ok_or("it is not of a stream")?;
+    let stream = resource.strip_prefix("stream/").ok_or("it is not the ARN of a stream")?;
     if stream.contains("/consumer/") {
-        return Err("it is of a consumer");
+        return Err("it is the ARN of a consumer");
     }
     if !is_stream_name(stream) {
-        return Err("its stream has no name");
+        return Err("its stream name is invalid");
     }
     Ok(Source::Arn { arn: text.to_owned(), region: region.to_owned(), stream: stream.to_owned() })
 }
 
-/// "`[a-zA-Z0-9_.-]+`", 1 to 128 of them.
+/// Whether it matches `[a-zA-Z0-9_.-]+` and has 1 to 128 characters.
 fn is_stream_name(text: &str) -> bool {
     (1..=128).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))

@@ -1,15 +1,16 @@
-//! Refuses to use one file for two purposes: a report written over a database would destroy it.
+//! Refuses to use one file for two purposes, as a report written over a database would destroy it.
 //!
-//! All files of a run are compared before any of them is opened, including locks, drafts and the files that SQLite keeps
-//! next to a database. Two paths are one file if their directory and name are the same or if device and inode are, so
-//! hard links, symbolic links and bind mounts do not hide it.
+//! All files of a run are compared before any of them is opened, including locks, drafts and the files that SQLite
+//! keeps next to a database. Two paths name the same file if their directory and name are the same, or their device and
+//! inode. Hard links, symbolic links and bind mounts are therefore recognized.
 
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use super::{Identity, draft_name, resolve, unfollowed};
+use crate::destination::companions;
+use crate::files::{Identity, draft_name, is_character_device, resolve, unfollowed};
 use crate::state::lock::lock_name;
 
 /// What a file is used for.
@@ -47,7 +48,7 @@ struct Claimed {
     purpose: Purpose,
     path: PathBuf,
     /// Its directory and name. `None` for an open file.
-    place: Option<(Directory, OsString)>,
+    location: Option<(Directory, OsString)>,
     /// `None` if nothing is there, or a device.
     identity: Option<Identity>,
     is_written: bool,
@@ -62,7 +63,7 @@ enum Directory {
 
 /// Two purposes that share a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OneFile {
+pub struct SameFile {
     /// One purpose.
     pub one: Purpose,
     /// The other.
@@ -105,16 +106,16 @@ impl Files {
         let Ok(found) = file.metadata() else { return };
         if found.is_file() {
             let path = PathBuf::from(purpose.to_string());
-            self.0.push(Claimed { purpose, path, place: None, identity: Identity::of(&found), is_written: true });
+            self.0.push(Claimed { purpose, path, location: None, identity: Identity::of(&found), is_written: true });
         }
     }
 
     /// Fails if two purposes share a file, unless both only read it.
-    pub(crate) fn check(&self) -> Result<(), OneFile> {
+    pub(crate) fn check(&self) -> Result<(), SameFile> {
         for (count, one) in self.0.iter().enumerate() {
             for other in &self.0[count + 1..] {
-                if (one.is_written || other.is_written) && one.is(other) {
-                    return Err(OneFile { one: one.purpose, other: other.purpose, path: one.path.clone() });
+                if (one.is_written || other.is_written) && one.is_same(other) {
+                    return Err(SameFile { one: one.purpose, other: other.purpose, path: one.path.clone() });
                 }
             }
         }
@@ -128,21 +129,21 @@ impl Claimed {
         let is_followed = !matches!(purpose, Purpose::Beside(..));
         let resolved = if is_followed { resolve(path) } else { unfollowed(path) };
         // A path that cannot be resolved cannot be opened either, and opening it reports why.
-        let place = resolved.ok().and_then(|resolved| {
+        let location = resolved.ok().and_then(|resolved| {
             let (directory, name) = (resolved.parent()?, resolved.file_name()?);
             let known = Identity::at(directory).map(Directory::Known);
-            Some((known.unwrap_or_else(|| Directory::Named(directory.to_owned())), usual(name.to_owned())))
+            Some((known.unwrap_or_else(|| Directory::Named(directory.to_owned())), fold_case(name.to_owned())))
         });
         // A device can serve several purposes.
         let found = if is_followed { fs::metadata(path) } else { fs::symlink_metadata(path) };
-        let found = found.ok().filter(|found| !super::is_character_device(found));
+        let found = found.ok().filter(|found| !is_character_device(found));
         let identity = found.and_then(|found| Identity::of(&found));
-        Claimed { purpose, path: path.to_owned(), place, identity, is_written }
+        Claimed { purpose, path: path.to_owned(), location, identity, is_written }
     }
 
-    fn is(&self, other: &Claimed) -> bool {
+    fn is_same(&self, other: &Claimed) -> bool {
         if matches!((self.purpose, other.purpose), (Purpose::Stdout, Purpose::Stderr)) {
-            // The shell was asked for this.
+            // The user asked the shell for this.
             return false;
         }
         match (self.identity, other.identity) {
@@ -152,28 +153,19 @@ impl Claimed {
             (None, _) | (_, None) => {}
         }
         let is_device = |claimed: &Claimed| claimed.identity.is_none() && claimed.path.exists() && cfg!(unix);
-        self.place.is_some() && self.place == other.place && !is_device(self)
+        self.location.is_some() && self.location == other.location && !is_device(self)
     }
 }
 
 /// The name in lower case where file systems usually ignore case.
-fn usual(name: OsString) -> OsString {
+fn fold_case(name: OsString) -> OsString {
     if cfg!(any(windows, target_os = "macos")) { name.to_ascii_lowercase() } else { name }
 }
 
-/// The files that SQLite keeps next to a database, whose path must be resolved.
-pub(crate) fn companions(database: &Path) -> [(&'static str, PathBuf); 3] {
-    [("write-ahead log", "-wal"), ("shared memory", "-shm"), ("journal", "-journal")].map(|(what, ending)| {
-        let mut path = database.as_os_str().to_owned();
-        path.push(ending);
-        (what, PathBuf::from(path))
-    })
-}
-
-impl fmt::Display for OneFile {
+impl fmt::Display for SameFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let OneFile { one, other, path } = self;
-        write!(f, "{one} and {other} are one file: {}", path.display())
+        let SameFile { one, other, path } = self;
+        write!(f, "{one} and {other} are the same file: {}", path.display())
     }
 }
 
@@ -186,7 +178,7 @@ mod tests {
     const OTHER: Purpose = Purpose::Flag("--other");
 
     #[test]
-    fn one_file_is_found_by_any_of_its_names() {
+    fn a_file_is_recognized_by_any_of_its_names() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::create_dir(at("d")).unwrap();
@@ -195,7 +187,7 @@ mod tests {
         fs::hard_link(at("d/file"), at("hard")).unwrap();
         std::os::unix::fs::symlink("d/file", at("soft")).unwrap();
         std::os::unix::fs::symlink("d/new", at("dangling")).unwrap();
-        for (one, other, is_one) in [
+        for (one, other, is_same) in [
             ("d/file", "d/file", true),
             ("d/file", "d/../d/./file", true),
             ("d/file", "e/file", true),
@@ -213,21 +205,21 @@ mod tests {
             files.written(ONE, &at(one));
             files.read(OTHER, &at(other));
             let found = files.check();
-            assert_eq!(found.is_err(), is_one, "{one} {other}: {found:?}");
+            assert_eq!(found.is_err(), is_same, "{one} {other}: {found:?}");
         }
     }
 
     #[test]
-    fn what_is_made_beside_a_file_is_its_own() {
+    fn files_created_next_to_another_belong_to_its_purpose() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         for (name, words) in [
-            ("a.db", "--to and --one are one file"),
-            ("a.db-wal", "the write-ahead log of --to and --one are one file"),
+            ("a.db", "--to and --one are the same file"),
+            ("a.db-wal", "the write-ahead log of --to and --one are the same file"),
             ("a.db-shm", "the shared memory of --to"),
             ("a.db-journal", "the journal of --to"),
             (".a.db.orders.lock", "the lock of --to"),
-            ("s", "--state and --one are one file"),
+            ("s", "--state and --one are the same file"),
             (".s.new", "the draft of --state"),
             (".s.lock", "the lock of --state"),
         ] {
@@ -239,7 +231,7 @@ mod tests {
             let error = files.check().unwrap_err().to_string();
             assert!(error.contains(words) && error.contains(name), "{error}");
         }
-        // Of two files that are only read none is in danger.
+        // It does no harm to only read a file for two purposes.
         let mut files = Files::default();
         files.read(ONE, &at("x"));
         files.read(OTHER, &at("x"));

@@ -1,34 +1,34 @@
-//! What to do: flags and environment, checked and made definite, once.
+//! What to do: flags and environment, checked and resolved once.
 //!
-//! Nothing past this file reads a flag or the environment; only aws-config, which is told here what the
-//! flags say, looks for the rest where every AWS tool does.
+//! Nothing past this file reads a flag or the environment, except that aws-config looks up whatever these settings
+//! leave out, as every AWS tool does.
 
+mod error;
 mod stream;
 mod time;
 
 use std::ffi::OsString;
-use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::args::{self, Args, Command};
+use super::args::{self, Args, Command, RecordingPayload};
 use crate::recording;
-use crate::terminal::{Clean, Given};
 use crate::transport::Settings;
 
-pub use crate::args::{MessageId, OnGap, Payload, Recreated, Wire};
+pub use super::args::{MessageId, OnGap, Payload, Recreated, Wire};
+pub use error::Error;
 pub use stream::Source;
 
-/// One of the things that the program does.
+/// A command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Job {
     /// Read a stream.
     Read(Box<Plan>),
     /// List the shards of a stream.
     Shards(Box<ShardsPlan>),
-    /// Show what a database holds.
+    /// Show the contents of a database.
     Show(ShowPlan),
-    /// Play a recording.
+    /// Replay a recording.
     Replay(ReplayPlan),
 }
 
@@ -41,19 +41,19 @@ pub struct Plan {
     pub start: Start,
     /// When to stop.
     pub until: Until,
-    /// Bounds on the work.
+    /// Limits on the work.
     pub limits: Limits,
-    /// How Kinesis is spoken to.
+    /// Wire encoding.
     pub wire: Wire,
-    /// How data appears.
+    /// The form of a message's data.
     pub payload: Payload,
-    /// Make messages of the user records in what the Kinesis Producer Library aggregated.
+    /// Whether to split aggregated records of the Kinesis Producer Library into messages.
     pub deaggregate: bool,
-    /// Where messages are written too that are not as `payload` asks.
+    /// A file to which messages whose data did not match `payload` are written too.
     pub invalid_records: Option<PathBuf>,
-    /// What follows from a gap.
+    /// What to do about a gap.
     pub on_gap: OnGap,
-    /// What to do where the stream was made anew.
+    /// What to do about a recreated stream.
     pub recreated: Recreated,
     /// How identifiers are made.
     pub message_id: MessageId,
@@ -61,13 +61,13 @@ pub struct Plan {
     pub destination: Destination,
     /// Where the checkpoint is kept.
     pub state: StateAt,
-    /// How to reach the stream.
+    /// How to reach Kinesis.
     pub aws: Settings,
     /// Where to write the outcome.
     pub report: Option<PathBuf>,
-    /// Where to keep what the reader is told and gives, and what of the messages.
+    /// Where to write a recording, and what it contains of the messages.
     pub recording: Option<(PathBuf, recording::Payload)>,
-    /// The files with AWS settings and credentials, with the variables that select them.
+    /// The files that AWS settings and credentials are read from, with the variables that name them.
     pub settings_files: Vec<(&'static str, PathBuf)>,
 }
 
@@ -76,38 +76,38 @@ pub struct Plan {
 pub struct ShardsPlan {
     /// The stream.
     pub source: Source,
-    /// Where its messages go.
+    /// The destination of its messages.
     pub destination: Destination,
     /// Where its checkpoint is kept.
     pub state: StateAt,
-    /// How to reach the stream.
+    /// How to reach Kinesis.
     pub aws: Settings,
 }
 
-/// What to show.
+/// How to show a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShowPlan {
     /// The database's file.
     pub database: PathBuf,
 }
 
-/// What to play.
+/// How to replay a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplayPlan {
     /// The recording's file.
     pub recording: PathBuf,
-    /// Whether only the end is told.
+    /// Whether to print only the last line.
     pub quiet: bool,
 }
 
 /// Where the first run begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// The oldest record.
+    /// At the oldest record.
     TrimHorizon,
-    /// What arrives from now on; the present time, in milliseconds since the Unix epoch.
+    /// At the tip. Holds the current time, in milliseconds since the Unix epoch.
     Latest(u64),
-    /// The first record at or after this time, in milliseconds since the Unix epoch.
+    /// At the first record that arrived at this time or later, in milliseconds since the Unix epoch.
     At(u64),
 }
 
@@ -118,18 +118,18 @@ pub enum Until {
     CaughtUp(Duration),
     /// When every shard is delivered up to this time of arrival, in milliseconds since the Unix epoch.
     Time(u64),
-    /// When told to.
+    /// When interrupted.
     Stopped,
 }
 
-/// Bounds on the work. What is `None` here is the reader's own default.
+/// Limits on the work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Messages after which to stop. None: no bound.
+    /// The number of messages after which to stop. `None` for no limit.
     pub max_messages: Option<u64>,
-    /// Records to ask for at a time.
+    /// The number of records to request at a time. `None` for the reader's default.
     pub page_records: Option<u32>,
-    /// Percent of the service's limits to use, 1 to 100. None: no pace is kept.
+    /// The percentage of Kinesis's limits to use, from 1 to 100. `None` for no pace.
     pub pace: Option<u8>,
 }
 
@@ -151,23 +151,23 @@ pub enum StateAt {
     Destination,
     /// In this file.
     File(PathBuf),
-    /// Nowhere: every run begins anew.
+    /// Nowhere: every run begins at the start.
     Nowhere,
 }
 
-/// What the plan takes from around the program.
+/// What a plan depends on besides the flags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Environment {
-    /// The present time, in milliseconds since the Unix epoch.
+    /// The current time, in milliseconds since the Unix epoch.
     pub now_ms: u64,
     /// `AWS_CA_BUNDLE`.
     pub ca_bundle: Option<OsString>,
-    /// The files with AWS settings and credentials, with the variables that select them.
+    /// The files that AWS settings and credentials are read from, with the variables that name them.
     pub settings_files: Vec<(&'static str, PathBuf)>,
 }
 
 impl Environment {
-    /// Looks around.
+    /// Reads the clock and the environment variables.
     pub fn read() -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
@@ -179,18 +179,18 @@ impl Environment {
 }
 
 impl Job {
-    /// Makes the flags definite.
+    /// Checks and resolves the flags.
     pub fn new(args: Args, environment: &Environment) -> Result<Self, Error> {
         match args.command {
             Command::Read(read) => Plan::new(*read, environment).map(|plan| Self::Read(Box::new(plan))),
             Command::Shards(shards) => {
                 let source = Source::parse(&shards.stream)?;
-                let (destination, state) = kept(&shards.kept, &source)?;
+                let (destination, state) = destination_and_state(&shards.storage, &source)?;
                 let aws = settings(shards.aws, &source, environment)?;
                 Ok(Self::Shards(Box::new(ShardsPlan { source, destination, state, aws })))
             }
             Command::Show(show) => {
-                // What `--to` takes is taken here too.
+                // Accept what `--to` accepts.
                 let database = match show.database.to_str().and_then(|path| path.strip_prefix("sqlite:")) {
                     Some(path) => PathBuf::from(path),
                     None => show.database,
@@ -209,15 +209,15 @@ impl Plan {
         let start = start(&read.start, now_ms)?;
         let until = until(&read, now_ms)?;
         if let Until::Time(end) = until {
-            let begins = match start {
+            let start_ms = match start {
                 Start::TrimHorizon => 0,
                 Start::Latest(time) | Start::At(time) => time,
             };
-            if end <= begins {
-                return Err(Error::EndsBeforeItBegins { from: read.start, until: read.until });
+            if end <= start_ms {
+                return Err(Error::EmptyRange { start: read.start, until: read.until });
             }
         }
-        let (destination, state) = kept(&read.kept, &source)?;
+        let (destination, state) = destination_and_state(&read.storage, &source)?;
         let aws = settings(read.aws, &source, environment)?;
         Ok(Self {
             source,
@@ -239,7 +239,13 @@ impl Plan {
             state,
             aws,
             report: read.report,
-            recording: read.recording.map(|path| (path, read.recording_payload)),
+            recording: read.recording.map(|path| {
+                let payload = match read.recording_payload {
+                    RecordingPayload::Whole => recording::Payload::Whole,
+                    RecordingPayload::None => recording::Payload::None,
+                };
+                (path, payload)
+            }),
             settings_files: environment.settings_files.clone(),
         })
     }
@@ -259,7 +265,7 @@ fn settings_files() -> Vec<(&'static str, PathBuf)> {
 }
 
 fn start(text: &str, now_ms: u64) -> Result<Start, Error> {
-    match word(text).as_str() {
+    match keyword(text).as_str() {
         "trim-horizon" => Ok(Start::TrimHorizon),
         "latest" => Ok(Start::Latest(now_ms)),
         _ => {
@@ -267,7 +273,7 @@ fn start(text: &str, now_ms: u64) -> Result<Start, Error> {
             let point = time::point(text).unwrap_or_else(|| time::ago(text)).map_err(bad)?;
             let at = point.resolve(now_ms).map_err(bad)?;
             if at > now_ms {
-                return Err(Error::FromTheFuture(text.to_owned()));
+                return Err(Error::StartInFuture(text.to_owned()));
             }
             Ok(Start::At(at))
         }
@@ -276,7 +282,7 @@ fn start(text: &str, now_ms: u64) -> Result<Start, Error> {
 
 fn until(read: &args::Read, now_ms: u64) -> Result<Until, Error> {
     let text = if read.follow { "forever" } else { read.until.as_str() };
-    let until = match word(text).as_str() {
+    let until = match keyword(text).as_str() {
         "caught-up" => Until::CaughtUp(match &read.behind {
             None => Duration::ZERO,
             Some(behind) => {
@@ -284,25 +290,25 @@ fn until(read: &args::Read, now_ms: u64) -> Result<Until, Error> {
             }
         }),
         "forever" => Until::Stopped,
-        // A plain duration could mean that long ago as well as for that long.
+        // A duration alone is ambiguous here: that long ago, or for that long.
         _ => {
             let bad = |why| Error::BadTime { flag: "--until", text: text.to_owned(), why };
             let point = match time::point(text) {
                 Some(point) => point,
                 None if text.trim_end().ends_with("ago") => time::ago(text),
-                None => Err("it is no word and no time".to_owned()),
+                None => Err("it is neither a keyword nor a time".to_owned()),
             };
             Until::Time(point.and_then(|point| point.resolve(now_ms)).map_err(bad)?)
         }
     };
     if read.behind.is_some() && !matches!(until, Until::CaughtUp(_)) {
-        return Err(Error::BehindWhat(text.to_owned()));
+        return Err(Error::BehindNotCaughtUp(text.to_owned()));
     }
     Ok(until)
 }
 
 fn pace(text: &str) -> Result<Option<u8>, Error> {
-    if word(text) == "off" {
+    if keyword(text) == "off" {
         return Ok(None);
     }
     let number = text.trim();
@@ -313,9 +319,9 @@ fn pace(text: &str) -> Result<Option<u8>, Error> {
     }
 }
 
-fn kept(kept: &args::Kept, source: &Source) -> Result<(Destination, StateAt), Error> {
-    let destination = destination(kept.to.as_deref(), source)?;
-    let state = match (kept.state.as_deref(), &destination) {
+fn destination_and_state(storage: &args::Storage, source: &Source) -> Result<(Destination, StateAt), Error> {
+    let destination = destination(storage.to.as_deref(), source)?;
+    let state = match (storage.state.as_deref(), &destination) {
         (Some(text), _) => match text.split_once(':') {
             Some(("file", path)) if !path.is_empty() => StateAt::File(path.into()),
             _ => return Err(Error::BadState(text.to_owned())),
@@ -369,125 +375,10 @@ fn settings(aws: args::Aws, source: &Source, environment: &Environment) -> Resul
     })
 }
 
-/// A word as it is known: AWS writes TRIM_HORIZON.
-fn word(text: &str) -> String {
+/// Normalizes a keyword, as AWS writes TRIM_HORIZON.
+fn keyword(text: &str) -> String {
     text.trim().to_ascii_lowercase().replace('_', "-")
 }
-
-/// What was asked wrongly.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Error {
-    /// Not the name of a stream.
-    BadStream(String),
-    /// Not the ARN of a stream, and why.
-    BadArn {
-        /// The ARN as given.
-        arn: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// Not a time or a length of time, and why.
-    BadTime {
-        /// The flag.
-        flag: &'static str,
-        /// Its value.
-        text: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// A start that is not yet.
-    FromTheFuture(String),
-    /// A range that is empty.
-    EndsBeforeItBegins {
-        /// The start as given.
-        from: String,
-        /// The end as given.
-        until: String,
-    },
-    /// `--behind` with an end that is not `caught-up`.
-    BehindWhat(String),
-    /// Not a share.
-    BadPace(String),
-    /// Not a destination.
-    BadDestination(String),
-    /// Not a place for a checkpoint.
-    BadState(String),
-    /// A flag that contradicts the ARN.
-    OtherRegion {
-        /// The region of the flag.
-        region: String,
-        /// The region of the ARN.
-        in_arn: String,
-    },
-    /// Not the ARN of a role.
-    BadRole(String),
-}
-
-impl Error {
-    /// Always: a plan is made of flags alone.
-    pub fn is_usage_error(&self) -> bool {
-        true
-    }
-
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::BadStream(_) => "a name has 1 to 128 of a-z, A-Z, 0-9, `_`, `.` and `-`",
-            Self::BadArn { .. } => "it looks like arn:aws:kinesis:us-east-1:123456789012:stream/orders",
-            Self::BadTime { flag: "--behind", .. } => "write 90s, 15m, 1h30m or PT1H",
-            Self::BadTime { flag: "--until", .. } => {
-                "write caught-up, forever, 2025-11-23T12:00:00Z, 2025-11-23, Unix seconds, or `1h ago`"
-            }
-            Self::BadTime { .. } => {
-                "write trim-horizon, latest, 2025-11-23T12:00:00Z, 2025-11-23, Unix seconds, or a duration ago, as in 90s, 1h30m or 2d"
-            }
-            Self::FromTheFuture(_) => "use latest for what arrives from now on",
-            Self::EndsBeforeItBegins { .. } => "give an --until that is later than --start",
-            Self::BehindWhat(_) => "--behind says what counts as caught up; leave it out, or use --until caught-up",
-            Self::BadPace(_) => "write a percentage from 1% to 100%, or off",
-            Self::BadDestination(text) => {
-                let is_path = !text.contains([':', '@']);
-                return Some(match text.rsplit_once('.').map(|(_, ending)| ending) {
-                    Some("db" | "sqlite" | "sqlite3") if is_path => format!("write sqlite:{text}"),
-                    Some("ndjson" | "jsonl" | "json") if is_path => format!("write ndjson:{text}"),
-                    _ => "write sqlite:PATH, ndjson:PATH, or ndjson:- for stdout".to_owned(),
-                });
-            }
-            Self::BadState(_) => "write file:PATH",
-            Self::OtherRegion { .. } => "leave out --region",
-            Self::BadRole(_) => "it looks like arn:aws:iam::123456789012:role/reader",
-        };
-        Some(hint.to_owned())
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = Clean(f);
-        match self {
-            Self::BadStream(text) => write!(f, "not the name of a stream: {}", Given(text)),
-            Self::BadArn { arn, why } => write!(f, "not the ARN of a stream: {} ({why})", Given(arn)),
-            Self::BadTime { flag: "--behind", text, why } => {
-                write!(f, "not a duration for --behind: {} ({why})", Given(text))
-            }
-            Self::BadTime { flag, text, why } => write!(f, "not a time for {flag}: {} ({why})", Given(text)),
-            Self::FromTheFuture(text) => write!(f, "--start is in the future: {}", Given(text)),
-            Self::EndsBeforeItBegins { from, until } => {
-                write!(f, "--until is not after --start: {} (--start is {})", Given(until), Given(from))
-            }
-            Self::BehindWhat(until) => write!(f, "--behind has no meaning with this end: {}", Given(until)),
-            Self::BadPace(text) => write!(f, "not a pace: {}", Given(text)),
-            Self::BadDestination(text) => write!(f, "not a destination for --to: {}", Given(text)),
-            Self::BadState(text) => write!(f, "not a place for --state: {}", Given(text)),
-            Self::OtherRegion { region, in_arn } => {
-                write!(f, "--region is not that of the ARN: {} (the ARN's is {in_arn})", Given(region))
-            }
-            Self::BadRole(text) => write!(f, "not the ARN of a role: {}", Given(text)),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
 
 #[cfg(test)]
 mod tests;

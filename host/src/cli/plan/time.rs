@@ -1,4 +1,4 @@
-//! Times and lengths of time as people write them.
+//! Parses times and durations as people write them.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use jiff::tz::Offset;
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
-/// A time, which may hang on the present one.
+/// A time, absolute or relative to now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Point {
     /// Milliseconds since the Unix epoch.
@@ -28,7 +28,8 @@ impl Point {
     }
 }
 
-/// RFC 3339, a date at 00:00 UTC, or Unix seconds, with a fraction if need be. None: it is nothing like it.
+/// Parses RFC 3339, a date, which means 00:00 UTC, or Unix seconds, which may have a fraction. `None` if the text is
+/// none of these.
 pub(super) fn point(text: &str) -> Option<Result<Point, String>> {
     let text = text.trim();
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -40,9 +41,9 @@ pub(super) fn point(text: &str) -> Option<Result<Point, String>> {
         Ok(timestamp) => timestamp,
         Err(_) => {
             let date = text.parse::<Date>().ok()?;
-            // A time without an offset would be taken for its date alone.
+            // A time without an offset would be read as its date alone.
             if text.contains(['T', 't', ' ', ':']) {
-                return Some(Err("it has no offset from UTC: end it with Z".to_owned()));
+                return Some(Err("it has no UTC offset: append Z".to_owned()));
             }
             Offset::UTC.to_timestamp(date.at(0, 0, 0, 0)).ok()?
         }
@@ -50,14 +51,14 @@ pub(super) fn point(text: &str) -> Option<Result<Point, String>> {
     Some(u64::try_from(timestamp.as_millisecond()).map(Point::At).map_err(|_| BEFORE_1970.to_owned()))
 }
 
-/// A length of time, which may be followed by `ago`.
+/// Parses a duration, which may be followed by `ago`.
 pub(super) fn ago(text: &str) -> Result<Point, String> {
     let text = text.trim();
     let length = text.strip_suffix("ago").map_or(text, |length| length.trim_end_matches([' ', '-', '_']));
     duration(length).map(Point::Ago)
 }
 
-/// A length of time: `90s`, `1h30m`, `2d`, `PT1H`.
+/// Parses a duration: `90s`, `1h30m`, `2d`, `PT1H`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     if text == "0" {
@@ -66,26 +67,26 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("it has no unit".to_owned());
     }
-    let span: Span = text.parse().map_err(|_| "it is no time and no duration".to_owned())?;
+    let span: Span = text.parse().map_err(|_| "it is neither a time nor a duration".to_owned())?;
     if span.is_negative() {
         return Err("it is negative".to_owned());
     }
     let length = span
         .to_duration(SpanRelativeTo::days_are_24_hours())
-        .map_err(|_| "months and years have no certain length: use days".to_owned())?;
+        .map_err(|_| "months and years vary in length: use days".to_owned())?;
     Duration::try_from(length).map_err(|error| error.to_string())
 }
 
 fn unix(seconds: &str, fraction: &str) -> Result<u64, String> {
     let seconds: u64 = seconds.parse().map_err(|_| "it is too large".to_owned())?;
     if seconds > SECONDS_MAX {
-        return Err("it is too large for seconds: are these milliseconds?".to_owned());
+        return Err("it is too large for seconds; are these milliseconds?".to_owned());
     }
     let millis = fraction.bytes().chain(*b"00").take(3).fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
     Ok(seconds * 1000 + millis)
 }
 
-/// The year 5138; milliseconds since 1970 have been more than this since 1973.
+/// In seconds, the year 5138. In milliseconds, 1973, so a larger number is likely to be in milliseconds.
 const SECONDS_MAX: u64 = 99_999_999_999;
 
 const BEFORE_1970: &str = "it is before 1970";

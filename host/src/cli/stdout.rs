@@ -29,7 +29,8 @@ impl Write for Stdout {
         self.file.write(bytes)
     }
 
-    /// Fails if standard output is a file that has been removed, as what was written is out of reach then.
+    /// Fails if standard output is a file that has been removed, as nothing that was written to it can be reached any
+    /// more.
     fn flush(&mut self) -> io::Result<()> {
         let found = self.file.metadata()?;
         if found.is_file() && std::os::unix::fs::MetadataExt::nlink(&found) == 0 {
