@@ -13,7 +13,7 @@ use super::pages::{ITERATOR, Pages, Wire, iterator};
 /// The name of the only stream.
 pub const STREAM: &str = "orders";
 
-/// A replayed stream.
+/// A server for one stream of prepared pages.
 pub struct Server {
     pages: Pages,
     shards: usize,

@@ -55,7 +55,8 @@ fn read(wire: Wire, answers: &[Body; 3], pages: &[Body]) -> u64 {
                     Operation::GetRecords => pages.next(),
                 };
                 let Some(body) = body else { return reader.totals().messages };
-                let response = Response { status: 200, body: body.clone(), aws_request_id: None, date: None, signed: None };
+                let response =
+                    Response { status: 200, body: body.clone(), aws_request_id: None, date: None, signed: None };
                 reader.handle_response(request.id, response, Instant(0)).expect("the request is pending");
             }
             Action::Deliver(batch) => {
