@@ -1,5 +1,5 @@
-//! The program prints clean text: nothing from outside acts on a terminal, forges a line or floods the log, and no secret
-//! appears. Messages on stdout are data and stay as they are.
+//! The program prints clean text: nothing from outside acts on a terminal, forges a line or floods the log, and no
+//! secret appears. Messages on stdout are data and stay as they are.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,7 +13,8 @@ use tests::emulator::REGION;
 use tests::hostile::{Hostile, Request, answer, record, refusal, shard};
 use tests::program::{STREAM, bare, run};
 
-/// Moves the cursor, sets a title and a colour, forges a line, overrides the direction, hides characters and has C1 controls.
+/// Moves the cursor, sets a title and a color, forges a line, overrides the direction, hides characters and has C1
+/// controls.
 const HOSTILE: &str = "x\u{1b}[2J\u{1b}]0;name\u{7}\u{1b}[31m\r\n1999-01-01T00:00:00Z ERROR kinesis_reader: forged\u{202e}gnp\u{200b}\u{e0041}\u{2028}\u{9b}31m\u{7f}";
 
 #[test]

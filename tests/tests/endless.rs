@@ -1,5 +1,5 @@
-//! Services that never finish or contradict themselves. Every run must end within its bounds, and no service may be called
-//! too often.
+//! Services that never finish or contradict themselves. Every run must end within its bounds, and no service may be
+//! called too often.
 //!
 //! A service of a few lines drives the machine in virtual time. A bounded run must end, with an error or because it has
 //! read as far as it should. An unbounded run must fail, or continue at a pace.
@@ -26,7 +26,8 @@ enum Expected {
 }
 use Expected::{End, EndOr, Error};
 
-/// A service: its answer to an operation, given the request's body and the number of earlier requests for the operation.
+/// A service: its answer to an operation, given the request's body and the number of earlier requests for the
+/// operation.
 type Service = fn(Operation, &Value, usize) -> Option<Value>;
 
 #[test]

@@ -67,8 +67,8 @@ fn unusable_names_and_too_many_members_leave_a_view_that_can_be_queried() {
     assert!(members.keys().all(|member| member == "kept" || member.starts_with('m')));
 }
 
-/// Returns names that may cause trouble: SQL keywords, names that SQLite, the view or its table use, names that differ only
-/// in case, and syntax.
+/// Returns names that may cause trouble: SQL keywords, names that SQLite, the view or its table use, names that differ
+/// only in case, and syntax.
 fn names() -> Vec<String> {
     let mut names: Vec<String> = [
         "true",

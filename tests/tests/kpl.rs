@@ -1,5 +1,5 @@
-//! How the reader splits aggregated records of the Kinesis Producer Library: compared to recordings, for arbitrary input,
-//! and at the bounds.
+//! How the reader splits aggregated records of the Kinesis Producer Library: compared to recordings, for arbitrary
+//! input, and at the bounds.
 
 use std::collections::BTreeSet;
 
@@ -57,8 +57,9 @@ fn every_recorded_aggregate_is_split_or_delivered_whole() {
 
 #[test]
 fn a_missing_hash_key_index_is_not_index_0() {
-    // In this recording, only the first user record has an explicit hash key, which is 5. The library that wrote it gives
-    // 5 to the others as well. But their true hash keys are far from 5, so a shard for 5 alone keeps only the first.
+    // In this recording, only the first user record has an explicit hash key, which is 5. The library that wrote it
+    // gives 5 to the others as well. But their true hash keys are far from 5, so a shard for 5 alone keeps only the
+    // first.
     let vectors: Value = serde_json::from_str(include_str!("../golden/kpl_vectors.json")).expect("valid JSON");
     let mixed = |vector: &&Value| vector["name"] == "mixed: only first has an explicit hash key";
     let vector = vectors["vectors"].as_array().expect("vectors").iter().find(mixed).expect("the vector exists");
@@ -247,8 +248,8 @@ fn a_record_whose_messages_share_an_overlong_key_does_not_grow() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// However the reading of plain and aggregated records is split into runs and calls, every message is delivered once
-    /// and in order.
+    /// However the reading of plain and aggregated records is split into runs and calls, every message is delivered
+    /// once and in order.
     #[test]
     fn runs_that_stop_at_any_message_deliver_every_message_once(
         puts in vec(put(), 1..8),

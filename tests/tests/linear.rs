@@ -31,7 +31,8 @@ fn the_work_for_four_times_the_shards_is_about_four_times_as_much() {
     for lineage in [Lineage::None, Lineage::Fan] {
         let [few, many] = [1_000, 4_000].map(|shards| Run::new(&engine, &world, lineage, shards).work());
         let ratio = many as f64 / few as f64;
-        // A search among four times as many shards takes a fifth longer. Quadratic work would take sixteen times as long.
+        // A search among four times as many shards takes a fifth longer. Quadratic work would take sixteen times as
+        // long.
         assert!((3.0..6.0).contains(&ratio), "{lineage:?}: {few} and {many} instructions, {ratio:.1} times as many");
     }
 }

@@ -22,8 +22,8 @@ const ITERATOR: &str = r#"{"ShardIterator":"AAAA"}"#;
 const NOTHING: &str = r#"{"Records":[],"NextShardIterator":"BBBB","MillisBehindLatest":0}"#;
 const OPENED: u64 = 1_763_900_000_000;
 
-/// A start in the future counts as the present, and must be saved as such. If the requested time were saved, a second run
-/// would skip what arrived in between.
+/// A start in the future counts as the present, and must be saved as such. If the requested time were saved, a second
+/// run would skip what arrived in between.
 #[test]
 fn a_start_in_the_future_is_saved_as_the_present() {
     let mut story = Story::open(Start::AtTimestamp(Timestamp(OPENED + 60_000)), Until::Stopped);

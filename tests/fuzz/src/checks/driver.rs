@@ -15,11 +15,12 @@ use serde_json::{Value, json};
 use super::Bytes;
 use super::config::PAYLOADS;
 
-/// The maximum number of actions between two inputs. A listing has a few shards, and each of them causes a few actions, so
-/// more would be an endless loop.
+/// The maximum number of actions between two inputs. A listing has a few shards, and each of them causes a few actions,
+/// so more would be an endless loop.
 const ACTIONS_MAX: u32 = 10_000;
 
-/// The latest time on the host's clock. At the last millisecond that a number can hold, there would be nothing to wait for.
+/// The latest time on the host's clock. At the last millisecond that a number can hold, there would be nothing to wait
+/// for.
 const CLOCK_MAX: u64 = 1 << 60;
 
 /// Runs a host that follows the bytes.

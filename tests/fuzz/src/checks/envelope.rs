@@ -1,4 +1,5 @@
-//! The envelope: any payload in any form becomes one line, which is a valid JSON value and contains exactly the payload.
+//! The envelope: any payload in any form becomes one line, which is a valid JSON value and contains exactly the
+//! payload.
 //!
 //! The expected line is made here with serde_json, base64 and chrono.
 

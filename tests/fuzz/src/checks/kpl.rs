@@ -1,5 +1,5 @@
-//! Aggregated records of the Kinesis Producer Library: any bytes as the data of a record, or as the body of an aggregated
-//! record with a valid checksum.
+//! Aggregated records of the Kinesis Producer Library: any bytes as the data of a record, or as the body of an
+//! aggregated record with a valid checksum.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 const MAGIC: [u8; 4] = [0xF3, 0x89, 0x9A, 0xC2];
 
-/// Reads a record from base64 and from bytes. The first byte selects whether the rest is its data or its aggregated body.
+/// Reads a record from base64 and from bytes. The first byte selects whether the rest is its data or its aggregated
+/// body.
 pub fn check(data: &[u8]) {
     let Some((kind, data)) = data.split_first() else { return };
     let data = match kind & 1 {

@@ -1,7 +1,7 @@
 //! Checks that must hold for any bytes from outside, in one file per kind of input.
 //!
-//! Each file has `check`, which panics if the check fails, and `seeds`, which returns initial inputs from the golden data.
-//! They are used by the fuzz targets and by `tests/fuzz.rs`, which checks the seeds and earlier findings.
+//! Each file has `check`, which panics if the check fails, and `seeds`, which returns initial inputs from the golden
+//! data. They are used by the fuzz targets and by `tests/fuzz.rs`, which checks the seeds and earlier findings.
 
 pub mod answers;
 pub mod checkpoint;

@@ -1,5 +1,5 @@
-//! A page, from the body of an answer to lines. The records are made up, the body is written in one of the many forms that
-//! JSON and CBOR allow, and the expected lines are made from the records with serde_json, base64 and chrono.
+//! A page, from the body of an answer to lines. The records are made up, the body is written in one of the many forms
+//! that JSON and CBOR allow, and the expected lines are made from the records with serde_json, base64 and chrono.
 //!
 //! `tests/differential.rs` checks the same in the component, whose compiled code takes other paths than native code.
 

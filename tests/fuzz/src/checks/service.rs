@@ -1,9 +1,9 @@
 //! Whole runs against a service that repeats a script. They must end, and their checkpoint must name only what was
 //! delivered.
 //!
-//! The bytes are the script: for each operation, a few answers with status, headers and body, which are given in turn and
-//! then repeated. Such a service may contradict itself in any way, but it cannot return new records forever. So a bounded
-//! run must reach its end or fail.
+//! The bytes are the script: for each operation, a few answers with status, headers and body, which are given in turn
+//! and then repeated. Such a service may contradict itself in any way, but it cannot return new records forever. So a
+//! bounded run must reach its end or fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
