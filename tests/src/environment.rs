@@ -1,5 +1,5 @@
-//! The environment of a reader, in virtual time: the service behind a network, a host with clock, destination and state,
-//! and a writer. It drives the reader as a host would, and shows everything that happens to the oracle.
+//! The environment of a reader, in virtual time: the service behind a network, a host with clock, destination and
+//! state, and a writer. It drives the reader as a host would, and shows everything that happens to the oracle.
 //!
 //! A seed is a few runs with faults, each of which continues where the one before stopped, and then two runs without
 //! faults. These must reach their end, and then no message may be missing.
@@ -30,7 +30,8 @@ const BEGIN: u64 = 1_763_900_000_000;
 /// The maximum number of steps of a run without faults. More would be an endless loop.
 const CALM_STEPS: u64 = 300_000;
 
-/// The maximum number of steps of a run in which the service always misbehaves. Sixteen generations of shards take many.
+/// The maximum number of steps of a run in which the service always misbehaves. Sixteen generations of shards take
+/// many.
 const DOOMED_STEPS: u64 = 3_000_000;
 
 /// The number of consecutive failures that ends a run in which the service always misbehaves.

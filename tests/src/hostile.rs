@@ -1,4 +1,5 @@
-//! A server that answers in Kinesis's place with whatever bytes a test wants, such as no emulator sends.
+//! A server that takes Kinesis's place and answers with whatever bytes a test wants, including those that no emulator
+//! would send.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 
 /// A request that the server received.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct Request {
     /// The operation, or the request line if it is for another service.
     pub operation: String,
     pub body: Value,
@@ -27,10 +28,10 @@ pub struct Hostile {
 }
 
 impl Hostile {
-    /// Starts a server that answers each request with the bytes from `script`. Where these are `None`, it answers like a
+    /// Starts a server that answers each request with the bytes from `script`. If these are `None`, it answers like a
     /// stream of one shard with [`RECORDS`] records.
-    pub fn start(script: impl Fn(&Asked) -> Option<Vec<u8>> + Send + Sync + 'static) -> Hostile {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    pub fn start(script: impl Fn(&Request) -> Option<Vec<u8>> + Send + Sync + 'static) -> Hostile {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("the listener is bound"));
         let requests = Arc::new(AtomicUsize::new(0));
         let (script, count) = (Arc::new(script), requests.clone());
@@ -43,13 +44,13 @@ impl Hostile {
         Hostile { url, requests }
     }
 
-    /// The number of requests so far.
+    /// Returns the number of requests so far.
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
     }
 }
 
-fn serve(mut socket: TcpStream, script: &dyn Fn(&Asked) -> Option<Vec<u8>>, count: &AtomicUsize) -> Option<()> {
+fn serve(mut socket: TcpStream, script: &dyn Fn(&Request) -> Option<Vec<u8>>, count: &AtomicUsize) -> Option<()> {
     let _ = socket.set_nodelay(true);
     let mut input = BufReader::new(socket.try_clone().ok()?);
     loop {
@@ -67,12 +68,12 @@ fn serve(mut socket: TcpStream, script: &dyn Fn(&Asked) -> Option<Vec<u8>>, coun
             Some(target) => target.rsplit('.').next().unwrap_or_default(),
             None => head.lines().next().unwrap_or_default(),
         };
-        let asked = Asked {
+        let request = Request {
             operation: operation.to_owned(),
             body: serde_json::from_slice(&body).unwrap_or(Value::Null),
             number: count.fetch_add(1, Ordering::Relaxed),
         };
-        let answer = script(&asked).unwrap_or_else(|| usual(&asked));
+        let answer = script(&request).unwrap_or_else(|| default_answer(&request));
         socket.write_all(&answer).ok()?;
     }
 }
@@ -82,7 +83,7 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     headers.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
 }
 
-/// An answer in the form of Kinesis's.
+/// Returns an answer in the same form as Kinesis's.
 pub fn answer(status: u16, headers: &str, body: &Value) -> Vec<u8> {
     let body = body.to_string();
     format!(
@@ -92,7 +93,7 @@ pub fn answer(status: u16, headers: &str, body: &Value) -> Vec<u8> {
     .into_bytes()
 }
 
-/// An error in the form of Kinesis's.
+/// Returns an error in the same form as Kinesis's.
 pub fn refusal(status: u16, name: &str, message: &str) -> Vec<u8> {
     answer(status, "", &json!({"__type": name, "message": message}))
 }
@@ -103,7 +104,7 @@ pub const RECORDS: u64 = 10;
 /// The sequence number of the first record.
 const FIRST: u64 = 4_960_000_000_000_000_000;
 
-/// The record with this number.
+/// Returns a record with this number.
 pub fn record(number: u64, key: &str, data: &[u8]) -> Value {
     json!({
         "SequenceNumber": (FIRST + number).to_string(),
@@ -113,7 +114,7 @@ pub fn record(number: u64, key: &str, data: &[u8]) -> Value {
     })
 }
 
-/// An open shard without parents.
+/// Returns an open shard without parents.
 pub fn shard(id: &str) -> Value {
     json!({
         "ShardId": id,
@@ -122,8 +123,8 @@ pub fn shard(id: &str) -> Value {
     })
 }
 
-fn usual(asked: &Asked) -> Vec<u8> {
-    let body = match asked.operation.as_str() {
+fn default_answer(request: &Request) -> Vec<u8> {
+    let body = match request.operation.as_str() {
         "DescribeStreamSummary" => json!({"StreamDescriptionSummary": {
             "StreamName": "orders",
             "StreamARN": "arn:aws:kinesis:us-east-1:000000000000:stream/orders",
@@ -136,12 +137,12 @@ fn usual(asked: &Asked) -> Vec<u8> {
         "ListShards" => json!({"Shards": [shard("shardId-000000000000")]}),
         "GetShardIterator" => {
             let after = |sequence: &str| sequence.parse().map_or(0, |sequence: u64| sequence + 1 - FIRST);
-            let from = asked.body["StartingSequenceNumber"].as_str().map_or(0, after);
+            let from = request.body["StartingSequenceNumber"].as_str().map_or(0, after);
             json!({"ShardIterator": from.to_string()})
         }
         "GetRecords" => {
-            let from = asked.body["ShardIterator"].as_str().and_then(|from| from.parse().ok()).unwrap_or(RECORDS);
-            let limit = asked.body["Limit"].as_u64().unwrap_or(RECORDS);
+            let from = request.body["ShardIterator"].as_str().and_then(|from| from.parse().ok()).unwrap_or(RECORDS);
+            let limit = request.body["Limit"].as_u64().unwrap_or(RECORDS);
             let end = RECORDS.min(from + limit);
             let records: Vec<Value> =
                 (from..end).map(|number| record(number, "key", format!("{{\"n\":{number}}}").as_bytes())).collect();

@@ -1,7 +1,7 @@
 //! Plants faults in the reader, one at a time, to check that the simulation catches them.
 //!
-//! A fault is a small text substitution, listed in `tests/mutants/faults.txt` rather than in the reader's sources. It is
-//! made in a copy of the reader and the simulation, which has its own workspace and target directory.
+//! A fault is a small text substitution, listed in `tests/mutants/faults.txt` rather than in the reader's sources. It
+//! is made in a copy of the reader and the simulation, which has its own workspace and target directory.
 //!
 //! `edge` does the same for the drain.
 
@@ -37,8 +37,8 @@ pub struct Fault {
     pub edits: Vec<Edit>,
 }
 
-/// Replaces some text in a file. A single old line may be any part of a line in the file. Several old lines must each be
-/// a whole line, except for the whitespace around it.
+/// Replaces some text in a file. A single old line may be any part of a line in the file. Several old lines must each
+/// be a whole line, except for the whitespace around it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edit {
     /// The path within the source directory: `guest/reader/src`, or the drain's.
@@ -231,7 +231,8 @@ fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(1).map(Path::to_owned).unwrap_or_default()
 }
 
-/// Copies a file or a directory, if it exists. Files that are already the same are left alone, so that little is rebuilt.
+/// Copies a file or a directory, if it exists. Files that are already the same are left alone, so that little is
+/// rebuilt.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     if from.is_dir() {
         for entry in fs::read_dir(from)? {

@@ -3,13 +3,13 @@
 //! The oracle knows nothing about how the reader works. It follows the position in each shard by the answers that
 //! reached the reader and the batches that were reported as delivered, and checks:
 //!
-//! - **Delivery**: the messages of a shard are its records in order, from where the run had to begin, each exactly once.
-//!   Records may be missing only if they have left the stream, and then the reader must have reported a gap, unless the
-//!   service skipped them silently.
+//! - **Delivery**: the messages of a shard are its records in order, from where the run had to begin, each exactly
+//!   once. Records may be missing only if they have left the stream, and then the reader must have reported a gap,
+//!   unless the service skipped them silently.
 //! - **Checkpoint**: for each shard seen, it names exactly what was reported as delivered.
 //! - **Lineage**: a shard is read only after all its parents that are still in the stream are delivered to their ends.
-//! - **Rate limits**: requests, batches, their lines and the pace stay within their bounds, and each wait is for something
-//!   that will happen.
+//! - **Rate limits**: requests, batches, their lines and the pace stay within their bounds, and each wait is for
+//!   something that will happen.
 //! - **Outcome**: when the reader says that it has reached its end, nothing is missing.
 
 mod ledger;
@@ -45,8 +45,8 @@ pub enum Position {
     Unknown,
     /// Before the oldest record.
     Oldest,
-    /// Before the first record that arrived at some time between `earliest` and `latest`, or later. With LATEST, `tip` is
-    /// the shard's tip when the iterator was requested, and the first message may be as late as that.
+    /// Before the first record that arrived at some time between `earliest` and `latest`, or later. With LATEST, `tip`
+    /// is the shard's tip when the iterator was requested, and the first message may be as late as that.
     From { earliest: u64, latest: u64, tip: Option<usize> },
     /// Everything before this point is delivered.
     Before(Point),

@@ -1,4 +1,4 @@
-//! A server that only replays pages, which are rendered in JSON and CBOR before it starts.
+//! The server of the benchmark, which sends pages prepared beforehand in JSON and CBOR.
 //!
 //! All shards hold the same records. Iterators contain their shard and page in plain text, so that requests can be
 //! answered without parsing them and the server costs next to nothing.

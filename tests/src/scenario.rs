@@ -119,7 +119,8 @@ pub enum Dates {
     Outliers(u8),
 }
 
-/// Times that broken clocks and headers show: 1900, 1970, and the end of times with 32 bits, four-digit years, or 64 bits.
+/// Times that broken clocks and headers show: 1900, 1970, and the end of times with 32 bits, four-digit years, or 64
+/// bits.
 pub const ODD_TIMES: [u64; 5] = [0, 1, 2_147_483_647_000, 253_402_300_799_000, u64::MAX];
 
 /// Too far from the service's time for a `Date` to agree with a signature that the service accepts.

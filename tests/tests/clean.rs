@@ -1,5 +1,5 @@
-//! The program prints clean text: nothing from outside acts on a terminal, forges a line or floods the log, and no secret
-//! appears. Messages on stdout are data and stay as they are.
+//! The program prints clean text: nothing from outside acts on a terminal, forges a line or floods the log, and no
+//! secret appears. Messages on stdout are data and stay as they are.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,15 +10,16 @@ use std::process::{Command, Output};
 use kinesis_reader::terminal::clean;
 use serde_json::{Value, json};
 use tests::emulator::REGION;
-use tests::hostile::{Asked, Hostile, answer, record, refusal, shard};
+use tests::hostile::{Hostile, Request, answer, record, refusal, shard};
 use tests::program::{STREAM, bare, run};
 
-/// Moves the cursor, sets a title and a colour, forges a line, overrides the direction, hides characters and has C1 controls.
+/// Moves the cursor, sets a title and a color, forges a line, overrides the direction, hides characters and has C1
+/// controls.
 const HOSTILE: &str = "x\u{1b}[2J\u{1b}]0;name\u{7}\u{1b}[31m\r\n1999-01-01T00:00:00Z ERROR kinesis_reader: forged\u{202e}gnp\u{200b}\u{e0041}\u{2028}\u{9b}31m\u{7f}";
 
 #[test]
-fn identifiers_act_on_no_terminal() {
-    let server = Hostile::start(|asked| match asked.operation.as_str() {
+fn identifiers_cannot_control_the_terminal() {
+    let server = Hostile::start(|request| match request.operation.as_str() {
         "ListShards" => Some(answer(200, "", &json!({"Shards": [shard(HOSTILE), shard(&"y".repeat(5000))]}))),
         _ => None,
     });
@@ -29,13 +30,13 @@ fn identifiers_act_on_no_terminal() {
 }
 
 #[test]
-fn error_messages_act_on_no_terminal() {
+fn error_messages_cannot_control_the_terminal() {
     let long = format!("{HOSTILE}{}", "\u{1b}[31m".repeat(5_000));
     for operation in ["DescribeStreamSummary", "ListShards", "GetShardIterator", "GetRecords"] {
         for (status, name) in [(400, "AccessDeniedException"), (400, HOSTILE), (500, "InternalFailure")] {
             let message = long.clone();
-            let server = Hostile::start(move |asked: &Asked| {
-                (asked.operation == operation).then(|| refusal(status, name, &message))
+            let server = Hostile::start(move |request: &Request| {
+                (request.operation == operation).then(|| refusal(status, name, &message))
             });
             let folder = tempfile::tempdir().expect("a temporary directory");
             let mut command = at(&folder, &server);
@@ -58,10 +59,10 @@ fn error_messages_act_on_no_terminal() {
 }
 
 #[test]
-fn gaps_and_malformed_answers_act_on_no_terminal() {
+fn gaps_and_malformed_answers_cannot_control_the_terminal() {
     let gone = "StartingSequenceNumber 1 used in GetShardIterator is older than the trim horizon";
-    let gap = Hostile::start(move |asked| match asked.operation.as_str() {
-        "GetShardIterator" if asked.body["ShardIteratorType"] != "TRIM_HORIZON" => {
+    let gap = Hostile::start(move |request| match request.operation.as_str() {
+        "GetShardIterator" if request.body["ShardIteratorType"] != "TRIM_HORIZON" => {
             Some(refusal(400, "InvalidArgumentException", gone))
         }
         _ => None,
@@ -93,17 +94,17 @@ fn gaps_and_malformed_answers_act_on_no_terminal() {
     ];
     for body in strange {
         let what = body.to_string();
-        let server = Hostile::start(move |asked| (asked.operation == "GetRecords").then(|| answer(200, "", &body)));
+        let server = Hostile::start(move |request| (request.operation == "GetRecords").then(|| answer(200, "", &body)));
         let folder = tempfile::tempdir().expect("a temporary directory");
         assert_clean(&run(limited(at(&folder, &server), "3").args(["read", STREAM, "-vvv"])), &what);
     }
 }
 
 #[test]
-fn payloads_traces_and_databases_act_on_no_terminal() {
+fn payloads_recordings_and_databases_cannot_control_the_terminal() {
     let payload = json!({"n": HOSTILE, HOSTILE: "\u{1b}[2J".repeat(5000)}).to_string();
     let raw = format!("{HOSTILE}{payload}");
-    let server = Hostile::start(move |asked| match asked.operation.as_str() {
+    let server = Hostile::start(move |request| match request.operation.as_str() {
         "GetRecords" => {
             let records = [record(0, HOSTILE, payload.as_bytes()), record(1, "key", raw.as_bytes())];
             Some(answer(200, "", &json!({"Records": records, "NextShardIterator": "2", "MillisBehindLatest": 0})))
@@ -122,9 +123,9 @@ fn payloads_traces_and_databases_act_on_no_terminal() {
     let db = rusqlite::Connection::open(folder.path().join("orders.db")).expect("a database");
     let checkpoint = json!({"version": HOSTILE, HOSTILE: {"at": HOSTILE}, "shards": {HOSTILE: {HOSTILE: [HOSTILE]}}});
     db.execute("UPDATE _kinesis_checkpoints SET checkpoint = ?1, updated_at = ?2", [&checkpoint.to_string(), HOSTILE])
-        .expect("it can be changed");
-    db.execute_batch(&format!("CREATE TABLE \"{HOSTILE}\" (a)")).expect("it can be named so");
-    db.execute("UPDATE orders SET _kinesis__shard_id = ?1, _kinesis__ts = ?1", [HOSTILE]).expect("it can be changed");
+        .expect("a writable database");
+    db.execute_batch(&format!("CREATE TABLE \"{HOSTILE}\" (a)")).expect("a valid name");
+    db.execute("UPDATE orders SET _kinesis__shard_id = ?1, _kinesis__ts = ?1", [HOSTILE]).expect("a writable database");
     drop(db);
     assert_clean(&run(bare(folder.path()).args(["show", "orders.db"])), "show a changed database");
 
@@ -146,7 +147,7 @@ fn payloads_traces_and_databases_act_on_no_terminal() {
 }
 
 #[test]
-fn arguments_act_on_no_terminal() {
+fn arguments_cannot_control_the_terminal() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let server = Hostile::start(|_| None);
     let path = format!("nowhere/{}", HOSTILE.replace('\0', ""));
@@ -215,7 +216,7 @@ fn no_password_in_a_url_is_printed() {
         cases.push((vec!["shards", STREAM], vec![("AWS_ENDPOINT_URL_KINESIS", url)]));
     }
     for url in &urls[..4] {
-        // Arguments that are no URLs.
+        // Arguments that are not URLs.
         for flag in ["--to", "--state", "--start", "--until", "--pace", "--wire", "--region", "--role-arn", "--nosuch"]
         {
             cases.push((vec!["read", STREAM, flag, url], vec![]));
@@ -258,7 +259,7 @@ fn no_password_in_a_url_is_printed() {
     }
 }
 
-/// Asserts that stdout and stderr have no secret in them, and only printable lines of a bounded length.
+/// Asserts that stdout and stderr contain no secrets, and only printable lines of bounded length.
 fn assert_clean(output: &Output, what: &str) {
     for (name, bytes) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
         let text = std::str::from_utf8(bytes).unwrap_or_else(|_| panic!("{what}: {name} is not UTF-8: {bytes:?}"));
@@ -273,17 +274,17 @@ fn assert_clean(output: &Output, what: &str) {
             assert!(line.len() < 64 << 10, "{what}: {name}: {} bytes in a line", line.len());
         }
     }
-    assert!(output.status.code() != Some(101), "{what}: it panicked");
+    assert!(output.status.code() != Some(101), "{what}: the program panicked");
 }
 
-/// A command that talks to the server.
+/// Returns a command that talks to the server.
 fn at(folder: &tempfile::TempDir, server: &Hostile) -> Command {
     let mut command = bare(folder.path());
     command.env("AWS_ENDPOINT_URL", &server.url).env("AWS_REGION", REGION);
     command
 }
 
-/// The same command, interrupted after some seconds.
+/// Returns the same command, interrupted after some seconds.
 fn limited(command: Command, seconds: &str) -> Command {
     let mut limited = Command::new("timeout");
     limited.args(["-s", "INT", seconds]).arg(command.get_program()).args(command.get_args());

@@ -45,13 +45,13 @@ fn side_by_side(loaded: Loaded, seed: u64) -> (u32, u32) {
         assert_eq!(native.changes(since), boxed.changes(since).expect("changes"), "seed {seed}");
         let actions = (native.poll_action(), boxed.poll().expect("an action"));
         match actions {
-            (machine::Action::Send(asked), Action::Send(same)) => {
+            (machine::Action::Send(request), Action::Send(same)) => {
                 assert_eq!(
-                    (asked.id.0, asked.operation.target(), &asked.shard, asked.deadline.0),
+                    (request.id.0, request.operation.target(), &request.shard, request.deadline.0),
                     (same.id, same.target.as_str(), &same.shard, same.deadline),
                     "seed {seed}"
                 );
-                match (&asked.body, &same.body) {
+                match (&request.body, &same.body) {
                     (Body::Json(text), wit::Body::Json(same)) => assert_eq!(text, same, "seed {seed}"),
                     (Body::Cbor(bytes), wit::Body::Cbor(same)) => assert_eq!(bytes, same, "seed {seed}"),
                     (body, same) => panic!("seed {seed}: {body:?}, {same:?}"),
@@ -60,16 +60,17 @@ fn side_by_side(loaded: Loaded, seed: u64) -> (u32, u32) {
                 if chance.percent(5) {
                     failures += 1;
                     let why = "connection reset".to_owned();
-                    let told = native.handle_failure(
-                        asked.id,
+                    let result = native.handle_failure(
+                        request.id,
                         machine::Failure::Transient(why.clone()),
                         machine::Instant(now),
                     );
-                    told.expect("the request is pending");
+                    result.expect("the request is pending");
                     boxed.handle_failure(same.id, &wit::Failure::Transient(why), now).expect("the request is pending");
                     continue;
                 }
-                let answer = kinesis.call(asked.operation.target(), &asked.body, BEGIN + now).expect("a valid request");
+                let answer =
+                    kinesis.call(request.operation.target(), &request.body, BEGIN + now).expect("a valid request");
                 failures += u32::from(answer.status != 200);
                 let date = BEGIN + now / 1000 * 1000;
                 let response = machine::Response {
@@ -79,7 +80,7 @@ fn side_by_side(loaded: Loaded, seed: u64) -> (u32, u32) {
                     date: Some(machine::Timestamp(date)),
                     signed: Some(machine::Timestamp(BEGIN + now)),
                 };
-                native.handle_response(asked.id, response, machine::Instant(now)).expect("the request is pending");
+                native.handle_response(request.id, response, machine::Instant(now)).expect("the request is pending");
                 let body = match answer.body {
                     Body::Json(text) => wit::Body::Json(text),
                     Body::Cbor(bytes) => wit::Body::Cbor(bytes),
@@ -150,7 +151,7 @@ fn service(seed: u64, chance: &mut Chance) -> Kinesis {
     let mut stream = Stream::new("orders", 0, 3, quirks.sequences, quirks.retention_ms, BEGIN - 100_000);
     for n in 0..chance.within(0, 90) {
         let shard = chance.within(0, 2) as usize;
-        let data = [format!("{{\"n\":{n}}}"), "[1]".to_owned(), "no JSON".to_owned()][n as usize % 3].clone();
+        let data = [format!("{{\"n\":{n}}}"), "[1]".to_owned(), "not JSON".to_owned()][n as usize % 3].clone();
         stream.put(
             shard,
             (n % 5 > 0).then(|| format!("key {n}")),
@@ -181,7 +182,7 @@ fn open(mut loaded: Loaded, seed: u64, chance: &mut Chance) -> (machine::Reader,
 
 fn native_notice(notice: machine::Notice) -> String {
     match notice {
-        machine::Notice::Gap(lost) => format!("lost {} {:?}", lost.shard, lost.after),
+        machine::Notice::Gap(gap) => format!("gap {} {:?}", gap.shard, gap.after),
         machine::Notice::Retry(error) => format!("retry {:?} {}", error.shard, error.attempts),
         machine::Notice::Shard(status) => format!("shard {} {:?} {}", status.shard, status.parents, status.closed),
     }
@@ -189,7 +190,7 @@ fn native_notice(notice: machine::Notice) -> String {
 
 fn notice_of(notice: wit::Notice) -> String {
     match notice {
-        wit::Notice::Gap(lost) => format!("lost {} {:?}", lost.shard, lost.after),
+        wit::Notice::Gap(gap) => format!("gap {} {:?}", gap.shard, gap.after),
         wit::Notice::Retry(error) => format!("retry {:?} {}", error.shard, error.attempts),
         wit::Notice::Shard(status) => format!("shard {} {:?} {}", status.shard, status.parents, status.closed),
     }

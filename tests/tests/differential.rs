@@ -16,15 +16,15 @@ use kinesis_reader_machine::{MessageId, Payload};
 #[allow(unreachable_pub, dead_code, reason = "shared with the fuzz targets")]
 mod checks;
 
-use checks::page::{Asked, Came, agree, drawn, first_answer, native, seeds};
+use checks::page::{Case, Output, assert_lines, draw, first_answer, read_natively, seeds};
 
 #[test]
 fn the_component_renders_the_same_lines_as_the_libraries() {
     let sandbox = Sandbox::new(Bounds::default(), None).expect("a sandbox");
     let component = sandbox.compile(COMPONENT).expect("a valid component");
     let mut known = 0;
-    for input in seeds().iter().chain(&kept()) {
-        known += u32::from(is_as_known(&component, input));
+    for input in seeds().iter().chain(&findings()) {
+        known += u32::from(check(&component, input));
     }
     let seconds = std::env::var("KINESIS_FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
@@ -34,7 +34,7 @@ fn the_component_renders_the_same_lines_as_the_libraries() {
         let mut chance = fastrand::Rng::with_seed(cases);
         let length = 1 << chance.u32(2..12);
         let input: Vec<u8> = (0..length).map(|_| chance.u8(..)).collect();
-        known += u32::from(is_as_known(&component, &input));
+        known += u32::from(check(&component, &input));
         cases += 1;
     }
     assert!(known > 500, "only {known} of {cases} pages have known lines");
@@ -45,49 +45,49 @@ fn the_component_renders_the_same_lines_as_the_libraries() {
 const CASES: u64 = 3000;
 
 /// Checks a page against its known lines, if any, and the native reader. Returns whether its lines are known.
-fn is_as_known(component: &Compiled, input: &[u8]) -> bool {
-    let (asked, wanted) = drawn(input);
-    let came = boxed(component, &asked);
-    if let Some(wanted) = &wanted {
-        agree(&asked, &came, wanted);
+fn check(component: &Compiled, input: &[u8]) -> bool {
+    let (case, expected) = draw(input);
+    let output = read_in_component(component, &case);
+    if let Some(expected) = &expected {
+        assert_lines(&case, &output, expected);
     }
-    assert_eq!(came, native(&asked), "{asked:?}");
-    wanted.is_some()
+    assert_eq!(output, read_natively(&case), "{case:?}");
+    expected.is_some()
 }
 
 /// Returns earlier failures, and the corpus of the fuzz target if it has run.
-fn kept() -> Vec<Vec<u8>> {
+fn findings() -> Vec<Vec<u8>> {
     let corpus = std::env::var_os("KINESIS_FUZZ_CORPUS").map(Into::into);
     let folders = [Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions/page")), corpus];
     let files = folders.into_iter().flatten().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
     files.map(|file| std::fs::read(file.expect("a readable directory").path()).expect("a readable file")).collect()
 }
 
-/// Feeds a page to the component.
-fn boxed(component: &Compiled, asked: &Asked) -> Came {
+/// Reads a page with the component.
+fn read_in_component(component: &Compiled, case: &Case) -> Output {
     let mut loaded = component.instantiate().expect("an instance");
     let mut config = loaded.defaults(&wit::Source::Name("orders".to_owned())).expect("defaults");
-    (config.until, config.limits.pace, config.deaggregate) = (wit::Until::Stopped, None, asked.deaggregate);
-    config.payload = match asked.form {
+    (config.until, config.limits.pace, config.deaggregate) = (wit::Until::Stopped, None, case.deaggregate);
+    config.payload = match case.form {
         Payload::Merged => wit::Payload::Merged,
         Payload::Json => wit::Payload::Json,
         Payload::Text => wit::Payload::Text,
         Payload::Base64 => wit::Payload::Base64,
     };
-    config.message_id = match asked.id {
+    config.message_id = match case.id {
         MessageId::Sha256 => wit::MessageId::Sha256,
         MessageId::Dlt => wit::MessageId::Dlt,
     };
     let mut reader = loaded.open(&config, None, 1, 0, 0).expect("the config is valid");
-    let mut handed = false;
+    let mut is_sent = false;
     loop {
         match reader.poll().expect("an action") {
             Action::Send(request) => {
                 let body = match request.operation {
-                    wit::Operation::GetRecords if handed => return Came::Nothing,
+                    wit::Operation::GetRecords if is_sent => return Output::Nothing,
                     wit::Operation::GetRecords => {
-                        handed = true;
-                        match &asked.body {
+                        is_sent = true;
+                        match &case.body {
                             Body::Json(text) => wit::Body::Json(text.clone()),
                             Body::Cbor(bytes) => wit::Body::Cbor(bytes.clone()),
                         }
@@ -103,23 +103,23 @@ fn boxed(component: &Compiled, asked: &Asked) -> Came {
                 let mut batch = reader.batch(&handle).expect("a batch");
                 let (mut text, mut invalid_lines, mut skip) = (String::new(), String::new(), 0);
                 while skip < batch.count {
-                    let lines = batch.lines(skip, asked.piece).expect("lines");
-                    assert!(lines.count > 0, "{asked:?}");
+                    let lines = batch.lines(skip, case.piece).expect("lines");
+                    assert!(lines.count > 0, "{case:?}");
                     text += &lines.text;
                     skip += lines.count;
                 }
                 skip = 0;
                 while skip < batch.count {
-                    let some = batch.invalid_lines(skip, asked.piece).expect("invalid_lines");
-                    assert!(some.next > skip, "{asked:?}");
+                    let some = batch.invalid_lines(skip, case.piece).expect("invalid lines");
+                    assert!(some.next > skip, "{case:?}");
                     invalid_lines += &some.text;
                     skip = some.next;
                 }
-                return Came::Lines { text, invalid_lines };
+                return Output::Lines { text, invalid_lines };
             }
-            Action::Notice(wit::Notice::Retry(_)) => return Came::Refused,
+            Action::Notice(wit::Notice::Retry(_)) => return Output::Refused,
             Action::Notice(_) => {}
-            Action::Wait(_) | Action::Finish(_) => return Came::Nothing,
+            Action::Wait(_) | Action::Finish(_) => return Output::Nothing,
         }
     }
 }

@@ -45,9 +45,9 @@ async fn the_destination_example_counts_every_message_once() {
         }
         let output =
             run(in_environment(&mut example("destination", folder.path()), &emulator).args([STREAM, "sums.json"]));
-        let said = String::from_utf8(output.stderr).expect("text");
-        assert!(output.status.success(), "{said}");
-        assert_eq!(said.contains("is not an order"), until == 1200, "{said}");
+        let errors = String::from_utf8(output.stderr).expect("UTF-8");
+        assert!(output.status.success(), "{errors}");
+        assert_eq!(errors.contains("is not an order"), until == 1200, "{errors}");
         // Prices are multiples of a quarter, so sums are exact.
         let mut sums = BTreeMap::new();
         for n in 0..until {

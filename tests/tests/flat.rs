@@ -1,5 +1,5 @@
-//! The view of a stream's members as other programs query it: every member of any name has a column of its own that is
-//! found by its quoted name.
+//! The flat view of messages, as other programs query it: every member has a column, which can be found by its quoted
+//! name.
 
 use std::fs;
 use std::process::Command;
@@ -9,7 +9,7 @@ use tests::emulator::REGION;
 use tests::hostile::{Hostile, answer, record};
 use tests::program::{STREAM, bare, run, stderr};
 
-/// Prints the columns of the view, and for each member its column and what is in it.
+/// Prints the columns of the view, and for each member its column and the values in it.
 const QUERY: &str = r#"
 import json, sqlite3, sys
 db = sqlite3.connect("orders.db")
@@ -53,7 +53,7 @@ fn every_member_is_found_by_the_quoted_name_of_its_column() {
 }
 
 #[test]
-fn names_that_are_no_columns_and_too_many_members_leave_a_view_that_can_be_queried() {
+fn unusable_names_and_too_many_members_leave_a_view_that_can_be_queried() {
     let long = "n".repeat(201);
     let mut payloads = vec![json!({long.as_str(): 1, "a\0b": 2, "\0": 3, "kept": 4}).to_string()];
     payloads.push("{\"\\ud800\": 1, \"lost\": 2}".to_owned());
@@ -67,7 +67,8 @@ fn names_that_are_no_columns_and_too_many_members_leave_a_view_that_can_be_queri
     assert!(members.keys().all(|member| member == "kept" || member.starts_with('m')));
 }
 
-/// Keywords, names of SQLite's own, of the view's and its table's, names that differ in case, and syntax.
+/// Returns names that may cause trouble: SQL keywords, names that SQLite, the view or its table use, names that differ
+/// only in case, and syntax.
 fn names() -> Vec<String> {
     let mut names: Vec<String> = [
         "true",
@@ -154,10 +155,10 @@ fn names() -> Vec<String> {
     names
 }
 
-/// Reads a stream of these records into `orders.db` in a folder.
+/// Reads a stream of these records into `orders.db` in a temporary directory.
 fn read(records: &[Value]) -> tempfile::TempDir {
     let page = json!({"Records": records, "NextShardIterator": "end", "MillisBehindLatest": 0});
-    let server = Hostile::start(move |asked| (asked.operation == "GetRecords").then(|| answer(200, "", &page)));
+    let server = Hostile::start(move |request| (request.operation == "GetRecords").then(|| answer(200, "", &page)));
     let folder = tempfile::tempdir().expect("a temporary directory");
     let mut command = bare(folder.path());
     command.args(["read", STREAM, "--endpoint-url", &server.url, "--region", REGION]);
@@ -166,7 +167,7 @@ fn read(records: &[Value]) -> tempfile::TempDir {
     folder
 }
 
-/// What Python's sqlite3 finds. SQLite of this program's own version finds the same.
+/// Returns what Python's sqlite3 finds, and checks that the program's own version of SQLite finds the same.
 fn query(folder: &tempfile::TempDir) -> (Vec<String>, serde_json::Map<String, Value>) {
     let output = run(Command::new("python3").args(["-c", QUERY]).current_dir(folder.path()));
     assert!(output.status.success(), "{}", stderr(&output));

@@ -1,11 +1,11 @@
-//! What the fuzz targets check, without a fuzzer: on their seeds, whole and cut off, and on what they found before.
+//! Runs the checks of the fuzz targets without a fuzzer: on their seeds, whole and truncated, and on earlier findings.
 //!
-//! `cargo xtask fuzz` goes on from there.
+//! `cargo xtask fuzz` runs the fuzzer.
 
 use std::path::Path;
 
 #[path = "../fuzz/src/checks/mod.rs"]
-#[allow(unreachable_pub, reason = "it is the fuzz targets' library too")]
+#[allow(unreachable_pub, reason = "shared with the fuzz targets")]
 mod checks;
 
 #[test]
@@ -53,7 +53,7 @@ fn parts() {
     on_all("parts", checks::parts::check, checks::parts::seeds());
 }
 
-/// Positions at which a seed is cut off.
+/// The number of positions at which a seed is truncated.
 const CUTS: usize = 24;
 
 fn on_all(target: &str, check: fn(&[u8]), seeds: Vec<Vec<u8>>) {

@@ -1,4 +1,4 @@
-//! Gaps: records that left the stream unread are told of, once, and can end the reader before them.
+//! Gaps: records that left the stream unread are reported once, or end the run before them.
 
 use std::collections::BTreeMap;
 
@@ -16,20 +16,20 @@ fn a_generation_that_came_and_went_between_two_runs_is_a_gap() {
     let first = stream.run(None, |_| {});
     assert_eq!((first.read, first.gaps), (vec![1, 2, 3], vec![]));
 
-    // Shard 0 was split into 1 and 2, each of these too, and nobody looked until only the last were left.
+    // Shard 0 was split into 1 and 2, and these were split as well. When the reader runs again, only the last are left.
     stream.shards.clear();
     for (id, parent) in [("3", "1"), ("4", "1"), ("5", "2"), ("6", "2")] {
         stream.add(id, &[parent]);
     }
     stream.put("3", 10..12);
     stream.put("6", 12..14);
-    let gaps = [lost("0", Some(3)), lost("1", None), lost("2", None)];
+    let gaps = [gap("0", Some(3)), gap("1", None), gap("2", None)];
 
     let failed = stream.run(Some(&first.checkpoint), |config| config.on_gap = OnGap::Fail);
     let Outcome::Failed(error) = &failed.outcome else { panic!("{:?}", failed.outcome) };
-    assert!(matches!(&error.cause, Cause::Gap(lost) if gaps.contains(lost)), "{error:?}");
+    assert!(matches!(&error.cause, Cause::Gap(gap) if gaps.contains(gap)), "{error:?}");
     assert_eq!(failed.read, [0; 0]);
-    // It stays before the gap, so that another run finds it again.
+    // The checkpoint stays before the gap, so that another run finds it again.
     assert!(failed.checkpoint.contains(r#""shardId-000000000000":{"after":"3"}"#), "{}", failed.checkpoint);
     for on_gap in [OnGap::Fail, OnGap::Continue] {
         let again = stream.run(Some(&failed.checkpoint), |config| config.on_gap = on_gap);
@@ -45,20 +45,20 @@ fn a_generation_that_came_and_went_between_two_runs_is_a_gap() {
 }
 
 #[test]
-fn what_left_the_stream_before_the_first_run_is_no_gap() {
+fn records_that_left_the_stream_before_the_first_run_are_not_a_gap() {
     let mut stream = Stream::new(&[]);
     stream.add("3", &["1"]);
     stream.add("4", &["1", "2"]);
     stream.put("4", 1..3);
     let first = stream.run(None, |config| config.on_gap = OnGap::Fail);
     assert_eq!((first.read, first.gaps, first.outcome), (vec![1, 2], vec![], Outcome::Reached));
-    // Nor is it one for a second run, which knows the children.
+    // It is not a gap for a second run either, which knows the children.
     let second = stream.run(Some(&first.checkpoint), |config| config.on_gap = OnGap::Fail);
     assert_eq!((second.read, second.gaps, second.outcome), (vec![], vec![], Outcome::Reached));
 }
 
 #[test]
-fn a_position_that_left_the_stream_is_a_gap_and_what_is_left_is_read() {
+fn a_trimmed_position_is_a_gap_and_the_rest_is_read() {
     let mut stream = Stream::new(&["0"]);
     stream.put("0", 1..4);
     let first = stream.run(None, |_| {});
@@ -66,19 +66,19 @@ fn a_position_that_left_the_stream_is_a_gap_and_what_is_left_is_read() {
     stream.trim("0", 6);
     let failed = stream.run(Some(&first.checkpoint), |config| config.on_gap = OnGap::Fail);
     let Outcome::Failed(error) = failed.outcome else { panic!("{:?}", failed.outcome) };
-    assert_eq!((error.cause, failed.gaps), (Cause::Gap(lost("0", Some(3))), vec![lost("0", Some(3))]));
+    assert_eq!((error.cause, failed.gaps), (Cause::Gap(gap("0", Some(3))), vec![gap("0", Some(3))]));
     assert_eq!((failed.read, &failed.checkpoint), (vec![], &first.checkpoint));
     let second = stream.run(Some(&failed.checkpoint), |_| {});
-    assert_eq!((second.read, second.gaps), (vec![7, 8], vec![lost("0", Some(3))]));
+    assert_eq!((second.read, second.gaps), (vec![7, 8], vec![gap("0", Some(3))]));
 }
 
 #[test]
-fn a_stream_made_anew_is_refused_or_followed_as_asked() {
+fn a_recreated_stream_is_refused_or_followed_as_configured() {
     let mut stream = Stream::new(&["0", "1"]);
     stream.put("0", 1..4);
     stream.put("1", 4..5);
-    // A shard that was read to its end has nothing to lose.
-    stream.shards.get_mut(&id("1")).expect("it is there").closed = true;
+    // There is no gap in a shard that was read to its end.
+    stream.shards.get_mut(&id("1")).expect("the shard exists").closed = true;
     let first = stream.run(None, |_| {});
     assert!(first.checkpoint.contains(r#""shardId-000000000001":{"at":"end"}"#), "{}", first.checkpoint);
 
@@ -89,7 +89,7 @@ fn a_stream_made_anew_is_refused_or_followed_as_asked() {
     assert!(matches!(error.cause, Cause::Recreated(_)), "{error:?}");
     assert_eq!((refused.read, refused.gaps, refused.checkpoint), (vec![], vec![], first.checkpoint.clone()));
 
-    let gap = vec![lost("0", Some(3))];
+    let gap = vec![gap("0", Some(3))];
     let follow = |config: &mut Config| config.recreated = Recreated::Follow;
     let failed = stream.run(Some(&first.checkpoint), |config| {
         follow(config);
@@ -99,7 +99,7 @@ fn a_stream_made_anew_is_refused_or_followed_as_asked() {
     assert_eq!((error.cause, failed.gaps), (Cause::Gap(gap[0].clone()), gap.clone()));
     assert_eq!((failed.read, failed.checkpoint), (vec![], first.checkpoint.clone()));
 
-    // From its oldest record, whatever the first run was to begin with.
+    // The new stream is read from its oldest records, whatever the start is.
     let followed = stream.run(Some(&first.checkpoint), |config| {
         follow(config);
         config.start = Start::Latest;
@@ -112,24 +112,25 @@ fn a_stream_made_anew_is_refused_or_followed_as_asked() {
 }
 
 #[test]
-fn a_position_yet_to_come_is_a_gap_and_the_present_is_read() {
+fn a_position_in_the_future_is_a_gap_and_reading_continues_at_the_present() {
     let mut stream = Stream::new(&["0"]);
     stream.put("0", 1..4);
     let name = r#"{"name":"orders"}"#;
-    let kept = |time: u64| format!(r#"{{"version":1,"stream":{name},"shards":{{"{}":{{"at":{time}}}}}}}"#, id("0"));
+    let checkpoint =
+        |time: u64| format!(r#"{{"version":1,"stream":{name},"shards":{{"{}":{{"at":{time}}}}}}}"#, id("0"));
     for ahead in [PRESENT + 2_001, 2_147_483_647_000, 253_402_300_799_000, u64::MAX] {
         let gap = vec![Gap { shard: id("0"), after: None, ahead: Some(Timestamp(ahead)) }];
-        let failed = stream.run(Some(&kept(ahead)), |config| config.on_gap = OnGap::Fail);
+        let failed = stream.run(Some(&checkpoint(ahead)), |config| config.on_gap = OnGap::Fail);
         let Outcome::Failed(error) = failed.outcome else { panic!("{:?}", failed.outcome) };
         assert_eq!((error.cause, failed.gaps, failed.read), (Cause::Gap(gap[0].clone()), gap.clone(), vec![]));
         assert!(failed.checkpoint.contains(&format!(r#"{{"at":{ahead}}}"#)), "{}", failed.checkpoint);
 
-        let run = stream.run(Some(&kept(ahead)), |_| {});
+        let run = stream.run(Some(&checkpoint(ahead)), |_| {});
         assert_eq!((run.outcome, run.gaps, run.read), (Outcome::Reached, gap, vec![1, 2, 3]));
         let next = stream.run(Some(&run.checkpoint), |_| {});
         assert_eq!((next.gaps, next.read), (vec![], vec![]));
     }
-    let run = stream.run(Some(&kept(PRESENT)), |config| config.on_gap = OnGap::Fail);
+    let run = stream.run(Some(&checkpoint(PRESENT)), |config| config.on_gap = OnGap::Fail);
     assert_eq!((run.outcome, run.gaps, run.read), (Outcome::Reached, vec![], vec![1, 2, 3]));
 }
 
@@ -146,7 +147,7 @@ fn another_account_s_stream_is_not_followed() {
 /// When each run is opened.
 const PRESENT: u64 = 5_000_000;
 
-fn lost(shard: &str, after: Option<u32>) -> Gap {
+fn gap(shard: &str, after: Option<u32>) -> Gap {
     Gap { shard: id(shard), after: after.map(|after| after.to_string()), ahead: None }
 }
 
@@ -159,12 +160,12 @@ fn sorted<T: std::fmt::Debug>(mut all: Vec<T>) -> Vec<T> {
     all
 }
 
-/// A stream, as simple as can be: its records are numbers, and each is its own sequence number.
+/// A stream in its simplest form: its records are numbers, which are also their sequence numbers.
 struct Stream {
     /// In seconds.
     created: u64,
     account: &'static str,
-    /// Those that are listed.
+    /// The shards that are listed.
     shards: BTreeMap<String, Shard>,
 }
 
@@ -175,7 +176,7 @@ struct Shard {
     records: Vec<u32>,
 }
 
-/// What a run came to.
+/// The result of a run.
 struct Run {
     outcome: Outcome,
     read: Vec<u32>,
@@ -196,12 +197,12 @@ impl Stream {
     }
 
     fn put(&mut self, shard: &str, numbers: std::ops::Range<u32>) {
-        self.shards.get_mut(&id(shard)).expect("it is there").records.extend(numbers);
+        self.shards.get_mut(&id(shard)).expect("the shard exists").records.extend(numbers);
     }
 
-    /// Lets records up to this one leave the stream.
+    /// Removes the records up to this one from the stream.
     fn trim(&mut self, shard: &str, last: u32) {
-        self.shards.get_mut(&id(shard)).expect("it is there").records.retain(|record| *record > last);
+        self.shards.get_mut(&id(shard)).expect("the shard exists").records.retain(|record| *record > last);
     }
 
     fn run(&self, checkpoint: Option<&str>, change: impl FnOnce(&mut Config)) -> Run {
@@ -230,10 +231,10 @@ impl Stream {
                     }
                     reader.handle_delivered(batch.id(), now).expect("the batch is pending");
                 }
-                Action::Notice(Notice::Gap(lost)) => gaps.push(lost),
+                Action::Notice(Notice::Gap(gap)) => gaps.push(gap),
                 Action::Notice(_) => {}
                 Action::Wait(wait) => {
-                    now = wait.until.expect("there is a time");
+                    now = wait.until.expect("a deadline");
                     reader.handle_timeout(now);
                 }
                 Action::Finish(outcome) => return Run { outcome, read, gaps, checkpoint: reader.checkpoint() },
@@ -242,7 +243,7 @@ impl Stream {
     }
 
     fn answer(&self, request: &Request) -> (u16, Value) {
-        let Body::Json(query) = &request.body else { panic!("no JSON") };
+        let Body::Json(query) = &request.body else { panic!("not JSON") };
         let query: Value = serde_json::from_str(query).expect("JSON");
         let refused = |code: &str, message: String| (400, json!({"__type": code, "message": message}));
         match request.operation {
@@ -278,20 +279,20 @@ impl Stream {
                         at + 1
                     }
                     Some("TRIM_HORIZON") => 0,
-                    // All its records arrived at the time of the opening.
+                    // All records arrived at the opening.
                     Some("AT_TIMESTAMP") => {
                         let time = query["Timestamp"].as_f64().expect("a time");
-                        assert!(time * 1000.0 <= PRESENT as f64, "the service refuses a time to come: {time}");
+                        assert!(time * 1000.0 <= PRESENT as f64, "the service refuses times in the future: {time}");
                         0
                     }
                     Some("LATEST") => shard.records.len(),
-                    other => panic!("asked for {other:?}"),
+                    other => panic!("a request for {other:?}"),
                 };
                 (200, json!({"ShardIterator": format!("{id} {from}")}))
             }
             Operation::GetRecords => {
                 let iterator = query["ShardIterator"].as_str().expect("an iterator");
-                let (id, from) = iterator.split_once(' ').expect("one of ours");
+                let (id, from) = iterator.split_once(' ').expect("one of our iterators");
                 let shard = &self.shards[id];
                 let record =
                     |record: &u32| json!({"SequenceNumber": record.to_string(), "Data": "", "PartitionKey": "k"});

@@ -28,21 +28,21 @@ use serde_json::{Map, Value, json};
 fn recorded_responses_are_decoded_correctly() {
     let mut read = [0; 4];
     for exchange in exchanges().iter().filter(|exchange| exchange.status == 200) {
-        let (body, says) = (exchange.response.clone(), &exchange.says);
+        let (body, expected) = (exchange.response.clone(), &exchange.decoded_response);
         let name = &exchange.name;
         match exchange.operation {
             Some(Operation::DescribeStreamSummary) => {
                 let summary = decode_summary(&body).unwrap_or_else(|error| panic!("{name}: {error}"));
-                let says = &says["StreamDescriptionSummary"];
-                assert_eq!(summary.name, says["StreamName"], "{name}");
-                assert_eq!(summary.arn, says["StreamARN"], "{name}");
-                assert_eq!(summary.created, Some(exchange.time(&says["StreamCreationTimestamp"])), "{name}");
-                assert_eq!(json!(summary.retention_hours), says["RetentionPeriodHours"], "{name}");
-                assert_eq!(json!(summary.status), says["StreamStatus"], "{name}");
+                let expected = &expected["StreamDescriptionSummary"];
+                assert_eq!(summary.name, expected["StreamName"], "{name}");
+                assert_eq!(summary.arn, expected["StreamARN"], "{name}");
+                assert_eq!(summary.created, Some(exchange.time(&expected["StreamCreationTimestamp"])), "{name}");
+                assert_eq!(json!(summary.retention_hours), expected["RetentionPeriodHours"], "{name}");
+                assert_eq!(json!(summary.status), expected["StreamStatus"], "{name}");
             }
             Some(Operation::ListShards) => {
                 let listing = decode_listing(&body).unwrap_or_else(|error| panic!("{name}: {error}"));
-                assert_eq!(json!(listing.next_token), says["NextToken"], "{name}");
+                assert_eq!(json!(listing.next_token), expected["NextToken"], "{name}");
                 let shards: Vec<Value> = listing
                     .shards
                     .iter()
@@ -61,10 +61,10 @@ fn recorded_responses_are_decoded_correctly() {
                         })
                     })
                     .collect();
-                assert_eq!(without_nulls(json!(shards)), without_nulls(says["Shards"].clone()), "{name}");
+                assert_eq!(without_nulls(json!(shards)), without_nulls(expected["Shards"].clone()), "{name}");
             }
             Some(Operation::GetShardIterator) => {
-                assert_eq!(decode_iterator(&body).unwrap(), says["ShardIterator"], "{name}");
+                assert_eq!(decode_iterator(&body).unwrap(), expected["ShardIterator"], "{name}");
             }
             Some(Operation::GetRecords) => {
                 let page = decode_page(body).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -78,9 +78,9 @@ fn recorded_responses_are_decoded_correctly() {
 }
 
 fn check_page(page: &Page, exchange: &Exchange) {
-    let (name, says) = (&exchange.name, &exchange.says);
-    assert_eq!(json!(page.next_iterator()), says["NextShardIterator"], "{name}");
-    assert_eq!(json!(page.behind()), says["MillisBehindLatest"], "{name}");
+    let (name, expected) = (&exchange.name, &exchange.decoded_response);
+    assert_eq!(json!(page.next_iterator()), expected["NextShardIterator"], "{name}");
+    assert_eq!(json!(page.behind()), expected["MillisBehindLatest"], "{name}");
     let children: Vec<Value> = page
         .children()
         .iter()
@@ -93,18 +93,18 @@ fn check_page(page: &Page, exchange: &Exchange) {
             })
         })
         .collect();
-    assert_eq!(children, says["ChildShards"].as_array().cloned().unwrap_or_default(), "{name}");
+    assert_eq!(children, expected["ChildShards"].as_array().cloned().unwrap_or_default(), "{name}");
 
-    let records = says["Records"].as_array().unwrap();
+    let records = expected["Records"].as_array().unwrap();
     assert_eq!((page.len(), page.is_empty()), (records.len(), records.is_empty()), "{name}");
     assert!(page.record(records.len()).is_none(), "{name}");
     let mut size = 0;
-    for (record, says) in page.records().zip(records) {
-        assert_eq!(record.sequence, says["SequenceNumber"], "{name}");
-        assert_eq!(json!(record.partition_key), says["PartitionKey"], "{name}");
-        assert_eq!(record.arrived, exchange.time(&says["ApproximateArrivalTimestamp"]), "{name}");
-        assert_eq!(record.data, Data::Base64(says["Data"].as_str().unwrap()), "{name}");
-        size += BASE64_STANDARD.decode(says["Data"].as_str().unwrap()).unwrap().len() as u64;
+    for (record, expected) in page.records().zip(records) {
+        assert_eq!(record.sequence, expected["SequenceNumber"], "{name}");
+        assert_eq!(json!(record.partition_key), expected["PartitionKey"], "{name}");
+        assert_eq!(record.arrived, exchange.time(&expected["ApproximateArrivalTimestamp"]), "{name}");
+        assert_eq!(record.data, Data::Base64(expected["Data"].as_str().unwrap()), "{name}");
+        size += BASE64_STANDARD.decode(expected["Data"].as_str().unwrap()).unwrap().len() as u64;
     }
     assert_eq!(page.data_size(), size, "{name}");
 }
@@ -196,7 +196,7 @@ fn recorded_rejections_are_classified() {
         let expected = classes.iter().find(|(name, code, _)| exchange.name == *name && rejection.code == *code);
         let &(name, code, class) = expected.unwrap_or_else(|| panic!("{}: {rejection:?}", exchange.name));
         assert_eq!(classify(operation, &rejection), class, "{name}: {code}");
-        if let Some(message) = exchange.says["message"].as_str() {
+        if let Some(message) = exchange.decoded_response["message"].as_str() {
             assert_eq!(rejection.message, message.split_whitespace().collect::<Vec<_>>().join(" "), "{name}");
         }
         met.insert((name, code));
@@ -443,8 +443,8 @@ fn read_all(body: &Body) {
 
 /// Returns whether the machine and serde_json decode the same page, or both reject the text.
 fn agrees(text: &str) -> bool {
-    match (page(text), oracle(text)) {
-        (Ok(page), Some(oracle)) => {
+    match (page(text), reference(text)) {
+        (Ok(page), Some(expected)) => {
             let records: Vec<_> = page
                 .records()
                 .map(|record| {
@@ -455,21 +455,21 @@ fn agrees(text: &str) -> bool {
                     (record.sequence.to_string(), record.partition_key.map(str::to_string), data)
                 })
                 .collect();
-            (records, page.next_iterator().map(str::to_string)) == oracle
+            (records, page.next_iterator().map(str::to_string)) == expected
         }
         (Err(_), None) => true,
         // serde_json rejects lone surrogates, except in values it skips, and numbers beyond f64.
         (Ok(_), None) => is_json(text) && serde_json::from_str::<Value>(text).is_err(),
         (Err(words), Some(_)) => {
-            // The oracle does not check these members.
+            // The reference does not check these members.
             ["ChildShards", "MillisBehindLatest", "ApproximateArrivalTimestamp"].iter().any(|name| words.contains(name))
         }
     }
 }
 
-type Oracle = (Vec<(String, Option<String>, String)>, Option<String>);
+type Reference = (Vec<(String, Option<String>, String)>, Option<String>);
 
-fn oracle(text: &str) -> Option<Oracle> {
+fn reference(text: &str) -> Option<Reference> {
     let value: Value = serde_json::from_str(text).ok()?;
     let text = |value: &Value, key: &str| match value.get(key) {
         None | Some(Value::Null) => Some(None),
@@ -599,11 +599,11 @@ struct Exchange {
     target: String,
     request: Body,
     /// The decoded request, for comparison.
-    asks: Value,
+    decoded_request: Value,
     status: u16,
     response: Body,
     /// The decoded response, for comparison.
-    says: Value,
+    decoded_response: Value,
 }
 
 impl Exchange {
@@ -617,9 +617,9 @@ impl Exchange {
 
     /// Returns the request as a query of ours, if it could be one.
     fn query(&self) -> Option<Query<'_>> {
-        let asks = self.asks.as_object()?;
-        let text = |key: &str| asks.get(key).and_then(Value::as_str);
-        let mut keys: Vec<&str> = asks.keys().map(String::as_str).collect();
+        let decoded = self.decoded_request.as_object()?;
+        let text = |key: &str| decoded.get(key).and_then(Value::as_str);
+        let mut keys: Vec<&str> = decoded.keys().map(String::as_str).collect();
         keys.sort_unstable();
         let stream = text("StreamName").map(StreamRef::Name);
         match (self.operation?, keys.as_slice()) {
@@ -636,8 +636,8 @@ impl Exchange {
                     "AT_SEQUENCE_NUMBER" => StartingPosition::AtSequence(sequence?),
                     "AFTER_SEQUENCE_NUMBER" => StartingPosition::AfterSequence(sequence?),
                     // We never send times with more precision than milliseconds.
-                    "AT_TIMESTAMP" if asks["Timestamp"].to_string().len() > 14 => return None,
-                    "AT_TIMESTAMP" => StartingPosition::AtTimestamp(self.time(&asks["Timestamp"])),
+                    "AT_TIMESTAMP" if decoded["Timestamp"].to_string().len() > 14 => return None,
+                    "AT_TIMESTAMP" => StartingPosition::AtTimestamp(self.time(&decoded["Timestamp"])),
                     _ => return None,
                 };
                 Some(Query::GetShardIterator { stream: stream?, shard: text("ShardId")?, position })
@@ -645,7 +645,7 @@ impl Exchange {
             (Operation::GetRecords, ["Limit", "ShardIterator"]) => Some(Query::GetRecords {
                 arn: None,
                 iterator: text("ShardIterator")?,
-                limit: u32::try_from(asks["Limit"].as_u64()?).ok()?,
+                limit: u32::try_from(decoded["Limit"].as_u64()?).ok()?,
             }),
             _ => None,
         }
@@ -666,18 +666,18 @@ fn exchanges() -> Vec<Exchange> {
         .map(|exchange| {
             let wire = if exchange["protocol"] == "cbor" { Wire::Cbor } else { Wire::Json };
             let target = exchange["request"]["target"].as_str().unwrap().to_string();
-            let (request, asks) = recorded(wire, &exchange["request"]);
-            let (response, says) = recorded(wire, &exchange["response"]);
+            let (request, decoded_request) = recorded(wire, &exchange["request"]);
+            let (response, decoded_response) = recorded(wire, &exchange["response"]);
             Exchange {
                 name: exchange["name"].as_str().unwrap().to_string(),
                 wire,
                 operation: OPERATIONS.into_iter().find(|operation| target.ends_with(&format!(".{operation}"))),
                 target,
                 request,
-                asks,
+                decoded_request,
                 status: exchange["response"]["status"].as_u64().unwrap() as u16,
                 response,
-                says,
+                decoded_response,
             }
         })
         .collect()

@@ -1,7 +1,7 @@
-//! The files of a crate do not import each other in a circle, so each can be read after those that it builds on.
+//! The files of a crate must not import each other in cycles, so that each can be understood from the files it imports.
 //!
-//! An import is a `use` or a path that begins with `crate`, `self`, `super` or a module declared in the file. A `mod`
-//! declaration is none. Unit tests are left out.
+//! An import is a `use` or a path that begins with `crate`, `self`, `super` or a module declared in the file. `mod`
+//! declarations and unit tests do not count.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,20 +13,20 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, UseTree};
 
 #[test]
-fn no_files_of_a_crate_import_each_other_in_a_circle() {
+fn files_of_a_crate_do_not_import_each_other_in_cycles() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for sources in
         ["guest/json/src", "guest/reader/src", "guest/component/src", "guest/lease/src", "guest/edge/src", "host/src"]
     {
-        let circles = circles(&modules(&root.join(sources)));
-        assert!(circles.is_empty(), "circles of imports in {sources}: {circles:#?}");
+        let cycles = cycles(&modules(&root.join(sources)));
+        assert!(cycles.is_empty(), "import cycles in {sources}: {cycles:#?}");
     }
 }
 
 #[test]
-fn a_circle_is_found_however_it_is_written() {
+fn a_cycle_is_found_however_it_is_written() {
     let module = |path: &str, source: &str| (split(path), source.to_owned());
-    for (a, b, has_circle) in [
+    for (a, b, has_cycle) in [
         ("use crate::b::B;", "use crate::a::{self, A};", true),
         ("use super::b;", "fn f() { crate::a::g() }", true),
         ("use crate::{b::{c::C, D}, x};", "pub(crate) use super::a::*;", true),
@@ -37,21 +37,21 @@ fn a_circle_is_found_however_it_is_written() {
         ("use crate::b;", "mod inner { use super::B; } mod other { use self::b::B; }", false),
         ("// use crate::b;", "/* crate::a::f() */ use crate::a;", false),
     ] {
-        let found = circles(&BTreeMap::from([module("a", a), module("b", b), module("", "mod a; mod b;")]));
-        assert_eq!(!found.is_empty(), has_circle, "{a} | {b}: {found:?}");
+        let found = cycles(&BTreeMap::from([module("a", a), module("b", b), module("", "mod a; mod b;")]));
+        assert_eq!(!found.is_empty(), has_cycle, "{a} | {b}: {found:?}");
     }
     let nested = [module("a", "mod b; use b::B;"), module("a::b", "use super::A;")];
-    assert_eq!(circles(&BTreeMap::from(nested)), [["a", "a::b"]], "a parent and its child");
+    assert_eq!(cycles(&BTreeMap::from(nested)), [["a", "a::b"]], "a parent and its child");
 }
 
 type Module = Vec<String>;
 
-/// The source of each module of a crate that is a file of its own.
+/// Returns the source of each module of a crate that has a file of its own.
 fn modules(root: &Path) -> BTreeMap<Module, String> {
     let mut modules = BTreeMap::new();
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(root.join(&folder)).expect("the sources are there") {
+        for entry in fs::read_dir(root.join(&folder)).expect("the sources exist") {
             let path = folder.join(entry.expect("an entry").file_name());
             if root.join(&path).is_dir() {
                 folders.push(path);
@@ -69,8 +69,8 @@ fn modules(root: &Path) -> BTreeMap<Module, String> {
     modules
 }
 
-/// The modules that import each other, circle by circle.
-fn circles(modules: &BTreeMap<Module, String>) -> Vec<Vec<String>> {
+/// Returns the cycles of modules that import each other.
+fn cycles(modules: &BTreeMap<Module, String>) -> Vec<Vec<String>> {
     let names: Vec<&Module> = modules.keys().collect();
     let mut graph = DiGraphMap::<usize, ()>::new();
     for (from, (module, source)) in modules.iter().enumerate() {
@@ -81,28 +81,28 @@ fn circles(modules: &BTreeMap<Module, String>) -> Vec<Vec<String>> {
             graph.add_edge(from, names.binary_search(&to).expect("a module"), ());
         }
     }
-    let mut circles: Vec<Vec<String>> = tarjan_scc(&graph)
+    let mut cycles: Vec<Vec<String>> = tarjan_scc(&graph)
         .into_iter()
-        .filter(|circle| circle.len() > 1)
-        .map(|mut circle| {
-            circle.sort_unstable();
-            circle.into_iter().map(|module| names[module].join("::")).collect()
+        .filter(|cycle| cycle.len() > 1)
+        .map(|mut cycle| {
+            cycle.sort_unstable();
+            cycle.into_iter().map(|module| names[module].join("::")).collect()
         })
         .collect();
-    circles.sort();
-    circles
+    cycles.sort();
+    cycles
 }
 
 /// Collects the modules that one module imports from.
 struct Imports<'a> {
-    /// The module, and those within its file that are being visited.
+    /// The current module, including inline modules within the file.
     scope: Module,
     modules: &'a BTreeMap<Module, String>,
     found: Vec<Module>,
 }
 
 impl Imports<'_> {
-    /// Notes the module that a path leads into, if it is one of the crate's.
+    /// Records the module that a path leads to, if it belongs to the crate.
     fn note(&mut self, path: &[String]) {
         let (mut target, mut rest) = match path.first().map(String::as_str) {
             Some("crate") => (Vec::new(), &path[1..]),
@@ -155,7 +155,7 @@ impl Visit<'_> for Imports<'_> {
 
     fn visit_path(&mut self, path: &syn::Path) {
         let names: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
-        // One name alone is a local one.
+        // A path with a single segment is local.
         if names.len() > 1 {
             self.note(&names);
         }

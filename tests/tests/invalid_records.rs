@@ -1,4 +1,4 @@
-//! Messages whose data cannot be put as asked, each with its reason.
+//! Messages whose data is not in the requested payload form, each with its reason.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -7,7 +7,7 @@ use kinesis_reader_machine::{Action, Batch, Config, Instant, Payload, Reader, Re
 use serde_json::{Value, json};
 
 #[test]
-fn each_reason_is_told_and_nothing_is_passed_over() {
+fn every_invalid_record_has_its_reason_and_none_is_skipped() {
     let encode = |data: &[u8]| BASE64_STANDARD.encode(data);
     let batch = batch(&[encode(b"{}"), encode(b"{"), encode(b"1"), encode(b"\xff"), "***".to_owned(), encode(b"[]")]);
     let reasons = [(1, "not JSON", "data"), (3, "not UTF-8", "data_base64"), (4, "not base64", "data")];
@@ -15,16 +15,16 @@ fn each_reason_is_told_and_nothing_is_passed_over() {
 
     // All at once, and one at a time.
     for size in [u32::MAX, 1] {
-        let (mut next, mut told, mut asked) = (0, Vec::new(), 0);
+        let (mut next, mut found, mut calls) = (0, Vec::new(), 0);
         while next < batch.count() {
             let some = batch.invalid_lines(next, size);
             assert!(some.next > next && some.text.lines().count() == some.count as usize);
-            told.extend(some.text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")));
-            (next, asked) = (some.next, asked + 1);
+            found.extend(some.text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")));
+            (next, calls) = (some.next, calls + 1);
         }
-        assert_eq!(asked, if size == 1 { reasons.len() } else { 1 });
-        assert_eq!(told.len(), reasons.len());
-        for (line, (number, reason, member)) in told.iter().zip(reasons) {
+        assert_eq!(calls, if size == 1 { reasons.len() } else { 1 });
+        assert_eq!(found.len(), reasons.len());
+        for (line, (number, reason, member)) in found.iter().zip(reasons) {
             assert_eq!(line["_kinesis_reason"], reason, "{line}");
             assert_eq!(line["_kinesis"]["seq_no"], (number + 1).to_string(), "{line}");
             assert!(line[member].is_string(), "{line}");
@@ -32,7 +32,7 @@ fn each_reason_is_told_and_nothing_is_passed_over() {
     }
 }
 
-/// The batch of a page that holds these data, as they are on the wire.
+/// Returns a batch of messages with these data, as encoded on the wire.
 fn batch(data: &[String]) -> Batch {
     let mut config = Config::new(Source::Name("orders".to_owned()));
     config.payload = Payload::Json;

@@ -1,5 +1,5 @@
-//! Aggregates of the Kinesis Producer Library, as the reader takes them apart: beside recorded ones, by properties, and
-//! at their bounds.
+//! How the reader splits aggregated records of the Kinesis Producer Library: compared to recordings, for arbitrary
+//! input, and at the bounds.
 
 use std::collections::BTreeSet;
 
@@ -18,10 +18,10 @@ use tests::aggregate::{UserRecord, aggregate, bytes, number, sealed};
 const SHARD: &str = "shardId-000000000000";
 const ALL: HashRange = HashRange { first: 0, last: u128::MAX };
 
-// ---------------------------------------------------------------------------------------------------- recorded ones
+// -------------------------------------------------------------------------------------------------------- recordings
 
 #[test]
-fn every_recorded_record_is_taken_apart_or_comes_whole() {
+fn every_recorded_aggregate_is_split_or_delivered_whole() {
     let text = include_str!("../golden/kpl_vectors.json");
     let vectors: Value = serde_json::from_str(text).expect("valid JSON");
     let vectors = vectors["vectors"].as_array().expect("vectors");
@@ -34,7 +34,7 @@ fn every_recorded_record_is_taken_apart_or_comes_whole() {
             data: decode(&vector["data_base64"]),
         };
         let expected: Vec<Got> = match name {
-            // The library drops the record: an index that is out of range makes it no aggregate, and its data are data.
+            // The library drops this record. For us, an index out of range means that it is not an aggregated record.
             "partition key index out of range" => vec![Got::of(&carrier)],
             _ => vector["expected"]["user_records"]
                 .as_array()
@@ -56,12 +56,13 @@ fn every_recorded_record_is_taken_apart_or_comes_whole() {
 }
 
 #[test]
-fn an_index_that_is_absent_is_not_the_first() {
-    // Recorded as "mixed": only the first user record has an explicit hash key, which is 5. The library that made it
-    // gives 5 to the others too. Their own hash keys are far from it, and a shard of 5 alone keeps but the first.
+fn a_missing_hash_key_index_is_not_index_0() {
+    // In this recording, only the first user record has an explicit hash key, which is 5. The library that wrote it
+    // gives 5 to the others as well. But their true hash keys are far from 5, so a shard for 5 alone keeps only the
+    // first.
     let vectors: Value = serde_json::from_str(include_str!("../golden/kpl_vectors.json")).expect("valid JSON");
     let mixed = |vector: &&Value| vector["name"] == "mixed: only first has an explicit hash key";
-    let vector = vectors["vectors"].as_array().expect("vectors").iter().find(mixed).expect("it is there");
+    let vector = vectors["vectors"].as_array().expect("vectors").iter().find(mixed).expect("the vector exists");
     let record =
         Record { sequence: "7".to_owned(), partition_key: Some("k1".to_owned()), data: decode(&vector["data_base64"]) };
     let range = Some(HashRange { first: 5, last: 5 });
@@ -73,9 +74,9 @@ fn an_index_that_is_absent_is_not_the_first() {
 // --------------------------------------------------------------------------------------------------------- the rules
 
 #[test]
-fn over_a_split_a_message_that_was_put_again_is_there_once() {
-    // Put for the parent, and arrived in the first child: of its two messages the second belongs to the other child,
-    // where the producer puts it again.
+fn a_message_that_was_put_again_after_a_split_is_delivered_once() {
+    // A record for the parent arrived in the first child. Its second message belongs to the other child, where the
+    // producer puts it again.
     let middle = u128::MAX / 2;
     let user = |key: u128, data: &str| UserRecord { explicit_hash_key: Some(key), ..UserRecord::new("k", data) };
     let late = record(1, aggregate(&[user(0, "one"), user(middle + 1, "two"), user(middle, "three")]));
@@ -86,13 +87,13 @@ fn over_a_split_a_message_that_was_put_again_is_there_once() {
     });
     assert_eq!(data(&first.messages), ["one", "three"]);
     assert_eq!(data(&second.messages), ["two"]);
-    // The position in the aggregate does not depend on what was passed over.
+    // Subsequence numbers do not depend on what was skipped.
     assert_eq!(first.messages.iter().map(|message| message.subsequence).collect::<Vec<_>>(), [Some(0), Some(2)]);
     assert_eq!((first.totals.dropped, second.totals.dropped), (1, 0));
 }
 
 #[test]
-fn a_page_of_nothing_but_foreign_messages_moves_the_checkpoint() {
+fn a_page_with_only_foreign_messages_advances_the_checkpoint() {
     let foreign = UserRecord { explicit_hash_key: Some(9), ..UserRecord::new("k", "x") };
     let [one, two] = [1, 2].map(|count| aggregate(&vec![foreign.clone(); count]));
     let records = vec![record(1, one), record(2, two)];
@@ -102,19 +103,19 @@ fn a_page_of_nothing_but_foreign_messages_moves_the_checkpoint() {
 }
 
 #[test]
-fn where_a_range_says_nothing_every_message_is_kept() {
+fn without_a_usable_range_every_message_is_kept() {
     let foreign = UserRecord { explicit_hash_key: Some(9), ..UserRecord::new("k", "x") };
     let carrier = record(1, aggregate(&[foreign]));
-    let nobody = Some(HashRange { first: 1, last: 0 });
+    let empty = Some(HashRange { first: 1, last: 0 });
     assert_eq!(Stream { records: vec![carrier.clone()], range: None, raw: false }.read(None, None).messages.len(), 1);
-    assert_eq!(Stream { records: vec![carrier.clone()], range: nobody, raw: false }.read(None, None).messages.len(), 0);
-    // The stream distributes its records by itself, so that keys do not tell where they belong.
+    assert_eq!(Stream { records: vec![carrier.clone()], range: empty, raw: false }.read(None, None).messages.len(), 0);
+    // Without partition keys, the stream distributes records by itself, and hash keys do not determine the shard.
     let keyless = Record { partition_key: None, ..carrier };
-    assert_eq!(Stream { records: vec![keyless], range: nobody, raw: false }.read(None, None).messages.len(), 1);
+    assert_eq!(Stream { records: vec![keyless], range: empty, raw: false }.read(None, None).messages.len(), 1);
 }
 
 #[test]
-fn parts_come_in_any_order_and_unknown_ones_are_passed_over() {
+fn fields_may_come_in_any_order_and_unknown_ones_are_skipped() {
     let user = |index: u64, data: &[u8]| bytes(3, &[number(1, index), number(9, 300), bytes(3, data)].concat());
     let fixed = [&[0x3d, 1, 2, 3, 4][..], &[0x39, 1, 2, 3, 4, 5, 6, 7, 8][..]].concat();
     let body = [user(1, b"one"), bytes(1, b"a"), fixed, user(0, b"two"), bytes(1, "ż".as_bytes()), number(8, 1)];
@@ -125,7 +126,7 @@ fn parts_come_in_any_order_and_unknown_ones_are_passed_over() {
 }
 
 #[test]
-fn what_departs_from_the_form_is_one_message_whole() {
+fn a_malformed_aggregate_is_one_message() {
     let key = bytes(1, b"k");
     let user = bytes(3, &[number(1, 0), bytes(3, b"x")].concat());
     let tagged = |tags: &[Vec<u8>]| {
@@ -136,19 +137,19 @@ fn what_departs_from_the_form_is_one_message_whole() {
     let keyed = |key: &str| [bytes(1, key.as_bytes()), user.clone()].concat();
     let hashed = |hash: &str| [key.clone(), bytes(2, hash.as_bytes()), user.clone()].concat();
     let bodies: [(&str, Vec<u8>); 20] = [
-        ("nothing", Vec::new()),
+        ("an empty body", Vec::new()),
         ("no user record", key.clone()),
-        ("no table", user.clone()),
-        ("an explicit hash key's index without its table", {
+        ("no key table", user.clone()),
+        ("the index of an explicit hash key without a table", {
             [key.clone(), bytes(3, &[number(1, 0), number(2, 0), bytes(3, b"x")].concat())].concat()
         }),
-        ("an index beyond all", [key.clone(), bytes(3, &[number(1, u64::MAX), bytes(3, b"x")].concat())].concat()),
+        ("an index out of range", [key.clone(), bytes(3, &[number(1, u64::MAX), bytes(3, b"x")].concat())].concat()),
         ("no partition key", [key.clone(), bytes(3, &bytes(3, b"x"))].concat()),
         ("no data", [key.clone(), bytes(3, &number(1, 0))].concat()),
-        ("a key that is no text", [bytes(1, b"\xff"), user.clone()].concat()),
-        ("a hash key that is none", [key.clone(), bytes(2, b"-1"), user.clone()].concat()),
+        ("a key that is not UTF-8", [bytes(1, b"\xff"), user.clone()].concat()),
+        ("a negative hash key", [key.clone(), bytes(2, b"-1"), user.clone()].concat()),
         (
-            "a hash key beyond all",
+            "a hash key out of range",
             [key.clone(), bytes(2, b"340282366920938463463374607431768211456"), user.clone()].concat(),
         ),
         ("a length beyond the end", [key.clone(), user.clone(), vec![0x1a, 5, 1]].concat()),
@@ -160,7 +161,7 @@ fn what_departs_from_the_form_is_one_message_whole() {
         ("a tag without a key", tagged(&[bytes(2, b"v")])),
         ("a tag whose key is too long", tagged(&[tag(129, 0)])),
         ("a tag whose value is too long", tagged(&[tag(1, 257)])),
-        ("more tags than there may be", tagged(&vec![tag(1, 1); 51])),
+        ("too many tags", tagged(&vec![tag(1, 1); 51])),
     ];
     for (what, body) in bodies {
         let carrier = record(1, sealed(&body));
@@ -169,7 +170,7 @@ fn what_departs_from_the_form_is_one_message_whole() {
             assert_eq!(run.messages, [Got::of(&carrier)], "{what}");
         }
     }
-    let sound = [
+    let valid = [
         keyed("k"),
         keyed(""),
         keyed(&"k".repeat(256)),
@@ -178,7 +179,7 @@ fn what_departs_from_the_form_is_one_message_whole() {
         hashed(&"0".repeat(39)),
         tagged(&vec![tag(128, 256); 50]),
     ];
-    for body in sound {
+    for body in valid {
         let stream = Stream { records: vec![record(1, sealed(&body))], range: Some(ALL), raw: false };
         assert_eq!(data(&stream.read(None, None).messages), ["x"]);
     }
@@ -190,7 +191,7 @@ fn without_deaggregation_a_record_is_a_message() {
     let stream = Stream { records: vec![carrier.clone()], range: Some(ALL), raw: false };
     let whole = |config: &mut Config| config.deaggregate = false;
     assert_eq!(stream.run(None, whole).messages, [Got::of(&carrier)]);
-    // What is left of an aggregate comes with the whole of it.
+    // If a run stopped within an aggregated record, the whole record is delivered.
     let begun = stream.read(Some(1), None);
     assert_eq!(data(&begun.messages), ["one"]);
     assert_eq!(stream.run(Some(&begun.checkpoint), whole).messages, [Got::of(&carrier)]);
@@ -198,14 +199,14 @@ fn without_deaggregation_a_record_is_a_message() {
 
 #[test]
 fn the_largest_page_of_the_smallest_messages_is_read_in_pieces() {
-    // A megabyte to a record, ten to a page, six bytes to a message.
+    // A page of ten records of 1 MiB, with six bytes per message.
     let users = vec![UserRecord::new("k", ""); (1 << 20) / 6 - 10];
     let records: Vec<Record> = (1..=10).map(|n| record(n, aggregate(&users))).collect();
     let size: usize = records.iter().map(|record| record.data.len()).sum();
     assert!(size > 10_000_000, "{size}");
     let run = Stream { records, range: Some(ALL), raw: false }.read(None, None);
     assert_eq!(run.messages.len(), 10 * users.len());
-    // The whole is 400 MB.
+    // The lines are 400 MB in all.
     assert_eq!((run.batches.len(), run.totals.pages), (4, 1));
     let mut before = 0;
     for batch in &run.batches {
@@ -220,13 +221,13 @@ fn the_largest_page_of_the_smallest_messages_is_read_in_pieces() {
         }
         before += batch.count() as usize;
         assert!(bytes <= 96 << 20, "{bytes} bytes");
-        assert!(bytes > (96 << 20) - 1000 || before == run.messages.len(), "{bytes} bytes, and more had room");
+        assert!(bytes > (96 << 20) - 1000 || before == run.messages.len(), "{bytes} bytes, although more would fit");
     }
 }
 
 #[test]
 fn a_full_page_of_plain_records_is_one_batch_whatever_is_in_them() {
-    // Each byte of them becomes six.
+    // Each byte becomes six in the line.
     let records: Vec<Record> = (1..=10).map(|n| record(n, vec![1; 1 << 20])).collect();
     let stream = Stream { records, range: Some(ALL), raw: false };
     let run = stream.run(None, |config| config.payload = kinesis_reader_machine::Payload::Text);
@@ -234,12 +235,12 @@ fn a_full_page_of_plain_records_is_one_batch_whatever_is_in_them() {
 }
 
 #[test]
-fn a_record_whose_messages_share_a_key_that_no_key_can_be_does_not_grow() {
+fn a_record_whose_messages_share_an_overlong_key_does_not_grow() {
     let users = vec![UserRecord::new(&"K".repeat(1_040_000), ""); 1000];
     let carrier = record(1, aggregate(&users));
     let run = Stream { records: vec![carrier.clone()], range: Some(ALL), raw: false }.read(None, None);
     assert_eq!(run.messages, [Got::of(&carrier)]);
-    assert!(run.lines(u32::MAX).len() < 2 << 20, "a third more, as base64");
+    assert!(run.lines(u32::MAX).len() < 2 << 20, "more than base64 needs");
 }
 
 // ---------------------------------------------------------------------------------------------------------- properties
@@ -247,9 +248,10 @@ fn a_record_whose_messages_share_a_key_that_no_key_can_be_does_not_grow() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// However a stream of plain and aggregated records is cut into runs and calls, each message comes once and in order.
+    /// However the reading of plain and aggregated records is split into runs and calls, every message is delivered
+    /// once and in order.
     #[test]
-    fn stopped_at_any_message_the_rest_comes_exactly_once(
+    fn runs_that_stop_at_any_message_deliver_every_message_once(
         puts in vec(put(), 1..8),
         steps in vec(prop_oneof![1_u64..9, 250_u64..600], 1..6),
         (first, last) in (any::<u128>(), any::<u128>()),
@@ -267,7 +269,7 @@ proptest! {
         let mut checkpoint: Option<String> = None;
         let mut steps = steps.into_iter().cycle();
         for turn in 0.. {
-            prop_assert!(turn < 5000, "it does not end");
+            prop_assert!(turn < 5000, "the runs do not end");
             let run = stream.read(steps.next(), checkpoint.as_deref());
             prop_assert_eq!(run.totals.messages, run.messages.len() as u64);
             prop_assert_eq!(run.totals.bytes, run.messages.iter().map(|message| message.data.len() as u64).sum::<u64>());
@@ -294,9 +296,9 @@ proptest! {
         prop_assert_eq!(ids.len(), lines.len());
     }
 
-    /// An aggregate in which a byte is other than it was, or that was cut short, is data like any other.
+    /// An aggregated record with a changed byte, or cut short, is data like any other.
     #[test]
-    fn damaged_it_comes_whole(users in vec(user(), 1..6), at in any::<prop::sample::Index>(), flip in 1_u8.., cut in any::<bool>()) {
+    fn a_damaged_aggregate_is_delivered_whole(users in vec(user(), 1..6), at in any::<prop::sample::Index>(), flip in 1_u8.., cut in any::<bool>()) {
         let mut damaged = aggregate(&users);
         let at = at.index(damaged.len());
         if cut { damaged.truncate(at) } else { damaged[at] ^= flip }
@@ -305,18 +307,18 @@ proptest! {
         prop_assert_eq!(run.messages, [Got::of(&carrier)]);
     }
 
-    /// Whatever stands in a body under a good checksum, it is one message whole or messages out of it, and nothing worse.
+    /// Any body with a valid checksum is either one message or split into messages.
     #[test]
-    fn nonsense_under_a_good_checksum_does_no_harm(body in prop_oneof![vec(any::<u8>(), 0..60), nonsense()], raw in any::<bool>()) {
+    fn nonsense_with_a_valid_checksum_does_no_harm(body in prop_oneof![vec(any::<u8>(), 0..60), nonsense()], raw in any::<bool>()) {
         let carrier = record(1, sealed(&body));
         let run = Stream { records: vec![carrier.clone()], range: None, raw }.read(None, None);
         prop_assert!(!run.messages.is_empty());
-        let apart = run.messages.iter().all(|message| message.subsequence.is_some());
-        prop_assert!(apart || run.messages == [Got::of(&carrier)]);
+        let is_split = run.messages.iter().all(|message| message.subsequence.is_some());
+        prop_assert!(is_split || run.messages == [Got::of(&carrier)]);
     }
 }
 
-/// What a producer puts: one record, with user records in it or without.
+/// What a producer puts: one record, aggregated or not.
 #[derive(Clone, Debug)]
 struct Put {
     partition_key: Option<String>,
@@ -358,7 +360,7 @@ fn user() -> impl Strategy<Value = UserRecord> {
         .prop_map(|(partition_key, explicit_hash_key, data)| UserRecord { partition_key, explicit_hash_key, data })
 }
 
-/// Fields of the right numbers with anything in them.
+/// Generates fields with the right numbers and arbitrary contents.
 fn nonsense() -> impl Strategy<Value = Vec<u8>> {
     let field = prop_oneof![
         (1_u64..5, vec(any::<u8>(), 0..9)).prop_map(|(field, value)| bytes(field, &value)),
@@ -373,7 +375,7 @@ fn nonsense() -> impl Strategy<Value = Vec<u8>> {
 
 // --------------------------------------------------------------------------------------------------------- the harness
 
-/// A record as it was put.
+/// A record of the stream.
 #[derive(Clone, Debug)]
 struct Record {
     sequence: String,
@@ -385,7 +387,7 @@ fn record(n: u64, data: Vec<u8>) -> Record {
     Record { sequence: n.to_string(), partition_key: Some("a".to_owned()), data }
 }
 
-/// A message as it was delivered.
+/// A delivered message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Got {
     sequence: String,
@@ -395,7 +397,7 @@ struct Got {
 }
 
 impl Got {
-    /// A record that is one message.
+    /// Returns the message of a record that is not aggregated.
     fn of(record: &Record) -> Got {
         let Record { sequence, partition_key, data } = record.clone();
         Got { sequence, subsequence: None, partition_key, data }
@@ -414,11 +416,11 @@ fn decode(text: &Value) -> Vec<u8> {
 struct Stream {
     records: Vec<Record>,
     range: Option<HashRange>,
-    /// Pages are in CBOR, where data are bytes.
+    /// Whether pages are in CBOR, with data as raw bytes.
     raw: bool,
 }
 
-/// What a run came to.
+/// The result of a run.
 struct Run {
     outcome: Outcome,
     messages: Vec<Got>,
@@ -428,7 +430,7 @@ struct Run {
 }
 
 impl Run {
-    /// All lines, asked for in pieces of this size.
+    /// Renders all lines in pieces of this size.
     fn lines(&self, size: u32) -> String {
         let mut text = String::new();
         for batch in &self.batches {
@@ -446,7 +448,7 @@ impl Run {
 }
 
 impl Stream {
-    /// Reads on from a checkpoint, as many messages as are asked for.
+    /// Reads from a checkpoint, up to this many messages.
     fn read(&self, most: Option<u64>, checkpoint: Option<&str>) -> Run {
         self.run(checkpoint, |config| config.limits.max_messages = most)
     }
@@ -462,14 +464,14 @@ impl Stream {
         loop {
             match reader.poll_action() {
                 Action::Send(request) => {
-                    let Body::Json(query) = &request.body else { panic!("no JSON") };
+                    let Body::Json(query) = &request.body else { panic!("not JSON") };
                     let query: Value = serde_json::from_str(query).expect("JSON");
                     let body = self.answer(request.operation, &query);
                     let response = Response { status: 200, body, aws_request_id: None, date: None, signed: None };
                     reader.handle_response(request.id, response, now).expect("the request is pending");
                 }
                 Action::Deliver(batch) => {
-                    // In two calls, the second of which begins anywhere.
+                    // Take the messages in two calls.
                     let mut taken = batch.messages(0, batch.count());
                     taken.extend(batch.messages(taken.len() as u32, u32::MAX));
                     assert_eq!(taken.len(), batch.count() as usize);
@@ -485,7 +487,7 @@ impl Stream {
                 }
                 Action::Notice(_) => {}
                 Action::Wait(wait) => {
-                    now = wait.until.expect("there is a time");
+                    now = wait.until.expect("a deadline");
                     reader.handle_timeout(now);
                 }
                 Action::Finish(outcome) => {
@@ -515,7 +517,7 @@ impl Stream {
                     json!({"ShardIterator": from.to_string()})
                 }
                 Operation::GetRecords => {
-                    let from: usize = query["ShardIterator"].as_str().and_then(|from| from.parse().ok()).expect("one");
+                    let from: usize = query["ShardIterator"].as_str().and_then(|from| from.parse().ok()).expect("an iterator");
                     let most = query["Limit"].as_u64().expect("a limit") as usize;
                     let to = (from + most).min(self.records.len());
                     return self.page(from..to);

@@ -1,6 +1,6 @@
-//! The reader's work grows with the number of shards, and not with its square.
+//! The reader's work is proportional to the number of shards, not to its square.
 //!
-//! The component runs on an engine that counts instructions, so the work is the same on every machine.
+//! The component runs on an engine that counts instructions, so the result is the same on every machine.
 
 use wasmtime::component::{Component, Linker, ResourceAny};
 use wasmtime::{Config, Engine, Store};
@@ -16,9 +16,9 @@ use bindings::exports::kinesis::reader::reading as wit;
 /// How the shards of a stream follow each other.
 #[derive(Clone, Copy, Debug)]
 enum Lineage {
-    /// Each is open, and has no parents.
+    /// Every shard is open and has no parents.
     None,
-    /// All follow the first.
+    /// All shards are children of the first.
     Fan,
 }
 
@@ -26,12 +26,13 @@ enum Lineage {
 fn the_work_for_four_times_the_shards_is_about_four_times_as_much() {
     let engine = Engine::new(Config::new().consume_fuel(true)).expect("an engine");
     let component = Component::new(&engine, COMPONENT).expect("a component");
-    let world = Linker::new(&engine).instantiate_pre(&component).expect("it imports nothing");
-    let world = bindings::ReaderPre::new(world).expect("it exports a reader");
+    let world = Linker::new(&engine).instantiate_pre(&component).expect("the component imports nothing");
+    let world = bindings::ReaderPre::new(world).expect("the component exports a reader");
     for lineage in [Lineage::None, Lineage::Fan] {
         let [few, many] = [1_000, 4_000].map(|shards| Run::new(&engine, &world, lineage, shards).work());
         let ratio = many as f64 / few as f64;
-        // A search among four times as many takes a fifth longer; a quadratic part would make it sixteen.
+        // A search among four times as many shards takes a fifth longer. Quadratic work would take sixteen times as
+        // long.
         assert!((3.0..6.0).contains(&ratio), "{lineage:?}: {few} and {many} instructions, {ratio:.1} times as many");
     }
 }
@@ -43,7 +44,7 @@ struct Run {
     shards: usize,
 }
 
-/// More instructions than any run takes.
+/// More instructions than any run needs.
 const FUEL: u64 = 1 << 50;
 
 impl Run {
@@ -54,7 +55,7 @@ impl Run {
         Run { store, world, lineage, shards }
     }
 
-    /// Reads the stream to its end. Returns the number of instructions that this took.
+    /// Reads the stream to its end, and returns the number of instructions that this took.
     fn work(mut self) -> u64 {
         let reader = self.open();
         let (mut now, mut saved) = (0, 0);
@@ -66,17 +67,17 @@ impl Run {
                     now += 1;
                     let response = self.answer(&request);
                     let reading = self.world.kinesis_reader_reading().reader();
-                    let told = reading.call_handle_response(&mut self.store, reader, request.id, &response, now);
-                    told.expect("no trap").expect("it was sent");
+                    let result = reading.call_handle_response(&mut self.store, reader, request.id, &response, now);
+                    result.expect("no trap").expect("the request is pending");
                 }
                 wit::Action::Wait(wait) => {
-                    now = now.max(wait.until.expect("something is due"));
+                    now = now.max(wait.until.expect("a deadline"));
                     self.world
                         .kinesis_reader_reading()
                         .reader()
                         .call_handle_timeout(&mut self.store, reader, now)
                         .expect("no trap");
-                    // A host saves what has changed from time to time.
+                    // A host saves the changes from time to time.
                     let changes = self
                         .world
                         .kinesis_reader_reading()
@@ -111,11 +112,11 @@ impl Run {
     }
 
     fn answer(&self, request: &wit::Request) -> wit::Response {
-        let wit::Body::Json(asked) = &request.body else { panic!("JSON is asked for") };
+        let wit::Body::Json(query) = &request.body else { panic!("not JSON") };
         let number = |text: &str| text.rsplit(['-', '"']).find_map(|part| part.parse::<usize>().ok());
         let (status, body) = match request.operation {
             wit::Operation::DescribeStreamSummary => (400, r#"{"__type":"AccessDeniedException"}"#.to_owned()),
-            wit::Operation::ListShards => (200, self.listing(number(asked).unwrap_or(0))),
+            wit::Operation::ListShards => (200, self.listing(number(query).unwrap_or(0))),
             wit::Operation::GetShardIterator => {
                 let shard = request.shard.as_deref().and_then(number).expect("a shard");
                 (200, format!(r#"{{"ShardIterator":"{shard}"}}"#))
@@ -126,7 +127,7 @@ impl Run {
         wit::Response { status, body, aws_request_id: None, date: None, signed: None }
     }
 
-    /// The shards from this one on, a thousand of them. Those with odd numbers come first, so no order helps.
+    /// Returns a listing of a thousand shards from this one on. Odd ones come first, so that the order does not help.
     fn listing(&self, from: usize) -> String {
         let to = (from + 1000).min(self.shards);
         let order = (from..to).filter(|shard| shard % 2 == 1).chain((from..to).filter(|shard| shard % 2 == 0));
@@ -158,7 +159,7 @@ impl Run {
         }
     }
 
-    /// An empty page: the last one of a closed shard.
+    /// Returns an empty page, which is the last one if the shard is closed.
     fn page(&self, shard: usize) -> String {
         if self.is_open(shard) {
             return r#"{"Records":[],"NextShardIterator":"x","MillisBehindLatest":0}"#.to_owned();

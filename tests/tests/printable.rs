@@ -1,4 +1,4 @@
-//! Text from outside, as it is printed: the vectors that the packages for Python and JavaScript are held to as well.
+//! How text from outside is made safe to print. The Python and JavaScript packages are tested with the same vectors.
 
 use kinesis_reader_machine::printable;
 

@@ -1,5 +1,5 @@
-//! The program as it is built, against emulators of Kinesis: nothing missing, nothing twice, only what is new, and a
-//! clear word where it cannot be.
+//! The real program against emulators of Kinesis: nothing is missing or repeated, later runs read only what is new, and
+//! errors are clear.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -13,68 +13,68 @@ use tests::program::{STREAM, bare, read, run};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ferrokinesis_is_read_over_a_split_and_a_merge() {
-    whole_job(&Emulator::ferrokinesis().await).await;
+    read_over_reshards(&Emulator::ferrokinesis().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kinesis_local_is_read_over_a_split_and_a_merge() {
     let local = Local::start();
-    whole_job(&Emulator::at(local.url())).await;
+    read_over_reshards(&Emulator::at(local.url())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_moment_each_message_is_there_once() {
+async fn every_message_arrives_once_despite_kills_at_any_moment() {
     let emulator = Emulator::ferrokinesis().await;
     emulator.create(STREAM, 4).await;
-    let mut whole = 2000;
-    emulator.put(STREAM, 0..whole).await;
-    let mut moments = fastrand::Rng::with_seed(7);
+    let mut count = 2000;
+    emulator.put(STREAM, 0..count).await;
+    let mut rng = fastrand::Rng::with_seed(7);
     for to in ["sqlite:out.db", "ndjson:out.ndjson"] {
         let folder = tempfile::tempdir().expect("a temporary directory");
-        let mut killed = 0;
-        // Until it was killed often enough and then came to its end.
+        let mut kills = 0;
+        // Continue until a run after enough kills succeeds.
         loop {
             let mut child =
                 program(&emulator, &folder, to).args(["--page-records", "10"]).spawn().expect("the program starts");
-            let moment = Instant::now() + Duration::from_millis(moments.u64(10..400));
+            let moment = Instant::now() + Duration::from_millis(rng.u64(10..400));
             let ended = loop {
                 match child.try_wait().expect("a child process") {
                     Some(status) => break Some(status),
-                    None if killed < KILLS && Instant::now() >= moment => break None,
+                    None if kills < KILLS && Instant::now() >= moment => break None,
                     None => tokio::time::sleep(Duration::from_millis(1)).await,
                 }
             };
             match ended {
-                Some(status) if killed >= KILLS => {
+                Some(status) if kills >= KILLS => {
                     assert!(status.success(), "{to}: {status}");
                     break;
                 }
                 Some(status) => {
                     assert!(status.success(), "{to}: {status}");
-                    emulator.put(STREAM, whole..whole + 500).await;
-                    whole += 500;
+                    emulator.put(STREAM, count..count + 500).await;
+                    count += 500;
                 }
                 None => {
                     child.kill().expect("the program is running");
                     child.wait().expect("a child process");
-                    killed += 1;
+                    kills += 1;
                 }
             }
         }
-        assert_numbers(&numbers(&folder, to), whole, to);
+        assert_numbers(&numbers(&folder, to), count, to);
     }
 }
 
-/// How often it is killed before it may come to its end.
+/// How often the program is killed before it may finish.
 const KILLS: u32 = 25;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn aggregated_messages_are_there_once_however_the_runs_are_cut() {
+async fn aggregated_messages_arrive_once_wherever_the_runs_stop() {
     let emulator = Emulator::ferrokinesis().await;
     emulator.create(STREAM, 2).await;
     emulator.put_aggregated(STREAM, 0..300, 70).await;
     emulator.put(STREAM, 300..400).await;
-    // One that arrived in the wrong shard, and that its producer puts again.
+    // A user record that arrived in the wrong shard, and that its producer put again.
     let foreign = UserRecord { explicit_hash_key: Some(u128::MAX), ..UserRecord::new("k", r#"{"n":400}"#) };
     emulator.put_data(STREAM, &aggregate(std::slice::from_ref(&foreign)), 0).await;
     emulator.put_data(STREAM, &aggregate(&[foreign]), u128::MAX).await;
@@ -95,8 +95,8 @@ async fn aggregated_messages_are_there_once_however_the_runs_are_cut() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let all = run(program(&emulator, &folder, "sqlite:out.db").stderr(Stdio::piped()));
     assert!(all.status.success());
-    let told = String::from_utf8_lossy(&all.stderr);
-    assert!(told.contains("1 messages in aggregated records were skipped"), "{told}");
+    let errors = String::from_utf8_lossy(&all.stderr);
+    assert!(errors.contains("1 messages in aggregated records were skipped"), "{errors}");
     let db = rusqlite::Connection::open(folder.path().join("out.db")).expect("a database");
     let parts: (u32, u32, u32) = db
         .query_row(
@@ -112,12 +112,12 @@ async fn aggregated_messages_are_there_once_however_the_runs_are_cut() {
     assert!(whole.status.success());
     let records = 300_u32.div_ceil(70) + 102;
     let messages = report(&folder)["messages"].as_u64().expect("a number");
-    // A shard's last aggregate may hold fewer.
+    // The last aggregated record of a shard may hold fewer messages.
     assert!((u64::from(records)..=u64::from(records) + 1).contains(&messages), "{messages}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_left_the_stream_unread_is_told_or_ends_the_run() {
+async fn a_gap_is_reported_or_ends_the_run() {
     let emulator = Emulator::ferrokinesis().await;
     emulator.create(STREAM, 1).await;
     emulator.put(STREAM, 0..10).await;
@@ -125,12 +125,12 @@ async fn what_left_the_stream_unread_is_told_or_ends_the_run() {
     let read = |more: &[&str]| {
         let mut program = program(&emulator, &folder, "ndjson:out.ndjson");
         let output = run(program.args(["--report", "report.json"]).args(more).stderr(Stdio::piped()));
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code().expect("an exit code"), report(&folder), told)
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code().expect("an exit code"), report(&folder), errors)
     };
     assert_eq!(read(&[]).0, 0);
 
-    // As if there had been a shard before, that was not read and has left the stream since.
+    // Pretend that there was another shard, which was not read and has left the stream since.
     let state = folder.path().join("out.ndjson.state");
     let text = std::fs::read_to_string(&state).expect("the state");
     let older = r#""shards":{"shardId-99999999999":{"at":"trim-horizon"},"#;
@@ -138,58 +138,58 @@ async fn what_left_the_stream_unread_is_told_or_ends_the_run() {
     emulator.put(STREAM, 10..20).await;
     let gap = serde_json::json!([{"shard": "shardId-99999999999", "after": null}]);
     for _ in 0..2 {
-        let (code, report, told) = read(&["--on-gap", "fail"]);
-        assert_eq!((code, &report["gaps"], &report["outcome"]), (1, &gap, &"failed".into()), "{told}");
-        assert!(told.contains("error: records of shardId-99999999999 have left the stream"), "{told}");
-        assert!(told.contains("hint: ") && told.contains("--on-gap continue"), "{told}");
+        let (code, report, errors) = read(&["--on-gap", "fail"]);
+        assert_eq!((code, &report["gaps"], &report["outcome"]), (1, &gap, &"failed".into()), "{errors}");
+        assert!(errors.contains("error: records of shardId-99999999999 have left the stream"), "{errors}");
+        assert!(errors.contains("hint: ") && errors.contains("--on-gap continue"), "{errors}");
     }
-    let (code, report, told) = read(&[]);
-    assert_eq!((code, &report["gaps"], &report["outcome"]), (3, &gap, &"reached".into()), "{told}");
-    assert!(told.contains("unread: all of them") && told.contains("caught up, with a gap"), "{told}");
-    let (code, report, told) = read(&["--on-gap", "fail"]);
-    assert_eq!((code, &report["gaps"]), (0, &serde_json::json!([])), "{told}");
+    let (code, report, errors) = read(&[]);
+    assert_eq!((code, &report["gaps"], &report["outcome"]), (3, &gap, &"reached".into()), "{errors}");
+    assert!(errors.contains("unread: all of them") && errors.contains("caught up, with a gap"), "{errors}");
+    let (code, report, errors) = read(&["--on-gap", "fail"]);
+    assert_eq!((code, &report["gaps"]), (0, &serde_json::json!([])), "{errors}");
     assert_numbers(&numbers(&folder, "ndjson:out.ndjson"), 20, "ndjson:out.ndjson");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_made_anew_is_not_read_into_the_old_one_s_place_unless_asked() {
+async fn a_recreated_stream_is_read_into_the_old_output_only_on_request() {
     let emulator = Emulator::ferrokinesis().await;
     let folder = tempfile::tempdir().expect("a temporary directory");
     let read = |more: &[&str]| {
         let mut program = program(&emulator, &folder, "sqlite:out.db");
         let output = run(program.args(["--report", "report.json"]).args(more).stderr(Stdio::piped()));
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code().expect("an exit code"), told)
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code().expect("an exit code"), errors)
     };
     emulator.create(STREAM, 1).await;
     emulator.put(STREAM, 0..10).await;
     assert_eq!(read(&[]).0, 0);
     emulator.ask("DeleteStream", serde_json::json!({"StreamName": STREAM})).await;
-    // The time of creation, which tells the two apart, may be of whole seconds.
+    // The creation times of the two streams must differ, and may have a resolution of a second.
     tokio::time::sleep(Duration::from_millis(1100)).await;
     emulator.create(STREAM, 1).await;
     emulator.put(STREAM, 10..20).await;
 
-    let (code, told) = read(&[]);
-    assert!(code == 2 && told.contains("deleted and recreated") && told.contains("--recreated follow"), "{told}");
+    let (code, errors) = read(&[]);
+    assert!(code == 2 && errors.contains("deleted and recreated") && errors.contains("--recreated follow"), "{errors}");
     assert_numbers(&numbers(&folder, "sqlite:out.db"), 10, "refused");
-    let (code, told) = read(&["--recreated", "follow"]);
+    let (code, errors) = read(&["--recreated", "follow"]);
     let report = report(&folder);
     assert_eq!(
         (code, &report["messages"], report["gaps"].as_array().map(Vec::len)),
         (3, &10.into(), Some(1)),
-        "{told}"
+        "{errors}"
     );
-    // Rows of the old stream stay, and the checkpoint is the new one's.
+    // The rows of the old stream stay, and the checkpoint belongs to the new one.
     assert_numbers(&numbers(&folder, "sqlite:out.db"), 20, "followed");
     assert_eq!(read(&[]).0, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn invalid_records_stand_in_their_file_once_whatever_dies_when() {
+async fn invalid_records_are_in_their_file_once_despite_kills() {
     let emulator = Emulator::ferrokinesis().await;
     emulator.create(STREAM, 3).await;
-    let mut moments = fastrand::Rng::with_seed(11);
+    let mut rng = fastrand::Rng::with_seed(11);
     for to in ["sqlite:out.db", "ndjson:out.ndjson"] {
         emulator.put(STREAM, 0..300).await;
         emulator.put_bad(STREAM, 0..100).await;
@@ -202,7 +202,7 @@ async fn invalid_records_stand_in_their_file_once_whatever_dies_when() {
         };
         for _ in 0..10 {
             let mut child = read().spawn().expect("the program starts");
-            tokio::time::sleep(Duration::from_millis(moments.u64(10..300))).await;
+            tokio::time::sleep(Duration::from_millis(rng.u64(10..300))).await;
             let _ = child.kill();
             child.wait().expect("a child process");
         }
@@ -211,8 +211,8 @@ async fn invalid_records_stand_in_their_file_once_whatever_dies_when() {
         let bad = std::fs::read_to_string(folder.path().join("bad.ndjson")).expect("the file");
         let lines: Vec<Value> = bad.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         let ids: BTreeSet<&str> = lines.iter().filter_map(|line| line["_kinesis_msg_id"].as_str()).collect();
-        let puts = emulator_rounds(to) * 100;
-        assert_eq!((lines.len(), ids.len()), (puts, puts), "{to}");
+        let expected = rounds(to) * 100;
+        assert_eq!((lines.len(), ids.len()), (expected, expected), "{to}");
         for line in &lines {
             let (reason, member) =
                 if line["data"].is_string() { ("not JSON", "data") } else { ("not UTF-8", "data_base64") };
@@ -223,19 +223,19 @@ async fn invalid_records_stand_in_their_file_once_whatever_dies_when() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let output =
         run(program(&emulator, &folder, "sqlite:out.db").args(["--invalid-records", "b"]).stderr(Stdio::piped()));
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && told.contains("200 messages did not match --payload: see b"), "{told}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && errors.contains("200 messages did not match --payload: see b"), "{errors}");
     let same = run(program(&emulator, &folder, "ndjson:b").args(["--invalid-records", "b"]).stderr(Stdio::piped()));
     assert_eq!(same.status.code(), Some(2));
 }
 
-/// How often the stream was filled before this destination was read into.
-fn emulator_rounds(to: &str) -> usize {
+/// Returns how often the stream was filled before this destination was read into.
+fn rounds(to: &str) -> usize {
     if to.starts_with("sqlite") { 1 } else { 2 }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_is_told_in_one_sentence_with_a_hint() {
+async fn errors_are_one_sentence_with_a_hint() {
     let emulator = Emulator::ferrokinesis().await;
     emulator.create(STREAM, 1).await;
     emulator.put(STREAM, 0..3).await;
@@ -244,7 +244,7 @@ async fn what_cannot_be_is_told_in_one_sentence_with_a_hint() {
     let url = emulator.url.as_str();
     let read = |arguments: &[&str]| run(bare(folder.path()).arg("read").args(arguments));
 
-    let told = |output: &Output, code: i32, words: &str, hint: &str| {
+    let check = |output: &Output, code: i32, words: &str, hint: &str| {
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{text}");
         assert!(text.contains(words), "{words:?} is not in: {text}");
@@ -253,23 +253,28 @@ async fn what_cannot_be_is_told_in_one_sentence_with_a_hint() {
     let here = ["--endpoint-url", url, "--region", REGION];
     let with = |more: &[&str]| read(&[&here, more].concat());
 
-    told(&with(&["nosuch"]), 1, "ResourceNotFoundException", "region");
-    told(&read(&[STREAM, "--region", "nowhere-1", "--endpoint-url", "http://[::1"]), 2, "invalid endpoint URL", "http");
-    told(&read(&[STREAM]), 2, "no region", "--region");
-    let nobody = run(bare(folder.path()).env_remove("AWS_ACCESS_KEY_ID").arg("read").arg(STREAM).args(here));
-    told(&nobody, 1, "no AWS credentials", "AWS_ACCESS_KEY_ID");
-    told(&with(&[STREAM, "--to", "sqlite:/proc/nothing/x.db"]), 2, "/proc/nothing/x.db", "directory");
+    check(&with(&["nosuch"]), 1, "ResourceNotFoundException", "region");
+    check(
+        &read(&[STREAM, "--region", "nowhere-1", "--endpoint-url", "http://[::1"]),
+        2,
+        "invalid endpoint URL",
+        "http",
+    );
+    check(&read(&[STREAM]), 2, "no region", "--region");
+    let keyless = run(bare(folder.path()).env_remove("AWS_ACCESS_KEY_ID").arg("read").arg(STREAM).args(here));
+    check(&keyless, 1, "no AWS credentials", "AWS_ACCESS_KEY_ID");
+    check(&with(&[STREAM, "--to", "sqlite:/proc/nothing/x.db"]), 2, "/proc/nothing/x.db", "directory");
 
     std::fs::write(at("damaged.state"), "{\"version\":1,").expect("a writable file");
     let damaged = ["--to", "ndjson:a.ndjson", "--state", "file:damaged.state"];
-    told(&with(&[&[STREAM], damaged.as_slice()].concat()), 2, "damaged.state", "");
-    assert_eq!(std::fs::read_to_string(at("damaged.state")).expect("it is there"), "{\"version\":1,");
+    check(&with(&[&[STREAM], damaged.as_slice()].concat()), 2, "damaged.state", "");
+    assert_eq!(std::fs::read_to_string(at("damaged.state")).expect("the file exists"), "{\"version\":1,");
 
     emulator.create("others", 1).await;
     assert!(with(&["others", "--to", "ndjson:b.ndjson"]).status.success());
     let foreign = ["--to", "ndjson:c.ndjson", "--state", "file:b.ndjson.state"];
     let foreign = with(&[&[STREAM], foreign.as_slice()].concat());
-    told(&foreign, 2, "another stream", "--state");
+    check(&foreign, 2, "another stream", "--state");
 
     let unknown = read(&[STREAM, "--paylod", "json"]);
     assert_eq!(unknown.status.code(), Some(2));
@@ -277,13 +282,13 @@ async fn what_cannot_be_is_told_in_one_sentence_with_a_hint() {
 }
 
 #[test]
-fn an_endpoint_that_cannot_be_reached_is_told_after_a_few_tries() {
+fn an_unreachable_endpoint_is_reported_after_a_few_tries() {
     let folder = tempfile::tempdir().expect("a temporary directory");
-    let nobody = format!("http://127.0.0.1:{}", free_port());
-    let refused = nobody.as_str();
+    let refused = format!("http://127.0.0.1:{}", free_port());
+    let refused = refused.as_str();
     for (url, region, why) in [
         (refused, REGION, "connection refused"),
-        // Of a wrong region the command line makes such a name: nobody has it.
+        // The command line derives a host name like this from a wrong region.
         ("http://kinesis.us-eest-1.invalid", "us-eest-1", "host not found: kinesis.us-eest-1.invalid"),
     ] {
         for command in ["read", "shards"] {
@@ -296,7 +301,7 @@ fn an_endpoint_that_cannot_be_reached_is_told_after_a_few_tries() {
             assert!(hint.starts_with("hint: ") && hint.contains(region) && hint.contains("--endpoint-url"), "{hint}");
         }
     }
-    assert!(!folder.path().join("orders.db").exists(), "nothing was read");
+    assert!(!folder.path().join("orders.db").exists(), "a database was created");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -325,8 +330,8 @@ async fn no_secret_is_in_any_output_at_any_level() {
     }
 }
 
-/// 10,000 messages over a split and a merge, then nothing new, then 500 more.
-async fn whole_job(emulator: &Emulator) {
+/// Reads 10,000 messages over a split and a merge, then nothing new, then 500 more.
+async fn read_over_reshards(emulator: &Emulator) {
     emulator.create(STREAM, 3).await;
     emulator.put(STREAM, 0..4000).await;
     let shards = emulator.open_shards(STREAM).await;
@@ -337,16 +342,16 @@ async fn whole_job(emulator: &Emulator) {
 
     let outputs = ["sqlite:out.db", "ndjson:out.ndjson"];
     let folder = tempfile::tempdir().expect("a temporary directory");
-    let mut whole = 10_000;
+    let mut count = 10_000;
     for (more, new) in [(0, 10_000), (0, 0), (500, 500)] {
-        emulator.put(STREAM, whole..whole + more).await;
-        whole += more;
+        emulator.put(STREAM, count..count + more).await;
+        count += more;
         for to in outputs {
             let output = run(program(emulator, &folder, to).args(["--report", "report.json"]));
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             let report = report(&folder);
             assert_eq!((&report["messages"], &report["new"]), (&new.into(), &new.into()), "{to}: {report}");
-            assert_numbers(&numbers(&folder, to), whole, to);
+            assert_numbers(&numbers(&folder, to), count, to);
         }
     }
 }
@@ -356,11 +361,11 @@ fn report(folder: &tempfile::TempDir) -> Value {
     serde_json::from_str(&report).expect("valid JSON")
 }
 
-/// The numbers of the messages that are there.
+/// Returns the numbers of the messages in an output.
 fn numbers(folder: &tempfile::TempDir, to: &str) -> Vec<u64> {
     let number = |text: &str| {
-        let message: Value = serde_json::from_str(text).expect("a line is JSON");
-        message["n"].as_u64().expect("a message has its number")
+        let message: Value = serde_json::from_str(text).expect("lines are JSON");
+        message["n"].as_u64().expect("the payload has a number")
     };
     match to.split_once(':').expect("a kind and a path") {
         ("sqlite", path) => {
@@ -371,16 +376,16 @@ fn numbers(folder: &tempfile::TempDir, to: &str) -> Vec<u64> {
         }
         (_, path) => {
             let text = std::fs::read_to_string(folder.path().join(path)).expect("the file");
-            assert!(text.ends_with('\n'), "a line is torn");
+            assert!(text.ends_with('\n'), "the last line is incomplete");
             text.lines().map(number).collect()
         }
     }
 }
 
-fn assert_numbers(numbers: &[u64], whole: u32, to: &str) {
-    let different: BTreeSet<&u64> = numbers.iter().collect();
-    assert_eq!((numbers.len(), different.len()), (whole as usize, whole as usize), "{to}");
-    assert_eq!(different.last(), Some(&&u64::from(whole - 1)), "{to}");
+fn assert_numbers(numbers: &[u64], count: u32, to: &str) {
+    let distinct: BTreeSet<&u64> = numbers.iter().collect();
+    assert_eq!((numbers.len(), distinct.len()), (count as usize, count as usize), "{to}");
+    assert_eq!(distinct.last(), Some(&&u64::from(count - 1)), "{to}");
 }
 
 fn program(emulator: &Emulator, folder: &tempfile::TempDir, to: &str) -> Command {
@@ -389,7 +394,7 @@ fn program(emulator: &Emulator, folder: &tempfile::TempDir, to: &str) -> Command
     command
 }
 
-/// kinesis-local, the npm package, in a process of its own.
+/// The npm package kinesis-local, in a process of its own.
 struct Local {
     child: Child,
     port: u16,
@@ -409,11 +414,11 @@ impl Local {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("node is there");
+            .expect("Node is installed");
         let local = Local { child, port };
-        let limit = Instant::now() + Duration::from_secs(60);
-        while !local.is_well() {
-            assert!(Instant::now() < limit, "kinesis-local does not start");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !local.is_healthy() {
+            assert!(Instant::now() < deadline, "kinesis-local does not start");
             std::thread::park_timeout(Duration::from_millis(50));
         }
         local
@@ -423,12 +428,12 @@ impl Local {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    fn is_well(&self) -> bool {
+    fn is_healthy(&self) -> bool {
         use std::io::Write;
         let Ok(mut socket) = std::net::TcpStream::connect(("127.0.0.1", self.port)) else { return false };
-        let asked = socket.write_all(b"GET /healthcheck HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let sent = socket.write_all(b"GET /healthcheck HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         let mut answer = [0; 64];
-        asked.is_ok() && socket.read(&mut answer).is_ok_and(|read| answer[..read].windows(4).any(|w| w == b" 200"))
+        sent.is_ok() && socket.read(&mut answer).is_ok_and(|read| answer[..read].windows(4).any(|w| w == b" 200"))
     }
 }
 
@@ -440,6 +445,6 @@ impl Drop for Local {
 }
 
 fn free_port() -> u16 {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    socket.local_addr().expect("the listener is bound").port()
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("the listener is bound").port()
 }

@@ -95,7 +95,7 @@ proptest! {
 fn lines(key: Option<&str>, payload: &[u8]) {
     for form in [Payload::Merged, Payload::Json, Payload::Text, Payload::Base64] {
         for id in [MessageId::Sha256, MessageId::Dlt] {
-            checks::envelope::is_one_line(form, id, key, payload);
+            checks::envelope::assert_line(form, id, key, payload);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Recordings, played again: each in `golden/recordings` to the component and to the machine itself, and those that the program
-//! writes. A recording from the wild becomes a test by dropping it into that folder.
+//! Replays recordings: those in `golden/recordings`, to both the component and the machine, and those that the program
+//! writes. To turn a recording from the wild into a test, put it into that directory.
 
 use std::fs::{self, File};
 use std::io::BufReader;
@@ -16,18 +16,18 @@ use serde::de::DeserializeOwned;
 use tests::emulator::{Emulator, REGION};
 
 #[test]
-fn every_trace_has_the_same_actions_in_the_component_and_in_the_machine() {
+fn every_recording_has_the_same_actions_in_the_component_and_in_the_machine() {
     let sandbox = Sandbox::new(Bounds::default(), None).expect("a sandbox");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/recordings");
     let mut recordings = 0;
-    for entry in fs::read_dir(folder).expect("the folder is there") {
+    for entry in fs::read_dir(folder).expect("a directory") {
         let path = entry.expect("a readable file").path();
         let recording = || BufReader::new(File::open(&path).expect("a readable file"));
         let loaded = sandbox.load(COMPONENT).expect("the component loads");
         let boxed = play(recording(), &mut InSandbox::new(loaded), &mut |_| {});
         let boxed = boxed.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert_eq!(boxed.difference, None, "{}: in the component", path.display());
-        let native = play(recording(), &mut Native(None), &mut |_| {}).expect("it was a recording before");
+        let native = play(recording(), &mut Native(None), &mut |_| {}).expect("a valid recording");
         assert_eq!(native, boxed, "{}: in the machine", path.display());
         assert!(native.input > 1 && native.output > 1, "{}: {native:?}", path.display());
         recordings += 1;
@@ -36,7 +36,7 @@ fn every_trace_has_the_same_actions_in_the_component_and_in_the_machine() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_is_played_again_whole_blanked_and_torn() {
+async fn a_recording_replays_whole_redacted_or_cut_short() {
     let emulator = Emulator::ferrokinesis().await;
     emulator.create("orders", 2).await;
     emulator.put("orders", 0..60).await;
@@ -47,9 +47,10 @@ async fn a_run_is_played_again_whole_blanked_and_torn() {
     let read = |to: &str, more: &[&str]| {
         let mut command = program(folder.path());
         command.args(["read", "orders", "--pace", "off", "--page-records", "10", "--to", to, "--region", REGION]);
-        told(command.args(["--endpoint-url", &emulator.url]).args(more), 0)
+        stdout(command.args(["--endpoint-url", &emulator.url]).args(more), 0)
     };
-    let replay = |recording: &str, code: i32| told(program(folder.path()).args(["replay", recording, "--quiet"]), code);
+    let replay =
+        |recording: &str, code: i32| stdout(program(folder.path()).args(["replay", recording, "--quiet"]), code);
     let text = |name: &str| fs::read_to_string(folder.path().join(name)).expect("the file exists");
 
     read("ndjson:a", &["--recording", "whole.ndjson"]);
@@ -62,36 +63,36 @@ async fn a_run_is_played_again_whole_blanked_and_torn() {
         assert!(words.starts_with("the same: ") && !words.contains("ends before"), "{recording}: {words}");
         assert!(!text(recording).contains(MARK_KEY), "{recording}");
     }
-    // What every message has, as base64, and the keys that the emulator is given.
+    // The beginning of every payload in base64, and of every partition key.
     let (item, key) = ("eyJpdGVt", "key-");
     assert!(text("whole.ndjson").contains(item) && text("whole.ndjson").contains(key));
     assert!(!text("none.ndjson").contains(item) && !text("none.ndjson").contains(key));
 
-    let list = told(program(folder.path()).args(["replay", "whole.ndjson"]), 0);
+    let list = stdout(program(folder.path()).args(["replay", "whole.ndjson"]), 0);
     for part in ["open with seed", "ListShards", "deliver 0: 10 messages", "delivered 0", "finish: reached", "the same"]
     {
         assert!(list.contains(part), "{part}: {list}");
     }
 
-    // Torn anywhere, as a crash leaves it.
+    // Cut off anywhere, as after a crash.
     let whole = text("whole.ndjson");
-    let mut places = fastrand::Rng::with_seed(3);
+    let mut rng = fastrand::Rng::with_seed(3);
     let header = whole.find('\n').expect("lines") + 1;
     for _ in 0..5 {
-        let end = places.usize(header..whole.len() - 1);
+        let end = rng.usize(header..whole.len() - 1);
         fs::write(folder.path().join("torn.ndjson"), &whole.as_bytes()[..end]).expect("a writable file");
         let words = replay("torn.ndjson", 0);
         assert!(words.contains("ends before the reader does"), "{words}");
         assert_eq!(words.contains("torn"), whole.as_bytes()[end - 1] != b'\n', "{words}");
     }
 
-    // One wait was for something else.
+    // With another reason for one wait.
     let (was, other) = ("\"reason\":\"Response\"", "\"reason\":\"Pace\"");
-    let place = whole.rfind(was).expect("it waited");
-    let changed = whole[..place].to_owned() + &whole[place..].replacen(was, other, 1);
+    let at = whole.rfind(was).expect("the reader waited for a response");
+    let changed = whole[..at].to_owned() + &whole[at..].replacen(was, other, 1);
     fs::write(folder.path().join("changed.ndjson"), &changed).expect("a writable file");
     let words = replay("changed.ndjson", 1);
-    let line = changed[..place].lines().count();
+    let line = changed[..at].lines().count();
     assert!(words.starts_with("not the same after ") && words.contains(&format!("line {line}\n")), "{words}");
     assert!(words.contains(was) && words.contains(other), "{words}");
 
@@ -109,7 +110,7 @@ async fn a_run_is_played_again_whole_blanked_and_torn() {
     run(program(folder.path()).args(["replay", "nosuch"]), 2);
 }
 
-/// Plays to the machine, through the component's own conversions.
+/// Replays to the machine, through the component's conversions.
 struct Native(Option<machine::Reader>);
 
 impl Native {
@@ -174,9 +175,9 @@ impl Player for Native {
     }
 }
 
-/// The same value as another type: both write it alike.
+/// Converts a value to a type with the same serialized form.
 fn via<T: DeserializeOwned>(value: &impl Serialize) -> T {
-    serde_json::from_value(serde_json::to_value(value).expect("it is data")).expect("the types are the same")
+    serde_json::from_value(serde_json::to_value(value).expect("serializable")).expect("types with the same form")
 }
 
 const MARK_KEY: &str = "marked-secret-key-4711";
@@ -197,7 +198,7 @@ fn run(command: &mut Command, code: i32) -> process::Output {
     output
 }
 
-/// What it says on stdout.
-fn told(command: &mut Command, code: i32) -> String {
+/// Runs a command and returns what it prints on stdout.
+fn stdout(command: &mut Command, code: i32) -> String {
     String::from_utf8(run(command, code).stdout).expect("text")
 }

@@ -1,12 +1,12 @@
-//! What the fuzz targets share. See `checks`.
+//! The code that the fuzz targets share. The checks themselves are in `checks`.
 
 pub mod checks;
 
 use std::path::Path;
 
-/// Puts the seeds of a target where libFuzzer looks for inputs, if `KINESIS_FUZZ_SEEDS` names that folder.
+/// Writes the seeds of a target to the directory named by `KINESIS_FUZZ_SEEDS`, if it is set.
 ///
-/// libFuzzer calls this before it reads them.
+/// libFuzzer calls this before it reads its inputs from there.
 pub fn seed(seeds: &[Vec<u8>]) {
     let Some(folder) = std::env::var_os("KINESIS_FUZZ_SEEDS") else { return };
     let folder = Path::new(&folder);

@@ -57,7 +57,8 @@ pub enum Facts {
     /// A page of a listing.
     ///
     /// - `repeats`: an earlier page had one of its shards already.
-    /// - `unusable`: the listing must be discarded, because its token leads to this page or a shard is its own ancestor.
+    /// - `unusable`: the listing must be discarded, because its token leads to this page or a shard is its own
+    ///   ancestor.
     /// - `lacks_parent`: it names a parent that no listing shows.
     Listed {
         shards: Vec<Listed>,

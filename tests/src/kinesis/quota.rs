@@ -20,7 +20,8 @@ pub(super) struct Quota {
     blocked_until: u64,
 }
 
-/// "If there is insufficient provisioned throughput on the stream, subsequent calls made within the next 1 second throw."
+/// "If there is insufficient provisioned throughput on the stream, subsequent calls made within the next 1 second
+/// throw."
 const PENALTY_MS: u64 = 1000;
 /// "If a call to GetRecords returns 10 MB […] subsequent calls made within the next 5 seconds throw."
 const BYTES_MS_MAX: u64 = 5000;

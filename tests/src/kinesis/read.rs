@@ -13,7 +13,8 @@ use super::{Facts, Handled, Kinesis, Operation, Page, StartingPosition};
 /// "GetRecords can return up to 10 MB of data […] or up to 10,000 records."
 const PAGE_BYTES: u64 = 10 * 1024 * 1024;
 const PAGE_RECORDS: usize = 10_000;
-/// The maximum number of shards in a chase, so that even a reader that follows all of them finishes within the time limit.
+/// The maximum number of shards in a chase, so that even a reader that follows all of them finishes within the time
+/// limit.
 const CHASE_SHARDS: usize = 2_000;
 
 /// A shard iterator that the service has returned.

@@ -55,8 +55,8 @@ impl Shard {
         self.records.iter().take_while(|record| record.put < time).count()
     }
 
-    /// Returns the user records of an aggregated record that belong to this shard, with their subsequence numbers. If the
-    /// record has no partition key, its shard was not chosen by key, and all of them belong to it.
+    /// Returns the user records of an aggregated record that belong to this shard, with their subsequence numbers. If
+    /// the record has no partition key, its shard was not chosen by key, and all of them belong to it.
     pub fn messages<'a>(&self, record: &'a Record) -> impl Iterator<Item = (u32, &'a UserRecord)> {
         let (low, high) = if record.key.is_some() { self.hash } else { (0, HASH_MAX) };
         let is_ours = move |user: &UserRecord| (low..=high).contains(&user.hash_key());

@@ -114,7 +114,7 @@ fn requests_that_the_service_never_accepts_are_forbidden() {
     for (operation, body, why) in [
         ("ListShards", json!({}), "names no stream"),
         ("ListShards", json!({"StreamName": "others"}), "another stream"),
-        ("ListShards", json!({"StreamName": "orders", "Colour": 1}), "unknown field"),
+        ("ListShards", json!({"StreamName": "orders", "Color": 1}), "unknown field"),
         ("ListShards", json!({"StreamName": "orders", "MaxResults": 0}), "MaxResults"),
         ("GetRecords", json!({"ShardIterator": "x"}), "unknown iterator"),
         ("GetRecords", json!({"ShardIterator": "x", "Limit": 10_001}), "Limit"),

@@ -22,7 +22,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Compares messages with those of their record from index `first` on. Their message ids must be the same each time.
+    /// Compares messages with those of their record from index `first` on. Their message ids must be the same each
+    /// time.
     pub(super) fn compare<'a>(
         &mut self,
         index: usize,

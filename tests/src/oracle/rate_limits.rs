@@ -18,7 +18,8 @@ pub struct RateLimits {
     requests_max: usize,
     batches_max: usize,
     pace: Option<u8>,
-    /// Whether backoff alone must keep a reader below five iterators per second, because the first pause is long enough.
+    /// Whether backoff alone must keep a reader below five iterators per second, because the first pause is long
+    /// enough.
     limits_seeks: bool,
     /// The shortest pause after a failure: "equal jitter" leaves at least half of the first backoff.
     pause_ms: u64,
@@ -160,8 +161,8 @@ impl RateLimits {
         }
     }
 
-    /// A page of a listing that has further pages reached the reader. "This operation has a limit of 1000 transactions per
-    /// second per data stream", of which a reader may use a tenth, and less for pages without a new shard.
+    /// A page of a listing that has further pages reached the reader. "This operation has a limit of 1000 transactions
+    /// per second per data stream", of which a reader may use a tenth, and less for pages without a new shard.
     pub fn on_listing_page(&mut self, is_barren: bool, now: Instant) {
         self.not_before.insert(None, now.0 + if is_barren { 50 } else { 10 });
     }

@@ -98,8 +98,8 @@ impl Pages {
             Wire::Cbor => {
                 let mut end = Vec::new();
                 let mut encoder = Encoder::new(&mut end);
-                sure(encoder.str("NextShardIterator").and_then(|encoder| encoder.str(&next)));
-                sure(encoder.str("MillisBehindLatest").and_then(|encoder| encoder.u64(behind)));
+                infallible(encoder.str("NextShardIterator").and_then(|encoder| encoder.str(&next)));
+                infallible(encoder.str("MillisBehindLatest").and_then(|encoder| encoder.u64(behind)));
                 end
             }
         }
@@ -203,18 +203,18 @@ fn json(records: &[Record]) -> Vec<u8> {
 fn cbor(records: &[Record]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = Encoder::new(&mut bytes);
-    sure(encoder.map(3).and_then(|encoder| encoder.str("Records")));
-    sure(encoder.array(records.len() as u64));
+    infallible(encoder.map(3).and_then(|encoder| encoder.str("Records")));
+    infallible(encoder.array(records.len() as u64));
     for Record { sequence, arrived_ms, key, data } in records {
-        sure(encoder.map(4));
-        sure(encoder.str("SequenceNumber").and_then(|encoder| encoder.str(sequence)));
-        sure(encoder.str("ApproximateArrivalTimestamp").and_then(|encoder| encoder.tag(IanaTag::Timestamp)));
-        sure(encoder.u64(*arrived_ms));
-        sure(encoder.str("Data").and_then(|encoder| encoder.bytes(data)));
-        sure(encoder.str("PartitionKey").and_then(|encoder| encoder.str(key)));
+        infallible(encoder.map(4));
+        infallible(encoder.str("SequenceNumber").and_then(|encoder| encoder.str(sequence)));
+        infallible(encoder.str("ApproximateArrivalTimestamp").and_then(|encoder| encoder.tag(IanaTag::Timestamp)));
+        infallible(encoder.u64(*arrived_ms));
+        infallible(encoder.str("Data").and_then(|encoder| encoder.bytes(data)));
+        infallible(encoder.str("PartitionKey").and_then(|encoder| encoder.str(key)));
     }
     bytes
 }
 
 /// For writes to a `Vec`, which cannot fail.
-fn sure<T, E>(_: Result<T, E>) {}
+fn infallible<T, E>(_: Result<T, E>) {}

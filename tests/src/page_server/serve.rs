@@ -13,14 +13,14 @@ use super::pages::{ITERATOR, Pages, Wire, iterator};
 /// The name of the only stream.
 pub const STREAM: &str = "orders";
 
-/// A replayed stream.
+/// A server for one stream of prepared pages.
 pub struct Server {
     pages: Pages,
     shards: usize,
 }
 
 /// The relevant parts of a request.
-struct Asked {
+struct Request {
     operation: String,
     wire: Wire,
     body: Vec<u8>,
@@ -47,10 +47,10 @@ impl Server {
         socket.set_nodelay(true)?;
         let mut from = BufReader::new(socket.try_clone()?);
         let mut number = 0;
-        while let Some(asked) = read(&mut from)? {
+        while let Some(request) = read(&mut from)? {
             number += 1;
-            let (head, end) = self.parts(&asked);
-            let kind = match asked.wire {
+            let (head, end) = self.parts(&request);
+            let kind = match request.wire {
                 Wire::Json => "application/x-amz-json-1.1",
                 Wire::Cbor => "application/x-amz-cbor-1.1",
             };
@@ -66,20 +66,20 @@ impl Server {
 
     /// Returns the complete response to an operation. Without a body, it is for the first page of the first shard.
     pub fn answer(&self, operation: &str, wire: Wire, body: &[u8]) -> Vec<u8> {
-        let asked = Asked { operation: operation.to_owned(), wire, body: body.to_vec() };
-        let (head, end) = self.parts(&asked);
+        let request = Request { operation: operation.to_owned(), wire, body: body.to_vec() };
+        let (head, end) = self.parts(&request);
         [head, &end].concat()
     }
 
-    fn parts(&self, asked: &Asked) -> (&[u8], Vec<u8>) {
-        match (asked.operation.as_str(), asked.wire) {
+    fn parts(&self, request: &Request) -> (&[u8], Vec<u8>) {
+        match (request.operation.as_str(), request.wire) {
             ("GetRecords", wire) => {
-                let mut numbers = behind(&asked.body, ITERATOR).splitn(3, |byte| *byte == b'-').map(number);
+                let mut numbers = behind(&request.body, ITERATOR).splitn(3, |byte| *byte == b'-').map(number);
                 let (shard, page) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
                 (self.pages.head(wire, page).unwrap_or_default(), self.pages.end(wire, shard, page))
             }
             ("GetShardIterator", wire) => {
-                let shard = number(behind(&asked.body, "shardId-").get(..12).unwrap_or_default());
+                let shard = number(behind(&request.body, "shardId-").get(..12).unwrap_or_default());
                 let member = ("ShardIterator", iterator(shard, 0));
                 (&[], object(wire, &[member]))
             }
@@ -152,8 +152,8 @@ fn object(wire: Wire, members: &[(&str, String)]) -> Vec<u8> {
 }
 
 /// Reads the next request. Returns `None` if the client has disconnected.
-fn read(from: &mut BufReader<TcpStream>) -> io::Result<Option<Asked>> {
-    let mut asked = Asked { operation: String::new(), wire: Wire::Json, body: Vec::new() };
+fn read(from: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> {
+    let mut request = Request { operation: String::new(), wire: Wire::Json, body: Vec::new() };
     let mut length = 0;
     let mut line = String::new();
     loop {
@@ -169,14 +169,14 @@ fn read(from: &mut BufReader<TcpStream>) -> io::Result<Option<Asked>> {
         };
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.trim().parse().unwrap_or(0),
-            "content-type" if value.trim() == "application/x-amz-cbor-1.1" => asked.wire = Wire::Cbor,
-            "x-amz-target" => value.rsplit('.').next().unwrap_or_default().trim().clone_into(&mut asked.operation),
+            "content-type" if value.trim() == "application/x-amz-cbor-1.1" => request.wire = Wire::Cbor,
+            "x-amz-target" => value.rsplit('.').next().unwrap_or_default().trim().clone_into(&mut request.operation),
             _ => {}
         }
     }
-    asked.body.resize(length, 0);
-    from.read_exact(&mut asked.body)?;
-    Ok(Some(asked))
+    request.body.resize(length, 0);
+    from.read_exact(&mut request.body)?;
+    Ok(Some(request))
 }
 
 /// Returns what follows the first occurrence of `mark`.

@@ -1,7 +1,7 @@
 //! Full and read-only disks.
 //!
-//! If the test is allowed to mount one, the disk is a small file system in memory. Otherwise a limit on the size of files
-//! replaces a full disk, and a directory without write permission replaces a read-only one.
+//! If the test is allowed to mount one, the disk is a small file system in memory. Otherwise a limit on the size of
+//! files replaces a full disk, and a directory without write permission replaces a read-only one.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -133,8 +133,8 @@ impl Disk {
         run(&mut bounded)
     }
 
-    /// Uses up all the room. If the disk is not mounted, blocks the name under which a new version of this file would be
-    /// written instead.
+    /// Uses up all the room. If the disk is not mounted, blocks the name under which a new version of this file would
+    /// be written instead.
     fn fill(&self, name: &str) {
         if !self.is_mounted {
             std::fs::create_dir(self.folder.join(format!(".{name}.new"))).expect("a directory");

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 use tests::emulator::REGION;
-use tests::hostile::{Asked, Hostile, answer, record, shard};
+use tests::hostile::{Hostile, Request, answer, record, shard};
 use tests::program::{STREAM, bare, read, run, stderr};
 
 /// More requests than two runs need.
@@ -18,15 +18,15 @@ const REQUESTS_MAX: usize = 1_000;
 #[test]
 fn listings_that_do_not_end_are_an_error() {
     for (name, token) in [
-        ("the same token", (|_, _| json!("T")) as fn(&Asked, u64) -> Value),
-        ("two tokens in turn", |asked, _| json!(if asked.body["NextToken"] == "A" { "B" } else { "A" })),
+        ("the same token", (|_, _| json!("T")) as fn(&Request, u64) -> Value),
+        ("two tokens in turn", |request, _| json!(if request.body["NextToken"] == "A" { "B" } else { "A" })),
         ("new tokens", |_, count| json!(count.to_string())),
     ] {
         let count = AtomicU64::new(0);
-        let server = Hostile::start(move |asked| {
-            let token = token(asked, count.fetch_add(1, Ordering::Relaxed));
+        let server = Hostile::start(move |request| {
+            let token = token(request, count.fetch_add(1, Ordering::Relaxed));
             let shards = if token == "T" { vec![shard("shardId-000000000000")] } else { Vec::new() };
-            (asked.operation == "ListShards").then(|| answer(200, "", &json!({"Shards": shards, "NextToken": token})))
+            (request.operation == "ListShards").then(|| answer(200, "", &json!({"Shards": shards, "NextToken": token})))
         });
         fails(&server, name, "the listing does not end");
     }
@@ -35,17 +35,17 @@ fn listings_that_do_not_end_are_an_error() {
 #[test]
 fn shards_that_are_their_own_ancestors_are_an_error() {
     for (name, parents) in [("its own parent", &[(0, 0)][..]), ("a cycle of three", &[(0, 1), (1, 2), (2, 0)])] {
-        let server = Hostile::start(move |asked| {
+        let server = Hostile::start(move |request| {
             let listed = |&(shard, parent): &(u64, u64)| json!({"ShardId": format!("shardId-{shard:012}"), "ParentShardId": format!("shardId-{parent:012}")});
             let shards: Vec<Value> = parents.iter().map(listed).collect();
-            (asked.operation == "ListShards").then(|| answer(200, "", &json!({"Shards": shards})))
+            (request.operation == "ListShards").then(|| answer(200, "", &json!({"Shards": shards})))
         });
         fails(&server, name, "is its own ancestor");
     }
     let child = json!([{"ShardId": "shardId-000000000000", "ParentShards": ["shardId-000000000000"]}]);
-    let server = Hostile::start(move |asked| {
+    let server = Hostile::start(move |request| {
         let page = json!({"Records": [], "MillisBehindLatest": 0, "ChildShards": child});
-        (asked.operation == "GetRecords").then(|| answer(200, "", &page))
+        (request.operation == "GetRecords").then(|| answer(200, "", &page))
     });
     fails(&server, "its own child", "is its own ancestor");
 }
@@ -62,7 +62,7 @@ fn iterators_that_lead_back_and_records_out_of_order_are_an_error() {
         ("records of one number", [1, 1, 1], 0, "not after the record before it"),
     ] {
         let page = page(numbers, lag);
-        let server = Hostile::start(move |asked| (asked.operation == "GetRecords").then(|| page.clone()));
+        let server = Hostile::start(move |request| (request.operation == "GetRecords").then(|| page.clone()));
         fails(&server, name, words);
     }
 }
@@ -72,7 +72,7 @@ fn forbidden_identifiers_are_an_error_and_escaped() {
     const ID: &str = "shardId-0\u{1b}]0;name\u{7}\u{1b}[2J\n1999-01-01T00:00:00Z  INFO forged\r\u{202e}gnp.exe";
     for id in [ID, "../../x", "shardId-\0", &"9".repeat(1 << 20)] {
         let listing = answer(200, "", &json!({"Shards": [shard(id)]}));
-        let server = Hostile::start(move |asked| (asked.operation == "ListShards").then(|| listing.clone()));
+        let server = Hostile::start(move |request| (request.operation == "ListShards").then(|| listing.clone()));
         fails(&server, &id[..7], "not a shard id");
     }
 }
@@ -83,10 +83,10 @@ fn a_lag_that_never_ends_does_not_keep_a_run_from_ending() {
         [("constant", (|_| 5000) as fn(u64) -> u64), ("greatest", |_| u64::MAX), ("falling", |count| (1 << 60) - count)]
     {
         let count = AtomicU64::new(0);
-        let server = Hostile::start(move |asked| {
+        let server = Hostile::start(move |request| {
             let lag = lag(count.fetch_add(1, Ordering::Relaxed));
             let page = json!({"Records": [], "NextShardIterator": "0", "MillisBehindLatest": lag});
-            (asked.operation == "GetRecords").then(|| answer(200, "", &page))
+            (request.operation == "GetRecords").then(|| answer(200, "", &page))
         });
         let folder = tempfile::tempdir().expect("a temporary directory");
         let output = run(&mut read(folder.path(), &server.url, "sqlite:out.db"));

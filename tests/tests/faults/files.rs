@@ -1,5 +1,5 @@
-//! Files that are not what they should be: links and pipes in place of files, one file for two purposes, and outputs that
-//! are removed, replaced or changed while the program runs.
+//! Files that are not what they should be: links and pipes in place of files, one file for two purposes, and outputs
+//! that are removed, replaced or changed while the program runs.
 
 use std::collections::BTreeMap;
 use std::fs;

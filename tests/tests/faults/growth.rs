@@ -12,7 +12,8 @@ use tests::program::{STREAM, read, run, stderr};
 
 use crate::inside;
 
-/// Puts a record of almost 1 MiB that becomes 118 MB of lines: messages without data, each with a key of 256 characters.
+/// Puts a record of almost 1 MiB that becomes 118 MB of lines: messages without data, each with a key of 256
+/// characters.
 async fn put_many(emulator: &Emulator) -> u32 {
     let users = vec![UserRecord::new(&"ż".repeat(256), ""); 150_000];
     emulator.put_data(STREAM, &aggregate(&users), 0).await;

@@ -1,5 +1,6 @@
-//! Injects faults around the real program: broken connections, killed processes, full disks, wrong clocks, and sabotaged
-//! components. In the end, either every message has arrived once, or there is a clear error and nothing is lost.
+//! Injects faults around the real program: broken connections, killed processes, full disks, wrong clocks, and
+//! sabotaged components. In the end, either every message has arrived once, or there is a clear error and nothing is
+//! lost.
 
 mod clock;
 mod disk;

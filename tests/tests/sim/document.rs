@@ -1,4 +1,4 @@
-//! What `docs/CORRECTNESS.md` claims can be looked up: each test that it names is there, and each planted fault.
+//! Checks that every test and planted fault named in `docs/CORRECTNESS.md` exists.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use tests::mutants;
 
 #[test]
-fn each_test_that_the_document_names_is_there() {
+fn every_test_that_the_document_names_exists() {
     let sources: Vec<String> = ["guest", "host", "tests", "bindings/python/tests"]
         .iter()
         .flat_map(|folder| files(&project().join(folder)))
         .filter(|path| path.extension().is_some_and(|end| end == "rs" || end == "py"))
-        .map(|path| fs::read_to_string(path).expect("a source is text"))
+        .map(|path| fs::read_to_string(path).expect("sources are UTF-8"))
         .collect();
     let document = document();
     let is_name = |word: &&str| {
@@ -21,27 +21,27 @@ fn each_test_that_the_document_names_is_there() {
             && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
     };
     let named: BTreeSet<&str> = document.split('`').skip(1).step_by(2).filter(is_name).collect();
-    let is_there = |name: &&&str| {
+    let exists = |name: &&&str| {
         let (rust, python) = (format!("fn {name}("), format!("def {name}("));
         sources.iter().any(|source| source.contains(&rust) || source.contains(&python))
     };
-    let absent: Vec<&&str> = named.iter().filter(|name| !is_there(name)).collect();
-    assert!(absent.is_empty(), "no such test: {absent:?}");
+    let missing: Vec<&&str> = named.iter().filter(|name| !exists(name)).collect();
+    assert!(missing.is_empty(), "no such test: {missing:?}");
     assert!(named.len() > 30, "{named:?}");
 }
 
 #[test]
-fn each_planted_fault_has_its_figures_in_the_document() {
+fn every_planted_fault_is_in_the_document() {
     let document = document();
     let faults = mutants::faults();
-    let tells = |name: &str| document.lines().any(|line| line.starts_with(&format!("| {name} |")));
-    let of_the_drain = mutants::edge::faults();
-    let all = faults.iter().chain(&of_the_drain).map(|fault| fault.name.as_str());
-    let untold: Vec<&str> = all.filter(|name| !tells(name)).collect();
-    assert!(untold.is_empty(), "without figures: {untold:?}");
+    let has_row = |name: &str| document.lines().any(|line| line.starts_with(&format!("| {name} |")));
+    let drain_faults = mutants::edge::faults();
+    let all = faults.iter().chain(&drain_faults).map(|fault| fault.name.as_str());
+    let missing: Vec<&str> = all.filter(|name| !has_row(name)).collect();
+    assert!(missing.is_empty(), "not in the tables of planted faults: {missing:?}");
 
-    // In the tables of what others get wrong, a fault is named in quotes.
-    let (_, tables) = document.split_once("\n## What other readers get wrong").expect("it has the tables");
+    // The tables of what other readers get wrong quote the names of faults.
+    let (_, tables) = document.split_once("\n## What other readers get wrong").expect("the section exists");
     let rows = tables.lines().filter(|line| line.starts_with('|'));
     let quoted: BTreeSet<&str> = rows.flat_map(|row| row.split('"').skip(1).step_by(2)).collect();
     let unknown: Vec<&&str> =
@@ -51,14 +51,14 @@ fn each_planted_fault_has_its_figures_in_the_document() {
 }
 
 fn document() -> String {
-    fs::read_to_string(project().join("docs/CORRECTNESS.md")).expect("the document is there")
+    fs::read_to_string(project().join("docs/CORRECTNESS.md")).expect("the document exists")
 }
 
 fn project() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the project")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are within the project")
 }
 
-/// The files below a folder, but for what was built or fetched.
+/// Returns the files in a directory and below, except for build outputs and dependencies.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) =

@@ -1,4 +1,5 @@
-//! The simulation: each seed is a stream, a network, a host and a reader with faults of all kinds, and then without.
+//! The simulation: each seed plays a stream, a network, a host and a reader, first with faults of all kinds and then
+//! without.
 
 mod document;
 mod planted;
@@ -6,21 +7,21 @@ mod stories;
 
 use tests::{environment, sim};
 
-/// Enough to meet every kind of fault many times.
+/// Enough for every kind of event to occur many times.
 const SEEDS: u64 = 20_000;
 
 #[test]
-fn nothing_is_lost_or_twice_and_every_run_ends() {
+fn nothing_is_lost_or_repeated_and_every_run_ends() {
     let summary = sim::play(0, SEEDS, 10);
     let failures: Vec<String> =
         summary.failures.iter().map(|f| format!("{}\n  cargo xtask sim --seed {}", f.why, f.seed)).collect();
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 
-    // A simulation that never meets a fault proves nothing of it.
-    let unmet: Vec<&str> = KINDS.into_iter().filter(|kind| !summary.seen.contains_key(kind)).collect();
-    assert!(unmet.is_empty(), "never met: {unmet:?}");
-    let unknown: Vec<_> = summary.seen.keys().filter(|kind| !KINDS.contains(kind)).collect();
-    assert!(unknown.is_empty(), "met, and not in the list: {unknown:?}");
+    // A simulation in which an event never occurs says nothing about it.
+    let missing: Vec<&str> = KINDS.into_iter().filter(|kind| !summary.coverage.contains_key(kind)).collect();
+    assert!(missing.is_empty(), "never occurred: {missing:?}");
+    let unknown: Vec<_> = summary.coverage.keys().filter(|kind| !KINDS.contains(kind)).collect();
+    assert!(unknown.is_empty(), "not in the list: {unknown:?}");
 }
 
 #[test]
@@ -31,7 +32,7 @@ fn equal_seeds_give_equal_histories() {
     }
 }
 
-/// Everything that a seed may meet.
+/// Every kind of event in the simulation.
 const KINDS: [&str; 103] = [
     "AFTER_SEQUENCE_NUMBER like AT_SEQUENCE_NUMBER",
     "aggregated record",

@@ -1,4 +1,4 @@
-//! The faults that are planted to see whether the simulation bites: the list keeps up with the sources.
+//! Checks that the planted faults keep up with the sources.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,22 +7,22 @@ use std::path::Path;
 use tests::mutants;
 
 #[test]
-fn each_fault_has_one_place_in_the_sources() {
+fn the_old_text_of_every_fault_occurs_once_in_the_sources() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let (faults, of_the_drain) = (mutants::faults(), mutants::edge::faults());
-    for (sources, faults) in [("guest/reader/src", &faults), (mutants::edge::SOURCES, &of_the_drain)] {
+    let (faults, drain_faults) = (mutants::faults(), mutants::edge::faults());
+    for (sources, faults) in [("guest/reader/src", &faults), (mutants::edge::SOURCES, &drain_faults)] {
         for fault in faults {
             assert!(!fault.edits.is_empty() && !fault.breaks.is_empty(), "{fault:?}");
             for edit in &fault.edits {
-                let text = fs::read_to_string(project.join(sources).join(&edit.file)).expect("a file of the sources");
+                let text = fs::read_to_string(project.join(sources).join(&edit.file)).expect("a source file");
                 let planted = edit.apply(&text).unwrap_or_else(|why| panic!("{}: {why}", fault.name));
                 assert_ne!(planted, text, "{}", fault.name);
             }
         }
     }
-    assert!(of_the_drain.len() >= 12 && of_the_drain.iter().all(|fault| fault.tests.contains("::")));
+    assert!(drain_faults.len() >= 12 && drain_faults.iter().all(|fault| fault.tests.contains("::")));
     assert!(faults.len() >= 25, "{}", faults.len());
-    let all = faults.iter().chain(&of_the_drain);
+    let all = faults.iter().chain(&drain_faults);
     let names: BTreeSet<&str> = all.map(|fault| fault.name.as_str()).collect();
-    assert_eq!(names.len(), faults.len() + of_the_drain.len(), "two of one name");
+    assert_eq!(names.len(), faults.len() + drain_faults.len(), "two faults have the same name");
 }

@@ -1,4 +1,4 @@
-//! Faults that the simulation found, each as the shortest story that shows it.
+//! Bugs that the simulation found, each as the shortest sequence of events that shows it.
 
 use std::time::Duration;
 
@@ -22,20 +22,20 @@ const ITERATOR: &str = r#"{"ShardIterator":"AAAA"}"#;
 const NOTHING: &str = r#"{"Records":[],"NextShardIterator":"BBBB","MillisBehindLatest":0}"#;
 const OPENED: u64 = 1_763_900_000_000;
 
-/// A time to come is taken as the present of the first run, and kept as such: a second run that went by the time that
-/// was asked for would pass over what came in between.
+/// A start in the future counts as the present, and must be saved as such. If the requested time were saved, a second
+/// run would skip what arrived in between.
 #[test]
-fn a_start_in_the_future_is_kept_as_the_present() {
+fn a_start_in_the_future_is_saved_as_the_present() {
     let mut story = Story::open(Start::AtTimestamp(Timestamp(OPENED + 60_000)), Until::Stopped);
-    story.told = Some(OPENED);
+    story.date = Some(OPENED);
     story.answers(Operation::ListShards, SHARD, 10);
     let checkpoint = story.reader.checkpoint();
     assert!(checkpoint.contains(&format!(r#"{{"at":{OPENED}}}"#)), "{checkpoint}");
 }
 
-/// A page that came while the machine slept tells how the shard was before it slept.
+/// A page that arrived while the machine slept shows the shard as it was before.
 #[test]
-fn an_empty_page_of_before_the_end_does_not_end_a_read_until_a_time() {
+fn an_empty_page_requested_before_the_end_time_does_not_end_the_read() {
     let mut story = Story::open(Start::TrimHorizon, Until::Time(Timestamp(OPENED + 60_000)));
     story.answers(Operation::ListShards, SHARD, 10);
     story.answers(Operation::GetShardIterator, ITERATOR, 20);
@@ -45,9 +45,9 @@ fn an_empty_page_of_before_the_end_does_not_end_a_read_until_a_time() {
     assert_eq!(story.reader.shards()[0].state, ShardState::CaughtUp);
 }
 
-/// Between an end that was none and the listing that shows the shard as closed records may have come.
+/// Records may arrive between a false end and the listing that shows the shard as closed.
 #[test]
-fn an_end_without_children_is_seen_again_once_the_shard_is_listed_as_closed() {
+fn an_end_without_children_is_read_again_once_the_shard_is_listed_as_closed() {
     let mut story = Story::open(Start::TrimHorizon, Until::Stopped);
     story.answers(Operation::ListShards, SHARD, 10);
     story.answers(Operation::GetShardIterator, ITERATOR, 20);
@@ -58,7 +58,7 @@ fn an_end_without_children_is_seen_again_once_the_shard_is_listed_as_closed() {
     assert_eq!(story.reader.shards()[0].state, ShardState::Drained);
 }
 
-/// … and may have left the stream with their shard.
+/// These records may even leave the stream together with their shard.
 #[test]
 fn an_end_without_children_of_a_shard_that_left_the_stream_is_a_gap() {
     let mut story = Story::open(Start::TrimHorizon, Until::Stopped);
@@ -67,13 +67,13 @@ fn an_end_without_children_of_a_shard_that_left_the_stream_is_a_gap() {
     story.answers(Operation::GetRecords, END, 30);
     story.answers(Operation::ListShards, EXPIRED, 40);
     story.answers(Operation::GetShardIterator, ITERATOR, 50);
-    assert_eq!(story.lost, ["shardId-000000000000"]);
+    assert_eq!(story.gaps, ["shardId-000000000000"]);
 }
 
-/// Ends that an open shard tells may all be none; those of a closed one come to something, a good page between them or
+/// The ends of an open shard may all be false. Those of a closed shard count, whether there are pages between them or
 /// not.
 #[test]
-fn an_end_with_a_lag_is_believed_only_of_pages_from_after_the_closing() {
+fn ends_with_a_lag_count_only_after_the_shard_is_listed_as_closed() {
     let mut story = Story::open(Start::TrimHorizon, Until::Stopped);
     story.answers(Operation::ListShards, SHARD, 10);
     for listing in [SHARD, SHARD, SHARD, SHARD, CLOSED] {
@@ -93,14 +93,14 @@ fn an_end_with_a_lag_is_believed_only_of_pages_from_after_the_closing() {
     }
 }
 
-/// A reader, and what it is told.
+/// A reader and its inputs.
 struct Story {
     reader: Reader,
     now: u64,
-    /// The service's time, if answers tell it.
-    told: Option<u64>,
-    /// The shards of which it told a gap.
-    lost: Vec<String>,
+    /// The `Date` of answers, if they have one.
+    date: Option<u64>,
+    /// The shards with a gap.
+    gaps: Vec<String>,
 }
 
 impl Story {
@@ -108,20 +108,20 @@ impl Story {
         let mut config = Config { start, until, ..Config::new(Source::Name("orders".to_owned())) };
         config.limits.list_interval = Duration::from_secs(3600);
         let reader = Reader::open(config, None, 1, Instant(0), Timestamp(OPENED)).expect("a valid configuration");
-        Story { reader, now: 0, told: None, lost: Vec::new() }
+        Story { reader, now: 0, date: None, gaps: Vec::new() }
     }
 
-    /// Answers the next request about an operation at a time. Whether the stream may be described is denied.
+    /// Answers the next request for this operation, at this time. Describing the stream is denied.
     fn answers(&mut self, operation: Operation, body: &str, at: u64) {
         loop {
             let request = self.request();
             let (status, body, at) = match request.operation {
-                asked if asked == operation => (200, body, at),
+                requested if requested == operation => (200, body, at),
                 Operation::DescribeStreamSummary => (400, r#"{"__type":"AccessDeniedException"}"#, self.now),
-                other => panic!("{other} is asked, and not {operation}"),
+                other => panic!("a request for {other} instead of {operation}"),
             };
             self.now = self.now.max(at);
-            let date = self.told.map(Timestamp);
+            let date = self.date.map(Timestamp);
             let response =
                 Response { status, body: Body::Json(body.to_owned()), aws_request_id: None, date, signed: date };
             self.reader.handle_response(request.id, response, Instant(self.now)).expect("the request is pending");
@@ -136,7 +136,7 @@ impl Story {
             match self.reader.poll_action() {
                 Action::Send(request) => return request,
                 Action::Notice(Notice::Shard(_) | Notice::Retry(_)) => {}
-                Action::Notice(Notice::Gap(lost)) => self.lost.push(lost.shard),
+                Action::Notice(Notice::Gap(gap)) => self.gaps.push(gap.shard),
                 Action::Wait(Wait { until: Some(until), .. }) => {
                     self.now = self.now.max(until.0);
                     self.reader.handle_timeout(Instant(self.now));

@@ -1,4 +1,4 @@
-//! The answers: pages, listings, summaries, iterators and rejections, in JSON and CBOR.
+//! Answers: pages, listings, summaries, iterators and rejections, in JSON and CBOR.
 
 use kinesis_reader_machine::sequence::Sequence;
 use kinesis_reader_machine::wire::{
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::recorded;
 
-/// A body, its kind told by the first byte, is read as everything there is.
+/// Decodes a body as every kind of answer. The first byte selects the encoding.
 pub fn check(data: &[u8]) {
     let Some((kind, body)) = data.split_first() else { return };
     let body = match kind & 1 {
@@ -17,10 +17,10 @@ pub fn check(data: &[u8]) {
     };
     read(&body, 200 + u16::from(*kind));
     if let Body::Json(text) = &body {
-        // What is no JSON is no answer; what the reader takes, serde_json takes too.
+        // A page that the reader accepts must be JSON for serde_json as well.
         let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
-        assert!(is_json || decode_page(body.clone()).is_err(), "a page that is no JSON: {text}");
-        same_page(text);
+        assert!(is_json || decode_page(body.clone()).is_err(), "a page that is not JSON: {text}");
+        compare_page(text);
     }
 }
 
@@ -46,8 +46,8 @@ fn read(body: &Body, status: u16) {
     assert_eq!(page.data_size(), half);
 }
 
-/// Where serde_json makes a value of the text, a page has the records that it sees.
-fn same_page(text: &str) {
+/// If serde_json can parse the text, the page must have the same records as its value.
+fn compare_page(text: &str) {
     let (Ok(page), Ok(value)) = (decode_page(Body::Json(text.to_owned())), serde_json::from_str::<Value>(text)) else {
         return;
     };
@@ -61,7 +61,7 @@ fn same_page(text: &str) {
     assert_eq!(page.next_iterator(), value["NextShardIterator"].as_str(), "{text}");
 }
 
-/// Every recorded answer, and answers in CBOR with members of other types.
+/// Returns every recorded answer, and CBOR answers with members of the wrong types.
 pub fn seeds() -> Vec<Vec<u8>> {
     let kind = |body: &Body| matches!(body, Body::Cbor(_)) as u8;
     let recorded = recorded();

@@ -1,8 +1,8 @@
-//! The text of a checkpoint, and the join of two.
+//! The text of checkpoints, and their join.
 
 use kinesis_reader_machine::{Checkpoint, merge_checkpoints};
 
-/// Texts, told apart by a zero, are read, written and joined.
+/// Parses, writes and joins two texts, which are separated by a zero byte.
 pub fn check(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let (left, right) = text.split_once('\0').unwrap_or((text, text));
@@ -19,7 +19,7 @@ pub fn check(data: &[u8]) {
     assert_eq!(merge_checkpoints(right, &joined).as_ref(), Ok(&joined), "again: {left} and {right}");
 }
 
-/// Checkpoints with every kind of position.
+/// Returns checkpoints with every kind of position.
 pub fn seeds() -> Vec<Vec<u8>> {
     let whole = concat!(
         r#"{"version":1,"stream":{"name":"orders","arn":"arn:aws:kinesis:eu-west-1:123456789012:stream/orders","#,

@@ -1,4 +1,4 @@
-//! The configuration and the saved checkpoint of an opening.
+//! Opening a reader with any configuration and any saved checkpoint.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use kinesis_reader_machine::{
 
 use super::Bytes;
 
-/// The forms in which data may be asked for.
+/// All payload forms.
 pub const PAYLOADS: [Payload; 4] = [Payload::Merged, Payload::Json, Payload::Text, Payload::Base64];
 
-/// A reader is opened with anything, and says what is wrong, or what is first.
+/// Opens a reader, which must either return a clear error or send its first request.
 pub fn check(data: &[u8]) {
     let mut bytes = Bytes(data);
     let name = |bytes: &mut Bytes<'_>| String::from_utf8_lossy(bytes.some()).into_owned();
@@ -40,17 +40,17 @@ pub fn check(data: &[u8]) {
     (config.wire, config.deaggregate) = bytes.one(&[(Wire::Json, true), (Wire::Cbor, true), (Wire::Json, false)]);
     if bytes.below(2) == 1 {
         config.limits = Limits {
-            max_messages: bytes.perhaps(),
+            max_messages: bytes.optional_number(),
             page_records: bytes.number() as u32,
             requests: bytes.number() as u32,
             batches: bytes.number() as u32,
             batch_bytes: bytes.number() as u32,
-            pace: bytes.perhaps().map(|share| share as u8),
+            pace: bytes.optional_number().map(|share| share as u8),
             list_interval: length(&mut bytes),
             request_timeout: length(&mut bytes),
             backoff_first: length(&mut bytes),
             backoff_max: length(&mut bytes),
-            failures: bytes.perhaps().map(|failures| failures as u32),
+            failures: bytes.optional_number().map(|failures| failures as u32),
         };
     }
     let (seed, now, present) = (bytes.number(), Instant(bytes.number()), Timestamp(bytes.number()));
@@ -65,9 +65,9 @@ pub fn check(data: &[u8]) {
             assert!(saved.is_some() && words.starts_with("the checkpoint "), "{words}");
         }
         Ok(mut reader) => {
-            let Action::Send(request) = reader.poll_action() else { panic!("nothing is asked") };
+            let Action::Send(request) = reader.poll_action() else { panic!("no request") };
             assert!(request.deadline > now || now.0 == u64::MAX, "{request:?} at {now:?}");
-            let Action::Wait(wait) = reader.poll_action() else { panic!("more is asked") };
+            let Action::Wait(wait) = reader.poll_action() else { panic!("no wait") };
             assert!(wait.until.is_some_and(|until| until > now || now.0 == u64::MAX), "{wait:?} at {now:?}");
             let text = reader.checkpoint();
             assert!(kinesis_reader_machine::Checkpoint::parse(&text).is_ok(), "{text}");
@@ -75,7 +75,7 @@ pub fn check(data: &[u8]) {
     }
 }
 
-/// What suits most, and a checkpoint.
+/// Returns the default configuration, with and without a checkpoint.
 pub fn seeds() -> Vec<Vec<u8>> {
     let saved = r#"{"version":1,"stream":{"name":"orders"},"shards":{"a":{"after":"7"}}}"#;
     let defaults = [3, 0, 0, 0, 0, 0, 0, 0, 1, 42, 1, 7, 2, 1, 1];

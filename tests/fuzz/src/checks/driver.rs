@@ -1,6 +1,6 @@
-//! The machine as a whole: anything may happen to it, in any order.
+//! The machine as a whole, with any inputs in any order.
 //!
-//! Answers are drawn so that they often make sense to what was asked, and now and then are nonsense.
+//! Most answers are plausible for the request, and some are nonsense.
 
 use std::time::Duration;
 
@@ -15,24 +15,26 @@ use serde_json::{Value, json};
 use super::Bytes;
 use super::config::PAYLOADS;
 
-/// Actions between two inputs: more than this is a loop. A listing tells of a few shards, and each has few actions.
+/// The maximum number of actions between two inputs. A listing has a few shards, and each of them causes a few actions,
+/// so more would be an endless loop.
 const ACTIONS_MAX: u32 = 10_000;
 
-/// The clock of a host does not come to its last millisecond, at which nothing could be waited for.
+/// The latest time on the host's clock. At the last millisecond that a number can hold, there would be nothing to wait
+/// for.
 const CLOCK_MAX: u64 = 1 << 60;
 
-/// A host that does what the bytes say.
+/// Runs a host that follows the bytes.
 pub fn check(data: &[u8]) {
     let mut bytes = Bytes(data);
     let Some(mut host) = Host::open(&mut bytes) else { return };
     while !bytes.is_empty() {
-        host.drain();
+        host.poll();
         if host.finished {
             break;
         }
         host.input(&mut bytes);
     }
-    host.drain();
+    host.poll();
     host.end();
 }
 
@@ -65,7 +67,7 @@ impl Host {
         config.on_gap = bytes.one(&[OnGap::Continue, OnGap::Fail]);
         config.recreated = bytes.one(&[Recreated::Refuse, Recreated::Follow]);
         let limits = &mut config.limits;
-        limits.max_messages = bytes.perhaps().map(|messages| messages.max(1));
+        limits.max_messages = bytes.optional_number().map(|messages| messages.max(1));
         limits.page_records = 1 + bytes.below(4) as u32;
         limits.requests = 1 + bytes.below(5) as u32;
         limits.batches = 1 + bytes.below(5) as u32;
@@ -84,8 +86,8 @@ impl Host {
         Some(Host { reader, batch_bytes, now: 0, wake: None, requests, batches, checkpoint, finished: false })
     }
 
-    /// Polls until there is nothing to do but wait.
-    fn drain(&mut self) {
+    /// Polls the reader until it waits or finishes.
+    fn poll(&mut self) {
         for _ in 0..ACTIONS_MAX {
             match self.reader.poll_action() {
                 Action::Send(request) => self.requests.push(request),
@@ -94,14 +96,14 @@ impl Host {
                 Action::Wait(wait) => {
                     let until = wait.until.map(|until| until.0);
                     assert!(until.is_none_or(|until| until > self.now), "{wait:?} at {}", self.now);
-                    assert!(until.is_some() || !self.batches.is_empty(), "it waits for nothing: {wait:?}");
+                    assert!(until.is_some() || !self.batches.is_empty(), "a wait for nothing: {wait:?}");
                     self.wake = until;
-                    return self.look();
+                    return self.check_state();
                 }
                 Action::Finish(_) => {
-                    assert!(self.batches.is_empty(), "it ends with batches out");
+                    assert!(self.batches.is_empty(), "finished with undelivered batches");
                     self.finished = true;
-                    return self.look();
+                    return self.check_state();
                 }
             }
         }
@@ -131,23 +133,23 @@ impl Host {
         assert!(bytes <= self.batch_bytes as usize || lines == 1, "{lines} lines of {bytes} bytes in a batch");
         assert_eq!(batch.messages(0, u32::MAX).len(), lines);
         assert!(Checkpoint::parse(&batch.checkpoint()).is_ok());
-        assert!(self.batches.iter().all(|other| other.shard() != batch.shard()), "two batches of a shard");
+        assert!(self.batches.iter().all(|other| other.shard() != batch.shard()), "two undelivered batches of a shard");
         self.batches.push(batch);
     }
 
-    /// What can be asked at any time, and that positions only grow.
-    fn look(&mut self) {
+    /// Calls what can be called at any time, and checks that positions only advance.
+    fn check_state(&mut self) {
         self.reader.totals();
         let states = self.reader.shards();
         assert!(states.is_sorted_by(|a, b| a.shard < b.shard));
         let text = self.reader.checkpoint();
         let checkpoint = Checkpoint::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
         assert_eq!(checkpoint.to_text(), text);
-        // Of a stream that was made again the positions are others.
+        // A recreated stream has other positions.
         let created = |checkpoint: &Checkpoint| checkpoint.stream.created;
         let same = created(&self.checkpoint).is_none() || created(&checkpoint) == created(&self.checkpoint);
         for (shard, position) in self.checkpoint.shards.iter().filter(|_| same) {
-            // A shard that has left the stream, and all that follow it are known, leaves the checkpoint.
+            // A checkpoint may forget a shard that has left the stream, once all its descendants are known.
             let Some(now) = checkpoint.shards.get(shard) else { continue };
             assert!(now >= position, "{shard} went back from {position:?} to {now:?}");
         }
@@ -162,8 +164,8 @@ impl Host {
                 let why = String::from_utf8_lossy(bytes.some()).into_owned();
                 let failure =
                     bytes.one(&[Failure::Transient as fn(_) -> _, Failure::Transient, Failure::Permanent])(why);
-                let told = self.reader.handle_failure(request.id, failure, Instant(self.now));
-                assert_eq!(told, Ok(()));
+                let result = self.reader.handle_failure(request.id, failure, Instant(self.now));
+                assert_eq!(result, Ok(()));
             }
             9 | 10 => {
                 if self.batches.is_empty() {
@@ -180,13 +182,13 @@ impl Host {
                 self.reader.handle_timeout(Instant(self.now));
             }
             14 => {
-                // A clock that steps back, and names that were not given out.
+                // The clock steps back, and the ids are unknown.
                 self.reader.handle_timeout(Instant(self.now / 2));
                 let (request, batch) = (RequestId(u64::MAX), BatchId(u64::MAX));
-                let told = self.reader.handle_failure(request, Failure::Transient(String::new()), Instant(self.now));
-                assert_eq!(told, Err(Misuse::UnknownRequest(request)));
-                let told = self.reader.handle_delivered(batch, Instant(self.now));
-                assert_eq!(told, Err(Misuse::UnknownBatch(batch)));
+                let result = self.reader.handle_failure(request, Failure::Transient(String::new()), Instant(self.now));
+                assert_eq!(result, Err(Misuse::UnknownRequest(request)));
+                let result = self.reader.handle_delivered(batch, Instant(self.now));
+                assert_eq!(result, Err(Misuse::UnknownBatch(batch)));
             }
             _ => {
                 if bytes.below(8) == 0 {
@@ -201,7 +203,7 @@ impl Host {
         self.reader.handle_timeout(Instant(self.now));
     }
 
-    /// A request that is out, or was: an answer that comes late is no misuse.
+    /// Picks a request, which may have been answered before: a repeated or late answer is not a misuse.
     fn pick(&mut self, bytes: &mut Bytes<'_>) -> Option<Request> {
         if self.requests.is_empty() {
             return None;
@@ -224,26 +226,26 @@ impl Host {
         assert_eq!(self.reader.handle_response(request.id, response, Instant(self.now)), Ok(()));
     }
 
-    /// Stopped, it ends as soon as what is out is reported.
+    /// Stops the reader, which must finish once all batches are reported.
     fn end(mut self) {
         if !self.finished {
             self.reader.stop(Instant(self.now));
-            self.drain();
+            self.poll();
         }
         while let Some(batch) = self.batches.pop() {
             assert_eq!(self.reader.handle_delivered(batch.id(), Instant(self.now)), Ok(()));
-            self.drain();
+            self.poll();
         }
-        assert!(self.finished, "it does not end");
+        assert!(self.finished, "the run does not end");
     }
 }
 
 pub(super) const BEGIN: u64 = 1_763_900_000_000;
 
-/// The shards that there may be. Their numbers tell nothing of who is whose parent.
+/// The identifiers of shards. They say nothing about which shard is whose parent.
 const SHARDS: [&str; 6] = ["a", "b", "c", "d", "e", "shardId-000000000006"];
 
-/// An answer to an operation, which often makes sense.
+/// Makes up an answer to an operation, which is often plausible.
 pub(super) fn answer(operation: Operation, bytes: &mut Bytes<'_>) -> (u16, Body) {
     match bytes.below(10) {
         0 => {
@@ -257,12 +259,11 @@ pub(super) fn answer(operation: Operation, bytes: &mut Bytes<'_>) -> (u16, Body)
             let text = Body::Json(String::from_utf8_lossy(body).into_owned());
             (status, if bytes.below(2) == 0 { text } else { Body::Cbor(body.to_vec()) })
         }
-        _ => (200, Body::Json(meant(operation, bytes).to_string())),
+        _ => (200, Body::Json(plausible_answer(operation, bytes).to_string())),
     }
 }
 
-/// An answer to what was asked.
-fn meant(operation: Operation, bytes: &mut Bytes<'_>) -> Value {
+fn plausible_answer(operation: Operation, bytes: &mut Bytes<'_>) -> Value {
     match operation {
         Operation::DescribeStreamSummary => json!({"StreamDescriptionSummary": {
             "StreamName": bytes.one(&["orders", "orders", "others"]),
@@ -315,7 +316,7 @@ fn record(bytes: &mut Bytes<'_>) -> Value {
     })
 }
 
-/// A checkpoint of this stream or of nearly that.
+/// Makes up a checkpoint of this stream or of a similar one.
 fn checkpoint(bytes: &mut Bytes<'_>) -> String {
     let shards = (0..bytes.below(4)).map(|_| {
         let position = match bytes.below(5) {
@@ -335,7 +336,7 @@ fn checkpoint(bytes: &mut Bytes<'_>) -> String {
     json!({"version": 1, "stream": stream, "shards": shards}).to_string()
 }
 
-/// Histories of some length, made of what a linear congruence gives.
+/// Returns pseudorandom inputs of various lengths, from a linear congruential generator.
 pub fn seeds() -> Vec<Vec<u8>> {
     let bytes = |seed: u64| {
         let next = |state: &u64| Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));

@@ -1,6 +1,7 @@
-//! The envelope: any payload in any form is one line, one valid JSON value, with exactly the payload in it.
+//! The envelope: any payload in any form becomes one line, which is a valid JSON value and contains exactly the
+//! payload.
 //!
-//! The line that must come is made here by serde_json, base64 and chrono.
+//! The expected line is made here with serde_json, base64 and chrono.
 
 use std::fmt;
 
@@ -21,7 +22,7 @@ use super::{Bytes, payloads};
 /// 2025-11-23T12:13:20Z
 const ARRIVED: u64 = 1_763_900_000_000;
 
-/// Names and a payload are put in a line, in each form, from base64 and from bytes.
+/// Renders a message in each form.
 pub fn check(data: &[u8]) {
     let mut bytes = Bytes(data);
     let id = bytes.one(&[MessageId::Sha256, MessageId::Dlt]);
@@ -29,14 +30,14 @@ pub fn check(data: &[u8]) {
     let key = key.then(|| String::from_utf8_lossy(bytes.some()).into_owned());
     let payload = bytes.0;
     for form in PAYLOADS {
-        is_one_line(form, id, key.as_deref(), payload);
+        assert_line(form, id, key.as_deref(), payload);
     }
 }
 
-/// The shard that messages are from.
+/// The shard of all messages.
 pub const SHARD: &str = "shardId-000000000001";
 
-/// The line of a message of the stream `orders`, and whether its data are put as asked.
+/// Returns the expected line of a message of the stream `orders`, and whether its data is in the requested form.
 pub fn line(
     form: Payload,
     id: MessageId,
@@ -61,26 +62,26 @@ pub fn line(
     ([head.as_bytes(), &member, b"\n"].concat(), as_asked)
 }
 
-/// Puts a payload in a line, and panics unless that is the line it must be.
-pub fn is_one_line(form: Payload, id: MessageId, key: Option<&str>, payload: &[u8]) {
+/// Renders a payload from bytes and from base64, and panics unless both give the expected line.
+pub fn assert_line(form: Payload, id: MessageId, key: Option<&str>, payload: &[u8]) {
     let envelope = Envelope::new(SHARD, "orders", form, id);
     let base64 = BASE64_STANDARD.encode(payload);
-    let (wanted, as_asked) = line(form, id, "7", key, ARRIVED, payload);
+    let (expected, as_asked) = line(form, id, "7", key, ARRIVED, payload);
     for data in [Data::Raw(payload), Data::Base64(&base64)] {
         let message =
             Message { sequence: "7", subsequence: None, partition_key: key, plain_key: false, arrived: ARRIVED, data };
         let mut line = Vec::from(*b"before");
         let rendered = envelope.lines().write(&message, &mut line);
-        let line = line.strip_prefix(b"before").expect("what was there stays");
-        let shown = String::from_utf8_lossy;
-        assert!(line == wanted, "{form:?}\n line: {}\nwanted: {}", shown(line), shown(&wanted));
-        assert_eq!(rendered == Rendered::AsAsked, as_asked, "{form:?}: {}", shown(line));
+        let line = line.strip_prefix(b"before").expect("the buffer's contents stay");
+        let text = String::from_utf8_lossy;
+        assert!(line == expected, "{form:?}\n    line: {}\nexpected: {}", text(line), text(&expected));
+        assert_eq!(rendered == Rendered::AsAsked, as_asked, "{form:?}: {}", text(line));
     }
-    assert_eq!(wanted.iter().position(|byte| *byte == b'\n'), Some(wanted.len() - 1));
-    assert!(serde_json::from_slice::<IgnoredAny>(&wanted).is_ok() && str::from_utf8(&wanted).is_ok());
+    assert_eq!(expected.iter().position(|byte| *byte == b'\n'), Some(expected.len() - 1));
+    assert!(serde_json::from_slice::<IgnoredAny>(&expected).is_ok() && str::from_utf8(&expected).is_ok());
 }
 
-/// What follows the identifier in a line, and whether it is as asked.
+/// Returns the part of the line after the message id, and whether the data is in the requested form.
 fn member(form: Payload, payload: &[u8]) -> (Vec<u8>, bool) {
     let base64 = format!(",\"data_base64\":\"{}\"}}", BASE64_STANDARD.encode(payload));
     let Ok(text) = str::from_utf8(payload) else { return (base64.into(), form == Payload::Base64) };
@@ -101,7 +102,7 @@ fn member(form: Payload, payload: &[u8]) -> (Vec<u8>, bool) {
     (member.into(), as_asked)
 }
 
-/// The names of an object's members, as far as they matter. They may be no text: half of a surrogate pair is a name.
+/// What matters about the names of an object's members. They need not be valid text, since a lone surrogate is allowed.
 struct Names {
     count: usize,
     reserved: bool,
@@ -154,7 +155,7 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
-/// Every recorded payload.
+/// Returns every recorded payload.
 pub fn seeds() -> Vec<Vec<u8>> {
     payloads().iter().map(|payload| [&[0, 1, 3], &b"key"[..], payload].concat()).collect()
 }

@@ -1,4 +1,5 @@
-//! Aggregates of the Kinesis Producer Library: any bytes as a record's data, and any as an aggregate's body.
+//! Aggregated records of the Kinesis Producer Library: any bytes as the data of a record, or as the body of an
+//! aggregated record with a valid checksum.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -9,7 +10,8 @@ use serde_json::{Value, json};
 
 const MAGIC: [u8; 4] = [0xF3, 0x89, 0x9A, 0xC2];
 
-/// Data are read as they are, or as the body of an aggregate with its checksum, from base64 and from bytes.
+/// Reads a record from base64 and from bytes. The first byte selects whether the rest is its data or its aggregated
+/// body.
 pub fn check(data: &[u8]) {
     let Some((kind, data)) = data.split_first() else { return };
     let data = match kind & 1 {
@@ -17,19 +19,19 @@ pub fn check(data: &[u8]) {
         _ => [&MAGIC, data, &*Md5::digest(data)].concat(),
     };
     let whole = read(&data, false, None);
-    assert_eq!(whole, read(&data, true, None), "from bytes");
+    assert_eq!(whole, read(&data, true, None), "different from bytes");
     let body = data.strip_prefix(&MAGIC).and_then(|rest| rest.split_last_chunk::<16>());
     let body = body.filter(|(body, digest)| Md5::digest(body).as_slice() == digest.as_slice()).map(|(body, _)| body);
     match (body, &whole[..]) {
-        // Another form, or none: one message with all the data.
+        // Not aggregated, or malformed: one message with all the data.
         (_, [Message { subsequence: None, data: same, .. }]) => assert_eq!(same, &data),
-        (None, _) => panic!("{} messages of what is no aggregate", whole.len()),
+        (None, _) => panic!("{} messages in a record that is not aggregated", whole.len()),
         (Some(body), messages) => {
             assert!(messages.is_sorted_by(|a, b| a.subsequence < b.subsequence));
             for message in messages {
                 assert!(message.data.is_empty() || body.windows(message.data.len()).any(|part| part == message.data));
             }
-            // After any of them come those behind it.
+            // From a checkpoint in the middle, the rest is delivered.
             let middle = &messages[messages.len() / 2];
             let rest = read(&data, false, middle.subsequence);
             assert_eq!(rest, messages[messages.len() / 2 + 1..]);
@@ -37,7 +39,7 @@ pub fn check(data: &[u8]) {
     }
 }
 
-/// What a reader delivers of a stream with this record alone. `after`: it was delivered up to this user record.
+/// Returns what a reader delivers from a stream with only this record, after the user record `after`.
 fn read(data: &[u8], raw: bool, after: Option<u32>) -> Vec<Message> {
     let saved = after.map(|sub| {
         json!({"version": 1, "stream": {"name": "orders"}, "shards": {"a": {"after": "7", "sub": sub}}}).to_string()
@@ -74,13 +76,13 @@ fn read(data: &[u8], raw: bool, after: Option<u32>) -> Vec<Message> {
             }
             Action::Notice(_) => {}
             Action::Wait(wait) => {
-                now = wait.until.unwrap_or_else(|| panic!("it waits for nothing: {wait:?}"));
+                now = wait.until.unwrap_or_else(|| panic!("a wait for nothing: {wait:?}"));
                 reader.handle_timeout(now);
             }
             Action::Finish(_) => return messages,
         }
     }
-    panic!("it does not end");
+    panic!("the run does not end");
 }
 
 fn answer(reader: &mut Reader, id: kinesis_reader_machine::RequestId, body: Body, now: Instant) {
@@ -95,7 +97,7 @@ fn page(data: Option<&[u8]>, raw: bool) -> Body {
         let page = json!({"Records": records, "NextShardIterator": "i", "MillisBehindLatest": 0});
         return Body::Json(page.to_string());
     }
-    // By hand: <https://www.rfc-editor.org/rfc/rfc8949#section-3>.
+    // Encoded by hand: <https://www.rfc-editor.org/rfc/rfc8949#section-3>.
     let mut cbor = Vec::from(*b"\xa3\x71NextShardIterator\x61i\x72MillisBehindLatest\x00\x67Records");
     match data {
         None => cbor.push(0x80),
@@ -108,7 +110,7 @@ fn page(data: Option<&[u8]>, raw: bool) -> Body {
     Body::Cbor(cbor)
 }
 
-/// Every recorded record, and the bodies of those that are aggregates.
+/// Returns every recorded record, and the bodies of those that are aggregated.
 pub fn seeds() -> Vec<Vec<u8>> {
     let vectors: Value = serde_json::from_str(include_str!("../../../golden/kpl_vectors.json")).expect("valid JSON");
     let data = vectors["vectors"].as_array().into_iter().flatten();

@@ -1,7 +1,7 @@
-//! What must hold for any bytes from outside, one file for each kind of them.
+//! Checks that must hold for any bytes from outside, in one file per kind of input.
 //!
-//! Each has `check`, which panics if it does not hold, and `seeds`: inputs to begin with, from the recorded data. They
-//! are used twice: by the fuzz targets, and by `tests/fuzz.rs`, which checks the seeds and what was found before.
+//! Each file has `check`, which panics if the check fails, and `seeds`, which returns initial inputs from the golden
+//! data. They are used by the fuzz targets and by `tests/fuzz.rs`, which checks the seeds and earlier findings.
 
 pub mod answers;
 pub mod checkpoint;
@@ -18,42 +18,42 @@ use base64::prelude::BASE64_STANDARD;
 use kinesis_reader_machine::wire::Body;
 use serde_json::Value;
 
-/// Bytes that choices are made of. Where they end, each further one is 0.
+/// The fuzzer's bytes, from which choices are made. After their end, all bytes are 0.
 pub struct Bytes<'a>(pub &'a [u8]);
 
 impl<'a> Bytes<'a> {
-    /// Whether all were taken.
+    /// Whether all bytes are used.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The next byte.
+    /// Returns the next byte.
     pub fn byte(&mut self) -> u8 {
         self.take(1).first().copied().unwrap_or(0)
     }
 
-    /// A number below `bound`, which is not 0.
+    /// Returns a number below `bound`, which must not be 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         u64::from(self.byte()) % bound
     }
 
-    /// Any number; small ones take few bytes.
+    /// Returns any number. Small numbers take few bytes.
     pub fn number(&mut self) -> u64 {
         let width = usize::from(self.byte() % 9);
         self.take(width).iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 
-    /// One of these.
+    /// Returns one of these items.
     pub fn one<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.byte() as usize % of.len()]
     }
 
-    /// A number, or none.
-    pub fn perhaps(&mut self) -> Option<u64> {
+    /// Returns a number or `None`.
+    pub fn optional_number(&mut self) -> Option<u64> {
         if self.byte() & 1 == 1 { Some(self.number()) } else { None }
     }
 
-    /// The next bytes, as many as a byte says.
+    /// Returns up to 255 bytes, with a length that is given by a byte.
     pub fn some(&mut self) -> &'a [u8] {
         let length = usize::from(self.byte());
         self.take(length)
@@ -66,7 +66,7 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// Every answer that was recorded from an emulator.
+/// Returns every answer that was recorded from an emulator.
 pub fn recorded() -> Vec<Body> {
     let files = [
         include_str!("../../../golden/exchanges/errors_kinesis_local.json"),
@@ -88,7 +88,7 @@ pub fn recorded() -> Vec<Body> {
     exchanges.filter_map(body).collect()
 }
 
-/// Every payload of which it was recorded what another reader makes of it.
+/// Returns every payload in the golden data from dlt.
 pub fn payloads() -> Vec<Vec<u8>> {
     let lines = include_str!("../../../golden/dlt_messages.ndjson").lines();
     let payload = |line: &str| {

@@ -1,8 +1,7 @@
-//! A page, from the body of an answer to lines: its records are drawn, the body is written in one of the many forms that
-//! JSON and CBOR have for them, and the lines that must come are made of the records by serde_json, base64 and chrono.
+//! A page, from the body of an answer to lines. The records are made up, the body is written in one of the many forms
+//! that JSON and CBOR allow, and the expected lines are made from the records with serde_json, base64 and chrono.
 //!
-//! The same is asked of the component, whose compiled code takes other ways than that of this machine: see
-//! `tests/differential.rs`.
+//! `tests/differential.rs` checks the same in the component, whose compiled code takes other paths than native code.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -15,56 +14,56 @@ use serde_json::{Value, json};
 use super::config::PAYLOADS;
 use super::{Bytes, envelope, payloads, recorded};
 
-/// A page, and how its messages are to be put.
+/// A page, and how to render its messages.
 #[derive(Debug)]
-pub struct Asked {
+pub struct Case {
     pub form: Payload,
     pub id: MessageId,
     pub deaggregate: bool,
     pub body: Body,
-    /// The bytes of lines to ask for at a time.
+    /// The number of bytes of lines to request at a time.
     pub piece: u32,
 }
 
 /// What a reader makes of a page.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Came {
-    /// Its lines, and those that could not be put as asked.
+pub enum Output {
+    /// Its lines, and the lines of its invalid records.
     Lines { text: String, invalid_lines: String },
     /// No messages.
     Nothing,
-    /// It is none.
+    /// The page is invalid.
     Refused,
 }
 
-/// The native reader gives the lines of a page.
+/// Reads a page natively.
 pub fn check(data: &[u8]) {
-    let (asked, wanted) = drawn(data);
-    let came = native(&asked);
-    if let Some(wanted) = wanted {
-        agree(&asked, &came, &wanted);
+    let (case, expected) = draw(data);
+    let output = read_natively(&case);
+    if let Some(expected) = expected {
+        assert_lines(&case, &output, &expected);
     }
 }
 
-/// Panics unless these are the lines that were wanted.
-pub fn agree(asked: &Asked, came: &Came, wanted: &str) {
-    match came {
-        Came::Lines { text, .. } if text == wanted => {}
-        Came::Nothing if wanted.is_empty() => {}
-        came => panic!("{asked:?}\n  came: {came:?}\nwanted: {wanted:?}"),
+/// Panics unless the output is the expected lines.
+pub fn assert_lines(case: &Case, output: &Output, expected: &str) {
+    match output {
+        Output::Lines { text, .. } if text == expected => {}
+        Output::Nothing if expected.is_empty() => {}
+        output => panic!("{case:?}\n  output: {output:?}\nexpected: {expected:?}"),
     }
 }
 
-/// A page, and its lines. None: the body was damaged, or is nobody's.
-pub fn drawn(data: &[u8]) -> (Asked, Option<String>) {
+/// Makes up a page and its lines. If the body is damaged or arbitrary, its lines are unknown.
+pub fn draw(data: &[u8]) -> (Case, Option<String>) {
     let mut bytes = Bytes(data);
     let form = bytes.one(&PAYLOADS);
     let id = bytes.one(&[MessageId::Sha256, MessageId::Dlt]);
     let piece = bytes.one(&[1 << 20, 1, 700]);
-    let asked = |deaggregate, body| Asked { form, id, deaggregate, body, piece };
+    let case = |deaggregate, body| Case { form, id, deaggregate, body, piece };
     match bytes.below(8) {
-        0 => (asked(true, Body::Cbor(bytes.0.to_vec())), None),
-        1 => (asked(true, Body::Json(String::from_utf8_lossy(bytes.0).into_owned())), None),
+        0 => (case(true, Body::Cbor(bytes.0.to_vec())), None),
+        1 => (case(true, Body::Json(String::from_utf8_lossy(bytes.0).into_owned())), None),
         kind => {
             let damage = (kind == 2).then(|| (bytes.number(), bytes.byte()));
             let wire = bytes.one(&[Wire::Json, Wire::Cbor]);
@@ -73,16 +72,16 @@ pub fn drawn(data: &[u8]) -> (Asked, Option<String>) {
                 Wire::Json => json(&records, &mut bytes).into_bytes(),
                 Wire::Cbor => cbor(&records, &mut bytes),
             };
-            if let Some((place, byte)) = damage {
-                let place = place as usize % body.len();
-                body[place] = byte;
+            if let Some((index, byte)) = damage {
+                let index = index as usize % body.len();
+                body[index] = byte;
             }
             let body = match wire {
                 Wire::Json => Body::Json(String::from_utf8_lossy(&body).into_owned()),
                 Wire::Cbor => Body::Cbor(body),
             };
             let lines = records.iter().map(|record| record.line(form, id)).collect();
-            (asked(false, body), damage.is_none().then_some(lines))
+            (case(false, body), damage.is_none().then_some(lines))
         }
     }
 }
@@ -97,7 +96,7 @@ struct Record {
 impl Record {
     fn line(&self, form: Payload, id: MessageId) -> String {
         let line = envelope::line(form, id, &self.sequence, self.key.as_deref(), self.arrived, &self.data).0;
-        String::from_utf8(line).expect("a line is text")
+        String::from_utf8(line).expect("lines are UTF-8")
     }
 }
 
@@ -123,30 +122,30 @@ fn records(bytes: &mut Bytes<'_>) -> Vec<Record> {
 /// Times before the year 10000, in milliseconds.
 const TIMES: u64 = 253_402_300_800_000;
 
-/// Bytes of any kind, and JSON that is right, nearly right, and long.
+/// Makes up a payload: arbitrary bytes, or JSON that is valid, almost valid, or long.
 pub fn payload(bytes: &mut Bytes<'_>) -> Vec<u8> {
     match bytes.below(7) {
         0 => bytes.some().to_vec(),
         1 => bytes.some().repeat(1 + bytes.below(64) as usize),
         2 => json!({"text": String::from_utf8_lossy(bytes.some())}).to_string().into_bytes(),
         3 => {
-            // One byte at any place of a long string: at the ends of the blocks that are looked at together.
+            // An odd byte anywhere in a long string, such as at the ends of the blocks that vector code scans.
             let mut text = vec![b'x'; 1 + bytes.below(250) as usize];
-            let place = bytes.byte() as usize % text.len();
-            text[place] = bytes.byte();
+            let index = bytes.byte() as usize % text.len();
+            text[index] = bytes.byte();
             [&b"{\"text\":\""[..], &text, b"\"}"].concat()
         }
         4 => {
             let mut text = value(bytes, 0).into_bytes();
-            let place = bytes.byte() as usize % text.len();
-            text[place] = bytes.byte();
+            let index = bytes.byte() as usize % text.len();
+            text[index] = bytes.byte();
             text
         }
         _ => members(bytes, 0).into_bytes(),
     }
 }
 
-/// An object as JSON text, with space and without.
+/// Makes up the JSON text of an object, with or without whitespace.
 fn members(bytes: &mut Bytes<'_>, depth: u32) -> String {
     const NAMES: [&str; 8] =
         ["a", "", "_kinesis", "_kinesis_msg_id", "_kin\\u0065sis", "data", "é\\\\\\\"", "\\ud83d\\udca9"];
@@ -190,9 +189,9 @@ fn space(bytes: &mut Bytes<'_>) -> &'static str {
     bytes.one(&["", "", "", "", " ", "\n", "\r\n", "\t  \n"])
 }
 
-/// The records as the body of an answer in JSON.
+/// Encodes a page with these records in JSON.
 fn json(records: &[Record], bytes: &mut Bytes<'_>) -> String {
-    let mut seen = Vec::new();
+    let mut items = Vec::new();
     for record in records {
         let mut members = vec![
             format!("\"SequenceNumber\":{}{}", space(bytes), string(&record.sequence, bytes)),
@@ -210,11 +209,11 @@ fn json(records: &[Record], bytes: &mut Bytes<'_>) -> String {
         let first = bytes.below(members.len() as u64) as usize;
         members.rotate_left(first);
         let between = format!("{},{}", space(bytes), space(bytes));
-        seen.push(format!("{{{}{}}}", space(bytes), members.join(&between)));
+        items.push(format!("{{{}{}}}", space(bytes), members.join(&between)));
     }
     let between = format!("{},{}", space(bytes), space(bytes));
     let mut members = [
-        format!("\"Records\":[{}]", seen.join(&between)),
+        format!("\"Records\":[{}]", items.join(&between)),
         "\"NextShardIterator\":\"i\"".to_owned(),
         "\"x\":[1.5]".to_owned(),
     ];
@@ -222,18 +221,18 @@ fn json(records: &[Record], bytes: &mut Bytes<'_>) -> String {
     format!("{}{{{}}}{}", space(bytes), members.join(&between), space(bytes))
 }
 
-/// A text as JSON, with escapes where none are needed too.
+/// Encodes a string in JSON, sometimes with escapes that are not needed.
 fn string(text: &str, bytes: &mut Bytes<'_>) -> String {
     let mode = bytes.below(4);
     if mode < 2 {
         return Value::from(text).to_string();
     }
     let every = 1 + bytes.below(30) as usize;
-    let escape = |(place, letter): (usize, char)| match letter {
+    let escape = |(index, letter): (usize, char)| match letter {
         '"' => "\\\"".to_owned(),
         '\\' => "\\\\".to_owned(),
         '/' if mode == 2 => "\\/".to_owned(),
-        _ if letter < ' ' || mode == 3 && place.is_multiple_of(every) => {
+        _ if letter < ' ' || mode == 3 && index.is_multiple_of(every) => {
             letter.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect()
         }
         _ => letter.to_string(),
@@ -241,7 +240,7 @@ fn string(text: &str, bytes: &mut Bytes<'_>) -> String {
     format!("\"{}\"", text.chars().enumerate().map(escape).collect::<String>())
 }
 
-/// Seconds with a fraction, of which more is told than milliseconds: it is to be rounded.
+/// Encodes a time in seconds, sometimes with more precision than milliseconds, so that it must be rounded.
 fn seconds(ms: u64, bytes: &mut Bytes<'_>) -> String {
     if ms.is_multiple_of(1000) && bytes.below(2) == 1 {
         return (ms / 1000).to_string();
@@ -262,7 +261,7 @@ fn seconds(ms: u64, bytes: &mut Bytes<'_>) -> String {
     }
 }
 
-/// The records as the body of an answer in CBOR: <https://www.rfc-editor.org/rfc/rfc8949#section-3>.
+/// Encodes a page with these records in CBOR: <https://www.rfc-editor.org/rfc/rfc8949#section-3>.
 fn cbor(records: &[Record], bytes: &mut Bytes<'_>) -> Vec<u8> {
     const ARRAY: u8 = 4;
     const MAP: u8 = 5;
@@ -313,7 +312,7 @@ fn cbor(records: &[Record], bytes: &mut Bytes<'_>) -> Vec<u8> {
 const BYTES: u8 = 2;
 const TEXT: u8 = 3;
 
-/// The head of an item: its major type and its argument.
+/// Encodes the head of an item: its major type and its argument.
 fn head(major: u8, argument: u64) -> Vec<u8> {
     let (kind, bytes) = (major << 5, argument.to_be_bytes());
     match argument {
@@ -325,13 +324,13 @@ fn head(major: u8, argument: u64) -> Vec<u8> {
     }
 }
 
-/// The head of an array or a map, of a length that is told or not.
+/// Encodes the head of an array or a map, with a definite or an indefinite length.
 fn many(major: u8, count: u64, bytes: &mut Bytes<'_>) -> Vec<u8> {
     if bytes.below(4) == 0 { vec![major << 5 | 31] } else { head(major, count) }
 }
 
 fn text(text: &str, bytes: &mut Bytes<'_>) -> Vec<u8> {
-    // A part of a text is whole letters, so that only texts of single bytes are parted.
+    // Each chunk must be valid UTF-8, so only ASCII is split.
     if text.is_ascii() && bytes.below(16) == 0 {
         return chunks(TEXT, text.as_bytes(), bytes.below(60) as usize);
     }
@@ -358,21 +357,21 @@ fn time(ms: u64, bytes: &mut Bytes<'_>) -> Vec<u8> {
     }
 }
 
-/// What the reader of this machine makes of a page.
-pub fn native(asked: &Asked) -> Came {
+/// Reads a page with the native machine.
+pub fn read_natively(case: &Case) -> Output {
     let mut config = Config::new(Source::Name("orders".to_owned()));
-    (config.payload, config.message_id, config.deaggregate) = (asked.form, asked.id, asked.deaggregate);
+    (config.payload, config.message_id, config.deaggregate) = (case.form, case.id, case.deaggregate);
     (config.until, config.limits.pace) = (Until::Stopped, None);
     let mut reader = Reader::open(config, None, 1, Instant(0), Timestamp(0)).unwrap_or_else(|error| panic!("{error}"));
-    let mut handed = false;
+    let mut is_sent = false;
     loop {
         match reader.poll_action() {
             Action::Send(request) => {
                 let body = match request.operation {
-                    Operation::GetRecords if handed => return Came::Nothing,
+                    Operation::GetRecords if is_sent => return Output::Nothing,
                     Operation::GetRecords => {
-                        handed = true;
-                        asked.body.clone()
+                        is_sent = true;
+                        case.body.clone()
                     }
                     other => Body::Json(first_answer(other)),
                 };
@@ -382,28 +381,28 @@ pub fn native(asked: &Asked) -> Came {
             Action::Deliver(batch) => {
                 let (mut text, mut invalid_lines, mut skip) = (String::new(), String::new(), 0);
                 while skip < batch.count() {
-                    let lines = batch.lines(skip, asked.piece);
-                    assert!(lines.count > 0, "{asked:?}");
+                    let lines = batch.lines(skip, case.piece);
+                    assert!(lines.count > 0, "{case:?}");
                     text += &lines.text;
                     skip += lines.count;
                 }
                 skip = 0;
                 while skip < batch.count() {
-                    let some = batch.invalid_lines(skip, asked.piece);
-                    assert!(some.next > skip, "{asked:?}");
+                    let some = batch.invalid_lines(skip, case.piece);
+                    assert!(some.next > skip, "{case:?}");
                     invalid_lines += &some.text;
                     skip = some.next;
                 }
-                return Came::Lines { text, invalid_lines };
+                return Output::Lines { text, invalid_lines };
             }
-            Action::Notice(Notice::Retry(_)) => return Came::Refused,
+            Action::Notice(Notice::Retry(_)) => return Output::Refused,
             Action::Notice(_) => {}
-            Action::Wait(_) | Action::Finish(_) => return Came::Nothing,
+            Action::Wait(_) | Action::Finish(_) => return Output::Nothing,
         }
     }
 }
 
-/// The answers before the first page.
+/// Returns the answer to an operation before the first page.
 pub fn first_answer(operation: Operation) -> String {
     let answer = match operation {
         Operation::DescribeStreamSummary => json!({"StreamDescriptionSummary": {
@@ -416,7 +415,7 @@ pub fn first_answer(operation: Operation) -> String {
     answer.to_string()
 }
 
-/// Recorded answers, and pages of recorded payloads in each form.
+/// Returns recorded answers, and pages with recorded payloads in each form.
 pub fn seeds() -> Vec<Vec<u8>> {
     let kind = |body: &Body| if let Body::Cbor(_) = body { 0 } else { 1 };
     let recorded = recorded().into_iter().map(|body| [&[0, 0, 0, kind(&body)], body.as_bytes()].concat());

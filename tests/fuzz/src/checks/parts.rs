@@ -1,7 +1,7 @@
-//! A page in parts: whatever it holds, and however small the bounds of a batch and of a run, each message comes once and
-//! in order, in batches that keep to their bounds, and the reader gets on.
+//! A page in parts: whatever it holds, and however small the limits on batches and runs are, each message is delivered
+//! once and in order, batches stay within their limit, and each run makes progress.
 //!
-//! What is read with small bounds, run after run, is compared with what one run without them gives.
+//! The result of several runs with small limits is compared to that of one run without them.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -16,10 +16,10 @@ use super::config::PAYLOADS;
 use super::page::{first_answer, payload};
 use super::{Bytes, envelope};
 
-/// More is not to be learnt from longer pages.
+/// Longer pages would show nothing more.
 const RECORDS_MAX: usize = 8;
 
-/// A stream of one shard with some records, and the bounds within which it is read.
+/// Reads a stream of one shard within limits.
 pub fn check(data: &[u8]) {
     let mut bytes = Bytes(data);
     let form = bytes.one(&PAYLOADS);
@@ -29,10 +29,10 @@ pub fn check(data: &[u8]) {
         _ => 1 + (bytes.number() % 20_000) as u32,
     };
     let page_records = bytes.one(&[10_000, 1, 2, 5]);
-    let messages = bytes.perhaps().map(|most| 1 + most % 8);
+    let messages = bytes.optional_number().map(|most| 1 + most % 8);
     let range = bytes.one(&[None, Some((0, u128::MAX)), Some((0, u128::MAX / 2))]);
     let raw = bytes.below(2) == 1;
-    let deaths = bytes.0.to_vec();
+    let crashes = bytes.0.to_vec();
     let mut records = Vec::new();
     while !bytes.is_empty() && records.len() < RECORDS_MAX {
         records.push(record(&mut bytes));
@@ -41,15 +41,15 @@ pub fn check(data: &[u8]) {
 
     let whole =
         stream.run(None, &Bounds { batch_bytes: u32::MAX, page_records: 10_000, messages: None }, &mut || false);
-    assert!(whole.batches <= 1, "{} batches of one page", whole.batches);
+    assert!(whole.batches <= 1, "one page became {} batches", whole.batches);
     let bounds = Bounds { batch_bytes, page_records, messages };
-    let mut deaths = Bytes(&deaths);
+    let mut crashes = Bytes(&crashes);
     let (mut lines, mut dropped, mut checkpoint) = (Vec::new(), 0, None);
     for turn in 0.. {
-        // Each turn brings a message, but for the last, and those in which it dies.
+        // Each run delivers a message, except for the last one and those that crash.
         assert!(turn <= whole.lines.len() + data.len() + 1, "{} of {} lines", lines.len(), whole.lines.len());
-        // What dies does so with a batch in its hands, which comes again.
-        let run = stream.run(checkpoint.as_deref(), &bounds, &mut || deaths.byte() % 16 == 15);
+        // A run crashes before it reports a batch, which is then delivered again.
+        let run = stream.run(checkpoint.as_deref(), &bounds, &mut || crashes.byte() % 16 == 15);
         dropped += run.dropped;
         lines.extend(run.lines);
         checkpoint = Some(run.checkpoint);
@@ -68,8 +68,9 @@ struct Bounds {
     messages: Option<u64>,
 }
 
-/// What a run came to. None: it died.
+/// The result of a run.
 struct Run {
+    /// `None` if it crashed.
     ended: Option<Outcome>,
     lines: Vec<String>,
     batches: usize,
@@ -80,13 +81,13 @@ struct Run {
 struct Stream {
     records: Vec<Vec<u8>>,
     range: Option<(u128, u128)>,
-    /// Pages are in CBOR, where data are bytes.
+    /// Whether pages are in CBOR, with data as raw bytes.
     raw: bool,
     form: Payload,
 }
 
 impl Stream {
-    fn run(&self, checkpoint: Option<&str>, bounds: &Bounds, dies: &mut dyn FnMut() -> bool) -> Run {
+    fn run(&self, checkpoint: Option<&str>, bounds: &Bounds, crashes: &mut dyn FnMut() -> bool) -> Run {
         let mut config = Config::new(Source::Name("orders".to_owned()));
         (config.payload, config.until, config.limits.pace) = (self.form, Until::CaughtUp(Default::default()), None);
         config.limits.batch_bytes = bounds.batch_bytes;
@@ -95,56 +96,59 @@ impl Stream {
         let opened = Reader::open(config, checkpoint, 1, Instant(0), Timestamp(0));
         let mut reader = opened.unwrap_or_else(|error| panic!("{error}"));
         let mut now = Instant(0);
-        let (mut lines, mut batches, mut pages, mut fresh) = (Vec::new(), 0, 0, true);
-        // The bytes of the last batch of the page.
+        let (mut lines, mut batches, mut pages, mut is_new_page) = (Vec::new(), 0, 0, true);
+        // The size of the last batch of the page in bytes.
         let mut filled = 0;
         for _ in 0..100_000 {
             match reader.poll_action() {
                 Action::Send(request) => {
                     if request.operation == Operation::GetRecords {
-                        (fresh, pages) = (true, pages + 1);
+                        (is_new_page, pages) = (true, pages + 1);
                     }
                     let (id, body) = (request.id, self.answer(&request));
                     let response = Response { status: 200, body, aws_request_id: None, date: None, signed: None };
                     reader.handle_response(id, response, now).unwrap_or_else(|misuse| panic!("{misuse}"));
                 }
                 Action::Deliver(batch) => {
-                    let some = rendered(&batch);
+                    let some = render(&batch);
                     let (size, first) = (some.iter().map(String::len).sum(), some[0].len());
                     let most = bounds.batch_bytes as usize;
-                    assert!(size <= most || some.len() == 1, "{size} bytes in {} lines, of {bounds:?}", some.len());
-                    assert!(fresh || filled + first > most, "{first} bytes had room beside {filled}: {bounds:?}");
-                    (fresh, filled) = (false, size);
-                    if dies() {
+                    assert!(size <= most || some.len() == 1, "{size} bytes in {} lines: {bounds:?}", some.len());
+                    assert!(
+                        is_new_page || filled + first > most,
+                        "{first} bytes would have fit after {filled}: {bounds:?}"
+                    );
+                    (is_new_page, filled) = (false, size);
+                    if crashes() {
                         let checkpoint = reader.checkpoint();
                         return Run { ended: None, lines, batches, dropped: reader.totals().dropped, checkpoint };
                     }
                     lines.extend(some);
                     batches += 1;
                     reader.handle_delivered(batch.id(), now).unwrap_or_else(|misuse| panic!("{misuse}"));
-                    agrees(&batch, &reader);
+                    check_checkpoint(&batch, &reader);
                 }
                 Action::Notice(_) => {}
                 Action::Wait(wait) => {
-                    now = wait.until.unwrap_or_else(|| panic!("it waits for nothing: {wait:?}"));
+                    now = wait.until.unwrap_or_else(|| panic!("a wait for nothing: {wait:?}"));
                     reader.handle_timeout(now);
                 }
                 Action::Finish(outcome) => {
                     let totals = reader.totals();
                     assert_eq!(totals.messages, lines.len() as u64);
                     assert!(bounds.messages.is_none_or(|most| totals.messages <= most), "{totals:?}, {bounds:?}");
-                    // Nothing is asked for twice because a batch is small.
-                    assert!(pages <= self.records.len() + 3, "{pages} pages of {} records", self.records.len());
+                    // Small batches must not cause more requests.
+                    assert!(pages <= self.records.len() + 3, "{pages} pages for {} records", self.records.len());
                     let checkpoint = reader.checkpoint();
                     return Run { ended: Some(outcome), lines, batches, dropped: totals.dropped, checkpoint };
                 }
             }
         }
-        panic!("it does not end");
+        panic!("the run does not end");
     }
 
     fn answer(&self, request: &Request) -> Body {
-        let Body::Json(query) = &request.body else { panic!("JSON was asked for") };
+        let Body::Json(query) = &request.body else { panic!("not JSON") };
         let query: Value = serde_json::from_str(query).expect("valid JSON");
         let text = match request.operation {
             Operation::ListShards => {
@@ -159,7 +163,8 @@ impl Stream {
                 json!({"ShardIterator": from.map_or(0, |from| from - 1 + after).to_string()}).to_string()
             }
             Operation::GetRecords => {
-                let from: usize = query["ShardIterator"].as_str().and_then(|text| text.parse().ok()).expect("ours");
+                let from: usize =
+                    query["ShardIterator"].as_str().and_then(|text| text.parse().ok()).expect("one of our iterators");
                 let to = self.records.len().min(from + query["Limit"].as_u64().expect("a limit") as usize);
                 return self.page(from, to);
             }
@@ -177,7 +182,7 @@ impl Stream {
             let page = json!({"Records": records, "NextShardIterator": to.to_string(), "MillisBehindLatest": left});
             return Body::Json(page.to_string());
         }
-        // By hand: <https://www.rfc-editor.org/rfc/rfc8949#section-3>.
+        // Encoded by hand: <https://www.rfc-editor.org/rfc/rfc8949#section-3>.
         let head = |kind: u8, length: usize| [&[kind << 5 | 26][..], &(length as u32).to_be_bytes()].concat();
         let text = |text: &str| [head(3, text.len()), text.as_bytes().to_vec()].concat();
         let mut body = [head(5, 3), text("NextShardIterator"), text(&to.to_string())].concat();
@@ -190,8 +195,8 @@ impl Stream {
     }
 }
 
-/// The lines of a batch, each with its end, asked for in pieces.
-fn rendered(batch: &Batch) -> Vec<String> {
+/// Renders a batch in pieces, and returns its lines with their line feeds.
+fn render(batch: &Batch) -> Vec<String> {
     let (mut text, mut skip) = (String::new(), 0);
     while skip < batch.count() {
         let lines = batch.lines(skip, 500);
@@ -205,23 +210,23 @@ fn rendered(batch: &Batch) -> Vec<String> {
         let key = message.partition_key.as_ref().map_or(0, String::len);
         message.id.len() + message.sequence.len() + key + message.data.len()
     };
-    let mut told = 0;
-    while told < batch.count() {
-        let some = batch.messages(told, 400);
+    let mut taken = 0;
+    while taken < batch.count() {
+        let some = batch.messages(taken, 400);
         assert!(some.len() == 1 || !some.is_empty() && some.iter().map(size).sum::<usize>() <= 400);
-        told += some.len() as u32;
+        taken += some.len() as u32;
     }
-    assert_eq!(told, batch.count());
+    assert_eq!(taken, batch.count());
     lines
 }
 
-/// The reader's checkpoint is the batch's own: there is one shard.
-fn agrees(batch: &Batch, reader: &Reader) {
+/// With a single shard, the reader's checkpoint equals that of the batch.
+fn check_checkpoint(batch: &Batch, reader: &Reader) {
     let shards = |text: &str| serde_json::from_str::<Value>(text).expect("valid JSON")["shards"].take();
     assert_eq!(shards(&batch.checkpoint()), shards(&reader.checkpoint()));
 }
 
-/// What is put: any data, or an aggregate of messages whose keys may be longer than a key can be.
+/// Makes up the data of a record: any payload, or an aggregated record whose keys may be too long.
 fn record(bytes: &mut Bytes<'_>) -> Vec<u8> {
     if bytes.below(3) == 0 {
         return payload(bytes);
@@ -258,7 +263,7 @@ fn record(bytes: &mut Bytes<'_>) -> Vec<u8> {
     [&[0xF3, 0x89, 0x9A, 0xC2], &body[..], &Md5::digest(&body)].concat()
 }
 
-/// A field of bytes, in protobuf.
+/// Encodes a protobuf field of bytes.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     let mut field = vec![number << 3 | 2];
     let mut length = bytes.len();
@@ -270,7 +275,7 @@ fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     [&field, bytes].concat()
 }
 
-/// Plain records and aggregates, within bounds of each kind.
+/// Returns plain and aggregated records, with limits of each kind.
 pub fn seeds() -> Vec<Vec<u8>> {
     let users = |count: u8| {
         [&[1, 1, 4, 3, b'k', b'e', b'y', 0, count][..], &[0, 4, b'd', b'a', b't', b'a', 1].repeat(9)].concat()

@@ -1,9 +1,9 @@
-//! A whole run against a service that answers as the bytes say, over and over: it must end, and keep only what it
+//! Whole runs against a service that repeats a script. They must end, and their checkpoint must name only what was
 //! delivered.
 //!
-//! The bytes are a script: for each operation a few answers, with status, headers and body, that are given in turn and
-//! then again from the first. Such a service may contradict itself in any way but one: it does not bring new records for
-//! ever. So a bounded run has to come to its end, or to an error.
+//! The bytes are the script: for each operation, a few answers with status, headers and body, which are given in turn
+//! and then repeated. Such a service may contradict itself in any way, but it cannot return new records forever. So a
+//! bounded run must reach its end or fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,24 +17,24 @@ use kinesis_reader_machine::{
 use super::Bytes;
 use super::driver::{BEGIN, answer};
 
-/// Requests of a run that ends. A dozen failures in a row end one; a few shards, each with a few dozen pages, and
-/// listings with as many, and each of them may be asked for as often as failures are allowed.
+/// The maximum number of requests of a run that ends. There are a few shards with a few dozen pages each, and listings
+/// with as many, each of which may be requested again until a dozen failures in a row end the run.
 const REQUESTS_MAX: u32 = 20_000;
 
-/// Answers to each operation before the first comes again.
+/// The maximum number of answers to each operation before they repeat.
 const ANSWERS_MAX: u64 = 6;
 
-/// What comes back for a request.
+/// The result of a request.
 #[derive(Clone)]
 enum Answer {
     Response { status: u16, body: Body, date: Option<Timestamp>, aws_request_id: Option<String> },
     Failure(Failure),
 }
 
-/// A service that says again and again what it has to say.
+/// A service that repeats its answers.
 struct Service {
     answers: BTreeMap<&'static str, (usize, Vec<Answer>)>,
-    /// There is throttling among it, which may last for ever and fails no run.
+    /// Whether some answers throttle, which may continue forever without failing a run.
     throttles: bool,
 }
 
@@ -68,13 +68,13 @@ impl Service {
     }
 
     fn next(&mut self, request: &Request) -> Answer {
-        let (next, answers) = self.answers.get_mut(request.operation.target()).expect("each has some");
+        let (next, answers) = self.answers.get_mut(request.operation.target()).expect("every operation has answers");
         *next += 1;
         answers[(*next - 1) % answers.len()].clone()
     }
 }
 
-/// What was made safe of each shard, by sequence number.
+/// The sequence numbers that were delivered, by shard.
 #[derive(Default)]
 struct Destination(BTreeMap<String, BTreeSet<String>>);
 
@@ -86,22 +86,22 @@ impl Destination {
             assert!(lines.count == 1, "no line from {count} on");
             count += lines.count;
         }
-        let kept = self.0.entry(batch.shard().to_owned()).or_default();
-        kept.extend(batch.messages(0, u32::MAX).into_iter().map(|message| message.sequence));
+        let delivered = self.0.entry(batch.shard().to_owned()).or_default();
+        delivered.extend(batch.messages(0, u32::MAX).into_iter().map(|message| message.sequence));
     }
 
-    /// A checkpoint names what was made safe, or what it named before.
-    fn allows(&self, checkpoint: &Checkpoint, saved: Option<&Checkpoint>) {
+    /// Checks that a checkpoint names only messages that were delivered, or that the saved checkpoint named.
+    fn check(&self, checkpoint: &Checkpoint, saved: Option<&Checkpoint>) {
         for (shard, position) in &checkpoint.shards {
             let Position::After(message) = position else { continue };
-            let was_there = saved.and_then(|saved| saved.shards.get(shard)) == Some(position);
-            let safe = self.0.get(shard).is_some_and(|kept| kept.contains(message.sequence.as_str()));
-            assert!(safe || was_there, "{shard} is at {position:?}, which was not delivered");
+            let is_saved = saved.and_then(|saved| saved.shards.get(shard)) == Some(position);
+            let is_delivered = self.0.get(shard).is_some_and(|delivered| delivered.contains(message.sequence.as_str()));
+            assert!(is_delivered || is_saved, "{shard} is at {position:?}, which was not delivered");
         }
     }
 }
 
-/// A run that the bytes describe.
+/// Runs a reader twice against the service that the bytes describe.
 pub fn check(data: &[u8]) {
     let mut bytes = Bytes(data);
     let mut config = Config::new(Source::Name("orders".to_owned()));
@@ -122,7 +122,7 @@ pub fn check(data: &[u8]) {
     assert!(Checkpoint::parse(&second).is_ok());
 }
 
-/// Runs to the end, and gives the checkpoint.
+/// Runs a reader to its end, and returns its checkpoint.
 fn run(config: Config, saved: Option<&str>, service: &mut Service) -> String {
     let before = saved.map(|saved| Checkpoint::parse(saved).expect("a valid checkpoint"));
     let mut now = Instant(0);
@@ -131,49 +131,49 @@ fn run(config: Config, saved: Option<&str>, service: &mut Service) -> String {
     let (mut requests, mut actions) = (0, 0);
     loop {
         actions += 1;
-        assert!(actions < 20 * REQUESTS_MAX, "it does not end: {:?}", reader.totals());
+        assert!(actions < 20 * REQUESTS_MAX, "the run does not end: {:?}", reader.totals());
         match reader.poll_action() {
             Action::Send(request) => {
                 requests += 1;
                 if requests > REQUESTS_MAX {
-                    // Throttling is waited for as long as it lasts, but not without pauses.
-                    assert!(service.throttles, "it asks for ever: {:?}", reader.totals());
-                    assert!(now.0 > u64::from(requests), "it asks without a pause: {:?}", reader.totals());
+                    // The reader waits as long as it is throttled, but it must pause between requests.
+                    assert!(service.throttles, "requests without end: {:?}", reader.totals());
+                    assert!(now.0 > u64::from(requests), "requests without pauses: {:?}", reader.totals());
                     return reader.checkpoint();
                 }
                 now.0 += 1;
                 let signed = Some(Timestamp(BEGIN + now.0));
-                let told = match service.next(&request) {
+                let result = match service.next(&request) {
                     Answer::Response { status, body, date, aws_request_id } => {
                         reader.handle_response(request.id, Response { status, body, aws_request_id, date, signed }, now)
                     }
                     Answer::Failure(failure) => reader.handle_failure(request.id, failure, now),
                 };
-                assert_eq!(told, Ok(()));
+                assert_eq!(result, Ok(()));
             }
             Action::Deliver(batch) => {
                 destination.take(&batch);
                 assert_eq!(reader.handle_delivered(batch.id(), now), Ok(()));
                 let checkpoint = Checkpoint::parse(&reader.checkpoint()).expect("a valid checkpoint");
-                destination.allows(&checkpoint, before.as_ref());
+                destination.check(&checkpoint, before.as_ref());
             }
             Action::Notice(_) => {}
             Action::Wait(wait) => {
-                let until = wait.until.expect("all that is out is answered at once");
+                let until = wait.until.expect("every request is answered at once");
                 assert!(until > now, "{wait:?} at {now:?}");
                 now = until;
                 reader.handle_timeout(now);
             }
             Action::Finish(_) => {
                 let checkpoint = Checkpoint::parse(&reader.checkpoint()).expect("a valid checkpoint");
-                destination.allows(&checkpoint, before.as_ref());
+                destination.check(&checkpoint, before.as_ref());
                 return reader.checkpoint();
             }
         }
     }
 }
 
-/// Scripts made of what a linear congruence gives.
+/// Returns pseudorandom scripts.
 pub fn seeds() -> Vec<Vec<u8>> {
     super::driver::seeds()
 }

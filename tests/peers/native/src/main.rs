@@ -55,7 +55,8 @@ fn read(wire: Wire, answers: &[Body; 3], pages: &[Body]) -> u64 {
                     Operation::GetRecords => pages.next(),
                 };
                 let Some(body) = body else { return reader.totals().messages };
-                let response = Response { status: 200, body: body.clone(), aws_request_id: None, date: None, signed: None };
+                let response =
+                    Response { status: 200, body: body.clone(), aws_request_id: None, date: None, signed: None };
                 reader.handle_response(request.id, response, Instant(0)).expect("the request is pending");
             }
             Action::Deliver(batch) => {
@@ -75,7 +76,7 @@ fn read(wire: Wire, answers: &[Body; 3], pages: &[Body]) -> u64 {
 /// Returns the CPU time of this thread or, if the system does not report it, elapsed time.
 fn thread_time() -> Duration {
     thread_local!(static BEGUN: std::time::Instant = std::time::Instant::now());
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let told = told.and_then(|text| text.split(' ').next()?.parse().ok()).map(Duration::from_nanos);
-    told.unwrap_or_else(|| BEGUN.with(std::time::Instant::elapsed))
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let time = text.and_then(|text| text.split(' ').next()?.parse().ok()).map(Duration::from_nanos);
+    time.unwrap_or_else(|| BEGUN.with(std::time::Instant::elapsed))
 }

@@ -21,18 +21,18 @@ pub(crate) struct Cost {
 impl Cost {
     /// Runs a command to completion.
     pub(crate) fn of(command: &mut Command) -> Result<Cost, String> {
-        let shown = format!("{command:?}");
+        let command_line = format!("{command:?}");
         let begun = Instant::now();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
-        let mut child = child.map_err(|error| format!("cannot start: {shown}: {error}"))?;
-        let mut said = String::new();
+        let mut child = child.map_err(|error| format!("cannot start: {command_line}: {error}"))?;
+        let mut errors = String::new();
         if let Some(mut stderr) = child.stderr.take() {
-            let _ = stderr.read_to_string(&mut said);
+            let _ = stderr.read_to_string(&mut errors);
         }
-        let ended = child.wait4().map_err(|error| format!("cannot wait for: {shown}: {error}"))?;
+        let ended = child.wait4().map_err(|error| format!("cannot wait for: {command_line}: {error}"))?;
         let wall = begun.elapsed();
         if !ended.status.success() {
-            return Err(format!("failed: {shown}: {}\n{said}", ended.status));
+            return Err(format!("failed: {command_line}: {}\n{errors}", ended.status));
         }
         Ok(Cost { cpu: ended.rusage.utime + ended.rusage.stime, wall, peak: ended.rusage.maxrss })
     }
@@ -95,24 +95,24 @@ pub(crate) fn ratio(one: &[Cost], other: &[Cost]) -> String {
     Spread::of(one.iter().zip(other).map(|(a, b)| a.cpu.as_secs_f64() / b.cpu.as_secs_f64())).ratio()
 }
 
-/// The replay server in a process of its own.
-pub(crate) struct Replay {
+/// The page server, in a process of its own.
+pub(crate) struct PageServer {
     child: Child,
     pub(crate) url: String,
 }
 
-impl Replay {
+impl PageServer {
     /// Starts a server whose shards have this many messages of `size` bytes each.
-    pub(crate) fn start(size: usize, messages: usize, shards: usize) -> Result<Replay, String> {
-        Replay::started(&[size, messages, shards].map(|number| number.to_string()))
+    pub(crate) fn start(size: usize, messages: usize, shards: usize) -> Result<PageServer, String> {
+        PageServer::with_arguments(&[size, messages, shards].map(|number| number.to_string()))
     }
 
     /// Starts a server with one shard of messages aggregated by their producer.
-    pub(crate) fn aggregated(size: usize, messages: usize) -> Result<Replay, String> {
-        Replay::started(&[size.to_string(), messages.to_string(), "1".to_owned(), "aggregated".to_owned()])
+    pub(crate) fn aggregated(size: usize, messages: usize) -> Result<PageServer, String> {
+        PageServer::with_arguments(&[size.to_string(), messages.to_string(), "1".to_owned(), "aggregated".to_owned()])
     }
 
-    fn started(arguments: &[String]) -> Result<Replay, String> {
+    fn with_arguments(arguments: &[String]) -> Result<PageServer, String> {
         let program = std::env::current_exe().map_err(|error| error.to_string())?.with_file_name("page_server");
         let mut command = Command::new(program);
         command.args(arguments);
@@ -121,11 +121,11 @@ impl Replay {
         if let Some(stdout) = &mut child.stdout {
             BufReader::new(stdout).read_line(&mut url).map_err(|error| error.to_string())?;
         }
-        Ok(Replay { child, url: url.trim().to_owned() })
+        Ok(PageServer { child, url: url.trim().to_owned() })
     }
 }
 
-impl Drop for Replay {
+impl Drop for PageServer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -149,9 +149,9 @@ pub(crate) fn lines(path: &Path) -> Result<usize, String> {
 /// Returns the CPU time of this thread or, if the system does not report it, elapsed time.
 pub(crate) fn thread_time() -> Duration {
     thread_local!(static BEGUN: Instant = Instant::now());
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let told = told.and_then(|text| text.split(' ').next()?.parse().ok()).map(Duration::from_nanos);
-    told.unwrap_or_else(|| BEGUN.with(Instant::elapsed))
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let time = text.and_then(|text| text.split(' ').next()?.parse().ok()).map(Duration::from_nanos);
+    time.unwrap_or_else(|| BEGUN.with(Instant::elapsed))
 }
 
 /// Formats a number with thousands separators.

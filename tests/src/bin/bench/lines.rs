@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Setting;
-use super::cost::{Cost, Replay, cells, count, in_turn, lines, ratio};
+use super::cost::{Cost, PageServer, cells, count, in_turn, lines, ratio};
 
 /// Messages per run by size, enough to make the time to start a process negligible.
 const MESSAGES: [(usize, usize); 4] = [(100, 600_000), (500, 400_000), (2000, 150_000), (20_000, 16_000)];
@@ -27,16 +27,16 @@ type Start<'a> = dyn Fn(&str, &Path) -> Command + 'a;
 pub(crate) fn bench(setting: &Setting) -> Result<(), String> {
     for &size in &setting.sizes {
         let messages = MESSAGES.iter().rev().find(|(of, _)| *of <= size).map_or(600_000, |(_, messages)| *messages);
-        contest(setting, size, messages, "", &Replay::start(size, messages, 1)?)?;
+        contest(setting, size, messages, "", &PageServer::start(size, messages, 1)?)?;
     }
     for (size, messages) in AGGREGATED {
         let kind = ", aggregated by the Kinesis Producer Library";
-        contest(setting, size, messages, kind, &Replay::aggregated(size, messages)?)?;
+        contest(setting, size, messages, kind, &PageServer::aggregated(size, messages)?)?;
     }
     Ok(())
 }
 
-fn contest(setting: &Setting, size: usize, messages: usize, kind: &str, server: &Replay) -> Result<(), String> {
+fn contest(setting: &Setting, size: usize, messages: usize, kind: &str, server: &PageServer) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let mut readers = readers(setting, folder.path(), size);
     // The Python readers treat each record as one message.

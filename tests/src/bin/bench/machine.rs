@@ -38,8 +38,8 @@ pub(crate) fn bench(setting: &Setting) -> Result<(), String> {
         for (shards, found) in SHARDS.iter().zip(&mut found) {
             let output = Command::new(&itself).arg("--machine").arg(shards.to_string()).output();
             let output = output.map_err(|error| error.to_string())?;
-            let told = String::from_utf8_lossy(&output.stdout);
-            let figures: Vec<f64> = told.split_whitespace().filter_map(|figure| figure.parse().ok()).collect();
+            let text = String::from_utf8_lossy(&output.stdout);
+            let figures: Vec<f64> = text.split_whitespace().filter_map(|figure| figure.parse().ok()).collect();
             let figures = <[f64; FIGURES]>::try_from(figures);
             found.push(figures.map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned())?);
         }
@@ -146,7 +146,7 @@ struct Run<'a> {
     render: bool,
     pages: u64,
     listings: u64,
-    /// The reader's last action was to wait.
+    /// Whether the reader's last action was to wait.
     waits: bool,
 }
 
@@ -164,8 +164,8 @@ impl Run<'_> {
             self.waits = false;
             match self.reader.poll_action() {
                 Action::Send(request) => {
-                    let Body::Json(asked) = &request.body else { panic!("expected JSON") };
-                    let answer = self.server.answer(request.operation.name(), Wire::Json, asked.as_bytes());
+                    let Body::Json(query) = &request.body else { panic!("not JSON") };
+                    let answer = self.server.answer(request.operation.name(), Wire::Json, query.as_bytes());
                     self.listings += u64::from(request.operation == Operation::ListShards);
                     self.answer(request.id, answer);
                 }
@@ -199,7 +199,7 @@ impl Run<'_> {
 
 /// Returns the resident memory of this process in bytes, if the system reports it.
 fn resident() -> u64 {
-    let told = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = told.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
     pages.unwrap_or(0) * 4096
 }

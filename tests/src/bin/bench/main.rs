@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: compares the CPU cost of our program to that of other readers on the same pages.
 //!
-//! All readers run in turn, on pages replayed by a server in a process of its own. We measure the CPU time of each
+//! All readers run in turn, on prepared pages from a server in a process of its own. We measure the CPU time of each
 //! process, user and system, as accounted by the operating system. Ratios are of consecutive runs. Each reader's output
 //! must have the right number of lines.
 
@@ -52,8 +52,8 @@ fn main() -> ExitCode {
         ["--instantiate"] => start::instantiate(),
         _ => match bench(&arguments) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(words) => {
-                eprintln!("error: {words}");
+            Err(error) => {
+                eprintln!("error: {error}");
                 ExitCode::FAILURE
             }
         },

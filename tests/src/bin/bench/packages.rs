@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::Setting;
-use super::cost::{Cost, Replay, cells, count, in_turn, ratio};
+use super::cost::{Cost, PageServer, cells, count, in_turn, ratio};
 
 const SIZE: usize = 500;
 
@@ -69,7 +69,7 @@ fn set(name: &str) -> Option<PathBuf> {
 }
 
 fn contest(setting: &Setting, language: &str, mut ways: Vec<Way>) -> Result<(), String> {
-    let server = Replay::start(SIZE, MESSAGES, 1)?;
+    let server = PageServer::start(SIZE, MESSAGES, 1)?;
     for way in &mut ways {
         way.command.args([&server.url, &MESSAGES.to_string()]);
         way.command.args(setting.dlt.as_ref());

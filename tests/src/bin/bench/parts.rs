@@ -32,15 +32,15 @@ pub(crate) fn bench(setting: &Setting) -> Result<(), String> {
             let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
             let itself = std::env::current_exe().map_err(|error| error.to_string())?;
             // If this process were large, its children would start out large too.
-            let size_told = size.to_string();
-            let made = Command::new(&itself).args(["--pages", name, &size_told]).arg(folder.path()).status();
-            if !made.is_ok_and(|status| status.success()) {
+            let size_text = size.to_string();
+            let status = Command::new(&itself).args(["--pages", name, &size_text]).arg(folder.path()).status();
+            if !status.is_ok_and(|status| status.success()) {
                 return Err("cannot write the pages".to_owned());
             }
             let (mut boxed, mut native) = (Vec::new(), Vec::new());
             for _ in 0..setting.rounds {
-                boxed.push(told(Command::new(&itself).args(["--sandbox", name]).arg(folder.path()))?);
-                native.push(told(
+                boxed.push(number_from(Command::new(&itself).args(["--sandbox", name]).arg(folder.path()))?);
+                native.push(number_from(
                     Command::new(setting.peers.join("native/release/native")).arg(name).arg(folder.path()),
                 )?);
             }
@@ -54,7 +54,7 @@ pub(crate) fn bench(setting: &Setting) -> Result<(), String> {
 }
 
 /// Runs a command that prints a number.
-fn told(command: &mut Command) -> Result<f64, String> {
+fn number_from(command: &mut Command) -> Result<f64, String> {
     let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     text.trim().parse().map_err(|_| format!("{command:?}: {text}{}", String::from_utf8_lossy(&output.stderr)))

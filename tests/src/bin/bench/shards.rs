@@ -1,7 +1,7 @@
 //! Reads the same number of messages from 1 to 10,000 shards, and measures memory with large pages and many shards.
 
 use super::Setting;
-use super::cost::{Cost, Replay, cells, count, lines};
+use super::cost::{Cost, PageServer, cells, count, lines};
 use super::lines::program;
 
 const MESSAGES: usize = 1_000_000;
@@ -24,7 +24,7 @@ pub(crate) fn bench(setting: &Setting) -> Result<(), String> {
 }
 
 fn run(setting: &Setting, size: usize, messages: usize, shards: usize) -> Result<(), String> {
-    let server = Replay::start(size, messages, shards)?;
+    let server = PageServer::start(size, messages, shards)?;
     let mut costs = Vec::new();
     for _ in 0..setting.rounds {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;

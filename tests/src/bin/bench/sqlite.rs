@@ -9,7 +9,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use super::Setting;
-use super::cost::{Cost, Replay, Spread, count, thread_time};
+use super::cost::{Cost, PageServer, Spread, count, thread_time};
 use super::lines::program;
 
 /// Messages per run by size.
@@ -25,7 +25,7 @@ pub(crate) fn bench(setting: &Setting) -> Result<(), String> {
     );
     println!("|---|---|---|---|");
     for (size, messages) in MESSAGES {
-        let server = Replay::start(size, messages, 1)?;
+        let server = PageServer::start(size, messages, 1)?;
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..setting.rounds {
             let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
@@ -35,8 +35,8 @@ pub(crate) fn bench(setting: &Setting) -> Result<(), String> {
             ours.push(messages as f64 / Cost::of(&mut command)?.cpu.as_secs_f64());
             let itself = std::env::current_exe().map_err(|error| error.to_string())?;
             let output = Command::new(itself).arg("--insert").args([&from, &to]).output().map_err(|e| e.to_string())?;
-            let told = String::from_utf8_lossy(&output.stdout);
-            let seconds: f64 = told.trim().parse().map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned())?;
+            let text = String::from_utf8_lossy(&output.stdout);
+            let seconds: f64 = text.trim().parse().map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned())?;
             bare.push(messages as f64 / seconds);
         }
         let ratio = Spread::of(ours.iter().zip(&bare).map(|(ours, bare)| ours / bare));
@@ -79,8 +79,8 @@ fn copy(from: &str, to: &str) -> rusqlite::Result<f64> {
     db.pragma_update(None, "synchronous", "FULL")?;
     db.execute_batch(&table)?;
     let begun = thread_time();
-    let places = vec!["?"; columns].join(", ");
-    let mut insert = db.prepare(&format!("INSERT INTO {} VALUES ({places})", tests::page_server::STREAM))?;
+    let placeholders = vec!["?"; columns].join(", ");
+    let mut insert = db.prepare(&format!("INSERT INTO {} VALUES ({placeholders})", tests::page_server::STREAM))?;
     let mut bytes = 0;
     db.execute_batch("BEGIN")?;
     for row in &rows {

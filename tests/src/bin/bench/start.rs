@@ -33,7 +33,7 @@ pub(crate) fn bench(setting: &Setting) -> Result<(), String> {
     // The first run compiles the component, unless an earlier run did.
     let starts = Spread::of(starts.into_iter().skip(1));
     let itself = std::env::current_exe().map_err(words)?;
-    let told = Command::new(itself).arg("--instantiate").output().map_err(words)?;
+    let output = Command::new(itself).arg("--instantiate").output().map_err(words)?;
     println!("#### Start\n");
     println!("| | |");
     println!("|---|---|");
@@ -41,7 +41,7 @@ pub(crate) fn bench(setting: &Setting) -> Result<(), String> {
         "| time from starting the process to its first request, already compiled | {:.1} ms ({:.1} to {:.1}) |",
         starts.median, starts.min, starts.max
     );
-    print!("{}", String::from_utf8_lossy(&told.stdout));
+    print!("{}", String::from_utf8_lossy(&output.stdout));
     println!("| size of the component | {} bytes |\n", COMPONENT.len());
     Ok(())
 }

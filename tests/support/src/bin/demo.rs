@@ -1,5 +1,5 @@
-//! Demonstrates the main use: reads a stream of an embedded Kinesis emulator into SQLite, over a reshard, and then reads
-//! only what is new.
+//! Demonstrates the main use: reads a stream of an embedded Kinesis emulator into SQLite, over a reshard, and then
+//! reads only what is new.
 //!
 //! `cargo xtask demo` builds everything that this needs and runs it.
 

@@ -1,7 +1,7 @@
 //! `cargo xtask emulator [PORT]`: runs ferrokinesis, an emulator of Kinesis, until its standard input ends.
 //!
-//! It prints its URL as the first line of standard output. Tests in other languages start it as a child process. It ends
-//! with its parent, which holds the other end of its standard input.
+//! It prints its URL as the first line of standard output. Tests in other languages start it as a child process. It
+//! ends with its parent, which holds the other end of its standard input.
 
 use std::io::Read;
 use std::process::ExitCode;
