@@ -16,7 +16,7 @@ use std::{env, fs, thread};
 
 const FAULTS: &str = include_str!("../mutants/faults.txt");
 
-/// The modules of this crate that make up the simulation.
+/// The modules that make up the simulation. All but `aggregate` are in this crate.
 const MODULES: [&str; 9] =
     ["aggregate", "chance", "kinesis", "oracle", "scenario", "shrink", "sim", "environment", "writer"];
 
@@ -164,6 +164,7 @@ impl Scratch {
             copy(&from.join(module), &to.join(module))?;
             copy(&from.join(module).with_extension("rs"), &to.join(module).with_extension("rs"))?;
         }
+        copy(&project.join("tests/support/src/aggregate.rs"), &root.join("sim/src/aggregate.rs"))?;
         copy(&project.join("tests/src/bin/sim.rs"), &root.join("sim/src/main.rs"))?;
         copy(&project.join("guest/reader/src"), &root.join("reader/src"))?;
         copy(&project.join("guest/reader/Cargo.toml"), &root.join("reader/Cargo.toml"))?;
