@@ -135,7 +135,7 @@ impl fmt::Display for Error {
             Error::State(error) => write!(f, "{error}"),
             Error::Broken => write!(f, "the output failed earlier and accepts no more messages"),
             Error::Path { path, why } => {
-                write!(f, "invalid path for the output: {}: {why}", path.display())
+                write!(f, "invalid path: {}: {why}", path.display())
             }
             Error::Held { path, stream, by } => {
                 write!(f, "another reader")?;
