@@ -137,11 +137,12 @@ fn without_passwords(text: &str) -> Cow<'_, str> {
 /// Hides user name and password in a URL, with or without a scheme: `http://user:secret@host` becomes
 /// `http://***@host`.
 ///
-/// ARNs stay: users and sessions in them are often named by mail addresses.
+/// ARNs stay: users and sessions in them are often named by mail addresses. So do the versions of WIT interfaces.
 fn without_password(url: &str) -> Cow<'_, str> {
     let Some((user, host)) = url.rsplit_once('@') else { return Cow::Borrowed(url) };
     let scheme = user.find("://").map(|end| end + "://".len());
-    if !user.contains(':') || (scheme.is_none() && url.contains("arn:aws")) {
+    let is_name = url.contains("arn:aws") || user.contains("kinesis:reader/");
+    if !user.contains(':') || (scheme.is_none() && is_name) {
         return Cow::Borrowed(url);
     }
     // A quote or a bracket may precede the URL.
@@ -180,6 +181,7 @@ mod tests {
             ("http:/user:SECRET@host", "***@host"),
             ("(http://user:SE@CRET@host)", "(http://***@host)"),
             ("'user:SECRET@host'", "'***@host'"),
+            ("no `kinesis:reader/reading@0.2.0`", "no `kinesis:reader/reading@0.2.0`"),
             ("a proxy: http://user:SECRET@host is down", "a proxy: http://***@host is down"),
             ("https://u:SECRET@a,https://u:SECRET@b", "https://***@b"),
             ("http://***@host", "http://***@host"),
