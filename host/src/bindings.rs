@@ -2,7 +2,7 @@
 
 #![allow(missing_docs, reason = "the documentation is in the WIT")]
 
-wasmtime::component::bindgen!({ path: "../wit", world: "reader" });
+wasmtime::component::bindgen!({ path: "component/reader.wit", world: "reader" });
 
 /// The interface `reading`, as the WIT defines it.
 pub use exports::kinesis::reader::reading as wit;

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::process::{Result, cargo, run, step, succeeds};
+use crate::process::{Result, cargo, failure, output, run, step, succeeds};
 use crate::{dist, edge, fuzz, guest, js, native, python, setup};
 
 /// Checks formatting, lints and documentation and runs all tests. Stops at the first failure.
@@ -28,6 +28,7 @@ pub(crate) fn everything() -> Result<()> {
     step("tests", || run(tests_command()?.arg("--workspace")))?;
     step("JavaScript", || js::tests(&[]))?;
     step("Python", || python::tests(&[]))?;
+    step("crates", crates)?;
     step("release", dist::make)?;
     step("fuzzing", || fuzz::all(FUZZ_SECONDS))
 }
@@ -51,6 +52,29 @@ fn dependencies() -> Result<()> {
     WORKSPACES.into_iter().try_for_each(|manifest| {
         run(cargo().args(["deny", "--manifest-path", manifest, "check", "licenses", "bans", "sources"]))
     })
+}
+
+/// The crates that are published, each after those that it depends on.
+const CRATES: [&str; 4] = ["kinesis-reader-json", "kinesis-reader-machine", "kinesis-reader-lease", "kinesis-reader"];
+
+/// Packages the crates that are published. Those without wasmtime are also built from their packages; the host's takes
+/// minutes and is left to the release.
+fn crates() -> Result<()> {
+    let package = |names: &[&str]| {
+        let mut cargo = cargo();
+        cargo.args(["package", "--quiet", "--allow-dirty"]);
+        for name in names {
+            cargo.args(["-p", name]);
+        }
+        cargo
+    };
+    run(&mut package(&CRATES[..3]))?;
+    run(package(&CRATES).arg("--no-verify"))?;
+    let list = output(package(&CRATES[3..]).arg("--list")).unwrap_or_default();
+    match ["component/kinesis_reader.wasm", "component/reader.wit"].iter().find(|file| !list.contains(*file)) {
+        Some(file) => failure(format!("the package of {} lacks {file}", CRATES[3])),
+        None => Ok(()),
+    }
 }
 
 /// Seconds per fuzz target: enough for the seeds and small changes to them.

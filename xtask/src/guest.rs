@@ -68,12 +68,13 @@ pub(crate) enum Compiler {
     Debian { linkers: PathBuf },
 }
 
-/// Builds the reader's component and copies it to where the host embeds it.
+/// Builds the reader's component and copies it, and its WIT, to where the host embeds them.
 pub(crate) fn build() -> Result<()> {
     let compiler = Compiler::find(&READER)?;
     run(compiler.cargo(&READER, "rustc")?.args(["--lib", "--crate-type", "cdylib"]))?;
     let built = target()?.join(READER.target).join("guest/kinesis_reader_component.wasm");
-    install(&built, &reader(), SIZE_MAX)
+    install(&built, &reader(), SIZE_MAX)?;
+    copy_if_changed(&root().join("wit/reader.wit"), &reader().with_file_name("reader.wit")).map(drop)
 }
 
 /// Returns the path of the reader's component.
@@ -83,22 +84,29 @@ pub(crate) fn reader() -> PathBuf {
 
 /// Copies a component to its destination, unless it is too large.
 pub(crate) fn install(built: &Path, destination: &Path, size_max: u64) -> Result<()> {
-    let failed = |e| Failure::Message(format!("cannot read the component: {}: {e}", built.display()));
-    let bytes = std::fs::read(built).map_err(failed)?;
-    let size = bytes.len() as u64;
+    let size = std::fs::metadata(built).map_or(0, |found| found.len());
     if size >= size_max {
         return failure(format!("the component is too large: {size} bytes\nhint: it must stay below {size_max}"));
     }
-    // Keep an identical file's timestamp, so that whatever embeds it is not rebuilt.
-    if std::fs::read(destination).is_ok_and(|old| old == bytes) {
-        return Ok(());
+    if copy_if_changed(built, destination)? {
+        eprintln!("component: {}, {size} bytes", destination.display());
     }
-    let folder = destination.parent().map_or_else(|| Ok(()), std::fs::create_dir_all);
-    if let Err(e) = folder.and_then(|()| std::fs::write(destination, &bytes)) {
-        return failure(format!("cannot write: {}: {e}", destination.display()));
-    }
-    eprintln!("component: {}, {size} bytes", destination.display());
     Ok(())
+}
+
+/// Copies a file, unless the destination is identical: its timestamp stays, so whatever embeds it is not rebuilt. Returns
+/// whether it was copied.
+fn copy_if_changed(from: &Path, to: &Path) -> Result<bool> {
+    let bytes =
+        std::fs::read(from).map_err(|e| Failure::Message(format!("cannot read: {}: {e}", from.display())))?;
+    if std::fs::read(to).is_ok_and(|old| old == bytes) {
+        return Ok(false);
+    }
+    let folder = to.parent().map_or_else(|| Ok(()), std::fs::create_dir_all);
+    match folder.and_then(|()| std::fs::write(to, &bytes)) {
+        Ok(()) => Ok(true),
+        Err(e) => failure(format!("cannot write: {}: {e}", to.display())),
+    }
 }
 
 /// Lints code that is only compiled for wasm.
