@@ -97,8 +97,7 @@ pub(crate) fn install(built: &Path, destination: &Path, size_max: u64) -> Result
 /// Copies a file, unless the destination is identical: its timestamp stays, so whatever embeds it is not rebuilt. Returns
 /// whether it was copied.
 fn copy_if_changed(from: &Path, to: &Path) -> Result<bool> {
-    let bytes =
-        std::fs::read(from).map_err(|e| Failure::Message(format!("cannot read: {}: {e}", from.display())))?;
+    let bytes = std::fs::read(from).map_err(|e| Failure::Message(format!("cannot read: {}: {e}", from.display())))?;
     if std::fs::read(to).is_ok_and(|old| old == bytes) {
         return Ok(false);
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use etcetera::{BaseStrategy, choose_base_strategy};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -120,9 +121,7 @@ pub(super) fn source(source: &plan::Source) -> wit::Source {
 
 /// The directory for compiled code, among the caches of other programs.
 fn cache() -> Option<PathBuf> {
-    let folder = match std::env::var_os("XDG_CACHE_HOME") {
-        Some(folder) if !folder.is_empty() => PathBuf::from(folder),
-        _ => PathBuf::from(std::env::var_os("HOME")?).join(".cache"),
-    };
+    let folders = choose_base_strategy().ok()?;
+    let folder = folders.cache_dir();
     folder.is_absolute().then(|| folder.join("kinesis-reader").join("compiled"))
 }

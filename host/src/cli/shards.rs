@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use comfy_table::{Table, presets};
 use indicatif::HumanDuration;
 
 use super::error::{Error, Exit};
@@ -119,20 +120,12 @@ fn table(shards: &[wit::ShardStatus]) -> String {
         };
         [shard.shard.clone(), parents, state.to_owned(), position, behind].map(terminal::clean)
     });
-    let rows: Vec<[String; 5]> = std::iter::once(titles).chain(rows).collect();
-    let mut widths = [0; 5];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(titles).add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
     }
-    let mut text = String::new();
-    for row in &rows {
-        let cells: String = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}  ")).collect();
-        text.push_str(cells.trim_end());
-        text.push('\n');
-    }
-    text
+    table.trim_fmt() + "\n"
 }
 
 #[cfg(test)]
