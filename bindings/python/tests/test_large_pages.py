@@ -10,18 +10,18 @@ from typing import Any
 
 from model import Model, aggregate
 
-from kinesis_reader import read
+from kinesis_reader import read, read_batches
 
 MIB = 1 << 20
 
+MESSAGES = 30_000
+"""User records of each aggregated record."""
 
-EACH = 30_000
 
-
-def grown(kinesis: Model) -> Model:
-    """With one page, of 360 KB, that is 64 MB of lines: messages without data, some with a key of 256 characters."""
-    kinesis[0].add(aggregate(*[b""] * EACH, key="\x01" * 256))
-    kinesis[0].add(aggregate(*[b""] * EACH, key="k"))
+def with_large_page(kinesis: Model) -> Model:
+    """Adds a page of 360 KB that is rendered to 64 MB: user records without data, half of them with long keys."""
+    kinesis[0].add(aggregate(*[b""] * MESSAGES, key="\x01" * 256))
+    kinesis[0].add(aggregate(*[b""] * MESSAGES, key="k"))
     return kinesis
 
 
@@ -30,24 +30,24 @@ def positions(messages: Any) -> list[tuple[str, int]]:
 
 
 def test_a_page_comes_in_batches_of_bounded_lines(model: Callable[..., Model]) -> None:
-    kinesis = grown(model())
-    batches = read("orders", endpoint_url=kinesis.url, batches=True)
-    had: list[tuple[str, int]] = []
+    kinesis = with_large_page(model())
+    batches = read_batches("orders", endpoint_url=kinesis.url)
+    read_positions: list[tuple[str, int]] = []
     sizes = []
     for batch in batches:
         sizes.append(len(batch.lines.encode()))
-        had += positions(batch)
+        read_positions += positions(batch)
         batch.ack()
     assert len(sizes) >= 2 and max(sizes) <= 32 * MIB and min(sizes[:-1]) > 31 * MIB
-    numbers = sorted({int(sequence) for sequence, _ in had})
-    assert had == [(str(sequence), sub) for sequence in numbers for sub in range(EACH)]
+    numbers = sorted({int(sequence) for sequence, _ in read_positions})
+    assert read_positions == [(str(sequence), sub) for sequence in numbers for sub in range(MESSAGES)]
     assert kinesis.count("GetRecords") == 1
 
 
-def test_a_part_of_a_page_is_gone_on_with(model: Callable[..., Model]) -> None:
-    kinesis = grown(model())
+def test_a_run_that_ends_inside_a_page_is_continued_there(model: Callable[..., Model]) -> None:
+    kinesis = with_large_page(model())
 
-    class Kept:
+    class Memory:
         checkpoint: str | None = None
 
         def load(self) -> str | None:
@@ -56,18 +56,19 @@ def test_a_part_of_a_page_is_gone_on_with(model: Callable[..., Model]) -> None:
         def save(self, checkpoint: str) -> None:
             self.checkpoint = checkpoint
 
-    state = Kept()
-    had = []
-    with read("orders", endpoint_url=kinesis.url, batches=True, state=state) as batches:
+    state = Memory()
+    read_positions = []
+    with read_batches("orders", endpoint_url=kinesis.url, state=state) as batches:
         for batch in islice(batches, 1):
-            had += positions(batch)
+            read_positions += positions(batch)
             batch.ack()
     with read("orders", endpoint_url=kinesis.url, state=state) as messages:
-        had += positions(messages)
-    assert len(had) == len(set(had)) == 2 * EACH and had == sorted(had, key=lambda position: (int(position[0]), position[1]))
+        read_positions += positions(messages)
+    assert len(read_positions) == len(set(read_positions)) == 2 * MESSAGES
+    assert read_positions == sorted(read_positions, key=lambda position: (int(position[0]), position[1]))
 
 
-def test_a_key_that_no_key_can_be_makes_a_record_one_message_of_its_size(model: Callable[..., Model]) -> None:
+def test_an_aggregated_record_with_an_invalid_partition_key_is_one_message(model: Callable[..., Model]) -> None:
     kinesis = model()
     kinesis[0].add({"n": 0})
     kinesis[0].add(aggregate(*[b""] * 1000, key="K" * 1_000_000))
@@ -76,9 +77,9 @@ def test_a_key_that_no_key_can_be_makes_a_record_one_message_of_its_size(model: 
 import re, sys
 from kinesis_reader import read
 count = sum(1 for _ in read("orders", endpoint_url=sys.argv[1]))
-# Not ru_maxrss, which begins with that of the process that started this one.
+# Not ru_maxrss, which starts at the value of the parent process.
 print(count, int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024)
 """
-    said = subprocess.run([sys.executable, "-c", program, kinesis.url], capture_output=True, text=True, check=True)
-    count, mebibytes = map(int, said.stdout.split())
+    done = subprocess.run([sys.executable, "-c", program, kinesis.url], capture_output=True, text=True, check=True)
+    count, mebibytes = map(int, done.stdout.split())
     assert count == 3 and mebibytes < 400

@@ -64,9 +64,9 @@ def test_a_file_that_is_not_a_valid_state_is_refused_and_left_unchanged(
 
 
 def test_an_invalid_path_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(StateError, match="invalid path for a state: .*: no such directory"):
+    with pytest.raises(StateError, match=r"invalid path for a state: .*: no such directory"):
         FileState(tmp_path / "none" / "state.json")
-    with pytest.raises(StateError, match="invalid path for a state: .*: a directory"):
+    with pytest.raises(StateError, match=r"invalid path for a state: .*: a directory"):
         FileState(tmp_path)
 
 

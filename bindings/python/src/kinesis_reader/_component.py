@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -45,6 +45,8 @@ CALL_TIME_MAX = 30
 
 TICK = 1.0
 """Seconds. A thread advances the engine's epoch, and compiled code checks it."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 TIMESTAMP_MAX = 253_402_300_799_999
 """The last millisecond that a `datetime` can hold."""
@@ -557,7 +559,7 @@ def describe_gap(gap: Any) -> str:
     """Describes a gap, which is a `Gap` or the component's record."""
     shard = printable(gap.shard)
     if gap.ahead is not None:
-        at = datetime.fromtimestamp(min(gap.ahead, TIMESTAMP_MAX) / 1000, timezone.utc)
+        at = EPOCH + timedelta(milliseconds=min(gap.ahead, TIMESTAMP_MAX))
         return f"gap in {shard}: the checkpoint is in the future, and earlier records may be unread: {_format(at)}"
     what = "records" if gap.after is None else f"records after {printable(gap.after)}"
     return f"gap in {shard}: {what} may have left the stream unread"
