@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from memory import Memory
 from model import Model, Reply, refusal
 from raw import HEAD, Raw, Script, answer
 
@@ -271,15 +272,6 @@ def test_the_component_learns_the_time_that_was_signed(model: Callable[..., Mode
 
 
 def test_wrong_dates_in_answers_lose_no_messages(model: Callable[..., Model]) -> None:
-    class Memory:
-        checkpoint: str | None = None
-
-        def load(self) -> str | None:
-            return self.checkpoint
-
-        def save(self, checkpoint: str) -> None:
-            self.checkpoint = checkpoint
-
     for date in (stamp(1900), stamp(2038), stamp(9999), "garbage"):
         is_wrong = True
         kinesis = model(2, lambda kinesis, request: dated(kinesis, request, date) if is_wrong else None)  # noqa: B023

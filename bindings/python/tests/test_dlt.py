@@ -117,7 +117,9 @@ def test_a_message_may_have_no_partition_key(kinesis: Callable[..., Model]) -> N
         (-5.0, [0, 1, 2, 3]),
     ],
 )
-def test_the_first_run_begins_at_the_given_time(kinesis: Callable[..., Model], start: Any, expected: list[int]) -> None:
+def test_the_first_run_begins_at_initial_at_timestamp(
+    kinesis: Callable[..., Model], start: Any, expected: list[int]
+) -> None:
     stream = kinesis(1, 2)
     for n in (2, 3):
         stream[0].add({"n": n}, arrived=time.time() - 60)
@@ -206,7 +208,7 @@ def test_missing_credentials_are_reported(monkeypatch: pytest.MonkeyPatch) -> No
         rows({})
 
 
-def test_given_sequence_numbers_are_continued_from(kinesis: Callable[..., Model]) -> None:
+def test_a_run_continues_from_given_sequence_numbers(kinesis: Callable[..., Model]) -> None:
     """Other shards begin at `initial_at_timestamp`."""
     stream = kinesis(2, 6)
     after = stream[0].records[1].sequence
@@ -250,7 +252,7 @@ OLD_STATE = (
 )
 
 
-def test_a_state_of_dlts_own_source_is_continued_from(kinesis: Callable[..., Model]) -> None:
+def test_a_run_continues_from_a_state_of_dlts_own_source(kinesis: Callable[..., Model]) -> None:
     """A shard without a sequence number is read from the time of the last run."""
     stream = kinesis(3, 9)
     stream[1].add({"n": 9})
@@ -265,7 +267,7 @@ def test_a_state_of_dlts_own_source_is_continued_from(kinesis: Callable[..., Mod
     ("recorded", "source", "stream_name"),
     [("standalone", "kinesis", "dlt_ci_kinesis_source"), ("pipeline", "kstate", "state_demo")],
 )
-def test_a_recorded_state_of_dlts_own_source_is_continued_from(
+def test_a_run_continues_from_a_recorded_state_of_dlts_own_source(
     kinesis: Callable[..., Model], recorded: str, source: str, stream_name: str
 ) -> None:
     text = (CHECKOUT / f"tests/golden/dlt_state_{recorded}.json").read_text()
@@ -397,7 +399,7 @@ def test_the_state_is_correct_even_if_rows_are_filtered(kinesis: Callable[..., M
         (({"shard_id": "a", "seq_no": "0001234"}, {"a": "0001233"}), {"a": "0001234"}),
     ],
 )
-def test_the_greatest_sequence_number_by_shard(values: Any, expected: dict[str, str]) -> None:
+def test_max_sequence_by_shard_keeps_the_greatest_sequence_number(values: Any, expected: dict[str, str]) -> None:
     known = dict(values[1]) if len(values) > 1 and values[1] else None
     assert max_sequence_by_shard(values) == expected
     assert known is None or values[1] == known

@@ -9,19 +9,9 @@ from typing import Any
 
 import pytest
 from emulator import Emulator
+from memory import Memory
 
 from kinesis_reader import Error, ReadError, aread, read
-
-
-class Memory:
-    def __init__(self) -> None:
-        self.checkpoint: str | None = None
-
-    def load(self) -> str | None:
-        return self.checkpoint
-
-    def save(self, checkpoint: str) -> None:
-        self.checkpoint = checkpoint
 
 
 def read_numbers(emulator: Emulator, name: str, **options: Any) -> list[int]:

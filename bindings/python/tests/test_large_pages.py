@@ -8,6 +8,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
+from memory import Memory
 from model import Model, aggregate
 
 from kinesis_reader import read, read_batches
@@ -44,17 +45,8 @@ def test_a_page_comes_in_batches_of_bounded_lines(model: Callable[..., Model]) -
     assert kinesis.count("GetRecords") == 1
 
 
-def test_a_run_that_ends_inside_a_page_is_continued_there(model: Callable[..., Model]) -> None:
+def test_a_run_continues_inside_a_page(model: Callable[..., Model]) -> None:
     kinesis = with_large_page(model())
-
-    class Memory:
-        checkpoint: str | None = None
-
-        def load(self) -> str | None:
-            return self.checkpoint
-
-        def save(self, checkpoint: str) -> None:
-            self.checkpoint = checkpoint
 
     state = Memory()
     read_positions = []

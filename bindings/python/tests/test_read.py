@@ -17,26 +17,12 @@ from typing import Any
 
 import pytest
 from emulator import Emulator, Stream
+from memory import Memory
 from model import Model, aggregate, refusal
 
 import kinesis_reader
 from kinesis_reader import ReadError, StateError, aread, aread_batches, merge_checkpoints, read, read_batches
 from kinesis_reader._options import Options
-
-
-class Memory:
-    """A state in memory, as a user may write it."""
-
-    def __init__(self) -> None:
-        self.checkpoint: str | None = None
-        self.saves = 0
-
-    def load(self) -> str | None:
-        return self.checkpoint
-
-    def save(self, checkpoint: str) -> None:
-        self.checkpoint = checkpoint
-        self.saves += 1
 
 
 def read_numbers(emulator: Emulator, stream: Stream, **options: Any) -> list[int]:
@@ -186,7 +172,7 @@ def test_batches_can_be_acknowledged_in_any_order_and_after_the_end(emulator: Em
     assert read_numbers(emulator, stream, state=state) == []
 
 
-def test_a_checkpoint_stored_with_the_messages_is_continued_from(emulator: Emulator) -> None:
+def test_a_run_continues_from_a_checkpoint_stored_with_the_messages(emulator: Emulator) -> None:
     stream, state = emulator.stream(2), Memory()
     stream.numbers(0, 1000)
     numbers: list[int] = []
@@ -298,7 +284,7 @@ def test_a_run_without_an_end_continues_until_it_is_closed(emulator: Emulator) -
         ("merged", b'{"deep":' + b"[" * 60_000 + b"]" * 60_000 + b"}", None),
     ],
 )
-def test_a_payload_appears_as_asked_or_as_text_or_base64(
+def test_a_payload_has_the_chosen_form_or_is_text_or_base64(
     emulator: Emulator, payload: Any, data: bytes, expected: dict[str, Any] | None
 ) -> None:
     stream = emulator.stream()
@@ -309,7 +295,7 @@ def test_a_payload_appears_as_asked_or_as_text_or_base64(
     assert second["_kinesis"]["seq_no"] > first["_kinesis"]["seq_no"]
 
 
-def test_a_run_that_ends_inside_an_aggregated_record_is_continued_there(model: Callable[..., Model]) -> None:
+def test_a_run_continues_inside_an_aggregated_record(model: Callable[..., Model]) -> None:
     kinesis, state = model(), Memory()
     kinesis[0].add(aggregate(b'{"n": 0}', b'{"n": 1}', b'{"n": 2}', b'{"n": 3}'))
     kinesis[0].add({"n": 4})
