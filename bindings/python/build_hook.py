@@ -1,4 +1,4 @@
-"""Puts the component into the package: the one that the host embeds, or the one that a source archive carries."""
+"""Adds the component to the package: the one that the host embeds, or, in a source archive, the one that is in it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class ComponentHook(BuildHookInterface):  # type: ignore[type-arg]
             return
         component = root.parent.parent / "host/component" / NAME
         if not component.is_file():
-            raise FileNotFoundError(f"no component: {component}\nhint: in the checkout, run `cargo xtask guest`")
-        place = "kinesis_reader" if self.target_name == "wheel" else "src/kinesis_reader"
-        build_data["force_include"][str(component)] = f"{place}/{NAME}"
+            raise FileNotFoundError(f"no such component: {component}\nhint: in a checkout, run `cargo xtask guest`")
+        folder = "kinesis_reader" if self.target_name == "wheel" else "src/kinesis_reader"
+        build_data["force_include"][str(component)] = f"{folder}/{NAME}"
         license = root.parent.parent / "LICENSE"
         if self.target_name == "sdist":
             build_data["force_include"][str(license)] = "LICENSE"

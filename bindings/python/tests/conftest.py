@@ -16,7 +16,7 @@ CHECKOUT = HERE.parents[2]
 
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[Emulator]:
-    """ferrokinesis, started once: `KINESIS_EMULATOR_BIN` names it, and `cargo xtask python` builds it."""
+    """The emulator ferrokinesis, started once. `KINESIS_EMULATOR_BIN` is its path; `cargo xtask python` builds it."""
     program = os.environ.get("KINESIS_EMULATOR_BIN", str(CHECKOUT / "target/release/emulator"))
     emulator = Emulator(program)
     yield emulator
@@ -25,7 +25,7 @@ def emulator() -> Iterator[Emulator]:
 
 @pytest.fixture
 def model() -> Iterator[Callable[..., Model]]:
-    """Makes models of Kinesis, which end with the test."""
+    """Creates models of Kinesis, which are closed after the test."""
     models: list[Model] = []
 
     def make(*args: Any, **options: Any) -> Model:
@@ -39,21 +39,21 @@ def model() -> Iterator[Callable[..., Model]]:
 
 @pytest.fixture
 def raw() -> Iterator[Callable[[Script], Raw]]:
-    """Makes servers that speak raw bytes, which end with the test."""
-    made: list[Raw] = []
+    """Creates servers that send raw bytes, which are closed after the test."""
+    servers: list[Raw] = []
 
     def make(script: Script) -> Raw:
-        made.append(Raw(script))
-        return made[-1]
+        servers.append(Raw(script))
+        return servers[-1]
 
     yield make
-    for server in made:
+    for server in servers:
         server.close()
 
 
 @pytest.fixture(autouse=True)
 def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Settings of nobody but the test."""
+    """Isolates the test from the settings of this machine."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))

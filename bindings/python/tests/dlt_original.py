@@ -1,7 +1,7 @@
-"""Ours beside dlt's own source, which is not in this repository: `cargo xtask python --dlt-source DIR` runs this.
+"""Compares our source with dlt's own, which is not in this repository. `cargo xtask python --dlt-source DIR` runs this.
 
-Its name is none that pytest looks for, so it runs where it is named, and nowhere else. `KINESIS_DLT_ORIGINAL` names the
-folder that holds the package `sources.kinesis`, and `KINESIS_DLT_ORIGINAL_TESTS` the test file that belongs to it.
+pytest does not collect a file with this name, so it only runs when it is given as an argument. `KINESIS_DLT_ORIGINAL`
+is the directory with the package `sources.kinesis`, and `KINESIS_DLT_ORIGINAL_TESTS` is its test file.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from emulator import REGION, Emulator, Stream
 from kinesis_reader import dlt as ours
 
 ORIGINAL = Path(os.environ["KINESIS_DLT_ORIGINAL"]).resolve() / "sources"
-ITS_TESTS = Path(os.environ["KINESIS_DLT_ORIGINAL_TESTS"]).resolve()
-ITS_STREAM = "dlt_ci_kinesis_source"
+ORIGINAL_TESTS = Path(os.environ["KINESIS_DLT_ORIGINAL_TESTS"]).resolve()
+ORIGINAL_STREAM = "dlt_ci_kinesis_source"
 
-# Its module's name is a part of where it looks for settings and keeps its state.
+# The name of its module is part of the path of its settings and its state.
 sys.path.insert(0, str(ORIGINAL))
 original = importlib.import_module("kinesis")
 
@@ -47,11 +47,11 @@ def load_table_counts(pipeline, *names):
         return {name: client.execute_sql(f"SELECT count(*) FROM {client.make_qualified_table_name(name)}")[0][0]
                 for name in names}
 """
-"""What its tests import from a module that they share with others."""
+"""Stands in for a module that its tests share with those of other sources."""
 
-NOTHING_IS_SKIPPED = """
+RUN_SKIPPED_TESTS = """
 def pytest_collection_modifyitems(items):
-    # It skips a test that cannot run beside others; these run one by one.
+    # A test is skipped because it cannot run in parallel with others; here, they run one by one.
     for item in items:
         item.own_markers = [mark for mark in item.own_markers if mark.name != "skip"]
 """
@@ -64,52 +64,52 @@ region_name = "{REGION}"
 """
 
 
-def pytest_of(folder: Path, environment: dict[str, str], *arguments: str) -> tuple[Counter[str], str]:
-    """Runs pytest in a process of its own. Gives how many tests came to what, and what was said."""
-    report = folder / "report.xml"
+def run_pytest(directory: Path, environment: dict[str, str], *arguments: str) -> tuple[Counter[str], str]:
+    """Runs pytest in a separate process. Returns the number of tests by result, and the output."""
+    report = directory / "report.xml"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml", str(report), *arguments]
-    done = subprocess.run(command, cwd=folder, env=os.environ | environment, capture_output=True, text=True)
-    said = done.stdout + done.stderr
-    assert report.is_file(), said
+    done = subprocess.run(command, cwd=directory, env=os.environ | environment, capture_output=True, text=True)
+    output = done.stdout + done.stderr
+    assert report.is_file(), output
     cases = list(ElementTree.parse(report).iter("testcase"))
-    return Counter(case[0].tag if len(case) else "passed" for case in cases), said
+    return Counter(case[0].tag if len(case) else "passed" for case in cases), output
 
 
-def test_each_test_of_a_fault_fails_on_the_original(tmp_path: Path) -> None:
+def test_each_test_of_a_fault_fails_with_the_original(tmp_path: Path) -> None:
     faults = str(HERE / "test_dlt_faults.py")
     configuration = ("--rootdir", str(HERE), "-c", str(CHECKOUT / "bindings/python/pyproject.toml"))
-    came_to, said = pytest_of(tmp_path, {"KINESIS_DLT_SOURCE": str(ORIGINAL)}, *configuration, "-rp", faults)
-    assert came_to["failure"] > 0 and set(came_to) == {"failure"}, said
+    results, output = run_pytest(tmp_path, {"KINESIS_DLT_SOURCE": str(ORIGINAL)}, *configuration, "-rp", faults)
+    assert results["failure"] > 0 and set(results) == {"failure"}, output
 
 
-def test_the_originals_own_tests_pass_on_ours(emulator: Emulator, tmp_path: Path) -> None:
+def test_the_tests_of_the_original_pass_with_ours(emulator: Emulator, tmp_path: Path) -> None:
     shutil.copytree(CHECKOUT / "bindings/python/dlt/sources", tmp_path / "sources")
     tests = tmp_path / "tests/kinesis"
     tests.mkdir(parents=True)
-    shutil.copy(ITS_TESTS, tests / "test_kinesis.py")
+    shutil.copy(ORIGINAL_TESTS, tests / "test_kinesis.py")
     (tmp_path / "tests/utils.py").write_text(UTILS)
-    (tests / "conftest.py").write_text(NOTHING_IS_SKIPPED)
-    emulator.stream(2, ITS_STREAM)
+    (tests / "conftest.py").write_text(RUN_SKIPPED_TESTS)
+    emulator.stream(2, ORIGINAL_STREAM)
     (tmp_path / ".dlt").mkdir()
     (tmp_path / ".dlt/secrets.toml").write_text(SECRETS)
     settings = {
         "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]),
         "AWS_ENDPOINT_URL": emulator.url,
     }
-    came_to, said = pytest_of(tmp_path, settings, "tests/kinesis/test_kinesis.py")
-    assert came_to["passed"] > 0 and set(came_to) == {"passed"}, said
+    results, output = run_pytest(tmp_path, settings, "tests/kinesis/test_kinesis.py")
+    assert results["passed"] > 0 and set(results) == {"passed"}, output
 
 
 @pytest.fixture(params=[(original, ours), (ours, original)], ids=["original-ours", "ours-original"])
-def one_and_other(request: pytest.FixtureRequest, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Any:
-    # The original knows no endpoint; botocore takes one from here.
+def sources(request: pytest.FixtureRequest, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Any:
+    # The original has no option for the endpoint, but botocore reads it from here.
     monkeypatch.setenv("AWS_ENDPOINT_URL", emulator.url)
     Container()[PipelineContext].deactivate()
     return request.param
 
 
 def exchange(stream: Stream, one: Any, other: Any, read: Callable[[Any], list[int]]) -> None:
-    """One reads, the other takes up its state, and the one takes it up again. The first messages are in one shard."""
+    """Each source continues from the state of the other. The first messages are all in one shard."""
     stream.put([{"n": n} for n in range(10)], key=lambda n: "key")
     assert sorted(read(one)) == list(range(10))
     stream.numbers(10, 40)
@@ -120,7 +120,7 @@ def exchange(stream: Stream, one: Any, other: Any, read: Callable[[Any], list[in
     assert read(one) == read(other) == []
 
 
-def test_state_is_exchanged_without_a_pipeline(emulator: Emulator, one_and_other: Any) -> None:
+def test_the_state_is_exchanged_without_a_pipeline(emulator: Emulator, sources: Any) -> None:
     stream = emulator.stream(2)
     text = json.typed_dumps({})
 
@@ -131,11 +131,11 @@ def test_state_is_exchanged_without_a_pipeline(emulator: Emulator, one_and_other
             text = json.typed_dumps(managed.state)
         return [row["n"] for row in rows]
 
-    exchange(stream, *one_and_other, read)
+    exchange(stream, *sources, read)
 
 
-def test_state_is_exchanged_in_a_pipeline(
-    emulator: Emulator, one_and_other: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_state_is_exchanged_in_a_pipeline(
+    emulator: Emulator, sources: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     stream = emulator.stream(2)
@@ -144,7 +144,7 @@ def test_state_is_exchanged_in_a_pipeline(
     seen: set[int] = set()
 
     def read(source: Any) -> list[int]:
-        # Made anew, as each run of a program makes it.
+        # Created again, as in each run of a program.
         pipeline = dlt.pipeline("exchange", destination=dlt.destinations.duckdb(database), dataset_name="kinesis")
         pipeline.run(source.kinesis_stream(stream.name, initial_at_timestamp=None)).raise_on_failed_jobs()
         with duckdb.connect(database) as connection:
@@ -154,4 +154,4 @@ def test_state_is_exchanged_in_a_pipeline(
         seen.update(new)
         return new
 
-    exchange(stream, *one_and_other, read)
+    exchange(stream, *sources, read)

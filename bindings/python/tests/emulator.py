@@ -1,4 +1,4 @@
-"""The emulator ferrokinesis as a child process, and a client that fills its streams."""
+"""Runs the emulator ferrokinesis as a child process, and fills its streams."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _names = itertools.count()
 
 
 class Emulator:
-    """An emulator, which ends with its standard input."""
+    """An emulator, which exits when its standard input is closed."""
 
     def __init__(self, program: str) -> None:
         self._process = subprocess.Popen(
@@ -37,7 +37,7 @@ class Emulator:
         self.client.close()
 
     def stream(self, shards: int = 1, name: str | None = None) -> Stream:
-        """Makes a stream of a name that no other has."""
+        """Creates a stream, with a unique name by default."""
         name = name or f"stream-{next(_names)}"
         self.client.create_stream(StreamName=name, ShardCount=shards)
         stream = Stream(self.client, name)
@@ -53,7 +53,7 @@ class Stream:
         self.name = name
 
     def put(self, payloads: Iterable[Any], key: Callable[[int], str] = lambda n: f"key-{n % 97}") -> None:
-        """Puts payloads: bytes as they are, everything else as JSON."""
+        """Puts records: bytes as they are, everything else as JSON."""
         records = [
             {"Data": p if isinstance(p, bytes) else json.dumps(p).encode(), "PartitionKey": key(n)}
             for n, p in enumerate(payloads)
@@ -63,16 +63,16 @@ class Stream:
             assert answer.get("FailedRecordCount", 0) == 0, answer
 
     def numbers(self, first: int, end: int) -> None:
-        """Puts `{"n": …}` of these numbers, spread over the shards."""
+        """Puts `{"n": …}` with these numbers, spread over the shards."""
         self.put({"n": n, "item": "kettle", "price": n % 500 / 4} for n in range(first, end))
 
     def shards(self) -> list[dict[str, Any]]:
-        """The listing."""
+        """Lists the shards."""
         listed: list[dict[str, Any]] = self.client.list_shards(StreamName=self.name)["Shards"]
         return listed
 
     def open_shards(self) -> list[dict[str, Any]]:
-        """Those that are open, in the order of their hash keys."""
+        """Lists the open shards, in the order of their hash key ranges."""
         shards = [s for s in self.shards() if "EndingSequenceNumber" not in s["SequenceNumberRange"]]
         return sorted(shards, key=lambda s: int(s["HashKeyRange"]["StartingHashKey"]))
 
@@ -84,7 +84,7 @@ class Stream:
         self.settle()
 
     def merge(self, shard: dict[str, Any], neighbour: dict[str, Any]) -> None:
-        """Merges two neighbours."""
+        """Merges two adjacent shards."""
         self.client.merge_shards(
             StreamName=self.name, ShardToMerge=shard["ShardId"], AdjacentShardToMerge=neighbour["ShardId"]
         )

@@ -1,5 +1,7 @@
-"""A Kinesis in this process that does what no emulator can be made to do: it pages its listings, ends shards without
-warning, refuses, expires, lags and hangs, as a test wants it."""
+"""A model of Kinesis that misbehaves on demand, as no emulator does.
+
+It splits listings into pages, closes shards without warning, refuses requests, expires shard iterators, lags and hangs.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +43,8 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request as it came."""
+class Received:
+    """A request that was received."""
 
     operation: str
     body: dict[str, Any]
@@ -58,8 +60,10 @@ class Reply:
 
 
 def aggregate(*payloads: bytes, key: str = "key") -> bytes:
-    """A record as the Kinesis Producer Library makes it, of messages with one partition key
-    (<https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>)."""
+    """Returns the data of an aggregated record whose user records have these payloads and one partition key.
+
+    See <https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>.
+    """
 
     def field(number: int, data: bytes) -> bytes:
         return bytes([number << 3 | 2]) + varint(len(data)) + data
@@ -73,28 +77,29 @@ def aggregate(*payloads: bytes, key: str = "key") -> bytes:
 
 
 def refusal(code: str, message: str = "", status: int = 400) -> Reply:
-    """An error as Kinesis answers it."""
+    """Returns an error in the form of Kinesis."""
     return Reply(status, {"__type": code, "message": message})
 
 
-Hook = Callable[["Model", Asked], Reply | None]
+Hook = Callable[["Model", Received], Reply | None]
 
 FIRST_SEQUENCE = 49680494486978134087712285440334700307172411538434686978
 
 
 class Model:
-    """One stream behind HTTP. `hook` sees each request first, and answers it if it likes."""
+    """An HTTP server with one stream. `hook` receives each request first, and may answer it."""
 
     def __init__(self, shards: int = 1, hook: Hook | None = None) -> None:
         self.shards: dict[str, Shard] = {}
         self.hook = hook
-        self.asked: list[Asked] = []
-        self.listed_at_a_time = 1000
+        self.requests: list[Received] = []
+        self.shards_per_listing = 1000
         self.last_page_has_children = True
-        self.lag_ms: Callable[[Shard, int], int] = lambda shard, rest: 60_000 if rest else 0
+        self.lag_ms: Callable[[Shard, int], int] = lambda shard, unread: 60_000 if unread else 0
         self.clock_skew = 0.0
-        self.most_at_once = 0
-        self._at_once = 0
+        self.most_in_flight = 0
+        """The greatest number of `GetRecords` requests in flight at a time."""
+        self._in_flight = 0
         self._lock = threading.Lock()
         for n in range(shards):
             self.shard(n)
@@ -107,7 +112,7 @@ class Model:
         self._server.server_close()
 
     def shard(self, number: int, *parents: Shard) -> Shard:
-        """Adds a shard; its parents are closed by that."""
+        """Adds a shard and closes its parents."""
         shard = Shard(f"shardId-{number:012}", [parent.id for parent in parents])
         for parent in parents:
             parent.closed = True
@@ -118,24 +123,24 @@ class Model:
         return self.shards[f"shardId-{number:012}"]
 
     def count(self, operation: str) -> int:
-        """How often it was asked for."""
-        return sum(asked.operation == operation for asked in self.asked)
+        """Counts the requests for an operation."""
+        return sum(request.operation == operation for request in self.requests)
 
-    def answer(self, asked: Asked) -> Reply:
+    def answer(self, request: Received) -> Reply:
         with self._lock:
-            self.asked.append(asked)
-            self._at_once += asked.operation == "GetRecords"
-            self.most_at_once = max(self.most_at_once, self._at_once)
+            self.requests.append(request)
+            self._in_flight += request.operation == "GetRecords"
+            self.most_in_flight = max(self.most_in_flight, self._in_flight)
         try:
-            if self.hook is not None and (reply := self.hook(self, asked)) is not None:
+            if self.hook is not None and (reply := self.hook(self, request)) is not None:
                 return reply
             with self._lock:
-                return Reply(200, getattr(self, f"_{asked.operation}")(asked.body))
-        except Refused as refused:
-            return refusal(*refused.args)
+                return Reply(200, getattr(self, f"_{request.operation}")(request.body))
+        except Refusal as error:
+            return refusal(*error.args)
         finally:
             with self._lock:
-                self._at_once -= asked.operation == "GetRecords"
+                self._in_flight -= request.operation == "GetRecords"
 
     def _DescribeStreamSummary(self, body: dict[str, Any]) -> Any:
         return {
@@ -153,15 +158,16 @@ class Model:
     def _ListShards(self, body: dict[str, Any]) -> Any:
         start = int(body.get("NextToken", 0))
         if start and "StreamName" in body:
-            raise Refused("InvalidArgumentException", "NextToken and StreamName cannot be provided together.")
+            raise Refusal("InvalidArgumentException", "NextToken and StreamName cannot be provided together.")
         shards = list(self.shards.values())
-        page = shards[start : start + self.listed_at_a_time]
-        listing: dict[str, Any] = {"Shards": [self._listed(shard) for shard in page]}
+        page = shards[start : start + self.shards_per_listing]
+        listing: dict[str, Any] = {"Shards": [self.describe(shard) for shard in page]}
         if start + len(page) < len(shards):
             listing["NextToken"] = str(start + len(page))
         return listing
 
-    def _listed(self, shard: Shard) -> Any:
+    def describe(self, shard: Shard) -> Any:
+        """Returns a shard as in a listing."""
         listed: dict[str, Any] = {
             "ShardId": shard.id,
             "HashKeyRange": {"StartingHashKey": "0", "EndingHashKey": str(2**128 - 1)},
@@ -176,7 +182,7 @@ class Model:
     def _GetShardIterator(self, body: dict[str, Any]) -> Any:
         shard = self.shards.get(body["ShardId"])
         if shard is None:
-            raise Refused("ResourceNotFoundException", f"Shard {body['ShardId']} does not exist")
+            raise Refusal("ResourceNotFoundException", f"Shard {body['ShardId']} does not exist")
         match body["ShardIteratorType"]:
             case "TRIM_HORIZON":
                 index = 0
@@ -192,7 +198,7 @@ class Model:
                 at = int(body["StartingSequenceNumber"])
                 index = sum(int(record.sequence) < at for record in shard.records)
             case other:
-                raise Refused("InvalidArgumentException", other)
+                raise Refusal("InvalidArgumentException", other)
         return {"ShardIterator": f"{shard.id}/{index}"}
 
     def _GetRecords(self, body: dict[str, Any]) -> Any:
@@ -200,7 +206,7 @@ class Model:
         shard, start = self.shards[shard_id], int(index)
         records = shard.records[start : start + body.get("Limit", 10_000)]
         end = start + len(records)
-        rest = len(shard.records) - end
+        unread = len(shard.records) - end
         page: dict[str, Any] = {
             "Records": [
                 {
@@ -211,9 +217,9 @@ class Model:
                 | ({} if record.key is None else {"PartitionKey": record.key})
                 for record in records
             ],
-            "MillisBehindLatest": self.lag_ms(shard, rest),
+            "MillisBehindLatest": self.lag_ms(shard, unread),
         }
-        if rest or not shard.closed:
+        if unread or not shard.closed:
             page["NextShardIterator"] = f"{shard_id}/{end}"
         elif self.last_page_has_children:
             children = [child for child in self.shards.values() if shard_id in child.parents]
@@ -221,27 +227,27 @@ class Model:
                 {
                     "ShardId": child.id,
                     "ParentShards": child.parents,
-                    "HashKeyRange": self._listed(child)["HashKeyRange"],
+                    "HashKeyRange": self.describe(child)["HashKeyRange"],
                 }
                 for child in children
             ]
         return page
 
 
-class Refused(Exception):
-    """A request is refused, with this code and message."""
+class Refusal(Exception):
+    """The service refuses a request, with this code and message."""
 
 
 def _server(model: Model) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        # Headers and body go in one packet.
+        # Sends headers and body in one packet.
         wbufsize = -1
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             operation = self.headers["X-Amz-Target"].split(".")[1]
-            reply = model.answer(Asked(operation, json.loads(body), dict(self.headers.items()), time.monotonic()))
+            reply = model.answer(Received(operation, json.loads(body), dict(self.headers.items()), time.monotonic()))
             data = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
             self.send_response_only(reply.status)
             headers = {

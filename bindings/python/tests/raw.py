@@ -1,4 +1,4 @@
-"""A server that speaks whatever bytes a test has it speak."""
+"""A server that sends arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import threading
 from collections.abc import Callable, Iterator
 
 Script = Callable[[bytes], Iterator[bytes]]
-"""What is answered to a request, piece by piece. An empty piece ends the connection."""
+"""Yields the answer to a request in pieces. An empty piece closes the connection."""
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\n"
 
 
 class Raw:
-    """Answers each request by the script, on a port of its own."""
+    """Answers each request with the script."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
         self.requests: list[bytes] = []
         self.sent = 0
-        """Bytes that were taken by the other end, or were on their way to it."""
+        """Bytes that were received by the other end, or are on their way."""
         self._closed = threading.Event()
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
@@ -29,12 +29,12 @@ class Raw:
     def close(self) -> None:
         self._closed.set()
         with contextlib.suppress(OSError):
-            # Wakes the thread that accepts.
+            # Wakes the accepting thread.
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
     def trickle(self, piece: bytes, begin: bytes = b"") -> Iterator[bytes]:
-        """The piece again and again, without an end, and slowly."""
+        """Yields the piece slowly, again and again."""
         if begin:
             yield begin
         while not self._closed.wait(0.01):
@@ -59,7 +59,7 @@ class Raw:
 
 
 def answer(body: bytes, status: str = "200 OK", *headers: str) -> bytes:
-    """A whole answer."""
+    """Returns a complete answer."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 

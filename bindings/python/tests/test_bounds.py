@@ -1,4 +1,4 @@
-"""Answers that are too large, that never end, or that are of another time."""
+"""Answers that are too large, that never end, or that have an implausible date."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from memory import Memory
 from model import Model, Reply, refusal
 from raw import HEAD, Raw, Script, answer
 
 from kinesis_reader import read
 from kinesis_reader._component import Failure, Request, Response
-from kinesis_reader._signing import SIGNABLE_MAX, Clock, http_date
+from kinesis_reader._signing import SIGNABLE_MAX, Clock, parse_http_date
 from kinesis_reader._transport import Transport
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -34,18 +35,18 @@ def pieces(size: int) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "until the end"])
 @pytest.mark.parametrize(
-    ("operation", "most", "said"),
+    ("operation", "size_max", "expected"),
     [
-        ("get-records", 64 * MIB, Failure("an answer larger than 64 MiB", False)),
-        ("list-shards", 16 * MIB, Failure("an answer larger than 16 MiB", False)),
-        ("get-shard-iterator", 64 * KIB, Failure("an answer larger than 64 KiB", True)),
-        ("describe-stream-summary", 64 * KIB, Failure("an answer larger than 64 KiB", True)),
+        ("get-records", 64 * MIB, Failure("is larger than 64 MiB", False)),
+        ("list-shards", 16 * MIB, Failure("is larger than 16 MiB", False)),
+        ("get-shard-iterator", 64 * KIB, Failure("is larger than 64 KiB", True)),
+        ("describe-stream-summary", 64 * KIB, Failure("is larger than 64 KiB", True)),
     ],
 )
-def test_answers_are_bounded_by_what_was_asked_for(
-    raw: Callable[[Script], Raw], operation: str, most: int, said: Failure, framing: str
+def test_the_maximum_size_of_an_answer_depends_on_the_operation(
+    raw: Callable[[Script], Raw], operation: str, size_max: int, expected: Failure, framing: str
 ) -> None:
-    def script(asked: bytes) -> Iterator[bytes]:
+    def script(request: bytes) -> Iterator[bytes]:
         match framing:
             case "length":
                 yield HEAD + f"Content-Length: {size}\r\n\r\n".encode()
@@ -61,31 +62,32 @@ def test_answers_are_bounded_by_what_was_asked_for(
                 yield b""
 
     transport = connect(raw(script).url)
-    size = most
+    size = size_max
     result = transport.send(request(operation))
-    assert isinstance(result, Response) and len(result.body) == most
-    size = most + 1
+    assert isinstance(result, Response) and len(result.body) == size_max
+    size = size_max + 1
     result = transport.send(request(operation))
-    assert isinstance(result, Failure) and result.why.startswith(said.why) and result.transient == said.transient
-    # It was not left to the next answer.
+    assert isinstance(result, Failure) and result.message.endswith(expected.message)
+    assert result.transient == expected.transient
+    # The rest of the large answer is not taken for the next one.
     size = 1
     assert isinstance(transport.send(request(operation)), Response)
 
 
-def test_an_answer_that_says_that_it_is_too_large_is_not_taken_in(raw: Callable[[Script], Raw]) -> None:
-    def script(asked: bytes) -> Iterator[bytes]:
+def test_an_answer_that_announces_too_large_a_size_is_not_read(raw: Callable[[Script], Raw]) -> None:
+    def script(request: bytes) -> Iterator[bytes]:
         yield HEAD + f"Content-Length: {60 * MIB}\r\n\r\n".encode()
         yield from pieces(60 * MIB)
 
     server = raw(script)
     result = connect(server.url).send(request("get-shard-iterator"))
-    assert isinstance(result, Failure) and "larger than 64 KiB" in result.why
+    assert isinstance(result, Failure) and "larger than 64 KiB" in result.message
     assert server.sent < 30 * MIB
 
 
 @pytest.mark.parametrize("operation", ["get-records", "get-shard-iterator"])
-def test_of_an_answer_that_is_an_error_the_beginning_is_taken(raw: Callable[[Script], Raw], operation: str) -> None:
-    def script(asked: bytes) -> Iterator[bytes]:
+def test_a_large_error_is_cut(raw: Callable[[Script], Raw], operation: str) -> None:
+    def script(request: bytes) -> Iterator[bytes]:
         yield b"HTTP/1.1 503 Busy\r\n" + f"Content-Length: {3 * MIB}\r\n\r\n".encode()
         yield from pieces(3 * MIB)
 
@@ -106,10 +108,10 @@ def test_of_an_answer_that_is_an_error_the_beginning_is_taken(raw: Callable[[Scr
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n", b"X-Trailer: x\r\n"),
     ],
 )
-def test_an_answer_that_trickles_ends_by_the_time_of_its_request(
+def test_an_answer_that_arrives_byte_by_byte_ends_at_the_deadline(
     raw: Callable[[Script], Raw], begin: bytes, piece: bytes
 ) -> None:
-    def script(asked: bytes) -> Iterator[bytes]:
+    def script(request: bytes) -> Iterator[bytes]:
         if len(server.requests) > 1:
             yield answer(b"{}")
             return
@@ -118,54 +120,55 @@ def test_an_answer_that_trickles_ends_by_the_time_of_its_request(
     server = raw(script)
     transport = connect(server.url, 0.5)
     result = transport.send(request())
-    assert isinstance(result, Failure) and result.transient and result.why.startswith("no answer in time")
+    assert isinstance(result, Failure) and result.transient and result.message.endswith("in time")
     result = transport.send(request())
     assert isinstance(result, Response) and result.body == b"{}"
 
 
-def test_what_is_under_way_ends_when_the_transport_is_closed(raw: Callable[[Script], Raw]) -> None:
-    def script(asked: bytes) -> Iterator[bytes]:
-        asked_for.set()
+def test_closing_the_transport_ends_requests_in_flight(raw: Callable[[Script], Raw]) -> None:
+    def script(request: bytes) -> Iterator[bytes]:
+        received.set()
         yield from server.trickle(b"")
 
-    asked_for = threading.Event()
+    received = threading.Event()
     server = raw(script)
     transport = connect(server.url)
     results: list[Any] = []
     thread = threading.Thread(target=lambda: results.append(transport.send(request())))
     thread.start()
-    asked_for.wait()
+    received.wait()
     transport.close()
     thread.join()
     assert isinstance(results[0], Failure)
 
 
-def test_the_watch_is_gone_when_there_is_nothing_to_watch(raw: Callable[[Script], Raw]) -> None:
-    transport = connect(raw(lambda asked: iter([answer(b"{}")])).url)
+def test_the_watchdog_ends_when_no_request_is_in_flight(raw: Callable[[Script], Raw]) -> None:
+    transport = connect(raw(lambda request: iter([answer(b"{}")])).url)
     assert isinstance(transport.send(request()), Response)
-    watch = transport._http._watch._thread
-    if watch is not None:
-        watch.join()
-    assert transport._http._watch._thread is None
+    thread = transport._http._watchdog._thread
+    if thread is not None:
+        thread.join()
+    assert transport._http._watchdog._thread is None
     assert isinstance(transport.send(request()), Response)
 
 
-def test_a_request_whose_time_is_over_is_not_sent(raw: Callable[[Script], Raw]) -> None:
-    server = raw(lambda asked: iter([answer(b"{}")]))
-    result = connect(server.url).send(request(), due=0.0)
-    assert isinstance(result, Failure) and "no answer in time" in result.why and server.requests == []
+def test_a_request_whose_deadline_has_passed_is_not_sent(raw: Callable[[Script], Raw]) -> None:
+    server = raw(lambda request: iter([answer(b"{}")]))
+    result = connect(server.url).send(request(), deadline=0.0)
+    assert isinstance(result, Failure) and "in time" in result.message and server.requests == []
 
 
-def test_an_answer_that_ends_early_or_breaks_off_is_tried_again(raw: Callable[[Script], Raw]) -> None:
+def test_an_incomplete_or_invalid_answer_is_retried(raw: Callable[[Script], Raw]) -> None:
     for script in (
-        lambda asked: iter([HEAD + b"Content-Length: 9\r\n\r\nx", b""]),
-        lambda asked: iter([HEAD + b"Transfer-Encoding: chunked\r\n\r\n9\r\nx", b""]),
-        lambda asked: iter([b"\x1b]0;title\x07\r\n\r\n", b""]),
-        lambda asked: iter([b""]),
+        lambda request: iter([HEAD + b"Content-Length: 9\r\n\r\nx", b""]),
+        lambda request: iter([HEAD + b"Transfer-Encoding: chunked\r\n\r\n9\r\nx", b""]),
+        lambda request: iter([b"\x1b]0;title\x07\r\n\r\n", b""]),
+        lambda request: iter([b""]),
     ):
         result = connect(raw(script).url).send(request())
         assert isinstance(result, Failure) and result.transient
-        assert result.why.isprintable() and ("ended early" in result.why or "was lost" in result.why), result.why
+        assert result.message.isprintable()
+        assert result.message.startswith(("incomplete answer", "lost the connection")), result.message
 
 
 @pytest.mark.parametrize(
@@ -190,21 +193,21 @@ def test_an_answer_that_ends_early_or_breaks_off_is_tried_again(raw: Callable[[S
         (None, None),
     ],
 )
-def test_a_date_is_read_or_passed_over(header: str | None, seconds: float | None) -> None:
-    got = http_date(header)
-    # What a day beyond its month means is no matter, as long as it is no error.
-    assert got == seconds or (seconds is None and header is not None and "99" in header)
+def test_valid_dates_are_parsed_and_others_are_ignored(header: str | None, seconds: float | None) -> None:
+    parsed = parse_http_date(header)
+    # A day beyond the end of its month may mean anything, but must not raise.
+    assert parsed == seconds or (seconds is None and header is not None and "99" in header)
 
 
 @pytest.mark.parametrize("year", [1900, 1969, 2014, 2100, 2999, 9999])
-def test_a_clock_is_not_corrected_by_a_time_that_no_service_is_of(year: int) -> None:
+def test_the_clock_is_not_corrected_to_an_implausible_time(year: int) -> None:
     clock = Clock()
     before = clock.now()
     assert not clock.correct(before, datetime.datetime(year, 1, 1, tzinfo=datetime.timezone.utc).timestamp())
     assert abs(clock.now() - before) < 3600
 
 
-def test_a_later_correction_takes_the_place_of_an_earlier_one() -> None:
+def test_a_later_correction_replaces_an_earlier_one() -> None:
     clock, now = Clock(), Clock().now()
     assert clock.correct(now, 2**31) and clock.now() >= 2**31
     assert not clock.correct(clock.now(), 2**31)
@@ -212,7 +215,7 @@ def test_a_later_correction_takes_the_place_of_an_earlier_one() -> None:
 
 
 @pytest.mark.parametrize("time", [-1e18, -1.0, 0.0, 4e9, 1e12, 1e300])
-def test_there_is_a_time_to_sign_by_whatever_the_system_says(time: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_can_be_signed_whatever_the_system_clock_says(time: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: time)
     assert 0 <= Clock().now() <= SIGNABLE_MAX
 
@@ -222,77 +225,66 @@ def stamp(year: int) -> str:
 
 
 @pytest.mark.parametrize("date", [stamp(1900), stamp(1970), stamp(9999), stamp(10000), "31 Dec", "\x1b[31m", ""])
-def test_a_refusal_for_the_clock_with_an_odd_date_is_an_error_of_that_request(
-    model: Callable[..., Model], date: str
-) -> None:
-    kinesis = model(1, lambda kinesis, asked: skewed(date) if len(kinesis.asked) == 1 else None)
+def test_a_refused_clock_with_an_invalid_date_fails_only_that_request(model: Callable[..., Model], date: str) -> None:
+    kinesis = model(1, lambda kinesis, request: skewed(date) if len(kinesis.requests) == 1 else None)
     transport = connect(kinesis.url)
     first, second = transport.send(request()), transport.send(request())
     assert isinstance(first, Response) and first.status == 403 and first.signed is not None
-    # The clock is as it was.
+    # The clock is unchanged.
     assert isinstance(second, Response) and second.status == 200 and second.signed is not None
     assert abs(second.signed - first.signed) < 3_600_000
     assert all(response.date is None or 0 <= response.date < 2**63 for response in (first, second))
 
 
 @pytest.mark.parametrize("year", [2015, 2038, 2099])
-def test_a_false_correction_heals_within_its_request(model: Callable[..., Model], year: int) -> None:
-    """The first refusal is by a box on the way, whose clock is wrong."""
+def test_a_wrong_correction_is_repaired_within_its_request(model: Callable[..., Model], year: int) -> None:
+    """The first refusal comes from a machine on the way whose clock is wrong."""
 
-    def hook(kinesis: Model, asked: Any) -> Reply | None:
-        if len(kinesis.asked) == 1:
+    def hook(kinesis: Model, request: Any) -> Reply | None:
+        if len(kinesis.requests) == 1:
             return skewed(stamp(year))
-        return None if signed_in(asked) == datetime.datetime.now(datetime.timezone.utc).year else skewed(None)
+        return None if signed_in(request) == datetime.datetime.now(datetime.timezone.utc).year else skewed(None)
 
     kinesis = model(1, hook)
     for n in range(3):
         kinesis[0].add({"n": n})
     assert [message["n"] for message in read("orders", endpoint_url=kinesis.url)] == [0, 1, 2]
-    assert [signed_in(asked) for asked in kinesis.asked[:3]][1] == year
+    assert [signed_in(request) for request in kinesis.requests[:3]][1] == year
 
 
-def test_a_service_that_refuses_every_clock_is_told_and_not_asked_for_ever(model: Callable[..., Model]) -> None:
+def test_a_service_that_refuses_every_clock_is_not_asked_forever(model: Callable[..., Model]) -> None:
     years = iter(range(2016, 2090))
-    kinesis = model(1, lambda kinesis, asked: skewed(stamp(next(years))))
+    kinesis = model(1, lambda kinesis, request: skewed(stamp(next(years))))
     result = connect(kinesis.url).send(request())
-    assert isinstance(result, Response) and result.status == 403 and len(kinesis.asked) == 3
+    assert isinstance(result, Response) and result.status == 403 and len(kinesis.requests) == 3
 
 
-def test_the_component_is_told_the_time_that_was_signed(model: Callable[..., Model]) -> None:
-    def hook(kinesis: Model, asked: Any) -> Reply | None:
-        return skewed(stamp(2038)) if signed_in(asked) != 2038 else None
+def test_the_component_learns_the_time_that_was_signed(model: Callable[..., Model]) -> None:
+    def hook(kinesis: Model, request: Any) -> Reply | None:
+        return skewed(stamp(2038)) if signed_in(request) != 2038 else None
 
     kinesis = model(1, hook)
     kinesis.clock_skew = 7200
     result = connect(kinesis.url).send(request())
     assert isinstance(result, Response) and result.signed is not None and result.date is not None
     signed = datetime.datetime.fromtimestamp(result.signed / 1000, datetime.timezone.utc)
-    assert signed.strftime("%Y%m%dT%H%M%SZ") == kinesis.asked[-1].headers["X-Amz-Date"]
+    assert signed.strftime("%Y%m%dT%H%M%SZ") == kinesis.requests[-1].headers["X-Amz-Date"]
 
 
-def test_dates_of_answers_lose_nothing_in_this_run_or_the_next(model: Callable[..., Model]) -> None:
-    class Memory:
-        checkpoint: str | None = None
-
-        def load(self) -> str | None:
-            return self.checkpoint
-
-        def save(self, checkpoint: str) -> None:
-            self.checkpoint = checkpoint
-
+def test_wrong_dates_in_answers_lose_no_messages(model: Callable[..., Model]) -> None:
     for date in (stamp(1900), stamp(2038), stamp(9999), "garbage"):
-        wrong = True
-        kinesis = model(2, lambda kinesis, asked: dated(kinesis, asked, date) if wrong else None)  # noqa: B023
+        is_wrong = True
+        kinesis = model(2, lambda kinesis, request: dated(kinesis, request, date) if is_wrong else None)  # noqa: B023
         options: dict[str, Any] = {"endpoint_url": kinesis.url, "start": "latest", "state": Memory()}
         assert list(read("orders", **options)) == []
         kinesis[0].add({"n": 0})
-        wrong = False
+        is_wrong = False
         kinesis[1].add({"n": 1})
         assert sorted(message["n"] for message in read("orders", **options)) == [0, 1], date
 
 
-def dated(kinesis: Model, asked: Any, date: str) -> Reply:
-    return Reply(200, getattr(kinesis, f"_{asked.operation}")(asked.body), {"Date": date})
+def dated(kinesis: Model, request: Any, date: str) -> Reply:
+    return Reply(200, getattr(kinesis, f"_{request.operation}")(request.body), {"Date": date})
 
 
 def skewed(date: str | None) -> Reply:
@@ -300,6 +292,6 @@ def skewed(date: str | None) -> Reply:
     return reply if date is None else Reply(reply.status, reply.body, {"Date": date})
 
 
-def signed_in(asked: Any) -> int:
-    """The year that a request was signed in."""
-    return int(asked.headers["X-Amz-Date"][:4])
+def signed_in(request: Any) -> int:
+    """Returns the year in which a request was signed."""
+    return int(request.headers["X-Amz-Date"][:4])

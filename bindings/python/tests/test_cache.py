@@ -1,4 +1,4 @@
-"""Compiled code that is kept: run only where nobody else could have written it, and as it was written."""
+"""The cache of compiled code: code is only run if no other user could have written it, and if it is intact."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     _component._compiled.cache_clear()
 
 
-def test_code_is_kept_for_its_owner_alone_and_for_its_key(folder: Path) -> None:
+def test_cached_code_is_private_and_found_only_under_its_key(folder: Path) -> None:
     mask = os.umask(0)
     try:
         assert _cache.get(KEY) is None
@@ -33,10 +33,10 @@ def test_code_is_kept_for_its_owner_alone_and_for_its_key(folder: Path) -> None:
     assert [path.stat().st_mode & 0o777 for path in (folder.parent, folder, file)] == [0o700, 0o700, 0o600]
 
 
-def test_what_others_could_have_written_or_what_is_damaged_is_not_used(folder: Path) -> None:
+def test_code_that_others_could_have_written_or_that_is_damaged_is_not_used(folder: Path) -> None:
     _cache.put(KEY, CODE)
     [file] = folder.iterdir()
-    whole = file.read_bytes()
+    intact = file.read_bytes()
     for path in (folder.parent, folder, file):
         for mode in (0o722, 0o702):
             before = path.stat().st_mode & 0o777
@@ -44,14 +44,14 @@ def test_what_others_could_have_written_or_what_is_damaged_is_not_used(folder: P
             assert _cache.get(KEY) is None
             path.chmod(before)
     assert _cache.get(KEY) == CODE
-    for place in (0, 31, 32, len(whole) - 1):
-        file.write_bytes(bytes(byte ^ (n == place) for n, byte in enumerate(whole)))
+    for index in (0, 31, 32, len(intact) - 1):
+        file.write_bytes(bytes(byte ^ (n == index) for n, byte in enumerate(intact)))
         assert _cache.get(KEY) is None
-    for length in (0, 31, 32, len(whole) - 1):
-        file.write_bytes(whole[:length])
+    for length in (0, 31, 32, len(intact) - 1):
+        file.write_bytes(intact[:length])
         assert _cache.get(KEY) is None
     os.link(file, folder / "other")
-    file.write_bytes(whole)
+    file.write_bytes(intact)
     assert _cache.get(KEY) is None
     file.unlink()
     file.symlink_to("other")
@@ -63,10 +63,12 @@ def test_what_others_could_have_written_or_what_is_damaged_is_not_used(folder: P
     assert _cache.get(KEY) == CODE
 
 
-def test_a_place_that_cannot_be_costs_time_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def test_without_a_usable_cache_the_component_still_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
     (tmp_path / "kinesis-reader").write_text("")
-    for place in (str(tmp_path), "relative", "/dev/null"):
-        monkeypatch.setenv("XDG_CACHE_HOME", place)
+    for cache in (str(tmp_path), "relative", "/dev/null"):
+        monkeypatch.setenv("XDG_CACHE_HOME", cache)
         _cache.put(KEY, CODE)
         assert _cache.get(KEY) is None
         _component._compiled.cache_clear()
@@ -74,21 +76,21 @@ def test_a_place_that_cannot_be_costs_time_only(tmp_path: Path, monkeypatch: pyt
     assert not Path("relative").exists()
 
 
-def test_so_many_files_are_kept(folder: Path) -> None:
+def test_the_cache_keeps_a_limited_number_of_files(folder: Path) -> None:
     for n in range(2 * _cache.FILES_MAX):
         _cache.put(_cache.key(b"component", str(n)), CODE)
     assert len(list(folder.iterdir())) == _cache.FILES_MAX
     assert _cache.get(_cache.key(b"component", str(2 * _cache.FILES_MAX - 1))) == CODE
 
 
-def test_the_component_is_compiled_once_and_again_where_its_code_is_damaged(
+def test_the_component_is_compiled_once_and_again_if_its_code_is_damaged(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[int] = []
+    compiled: list[int] = []
 
     class Counting(_component.wc.Component):  # type: ignore[misc]
         def __init__(self, engine: object, data: bytes) -> None:
-            made.append(len(data))
+            compiled.append(len(data))
             super().__init__(engine, data)
 
     monkeypatch.setattr(_component.wc, "Component", Counting)
@@ -98,4 +100,4 @@ def test_the_component_is_compiled_once_and_again_where_its_code_is_damaged(
             file.write_bytes(change(file.read_bytes()))
         _component._compiled.cache_clear()
         assert _component.Component().defaults("orders").wire == "json"
-    assert len(made) == 3
+    assert len(compiled) == 3

@@ -1,4 +1,4 @@
-"""The source for dlt: names, configuration, rows and state are those that dlt's users know."""
+"""The source for dlt: names, configuration, rows and state are those of dlt's own source."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dlt.common.configuration.exceptions import ConfigFieldMissingException, Con
 from dlt.common.configuration.specs import AwsCredentials
 from dlt.common.pipeline import PipelineContext, StateInjectableContext
 from dlt.extract.exceptions import ResourceExtractionError
-from dlt_source import kept, last_value, rows
+from dlt_source import last_value, resource_state, rows
 from emulator import Emulator
 from model import FIRST_SEQUENCE, Model
 
@@ -33,15 +33,15 @@ FIRST, SECOND = "shardId-000000000000", "shardId-000000000001"
 
 @pytest.fixture
 def kinesis(model: Callable[..., Model], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Model]:
-    """Makes a model that the source finds by the environment, with messages numbered over its shards."""
+    """Creates a model with numbered messages that the source finds through the environment."""
 
     def make(shards: int, messages: int, age: float = 3600) -> Model:
         Container()[PipelineContext].deactivate()
-        made = model(shards)
+        stream = model(shards)
         for n in range(messages):
-            made[n % shards].add({"n": n}, arrived=time.time() - age)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", made.url)
-        return made
+            stream[n % shards].add({"n": n}, arrived=time.time() - age)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", stream.url)
+        return stream
 
     return make
 
@@ -63,13 +63,13 @@ def test_the_resource_is_named_after_its_stream() -> None:
     assert kinesis_stream("arn:aws:kinesis:us-east-1:000000000000:stream/payments").name == "payments"
 
 
-def test_a_stream_that_nobody_names_is_asked_for() -> None:
-    with pytest.raises(Exception, match="no stream is named") as raised:
+def test_a_missing_stream_name_is_reported() -> None:
+    with pytest.raises(Exception, match="no stream name") as raised:
         kinesis_stream()
     assert "SOURCES__KINESIS__STREAM_NAME" in str(raised.value)
 
 
-def test_a_row_has_envelope_identifier_and_payload_in_this_order(kinesis: Callable[..., Model]) -> None:
+def test_a_row_has_envelope_message_id_and_payload_in_this_order(kinesis: Callable[..., Model]) -> None:
     record = kinesis(1, 0)[0].add({"n": 1, "tags": ["a"]}, arrived=1763900000.1239998)
     [row] = rows({}, initial_at_timestamp=None)
     assert list(row) == ["_kinesis", "_kinesis_msg_id", "n", "tags"]
@@ -83,13 +83,13 @@ def test_a_row_has_envelope_identifier_and_payload_in_this_order(kinesis: Callab
 
 
 @pytest.mark.parametrize("payload", [b"", b"no json", b"\xff\x00", b'{"n": 1}', b"x" * 5000])
-def test_a_payload_that_is_not_parsed_is_its_bytes(kinesis: Callable[..., Model], payload: bytes) -> None:
+def test_without_parsing_a_row_has_the_bytes_of_the_payload(kinesis: Callable[..., Model], payload: bytes) -> None:
     kinesis(1, 0)[0].add(payload)
     [row] = rows({}, initial_at_timestamp=None, parse_json=False)
     assert list(row) == ["_kinesis", "_kinesis_msg_id", "data"] and row["data"] == payload
 
 
-def test_numbers_are_as_dlts_parser_makes_them(kinesis: Callable[..., Model]) -> None:
+def test_values_are_the_same_as_from_dlts_parser(kinesis: Callable[..., Model]) -> None:
     payload = b'{"a": 18446744073709551615, "b": 18446744073709551616, "c": -0.0, "d": "2025-01-01", "a2": 1, "a2": 2}'
     kinesis(1, 0)[0].add(payload)
     [row] = rows({}, initial_at_timestamp=None)
@@ -97,7 +97,7 @@ def test_numbers_are_as_dlts_parser_makes_them(kinesis: Callable[..., Model]) ->
     assert {name: row[name] for name in expected} == expected and isinstance(row["b"], float)
 
 
-def test_a_message_without_a_partition_key(kinesis: Callable[..., Model]) -> None:
+def test_a_message_may_have_no_partition_key(kinesis: Callable[..., Model]) -> None:
     kinesis(1, 0)[0].add({"n": 0}).key = None
     [row] = rows({}, initial_at_timestamp=None)
     assert row["_kinesis"]["partition"] is None
@@ -117,24 +117,26 @@ def test_a_message_without_a_partition_key(kinesis: Callable[..., Model]) -> Non
         (-5.0, [0, 1, 2, 3]),
     ],
 )
-def test_where_the_first_run_begins(kinesis: Callable[..., Model], start: Any, expected: list[int]) -> None:
+def test_the_first_run_begins_at_initial_at_timestamp(
+    kinesis: Callable[..., Model], start: Any, expected: list[int]
+) -> None:
     stream = kinesis(1, 2)
     for n in (2, 3):
         stream[0].add({"n": n}, arrived=time.time() - 60)
     state: dict[str, Any] = {}
     assert numbers(state, initial_at_timestamp=start() if callable(start) else start) == expected
-    assert isinstance(kept(state)["initial_at_timestamp"], pendulum.DateTime)
+    assert isinstance(resource_state(state)["initial_at_timestamp"], pendulum.DateTime)
     stream[0].add({"n": 4})
-    # The state goes before the argument, also where nothing was read so far.
+    # The state takes precedence over the argument, even if nothing was read yet.
     assert numbers(state, initial_at_timestamp=None) == [4]
 
 
-def test_what_is_no_time_is_refused() -> None:
+def test_an_invalid_time_is_refused() -> None:
     with pytest.raises(ResourceExtractionError):
         rows({}, initial_at_timestamp="soon")
 
 
-def test_lists_have_the_size_asked_for(kinesis: Callable[..., Model]) -> None:
+def test_chunk_size_sets_the_length_of_lists(kinesis: Callable[..., Model]) -> None:
     kinesis(1, 9)
     sizes = []
 
@@ -151,18 +153,18 @@ def test_lists_have_the_size_asked_for(kinesis: Callable[..., Model]) -> None:
         assert isinstance(raised.value.__cause__, OptionError)
 
 
-@pytest.mark.parametrize(("most", "expected"), [(-1, 2), (0, 2), (1, 2), (2, 2), (3, 4), (100, 6)])
+@pytest.mark.parametrize(("limit", "expected"), [(-1, 2), (0, 2), (1, 2), (2, 2), (3, 4), (100, 6)])
 def test_a_run_ends_with_the_list_that_reaches_the_limit(
-    kinesis: Callable[..., Model], most: int, expected: int
+    kinesis: Callable[..., Model], limit: int, expected: int
 ) -> None:
     kinesis(1, 6)
     state: dict[str, Any] = {}
-    first = numbers(state, chunk_size=2, max_number_of_messages=most)
+    first = numbers(state, chunk_size=2, max_number_of_messages=limit)
     assert first == list(range(expected))
     assert first + numbers(state) == list(range(6))
 
 
-def test_configuration_is_looked_up_and_an_argument_wins(
+def test_options_come_from_the_configuration_unless_given_as_arguments(
     kinesis: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kinesis(1, 4)
@@ -177,7 +179,7 @@ def test_configuration_is_looked_up_and_an_argument_wins(
         rows({})
 
 
-def test_credentials_are_looked_up_where_dlt_looks(
+def test_credentials_come_from_the_configuration_of_dlt(
     kinesis: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = kinesis(1, 1)
@@ -186,28 +188,28 @@ def test_credentials_are_looked_up_where_dlt_looks(
         monkeypatch.setenv(f"{prefix}__AWS_SECRET_ACCESS_KEY", "secret")
         monkeypatch.setenv(f"{prefix}__REGION_NAME", "eu-west-3")
         assert numbers({}) == [0]
-        assert f"Credential={prefix}/" in stream.asked[-1].headers["Authorization"]
-        assert "/eu-west-3/kinesis/" in stream.asked[-1].headers["Authorization"]
+        assert f"Credential={prefix}/" in stream.requests[-1].headers["Authorization"]
+        assert "/eu-west-3/kinesis/" in stream.requests[-1].headers["Authorization"]
 
 
-def test_credentials_may_be_a_session_or_left_to_botocore(kinesis: Callable[..., Model]) -> None:
+def test_credentials_can_be_a_session_or_left_to_botocore(kinesis: Callable[..., Model]) -> None:
     stream = kinesis(1, 1)
     session = botocore.session.Session()
     session.set_credentials("of-the-session", "secret")
     assert numbers({}, credentials=session) == [0]
-    assert "Credential=of-the-session/" in stream.asked[-1].headers["Authorization"]
+    assert "Credential=of-the-session/" in stream.requests[-1].headers["Authorization"]
     assert numbers({}, credentials=AwsCredentials()) == [0]
-    assert "Credential=test/" in stream.asked[-1].headers["Authorization"]
+    assert "Credential=test/" in stream.requests[-1].headers["Authorization"]
 
 
-def test_credentials_that_nobody_has_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     with pytest.raises(ConfigFieldMissingException, match="SOURCES__KINESIS__CREDENTIALS__AWS_ACCESS_KEY_ID"):
         rows({})
 
 
-def test_sequence_numbers_given_are_gone_on_from(kinesis: Callable[..., Model]) -> None:
-    """Shards that are not given begin where the argument says."""
+def test_a_run_continues_from_given_sequence_numbers(kinesis: Callable[..., Model]) -> None:
+    """Other shards begin at `initial_at_timestamp`."""
     stream = kinesis(2, 6)
     after = stream[0].records[1].sequence
     last_msg = dlt.sources.incremental(
@@ -219,25 +221,25 @@ def test_sequence_numbers_given_are_gone_on_from(kinesis: Callable[..., Model]) 
     assert sorted(numbers({}, last_msg=last_msg, initial_at_timestamp=0)) == [4]
 
 
-def test_without_a_state_nothing_is_kept(kinesis: Callable[..., Model]) -> None:
+def test_without_a_state_every_run_starts_over(kinesis: Callable[..., Model]) -> None:
     kinesis(1, 3)
     resource = kinesis_stream("orders", initial_at_timestamp=None)
     assert [row["n"] for row in resource] == [row["n"] for row in resource] == [0, 1, 2]
 
 
-def test_the_state_follows_each_message_where_lists_have_one(kinesis: Callable[..., Model]) -> None:
+def test_with_lists_of_one_message_the_state_advances_with_each_message(kinesis: Callable[..., Model]) -> None:
     stream = kinesis(2, 6)
     text = json.typed_dumps({})
-    got = []
+    received = []
     for _ in range(6):
-        # Each run is broken off at its second message: it was seen, and so was saved.
+        # Each run ends at its second message, which was received and is therefore in the state.
         with Container().injectable_context(StateInjectableContext(state=json.typed_loads(text))) as managed:
             for row in kinesis_stream("orders", initial_at_timestamp=None, chunk_size=1):
-                got.append(row["n"])
+                received.append(row["n"])
                 text = json.typed_dumps(managed.state)
-                if len(got) % 2 == 0:
+                if len(received) % 2 == 0:
                     break
-    assert sorted(got) == list(range(6))
+    assert sorted(received) == list(range(6))
     assert last_value(json.typed_loads(text)) == {
         shard.id: shard.records[-1].sequence for shard in (stream[0], stream[1])
     }
@@ -250,8 +252,8 @@ OLD_STATE = (
 )
 
 
-def test_a_state_of_dlts_own_source_is_taken_up(kinesis: Callable[..., Model]) -> None:
-    """A shard that it has no sequence number of is read from the time of its last run."""
+def test_a_run_continues_from_a_state_of_dlts_own_source(kinesis: Callable[..., Model]) -> None:
+    """A shard without a sequence number is read from the time of the last run."""
     stream = kinesis(3, 9)
     stream[1].add({"n": 9})
     since = pendulum.now("UTC").subtract(minutes=1).isoformat()
@@ -265,15 +267,15 @@ def test_a_state_of_dlts_own_source_is_taken_up(kinesis: Callable[..., Model]) -
     ("recorded", "source", "stream_name"),
     [("standalone", "kinesis", "dlt_ci_kinesis_source"), ("pipeline", "kstate", "state_demo")],
 )
-def test_a_recorded_state_of_dlts_own_source_is_taken_up(
+def test_a_run_continues_from_a_recorded_state_of_dlts_own_source(
     kinesis: Callable[..., Model], recorded: str, source: str, stream_name: str
 ) -> None:
     text = (CHECKOUT / f"tests/golden/dlt_state_{recorded}.json").read_text()
     state = {"sources": {"kinesis": json.typed_loads(text)["sources"][source]}}
-    reached = last_value(state, stream_name)
+    last_values = last_value(state, stream_name)
     stream = kinesis(2, 0)
     for shard in (stream[0], stream[1]):
-        last = int(reached[shard.id])
+        last = int(last_values[shard.id])
         for n in (-2, 0, 1, 2):
             shard.add({"n": n}, sequence=last + n)
     assert sorted(numbers(state, stream=stream_name)) == [1, 1, 2, 2]
@@ -281,21 +283,21 @@ def test_a_recorded_state_of_dlts_own_source_is_taken_up(
     assert last_value(state, stream_name) == {shard.id: shard.records[-1].sequence for shard in (stream[0], stream[1])}
 
 
-def test_dlts_own_source_can_take_up_our_state(kinesis: Callable[..., Model]) -> None:
+def test_dlts_own_source_can_continue_from_our_state(kinesis: Callable[..., Model]) -> None:
     stream = kinesis(2, 3)
     state: dict[str, Any] = {}
     assert sorted(numbers(state)) == [0, 1, 2]
     state = json.typed_loads(json.typed_dumps(state))
-    assert set(kept(state)["incremental"]["_kinesis"]) == {
+    assert set(resource_state(state)["incremental"]["_kinesis"]) == {
         "initial_value",
         "last_value",
         "unique_hashes",
         "start_value",
     }
-    # It asks for iterators by these two.
+    # dlt's source requests shard iterators with this function.
     client = botocore.session.Session().create_client("kinesis", endpoint_url=stream.url)
     last_msg = dlt.sources.incremental("_kinesis", initial_value=last_value(state), end_value={})
-    at = kept(state)["initial_at_timestamp"]
+    at = resource_state(state)["initial_at_timestamp"]
     assert get_shard_iterator(client, "orders", FIRST, last_msg, at) == (
         f"{FIRST}/2",
         {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": str(FIRST_SEQUENCE + 1)},
@@ -304,7 +306,7 @@ def test_dlts_own_source_can_take_up_our_state(kinesis: Callable[..., Model]) ->
         "ShardIteratorType": "AT_TIMESTAMP",
         "Timestamp": at.timestamp(),
     }
-    # And where it went on, we do.
+    # We continue from where dlt's source would stop.
     stream[0].add({"n": 3})
     stream[0].add({"n": 4})
     last_value(state)[FIRST] = stream[0].records[-2].sequence
@@ -352,15 +354,15 @@ def test_a_pipeline_loads_once_and_only_what_is_new(
     assert set(resources["dlt-pipeline"]) == {"incremental", "initial_at_timestamp", "kinesis_reader"}
 
 
-def test_a_run_that_fails_is_made_good_by_the_next(kinesis: Callable[..., Model], tmp_path: Path) -> None:
+def test_the_run_after_a_failed_run_loads_everything_once(kinesis: Callable[..., Model], tmp_path: Path) -> None:
     kinesis(2, 20)
     pipeline = dlt.pipeline(
         "failing", destination=dlt.destinations.duckdb(str(tmp_path / "f.duckdb")), dataset_name="d"
     )
-    fail = True
+    should_fail = True
 
     def trip(row: Any) -> Any:
-        if fail and row["n"] == 13:
+        if should_fail and row["n"] == 13:
             raise RuntimeError("marked")
         return row
 
@@ -369,13 +371,13 @@ def test_a_run_that_fails_is_made_good_by_the_next(kinesis: Callable[..., Model]
 
     with pytest.raises(Exception, match="marked"):
         pipeline.run(source())
-    fail = False
+    should_fail = False
     pipeline.run(source())
     with duckdb.connect(str(tmp_path / "f.duckdb")) as database:
         assert database.execute("SELECT count(*), count(DISTINCT n) FROM d.orders").fetchall() == [(20, 20)]
 
 
-def test_rows_that_were_changed_on_their_way_keep_the_state_right(kinesis: Callable[..., Model]) -> None:
+def test_the_state_is_correct_even_if_rows_are_filtered(kinesis: Callable[..., Model]) -> None:
     stream = kinesis(1, 10)
     state: dict[str, Any] = {}
     with Container().injectable_context(StateInjectableContext(state=state)):
@@ -397,7 +399,7 @@ def test_rows_that_were_changed_on_their_way_keep_the_state_right(kinesis: Calla
         (({"shard_id": "a", "seq_no": "0001234"}, {"a": "0001233"}), {"a": "0001234"}),
     ],
 )
-def test_the_greatest_sequence_number_by_shard(values: Any, expected: dict[str, str]) -> None:
+def test_max_sequence_by_shard_keeps_the_greatest_sequence_number(values: Any, expected: dict[str, str]) -> None:
     known = dict(values[1]) if len(values) > 1 and values[1] else None
     assert max_sequence_by_shard(values) == expected
     assert known is None or values[1] == known

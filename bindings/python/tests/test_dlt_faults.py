@@ -1,6 +1,6 @@
-"""What a source of Kinesis messages can do wrong, each with a test that a source which does it fails.
+"""Faults that a source of Kinesis messages can have, with a test for each.
 
-With `KINESIS_DLT_SOURCE` these run against another source; see `dlt_source`.
+With `KINESIS_DLT_SOURCE`, these tests run against another source; see `dlt_source`.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from dlt_source import kept, last_value, rows
+from dlt_source import last_value, resource_state, rows
 from model import FIRST_SEQUENCE, Model, Reply, aggregate, refusal
 
 
 @pytest.fixture
 def kinesis(model: Callable[..., Model], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Model]:
-    """Makes a model that the source finds by the environment."""
+    """Creates a model that the source finds through the environment."""
 
     def make(*args: Any, **options: Any) -> Model:
-        made = model(*args, **options)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", made.url)
-        return made
+        stream = model(*args, **options)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", stream.url)
+        return stream
 
     return make
 
@@ -35,7 +35,7 @@ def numbers(state: dict[str, Any], **options: Any) -> list[Any]:
 
 def test_all_pages_of_a_listing_are_read(kinesis: Callable[..., Model]) -> None:
     stream = kinesis(5)
-    stream.listed_at_a_time = 2
+    stream.shards_per_listing = 2
     for n in range(5):
         stream[n].add({"n": n})
     assert sorted(numbers({})) == [0, 1, 2, 3, 4]
@@ -47,15 +47,15 @@ def test_a_child_that_is_listed_is_read_once(kinesis: Callable[..., Model]) -> N
     for n in range(3):
         stream[n].add({"n": n})
     assert sorted(numbers({})) == [0, 1, 2]
-    asked = [asked.body["ShardId"] for asked in stream.asked if asked.operation == "GetShardIterator"]
-    assert asked.count(child.id) == 1
+    shards = [request.body["ShardId"] for request in stream.requests if request.operation == "GetShardIterator"]
+    assert shards.count(child.id) == 1
 
 
 def test_a_shard_may_end_while_it_lags(kinesis: Callable[..., Model]) -> None:
     stream = kinesis(1)
     stream[0].add({"n": 0})
     stream.shard(1, stream[0]).add({"n": 1})
-    stream.lag_ms = lambda shard, rest: 2_665_000 if shard.closed else 0
+    stream.lag_ms = lambda shard, unread: 2_665_000 if shard.closed else 0
     assert numbers({}) == [0, 1]
 
 
@@ -96,56 +96,56 @@ def test_shards_that_a_limit_left_unread_are_read_later(kinesis: Callable[..., M
     for n in range(9):
         stream[n % 3].add({"n": n}, arrived=long_ago)
     options = {"initial_at_timestamp": start and long_ago - 60, "max_number_of_messages": 2, "chunk_size": 2}
-    got: list[int] = []
+    found: list[int] = []
     for _ in range(9):
-        got += numbers(state, **options)
-    assert sorted(got) == list(range(9))
+        found += numbers(state, **options)
+    assert sorted(found) == list(range(9))
 
 
-def test_what_lies_behind_an_empty_page_is_read_later(kinesis: Callable[..., Model]) -> None:
-    """An empty page with some lag counts as caught up, and leaves no sequence number to go on from."""
+def test_records_after_an_empty_page_are_read_later(kinesis: Callable[..., Model]) -> None:
+    """An empty page within the accepted lag counts as caught up, and leaves no sequence number to continue from."""
 
-    def hook(stream: Model, asked: Any) -> Reply | None:
-        if asked.operation != "GetRecords" or stream.count("GetRecords") > 1:
+    def hook(stream: Model, request: Any) -> Reply | None:
+        if request.operation != "GetRecords" or stream.count("GetRecords") > 1:
             return None
-        body = {"Records": [], "NextShardIterator": asked.body["ShardIterator"], "MillisBehindLatest": 3000}
+        body = {"Records": [], "NextShardIterator": request.body["ShardIterator"], "MillisBehindLatest": 3000}
         return Reply(200, body)
 
     stream, state = kinesis(1, hook), {}  # type: ignore[var-annotated]
     stream[0].add({"n": 0}, arrived=time.time() - 3)
-    got = numbers(state, milliseconds_behind_latest=10_000)
-    got += numbers(state, milliseconds_behind_latest=10_000)
-    assert got == [0]
+    found = numbers(state, milliseconds_behind_latest=10_000)
+    found += numbers(state, milliseconds_behind_latest=10_000)
+    assert found == [0]
 
 
 @pytest.mark.parametrize(
     ("error", "times"), [("ExpiredIteratorException", 1), ("ProvisionedThroughputExceededException", 4)]
 )
 def test_expired_iterators_and_throttling_pass(kinesis: Callable[..., Model], error: str, times: int) -> None:
-    refused = 0
+    refusals = 0
 
-    def hook(stream: Model, asked: Any) -> Reply | None:
-        nonlocal refused
-        # In the middle of a shard, so that it must be gone on with at the right position.
-        if asked.operation == "GetRecords" and stream.count("GetRecords") > 1 and refused < times:
-            refused += 1
-            return refusal(error, "it is so")
+    def hook(stream: Model, request: Any) -> Reply | None:
+        nonlocal refusals
+        # In the middle of a shard, so that the source must continue at the right position.
+        if request.operation == "GetRecords" and stream.count("GetRecords") > 1 and refusals < times:
+            refusals += 1
+            return refusal(error, "try again")
         return None
 
     stream = kinesis(1, hook)
     for n in range(4):
         stream[0].add({"n": n}, sequence=FIRST_SEQUENCE + n)
-    stream.lag_ms = lambda shard, rest: 60_000 if refused < times or rest else 0
+    stream.lag_ms = lambda shard, unread: 60_000 if refusals < times or unread else 0
     assert numbers({}, chunk_size=2) == [0, 1, 2, 3]
-    assert refused == times
+    assert refusals == times
 
 
 def test_shards_are_read_side_by_side(kinesis: Callable[..., Model]) -> None:
     both = threading.Event()
 
-    def hook(stream: Model, asked: Any) -> None:
-        if asked.operation == "GetRecords" and not both.is_set():
-            if stream.most_at_once >= 2:
+    def hook(stream: Model, request: Any) -> None:
+        if request.operation == "GetRecords" and not both.is_set():
+            if stream.most_in_flight >= 2:
                 both.set()
             both.wait(5)
             both.set()
@@ -154,7 +154,7 @@ def test_shards_are_read_side_by_side(kinesis: Callable[..., Model]) -> None:
     for n in range(2):
         stream[n].add({"n": n})
     assert sorted(numbers({})) == [0, 1]
-    assert stream.most_at_once == 2
+    assert stream.most_in_flight == 2
 
 
 @pytest.mark.parametrize(
@@ -187,11 +187,11 @@ def test_no_payload_stops_a_run(kinesis: Callable[..., Model], payload: bytes) -
     assert rows(state, initial_at_timestamp=None) == []
 
 
-def test_aggregates_are_taken_apart_and_their_messages_differ(kinesis: Callable[..., Model]) -> None:
+def test_aggregated_records_are_split_and_their_messages_have_different_ids(kinesis: Callable[..., Model]) -> None:
     stream, state = kinesis(1), {}  # type: ignore[var-annotated]
     stream[0].add(aggregate(b'{"n": 0}', b'{"n": 1}', b'{"n": 2}'))
     stream[0].add({"n": 3})
-    # A list ends with a record, so that the state never stands in the middle of one.
+    # Lists end between records, because dlt's state cannot express a position inside one.
     options = {"initial_at_timestamp": None, "chunk_size": 2, "max_number_of_messages": 1}
     first = rows(state, **options)
     second = rows(state, **options)
@@ -200,9 +200,9 @@ def test_aggregates_are_taken_apart_and_their_messages_differ(kinesis: Callable[
     assert rows(state, initial_at_timestamp=None) == []
 
 
-def test_no_lag_at_all_can_be_asked_for(kinesis: Callable[..., Model]) -> None:
-    def hook(stream: Model, asked: Any) -> Reply | None:
-        # Whoever asks for ever is told to stop.
+def test_a_lag_of_zero_is_possible(kinesis: Callable[..., Model]) -> None:
+    def hook(stream: Model, request: Any) -> Reply | None:
+        # Ends a source that would never stop.
         return refusal("AccessDeniedException") if stream.count("GetRecords") > 25 else None
 
     stream = kinesis(1, hook)
@@ -211,21 +211,23 @@ def test_no_lag_at_all_can_be_asked_for(kinesis: Callable[..., Model]) -> None:
     assert numbers({}, milliseconds_behind_latest=0) == [0, 1, 2]
 
 
-def test_the_stream_may_be_named_by_configuration(
+def test_the_stream_can_be_set_in_the_configuration(
     kinesis: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kinesis(1)[0].add({"n": 0})
     monkeypatch.setenv("SOURCES__KINESIS__STREAM_NAME", "orders")
     state: dict[str, Any] = {}
     assert numbers(state, stream=None) == [0]
-    assert last_value(state) and kept(state, "orders")
+    assert last_value(state) and resource_state(state, "orders")
 
 
-def test_the_endpoint_may_be_named_by_credentials(model: Callable[..., Model], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_endpoint_can_be_set_in_the_credentials(
+    model: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
     stream = model(1)
     stream[0].add({"n": 0})
     monkeypatch.setenv("SOURCES__KINESIS__CREDENTIALS__ENDPOINT_URL", stream.url)
-    # Nothing leaves this machine.
+    # No request leaves this machine.
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")

@@ -1,4 +1,4 @@
-"""The whole way of a new user of dlt: a project made, configured, run, looked at, and run again."""
+"""A new user of dlt creates a project, configures it, runs it, inspects it, and runs it again."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from emulator import Emulator
 LOCATION = CHECKOUT / "bindings/python/dlt"
 
 
-def run(folder: Path, *command: str, answer: str = "") -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, input=answer)
+def run(directory: Path, *command: str, answer: str = "") -> str:
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, input=answer)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def dlt(folder: Path, *arguments: str, answer: str = "") -> str:
-    """dlt's command line."""
-    return run(folder, sys.executable, "-m", "dlt._workspace.cli._dlt", *arguments, answer=answer)
+def dlt(directory: Path, *arguments: str, answer: str = "") -> str:
+    """Runs dlt's command line."""
+    return run(directory, sys.executable, "-m", "dlt._workspace.cli._dlt", *arguments, answer=answer)
 
 
 @pytest.fixture
 def location(tmp_path: Path) -> Path:
-    """Our folder in a repository of its own, so that it need not be in one."""
-    place = tmp_path / "location"
-    shutil.copytree(LOCATION, place, ignore=shutil.ignore_patterns("__pycache__"))
+    """Copies our sources into a new repository, so that the test also works outside of one."""
+    repository = tmp_path / "location"
+    shutil.copytree(LOCATION, repository, ignore=shutil.ignore_patterns("__pycache__"))
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "init.defaultBranch=main"]
     for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "sources"]):
-        run(place, *git, *command)
-    return place
+        run(repository, *git, *command)
+    return repository
 
 
-def test_a_project_is_made_and_runs(
+def test_a_new_project_loads_only_what_is_new_in_each_run(
     location: Path, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = tmp_path / "project"
@@ -49,9 +49,9 @@ def test_a_project_is_made_and_runs(
     stream = emulator.stream(2, "dlt-init-walk")
     stream.numbers(0, 20)
 
-    said = dlt(project, "init", "kinesis", "duckdb", "--location", str(location), answer="y\n")
-    assert "the verified source kinesis (Reads messages from Kinesis queue.)" in said
-    assert "Verified source kinesis was added to your project!" in said
+    output = dlt(project, "init", "kinesis", "duckdb", "--location", str(location), answer="y\n")
+    assert "the verified source kinesis (Reads messages from Kinesis queue.)" in output
+    assert "Verified source kinesis was added to your project!" in output
     assert sorted(str(p.relative_to(project)) for p in project.rglob("*") if p.is_file()) == [
         ".dlt/.sources",
         ".dlt/config.toml",
@@ -75,8 +75,8 @@ def test_a_project_is_made_and_runs(
         + f'region_name = "us-east-1"\nendpoint_url = "{emulator.url}"\n'
     )
 
-    said = run(project, sys.executable, "kinesis_pipeline.py")
-    assert "contains no failed jobs" in said and f"{stream.name.replace('-', '_')}: 20 row(s)" in said
+    output = run(project, sys.executable, "kinesis_pipeline.py")
+    assert "contains no failed jobs" in output and f"{stream.name.replace('-', '_')}: 20 row(s)" in output
     assert "No messages in kinesis" in run(project, sys.executable, "kinesis_pipeline.py")
     stream.numbers(20, 25)
     assert ": 5 row(s)" in run(project, sys.executable, "kinesis_pipeline.py")
@@ -84,13 +84,13 @@ def test_a_project_is_made_and_runs(
         rows = database.execute("SELECT n FROM kinesis.dlt_init_walk ORDER BY n").fetchall()
     assert rows == [(n,) for n in range(25)]
 
-    said = dlt(project, "pipeline", "kinesis_pipeline", "info")
-    assert "Has 3 completed load packages" in said and "dlt-init-walk with 1 table(s)" in said
-    said = dlt(project, "pipeline", "-v", "kinesis_pipeline", "info")
-    assert '"initial_at_timestamp"' in said and '"kinesis_reader"' in said and '"last_value"' in said
+    output = dlt(project, "pipeline", "kinesis_pipeline", "info")
+    assert "Has 3 completed load packages" in output and "dlt-init-walk with 1 table(s)" in output
+    output = dlt(project, "pipeline", "-v", "kinesis_pipeline", "info")
+    assert '"initial_at_timestamp"' in output and '"kinesis_reader"' in output and '"last_value"' in output
 
 
-def test_the_other_two_examples_run(
+def test_the_other_examples_work(
     location: Path, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = emulator.stream(2, "dlt-examples")

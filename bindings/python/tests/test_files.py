@@ -1,4 +1,4 @@
-"""Files that are not what they should be: nothing is followed, nothing is written over, nothing waits."""
+"""Files that are not what they should be: no link is followed, nothing is overwritten, and nothing hangs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from model import Model
 
-from kinesis_reader import Error, FileState, OptionError, StateError, _invalid_records, _files, read
+from kinesis_reader import Error, FileState, OptionError, StateError, _files, _invalid_records, read
 from kinesis_reader._invalid_records import InvalidRecordsFile
 
 CHECKPOINT = '{"version":1,"stream":{"name":"orders"},"shards":{"a":{"after":"9"}}}'
@@ -27,7 +28,7 @@ def mode(path: Path) -> int:
 
 
 def run(code: str, *arguments: object) -> str:
-    """A program of its own, whose limits and children are its own too."""
+    """Runs a separate program, with its own limits and children."""
     command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -35,44 +36,44 @@ def run(code: str, *arguments: object) -> str:
 
 
 @pytest.mark.parametrize("target", ["precious", "nowhere"])
-def test_a_link_at_the_name_of_the_lock_is_refused_and_not_followed(tmp_path: Path, target: str) -> None:
+def test_a_link_in_place_of_the_lock_is_refused_and_not_followed(tmp_path: Path, target: str) -> None:
     (tmp_path / "precious").write_text("precious")
     (tmp_path / ".s.json.lock").symlink_to(tmp_path / target)
-    with pytest.raises(StateError, match=r"the lock cannot be taken: .*\.s\.json\.lock: a symbolic link") as refused:
+    with pytest.raises(StateError, match=r"cannot lock the state: .*\.s\.json\.lock: a symbolic link") as raised:
         FileState(tmp_path / "s.json")
-    assert refused.value.hint and "remove" in refused.value.hint
+    assert raised.value.hint and "remove" in raised.value.hint
     assert sorted(os.listdir(tmp_path)) == [".s.json.lock", "precious"]
     assert (tmp_path / "precious").read_text() == "precious"
 
 
-def test_what_else_has_the_name_of_the_lock_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_anything_else_in_place_of_the_lock_is_refused_and_left_unchanged(tmp_path: Path) -> None:
     lock, precious = tmp_path / ".s.json.lock", tmp_path / "precious"
     precious.write_text("precious")
 
-    def refused(words: str) -> None:
-        with pytest.raises(StateError, match=f"the lock cannot be taken: .*{words}"):
+    def assert_refused(why: str) -> None:
+        with pytest.raises(StateError, match=f"cannot lock the state: .*{why}"):
             FileState(tmp_path / "s.json")
 
     os.mkfifo(lock)
-    refused("it is not a regular file")
+    assert_refused("not a regular file")
     lock.unlink()
     lock.mkdir()
-    refused("it is a directory")
+    assert_refused("a directory")
     lock.rmdir()
     os.link(precious, lock)
-    refused("it is not a lock")
+    assert_refused("not a lock file")
     lock.unlink()
     lock.write_text("notes of mine")
-    refused("it is not a lock")
+    assert_refused("not a lock file")
     assert (precious.read_text(), lock.read_text()) == ("precious", "notes of mine")
-    # Holders that died leave these.
+    # A holder that died leaves one of these.
     for left in ("", "123", "123\n"):
         lock.write_text(left)
         FileState(tmp_path / "s.json").close()
 
 
 @pytest.mark.parametrize("target", ["precious", "nowhere"])
-def test_a_link_at_the_name_of_the_next_version_is_not_followed(tmp_path: Path, target: str) -> None:
+def test_a_link_in_place_of_the_temporary_file_is_not_followed(tmp_path: Path, target: str) -> None:
     (tmp_path / "precious").write_text("precious")
     (tmp_path / ".s.json.new").symlink_to(tmp_path / target)
     state = FileState(tmp_path / "s.json")
@@ -83,47 +84,49 @@ def test_a_link_at_the_name_of_the_next_version_is_not_followed(tmp_path: Path, 
     assert not (tmp_path / "s.json").is_symlink() and CHECKPOINT in (tmp_path / "s.json").read_text()
 
 
-def test_a_new_state_is_private_and_an_old_one_keeps_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
+def test_a_new_state_is_private_and_an_existing_one_keeps_its_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: list[int] = []
 
     def write(descriptor: int, data: bytes) -> None:
-        seen.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
-        before(descriptor, data)
+        modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        original(descriptor, data)
 
-    before = _files.write
+    original = _files.write
     monkeypatch.setattr(_files, "write", write)
     path, mask = tmp_path / "s.json", os.umask(0)
     try:
         state = FileState(path)
-        for kept in (0o600, 0o644, 0o640, 0o400):
+        for expected in (0o600, 0o644, 0o640, 0o400):
             if path.exists():
-                path.chmod(kept)
+                path.chmod(expected)
             state.save(CHECKPOINT)
-            assert mode(path) == kept
+            assert mode(path) == expected
         assert mode(tmp_path / ".s.json.lock") == 0o600
         state.close()
     finally:
         os.umask(mask)
-    assert set(seen) == {0o600}
+    assert set(modes) == {0o600}
 
 
-def test_a_state_that_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
+def test_a_state_that_is_not_a_regular_file_is_refused_and_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/null")):
-        with pytest.raises(StateError, match="it is not a regular file"):
+        with pytest.raises(StateError, match="not a regular file"):
             read("orders", endpoint_url="http://127.0.0.1:9", state=path)
     (tmp_path / "one").symlink_to("other")
     (tmp_path / "other").symlink_to("one")
-    for odd in (tmp_path / "one", "zero\0byte"):
-        with pytest.raises(StateError, match="the state cannot be there"):
-            FileState(odd)
+    for path in (tmp_path / "one", Path("zero\0byte")):
+        with pytest.raises(StateError, match="invalid path for a state"):
+            FileState(path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(StateError, match=r"what should be its directory is a file|Not a directory"):
+    with pytest.raises(StateError, match=r"its parent is not a directory|Not a directory"):
         FileState(tmp_path / "file" / "s.json")
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_link_to_the_state_is_followed_once(tmp_path: Path) -> None:
+def test_a_link_to_the_state_is_resolved_once(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     link, target = tmp_path / "s.json", tmp_path / "data" / "real.json"
     link.symlink_to("data/real.json")
@@ -133,9 +136,9 @@ def test_a_link_to_the_state_is_followed_once(tmp_path: Path) -> None:
         state.save(CHECKPOINT)
         state.close()
         assert link.is_symlink() and target.is_file()
-    # The lock is that of the file, whatever it is called.
+    # There is one lock for the file, whatever its name is.
     state = FileState(target)
-    with pytest.raises(StateError, match="another reader"):
+    with pytest.raises(StateError, match="state in use by process"):
         FileState(link)
     target.unlink()
     target.symlink_to(tmp_path / "precious")
@@ -144,26 +147,26 @@ def test_a_link_to_the_state_is_followed_once(tmp_path: Path) -> None:
     assert (tmp_path / "precious").read_text() == "precious"
 
 
-def test_a_state_that_was_removed_or_replaced_is_not_written_over(tmp_path: Path) -> None:
+def test_a_state_that_was_removed_or_replaced_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "s.json"
 
-    def refused(state: FileState) -> None:
-        with pytest.raises(StateError, match="the state was removed or replaced during the run") as told:
+    def assert_not_saved(state: FileState) -> None:
+        with pytest.raises(StateError, match="state removed or replaced during the run") as raised:
             state.save("{}")
-        assert told.value.hint
+        assert raised.value.hint
         state.close()
 
     state = FileState(path)
     state.save(CHECKPOINT)
     path.unlink()
-    refused(state)
+    assert_not_saved(state)
     assert os.listdir(tmp_path) == []
 
-    # None when it was opened, and then one by another hand.
+    # There was no file at first, and then another program created one.
     state = FileState(path)
     assert state.load() is None
     path.write_text("other")
-    refused(state)
+    assert_not_saved(state)
     assert path.read_text() == "other"
 
     path.write_text(f'{{"version":1,"checkpoint":{CHECKPOINT}}}')
@@ -171,30 +174,30 @@ def test_a_state_that_was_removed_or_replaced_is_not_written_over(tmp_path: Path
     assert state.load() == CHECKPOINT
     path.rename(tmp_path / "old")
     path.write_text("other")
-    refused(state)
+    assert_not_saved(state)
     assert path.read_text() == "other"
 
 
-def test_a_lock_that_was_removed_is_taken_again_unless_another_has_it(tmp_path: Path) -> None:
+def test_a_lock_that_was_removed_is_taken_again_unless_another_reader_has_it(tmp_path: Path) -> None:
     path, lock = tmp_path / "s.json", tmp_path / ".s.json.lock"
     state = FileState(path)
     state.save("{}")
     lock.unlink()
     state.save(CHECKPOINT)
-    with pytest.raises(StateError, match="another reader"):
+    with pytest.raises(StateError, match="state in use by process"):
         FileState(path)
     lock.unlink()
     other = FileState(path)
-    with pytest.raises(StateError, match="another reader"):
+    with pytest.raises(StateError, match="state in use by process"):
         state.save("{}")
     other.save(CHECKPOINT)
     other.close()
-    # It was let in and has gone: what it saved is not written over.
+    # The other reader has saved and gone. What it saved is not overwritten.
     with pytest.raises(StateError, match="removed or replaced"):
         state.save("{}")
 
 
-def test_a_save_that_is_interrupted_leaves_nothing_and_the_next_one_goes_on(
+def test_an_interrupted_save_leaves_no_files_and_the_next_one_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*arguments: object) -> None:
@@ -216,8 +219,8 @@ def test_a_save_that_is_interrupted_leaves_nothing_and_the_next_one_goes_on(
     state.close()
 
 
-def test_a_disk_that_is_full_leaves_the_state_as_it_was(tmp_path: Path) -> None:
-    said = run(
+def test_a_full_disk_leaves_the_state_unchanged(tmp_path: Path) -> None:
+    output = run(
         """
         import resource, sys
         from kinesis_reader import FileState, StateError
@@ -232,13 +235,13 @@ def test_a_disk_that_is_full_leaves_the_state_as_it_was(tmp_path: Path) -> None:
         """,
         tmp_path / "s.json",
     )
-    assert "cannot write the state" in said and said.count("hint: ") == 1
+    assert "cannot write the state" in output and output.count("hint: ") == 1
     assert json.loads((tmp_path / "s.json").read_text())["checkpoint"] == 60 * "x"
     assert os.listdir(tmp_path) == ["s.json"]
 
 
-def test_a_forked_copy_neither_saves_nor_lets_others_in(tmp_path: Path) -> None:
-    said = run(
+def test_a_forked_process_neither_saves_nor_releases_the_lock(tmp_path: Path) -> None:
+    output = run(
         """
         import os, sys
         from kinesis_reader import FileState, StateError
@@ -260,40 +263,40 @@ def test_a_forked_copy_neither_saves_nor_lets_others_in(tmp_path: Path) -> None:
         """,
         tmp_path / "s.json",
     )
-    assert "the state is of another process" in said and "another reader, process" in said
+    assert "the state was opened by another process" in output and "state in use by process" in output
     assert json.loads((tmp_path / "s.json").read_text())["checkpoint"] == {"n": 3}
 
 
-def test_a_state_that_is_closed_can_be_loaded_again_and_not_saved(tmp_path: Path) -> None:
+def test_a_closed_state_can_be_loaded_again_but_not_saved(tmp_path: Path) -> None:
     state = FileState(tmp_path / "s.json")
     state.save(CHECKPOINT)
     state.close()
     with pytest.raises(StateError, match="the state is closed"):
         state.save("{}")
     assert state.load() == CHECKPOINT
-    with pytest.raises(StateError, match="another reader"):
+    with pytest.raises(StateError, match="state in use by process"):
         FileState(tmp_path / "s.json")
     state.close()
 
 
-def test_files_beside_are_named_as_the_program_names_them() -> None:
+def test_hidden_files_have_the_same_names_as_in_the_program() -> None:
     assert _files.beside(Path("/a/s.json"), "lock") == Path("/a/.s.json.lock")
     assert _files.beside(Path("/a") / ("x" * 249), "lock") == Path("/a") / f".{'x' * 249}.lock"
-    # 64-bit FNV-1a, of a vector of its authors.
+    # A test vector for 64-bit FNV-1a by its authors.
     assert _files._fnv1a(b"foobar") == 0x85944171F73967E8
     long = "ż" * 125
     assert _files.beside(Path("/a") / long, "lock") == Path("/a") / f".{_files._fnv1a(f'.{long}'.encode()):016x}.lock"
 
 
-def test_a_state_whose_name_is_as_long_as_names_can_be_is_kept(tmp_path: Path) -> None:
+def test_a_state_can_have_the_longest_possible_name(tmp_path: Path) -> None:
     state = FileState(tmp_path / ("s" * 255))
     state.save(CHECKPOINT)
     assert state.load() == CHECKPOINT
     state.close()
 
 
-@pytest.mark.parametrize("bad", ["s.json", "d/../s.json", "link", "hard", ".s.json.lock", ".s.json.new"])
-def test_one_file_cannot_be_state_and_invalid_records(tmp_path: Path, bad: str) -> None:
+@pytest.mark.parametrize("name", ["s.json", "d/../s.json", "link", "hard", ".s.json.lock", ".s.json.new"])
+def test_state_and_invalid_records_cannot_be_the_same_file(tmp_path: Path, name: str) -> None:
     path = tmp_path / "s.json"
     (tmp_path / "d").mkdir()
     state = FileState(path)
@@ -302,19 +305,19 @@ def test_one_file_cannot_be_state_and_invalid_records(tmp_path: Path, bad: str) 
     (tmp_path / "link").symlink_to("s.json")
     os.link(path, tmp_path / "hard")
     before = path.read_text()
-    for given in (path, str(path), (tmp_path / "d").joinpath("..", "s.json")):
-        with pytest.raises(OptionError, match="one file for state and invalid_records"):
-            read("orders", endpoint_url="http://127.0.0.1:9", state=given, invalid_records=tmp_path / bad)
+    for same in (path, str(path), (tmp_path / "d").joinpath("..", "s.json")):
+        with pytest.raises(OptionError, match="state and invalid_records are the same file"):
+            read("orders", endpoint_url="http://127.0.0.1:9", state=same, invalid_records=tmp_path / name)
     opened = FileState(path)
-    with pytest.raises(OptionError, match="one file for state and invalid_records"):
-        read("orders", endpoint_url="http://127.0.0.1:9", state=opened, invalid_records=tmp_path / bad)
+    with pytest.raises(OptionError, match="state and invalid_records are the same file"):
+        read("orders", endpoint_url="http://127.0.0.1:9", state=opened, invalid_records=tmp_path / name)
     opened.close()
     assert path.read_text() == before
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "directory"])
-def test_invalid_records_that_are_no_file_are_refused_without_waiting(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "bad.jsonl"
+def test_a_file_of_invalid_records_that_is_not_regular_is_refused_and_does_not_hang(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "invalid.jsonl"
     match kind:
         case "pipe":
             os.mkfifo(path)
@@ -322,83 +325,88 @@ def test_invalid_records_that_are_no_file_are_refused_without_waiting(tmp_path: 
             path.mkdir()
         case "device":
             path = Path("/dev/null")
-    with pytest.raises(Error, match=r"invalid records cannot be written: .*it is (not a regular file|a directory)"):
+    with pytest.raises(Error, match=r"cannot write invalid records: .*: (not a regular file|a directory)"):
         read("orders", endpoint_url="http://127.0.0.1:9", invalid_records=path)
 
 
-def test_invalid_records_are_private_and_follow_no_link_that_is_put_there_later(tmp_path: Path) -> None:
-    path, precious = tmp_path / "bad.jsonl", tmp_path / "precious"
+def test_a_file_of_invalid_records_is_private_and_a_later_link_is_not_followed(tmp_path: Path) -> None:
+    path, precious = tmp_path / "invalid.jsonl", tmp_path / "precious"
     precious.write_text("precious")
-    bad = InvalidRecordsFile(path)
+    append = InvalidRecordsFile(path)
     path.symlink_to(precious)
     with pytest.raises(Error, match="symbolic link"):
-        bad(LINE)
+        append(LINE)
     path.unlink()
-    bad(LINE)
+    append(LINE)
     assert (mode(path), path.read_text(), precious.read_text()) == (0o600, LINE, "precious")
-    bad.close()
+    append.close()
 
 
-def test_invalid_records_that_were_removed_or_replaced_are_told(model: Callable[..., Model], tmp_path: Path) -> None:
+def test_a_file_of_invalid_records_that_was_replaced_ends_the_run(model: Callable[..., Model], tmp_path: Path) -> None:
     kinesis = model()
-    path = tmp_path / "bad.jsonl"
+    path = tmp_path / "invalid.jsonl"
     for n in range(4):
         kinesis[0].add(f"no. {n}".encode())
-    options = {"endpoint_url": kinesis.url, "pace": "off", "page_records": 1, "invalid_records": path}
-    with pytest.raises(Error, match="the file of invalid records was removed or replaced during the run") as told:
-        for count, _ in enumerate(read("orders", **options)):  # type: ignore[call-overload]
+    options: dict[str, Any] = {
+        "endpoint_url": kinesis.url,
+        "pace": "off",
+        "page_records": 1,
+        "invalid_records": path,
+    }
+    with pytest.raises(Error, match="file of invalid records removed or replaced during the run") as raised:
+        for count, _ in enumerate(read("orders", **options)):
             if count == 1:
                 os.rename(path, tmp_path / "old")
                 path.write_text("other")
-    assert told.value.hint and path.read_text() == "other"
+    assert raised.value.hint and path.read_text() == "other"
 
 
-def test_a_line_that_was_torn_is_cut_off_and_what_is_no_line_is_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "bad.jsonl"
-    for before, torn in [("", LINE[:5]), (LINE, LINE[:-1]), (2 * LINE, LINE[:20] + "x" * 200_000), (LINE, "")]:
-        path.write_text(before + torn)
-        bad = InvalidRecordsFile(path)
-        bad(LINE)
-        bad(LINE)
-        bad.close()
+def test_an_incomplete_line_is_cut_off_but_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "invalid.jsonl"
+    for before, incomplete in [("", LINE[:5]), (LINE, LINE[:-1]), (2 * LINE, LINE[:20] + "x" * 200_000), (LINE, "")]:
+        path.write_text(before + incomplete)
+        append = InvalidRecordsFile(path)
+        append(LINE)
+        append(LINE)
+        append.close()
         assert path.read_text() == before + 2 * LINE
     path.write_text(LINE + "notes of mine")
-    with pytest.raises(Error, match="the last line of the file is not a invalid record"):
+    with pytest.raises(Error, match="the last line is not an invalid record"):
         InvalidRecordsFile(path)(LINE)
     assert path.read_text() == LINE + "notes of mine"
 
 
-def test_a_disk_that_is_full_leaves_no_half_of_a_bad_record(tmp_path: Path) -> None:
-    said = run(
+def test_a_full_disk_leaves_no_incomplete_line(tmp_path: Path) -> None:
+    output = run(
         """
         import resource, sys
         from kinesis_reader import Error
         from kinesis_reader._invalid_records import InvalidRecordsFile
-        bad = InvalidRecordsFile(sys.argv[1])
+        append = InvalidRecordsFile(sys.argv[1])
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
         for _ in range(3):
             try:
-                bad(sys.argv[2])
+                append(sys.argv[2])
             except Error as error:
                 print(error)
         """,
-        tmp_path / "bad.jsonl",
+        tmp_path / "invalid.jsonl",
         LINE,
     )
-    assert said.count("invalid records cannot be written") == 1 and (tmp_path / "bad.jsonl").read_text() == 2 * LINE
+    assert output.count("cannot write invalid records") == 1 and (tmp_path / "invalid.jsonl").read_text() == 2 * LINE
 
 
-def test_invalid_records_that_another_reader_holds_are_waited_for_and_then_told(
+def test_a_file_of_invalid_records_that_stays_locked_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_invalid_records, "LOCK_TIME_MAX", 0.0)
-    path = tmp_path / "bad.jsonl"
+    monkeypatch.setattr(_invalid_records, "LOCK_TIMEOUT", 0.0)
+    path = tmp_path / "invalid.jsonl"
     one, other = InvalidRecordsFile(path), InvalidRecordsFile(path)
     one(LINE)
     other(LINE)
-    with open(path) as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(Error, match="another reader holds the file of invalid records"):
+    with open(path) as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        with pytest.raises(Error, match="file of invalid records in use by another reader"):
             one(LINE)
     one(LINE)
     assert path.read_text() == 3 * LINE

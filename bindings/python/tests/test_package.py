@@ -1,4 +1,4 @@
-"""What is published: the wheel in an environment of its own, its types, and its documentation."""
+"""What is published: the archives, the wheel in a new environment, and its types."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def run(*command: str | Path, **options: object) -> str:
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Source archive and wheel, as `python -m build` makes them."""
-    out = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, PROJECT)
-    return out
+    """Builds the source archive and the wheel."""
+    directory = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", directory, PROJECT)
+    return directory
 
 
-def test_the_archives_hold_component_license_and_types_and_nothing_else(dist: Path) -> None:
+def test_the_archives_contain_component_license_and_types_but_no_tests(dist: Path) -> None:
     [wheel] = dist.glob("*.whl")
     assert wheel.name == f"kinesis_reader-{version()}-py3-none-any.whl"
     names = zipfile.ZipFile(wheel).namelist()
@@ -43,10 +43,8 @@ def test_the_archives_hold_component_license_and_types_and_nothing_else(dist: Pa
         assert any(name.endswith("kinesis_reader/kinesis_reader.wasm") for name in archive.getnames())
 
 
-def test_the_wheel_in_a_fresh_environment_reads_across_a_reshard(
-    dist: Path, emulator: Emulator, tmp_path: Path
-) -> None:
-    """10,000 messages, none missing and none twice, stopped in the middle and gone on from the state."""
+def test_the_installed_wheel_reads_across_a_reshard_in_two_runs(dist: Path, emulator: Emulator, tmp_path: Path) -> None:
+    """It reads 10,000 messages, each once."""
     stream = emulator.stream(2)
     stream.numbers(0, 5000)
     stream.split(stream.open_shards()[0])
@@ -61,9 +59,9 @@ def test_the_wheel_in_a_fresh_environment_reads_across_a_reshard(
         textwrap.dedent(
             f"""
             from kinesis_reader import read
-            for place, message in enumerate(read({stream.name!r}, endpoint_url={emulator.url!r}, state="state.json")):
+            for index, message in enumerate(read({stream.name!r}, endpoint_url={emulator.url!r}, state="state.json")):
                 print(message["n"])
-                if place == 4999:
+                if index == 4999:
                     break
             """
         )
@@ -78,20 +76,23 @@ def test_the_wheel_in_a_fresh_environment_reads_across_a_reshard(
     program.write_text(program.read_text().replace("4999", "99999"))
     second = run(python, "-I", program, cwd=tmp_path, env=environment).split()
     assert len(first) == 5000
-    # The loop was left with a message that nobody acknowledged, so it comes again.
+    # The message in hand when the loop was left was not acknowledged, so it is repeated.
     assert sorted(map(int, first[:-1] + second)) == list(range(10_000))
 
 
-def test_types_are_whole() -> None:
-    run(sys.executable, "-m", "mypy", "--config-file", PROJECT / "pyproject.toml", PROJECT / "src/kinesis_reader")
+def test_the_types_are_correct() -> None:
+    mypy = [sys.executable, "-m", "mypy", "--config-file", PROJECT / "pyproject.toml"]
+    checked = [PROJECT / "src/kinesis_reader", PROJECT / "tests/usage.py"]
+    run(*mypy, *checked)
+    run(*mypy, "--python-version", "3.10", *checked)
 
 
-def test_the_style_is_one() -> None:
+def test_the_code_is_formatted_and_free_of_lint() -> None:
     run(sys.executable, "-m", "ruff", "check", PROJECT)
     run(sys.executable, "-m", "ruff", "format", "--check", PROJECT)
 
 
-def test_the_version_is_that_of_the_project() -> None:
+def test_the_version_is_the_same_as_in_cargo_toml() -> None:
     assert version(CHECKOUT / "Cargo.toml") == version()
 
 

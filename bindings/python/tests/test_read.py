@@ -1,4 +1,4 @@
-"""Reading from an emulator, in a loop and in asyncio: everything once, whatever the consumer does."""
+"""Reading in a loop and in asyncio: each message comes once, whatever the consumer does."""
 
 from __future__ import annotations
 
@@ -17,29 +17,15 @@ from typing import Any
 
 import pytest
 from emulator import Emulator, Stream
+from memory import Memory
 from model import Model, aggregate, refusal
 
 import kinesis_reader
-from kinesis_reader import ReadError, StateError, aread, merge_checkpoints, read
+from kinesis_reader import ReadError, StateError, aread, aread_batches, merge_checkpoints, read, read_batches
 from kinesis_reader._options import Options
 
 
-class Memory:
-    """A state that anybody could write."""
-
-    def __init__(self) -> None:
-        self.checkpoint: str | None = None
-        self.saves = 0
-
-    def load(self) -> str | None:
-        return self.checkpoint
-
-    def save(self, checkpoint: str) -> None:
-        self.checkpoint = checkpoint
-        self.saves += 1
-
-
-def numbers(emulator: Emulator, stream: Stream, **options: Any) -> list[int]:
+def read_numbers(emulator: Emulator, stream: Stream, **options: Any) -> list[int]:
     return [message["n"] for message in read(stream.name, endpoint_url=emulator.url, pace="off", **options)]
 
 
@@ -58,28 +44,28 @@ def test_a_message_is_a_dict_with_its_envelope(emulator: Emulator) -> None:
     assert message == {"n": 1, "item": "żółta herbata", "big": 2**70}
 
 
-def test_ten_thousand_messages_come_once_across_reshards_and_runs(emulator: Emulator, tmp_path: Path) -> None:
+def test_ten_thousand_messages_are_read_once_across_reshards_and_runs(emulator: Emulator, tmp_path: Path) -> None:
     stream, state = emulator.stream(3), tmp_path / "state.json"
     stream.numbers(0, 3000)
     first, second, third = stream.open_shards()
     stream.split(first)
     stream.numbers(3000, 6000)
-    got: list[int] = []
+    numbers: list[int] = []
     with read(stream.name, endpoint_url=emulator.url, pace="off", state=state, page_records=700) as messages:
         for message in messages:
-            got.append(message["n"])
-            if len(got) == 4321:
+            numbers.append(message["n"])
+            if len(numbers) == 4321:
                 messages.ack()
                 break
     stream.merge(second, third)
     stream.numbers(6000, 10_000)
-    got += numbers(emulator, stream, state=str(state))
-    assert sorted(got) == list(range(10_000))
-    assert numbers(emulator, stream, state=state) == []
+    numbers += read_numbers(emulator, stream, state=str(state))
+    assert sorted(numbers) == list(range(10_000))
+    assert read_numbers(emulator, stream, state=state) == []
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]
 
 
-def test_messages_of_a_shard_come_in_order_and_children_after_parents(emulator: Emulator) -> None:
+def test_messages_of_a_shard_are_in_order_and_children_follow_their_parents(emulator: Emulator) -> None:
     stream = emulator.stream(2)
     stream.numbers(0, 1000)
     parent, _ = stream.open_shards()
@@ -87,42 +73,42 @@ def test_messages_of_a_shard_come_in_order_and_children_after_parents(emulator: 
     stream.numbers(1000, 2000)
     order: dict[str, list[int]] = {}
     finished_by: dict[str, int] = {}
-    for place, message in enumerate(read(stream.name, endpoint_url=emulator.url, pace="off", page_records=100)):
+    for index, message in enumerate(read(stream.name, endpoint_url=emulator.url, pace="off", page_records=100)):
         shard = message["_kinesis"]["shard_id"]
         order.setdefault(shard, []).append(int(message["_kinesis"]["seq_no"]))
-        finished_by[shard] = place
+        finished_by[shard] = index
     assert len(order) == 4
     assert all(sequences == sorted(sequences) for sequences in order.values())
-    begun = {shard: place for place, shard in reversed(list(enumerate(order)))}
+    begun = {shard: index for index, shard in reversed(list(enumerate(order)))}
     children = [s["ShardId"] for s in stream.shards() if s.get("ParentShardId") == parent["ShardId"]]
     assert len(children) == 2 and all(begun[child] > begun[parent["ShardId"]] for child in children)
 
 
-def test_a_message_that_was_not_followed_by_another_comes_again(emulator: Emulator) -> None:
+def test_the_message_in_hand_when_a_loop_ends_is_repeated(emulator: Emulator) -> None:
     stream, state = emulator.stream(), Memory()
     stream.numbers(0, 10)
-    got = []
+    numbers = []
     with pytest.raises(ZeroDivisionError), read(stream.name, endpoint_url=emulator.url, state=state) as messages:
         for message in messages:
-            got.append(message["n"])
+            numbers.append(message["n"])
             if message["n"] == 6:
                 1 / 0  # noqa: B018
-    assert got == list(range(7))
-    assert numbers(emulator, stream, state=state) == [6, 7, 8, 9]
+    assert numbers == list(range(7))
+    assert read_numbers(emulator, stream, state=state) == [6, 7, 8, 9]
 
 
-def test_a_loop_that_breaks_saves_as_its_iterator_is_dropped(emulator: Emulator) -> None:
+def test_leaving_a_loop_saves_when_the_iterator_is_deleted(emulator: Emulator) -> None:
     stream, state = emulator.stream(), Memory()
     stream.numbers(0, 10)
     for message in read(stream.name, endpoint_url=emulator.url, state=state):
-        message.clear()  # What the caller does with it is the caller's business.
+        message.clear()  # The caller may change messages.
         if state.saves == 0 and message == {}:
             break
-    assert numbers(emulator, stream, state=state) == list(range(10))
-    assert numbers(emulator, stream, state=state) == []
+    assert read_numbers(emulator, stream, state=state) == list(range(10))
+    assert read_numbers(emulator, stream, state=state) == []
 
 
-def test_a_program_that_dies_of_an_exception_has_saved(emulator: Emulator, tmp_path: Path) -> None:
+def test_a_program_that_ends_with_an_exception_saves_first(emulator: Emulator, tmp_path: Path) -> None:
     stream, state = emulator.stream(), tmp_path / "state.json"
     stream.numbers(0, 10)
     program = f"""
@@ -131,12 +117,12 @@ def test_a_program_that_dies_of_an_exception_has_saved(emulator: Emulator, tmp_p
             if message["n"] == 4:
                 raise SystemError("marked")
     """
-    died = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True)
-    assert died.returncode == 1 and "SystemError: marked" in died.stderr
-    assert numbers(emulator, stream, state=state) == list(range(4, 10))
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True)
+    assert done.returncode == 1 and "SystemError: marked" in done.stderr
+    assert read_numbers(emulator, stream, state=state) == list(range(4, 10))
 
 
-def test_a_program_that_is_killed_repeats_a_second_of_work_at_most(emulator: Emulator, tmp_path: Path) -> None:
+def test_a_program_that_is_killed_repeats_at_most_a_second_of_work(emulator: Emulator, tmp_path: Path) -> None:
     stream, state = emulator.stream(), tmp_path / "state.json"
     stream.numbers(0, 5)
     program = f"""
@@ -148,100 +134,99 @@ def test_a_program_that_is_killed_repeats_a_second_of_work_at_most(emulator: Emu
             time.sleep(0.6)
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(program)])
-    # Saved after message 1, when a second was over: all that was acknowledged by then is not repeated.
-    assert numbers(emulator, stream, state=state) in ([2, 3, 4], [3, 4])
+    # The checkpoint was saved after message 1, when a second had passed. What was acknowledged by then is not repeated.
+    assert read_numbers(emulator, stream, state=state) in ([2, 3, 4], [3, 4])
 
 
 def test_batches_are_repeated_unless_acknowledged(emulator: Emulator) -> None:
     stream, state = emulator.stream(2), Memory()
     stream.numbers(0, 1000)
     options = {"endpoint_url": emulator.url, "pace": "off", "state": state, "page_records": 100}
-    kept, left = [], []
-    with read(stream.name, batches=True, **options) as batches:
+    acknowledged, others = [], []
+    with read_batches(stream.name, **options) as batches:
         for count, batch in enumerate(batches):
-            ours = [message["n"] for message in batch]
-            assert len(ours) == len(batch) and ours == [json.loads(line)["n"] for line in batch.lines.splitlines()]
+            numbers = [message["n"] for message in batch]
+            assert len(numbers) == len(batch)
+            assert numbers == [json.loads(line)["n"] for line in batch.lines.splitlines()]
             if count in (0, 1, 5):
-                left += ours
+                others += numbers
             else:
                 batch.ack()
-                kept += ours
-    again = numbers(emulator, stream, state=state)
-    assert set(kept) | set(again) == set(range(1000)) and set(left) <= set(again)
+                acknowledged += numbers
+    again = read_numbers(emulator, stream, state=state)
+    assert set(acknowledged) | set(again) == set(range(1000)) and set(others) <= set(again)
 
 
-def test_batches_may_be_acknowledged_in_any_order_and_after_the_end(emulator: Emulator, tmp_path: Path) -> None:
+def test_batches_can_be_acknowledged_in_any_order_and_after_the_end(emulator: Emulator, tmp_path: Path) -> None:
     stream, state = emulator.stream(3), tmp_path / "state.json"
     stream.numbers(0, 2000)
-    batches = list(
-        read(stream.name, endpoint_url=emulator.url, pace="off", state=state, batches=True, page_records=100)
-    )
+    batches = list(read_batches(stream.name, endpoint_url=emulator.url, pace="off", state=state, page_records=100))
     assert len(batches) > 15
-    with pytest.raises(StateError, match=r"another reader, process \d+, holds the state"):
+    with pytest.raises(StateError, match=r"state in use by process \d+"):
         read(stream.name, endpoint_url=emulator.url, state=state)
     threads = [threading.Thread(target=batch.ack) for batch in reversed(batches)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert numbers(emulator, stream, state=state) == []
+    assert read_numbers(emulator, stream, state=state) == []
 
 
-def test_a_checkpoint_kept_with_the_messages_goes_on_from_there(emulator: Emulator) -> None:
+def test_a_run_continues_from_a_checkpoint_stored_with_the_messages(emulator: Emulator) -> None:
     stream, state = emulator.stream(2), Memory()
     stream.numbers(0, 1000)
-    got: list[int] = []
-    for batch in read(stream.name, endpoint_url=emulator.url, pace="off", batches=True, page_records=150):
-        got += [message["n"] for message in batch]
+    numbers: list[int] = []
+    for batch in read_batches(stream.name, endpoint_url=emulator.url, pace="off", page_records=150):
+        numbers += [message["n"] for message in batch]
         state.checkpoint = batch.checkpoint
-        if len(got) > 500:
+        if len(numbers) > 500:
             break
-    got += numbers(emulator, stream, state=state)
-    assert sorted(got) == list(range(1000))
+    numbers += read_numbers(emulator, stream, state=state)
+    assert sorted(numbers) == list(range(1000))
 
 
-def test_a_slow_consumer_loses_nothing_and_asks_nothing_twice(
+def test_a_slow_consumer_loses_nothing_and_repeats_no_request(
     model: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Answers that wait for their consumer are judged by the time at which they came."""
+    """Answers that wait for the consumer are judged by the time at which they arrived."""
     monkeypatch.setattr(Options, "_limits", lambda options: {"request-timeout": 6000, "page-records": 5, "pace": None})
     kinesis = model(2)
     for n in range(38):
         kinesis[n % 2].add({"n": n})
-    got = []
+    numbers = []
     for message in read("orders", endpoint_url=kinesis.url):
-        got.append(message["n"])
-        time.sleep(6.5 if len(got) == 2 else 0)
-    assert sorted(got) == list(range(38))
-    asked = [asked.body["ShardIterator"] for asked in kinesis.asked if asked.operation == "GetRecords"]
-    assert sorted(asked) == sorted(f"{shard}/{start}" for shard in kinesis.shards for start in (0, 5, 10, 15))
+        numbers.append(message["n"])
+        time.sleep(6.5 if len(numbers) == 2 else 0)
+    assert sorted(numbers) == list(range(38))
+    iterators = [request.body["ShardIterator"] for request in kinesis.requests if request.operation == "GetRecords"]
+    assert sorted(iterators) == sorted(f"{shard}/{start}" for shard in kinesis.shards for start in (0, 5, 10, 15))
 
 
-def test_all_shards_are_asked_at_once(model: Callable[..., Model]) -> None:
+def test_shards_are_read_side_by_side(model: Callable[..., Model]) -> None:
     together = threading.Barrier(6)
 
-    def hook(kinesis: Model, asked: Any) -> None:
-        if asked.operation == "GetRecords" and asked.body["ShardIterator"].endswith("/0"):
-            together.wait(30)  # Nobody is answered before all six have asked.
+    def hook(kinesis: Model, request: Any) -> None:
+        if request.operation == "GetRecords" and request.body["ShardIterator"].endswith("/0"):
+            together.wait(30)  # No request is answered before all six have arrived.
 
     kinesis = model(6, hook)
     for n in range(60):
         kinesis[n % 6].add({"n": n})
     assert len(list(read("orders", endpoint_url=kinesis.url))) == 60
-    assert kinesis.most_at_once == 6
+    assert kinesis.most_in_flight == 6
 
 
-def test_exactly_so_many_messages(emulator: Emulator) -> None:
+def test_max_messages_ends_a_run_after_exactly_that_many(emulator: Emulator) -> None:
     stream, state = emulator.stream(2), Memory()
     stream.numbers(0, 100)
     reading = read(stream.name, endpoint_url=emulator.url, state=state, max_messages=33)
-    got = [message["n"] for message in reading]
-    assert len(got) == 33 and reading.outcome == "limited"
-    got += numbers(emulator, stream, state=state)
-    assert sorted(got) == list(range(100))
+    numbers = [message["n"] for message in reading]
+    assert len(numbers) == 33 and reading.outcome == "limited"
+    numbers += read_numbers(emulator, stream, state=state)
+    assert sorted(numbers) == list(range(100))
 
 
-def test_start_and_until_make_a_range(model: Callable[..., Model]) -> None:
+def test_start_and_until_select_a_range_of_time(model: Callable[..., Model]) -> None:
     kinesis = model()
     now = datetime.now(timezone.utc)
     for n in range(10):
@@ -259,7 +244,7 @@ def test_start_and_until_make_a_range(model: Callable[..., Model]) -> None:
     assert between("latest") == []
 
 
-def test_the_first_run_at_the_tip_is_followed_by_what_came_since(model: Callable[..., Model]) -> None:
+def test_after_a_first_run_at_the_tip_the_next_run_reads_what_arrived_since(model: Callable[..., Model]) -> None:
     kinesis, state = model(2), Memory()
     options: dict[str, Any] = {"endpoint_url": kinesis.url, "start": "latest", "state": state}
     kinesis[0].add({"n": 0}, arrived=time.time() - 60)
@@ -269,18 +254,18 @@ def test_the_first_run_at_the_tip_is_followed_by_what_came_since(model: Callable
     assert sorted(message["n"] for message in read("orders", **options)) == [1, 2]
 
 
-def test_forever_goes_on_until_it_is_closed(emulator: Emulator) -> None:
+def test_a_run_without_an_end_continues_until_it_is_closed(emulator: Emulator) -> None:
     stream = emulator.stream()
     stream.numbers(0, 3)
-    got = []
+    numbers = []
     with read(stream.name, endpoint_url=emulator.url, pace="off", until="forever") as messages:
         for message in messages:
-            got.append(message["n"])
+            numbers.append(message["n"])
             if message["n"] == 2:
                 stream.numbers(3, 6)
             if message["n"] == 5:
                 break
-    assert got == list(range(6))
+    assert numbers == list(range(6))
 
 
 @pytest.mark.parametrize(
@@ -299,7 +284,9 @@ def test_forever_goes_on_until_it_is_closed(emulator: Emulator) -> None:
         ("merged", b'{"deep":' + b"[" * 60_000 + b"]" * 60_000 + b"}", None),
     ],
 )
-def test_payloads(emulator: Emulator, payload: Any, data: bytes, expected: dict[str, Any] | None) -> None:
+def test_a_payload_has_the_chosen_form_or_is_text_or_base64(
+    emulator: Emulator, payload: Any, data: bytes, expected: dict[str, Any] | None
+) -> None:
     stream = emulator.stream()
     stream.put([data, {"a": 2}])
     first, second = read(stream.name, endpoint_url=emulator.url, payload=payload)
@@ -308,110 +295,110 @@ def test_payloads(emulator: Emulator, payload: Any, data: bytes, expected: dict[
     assert second["_kinesis"]["seq_no"] > first["_kinesis"]["seq_no"]
 
 
-def test_aggregates_are_taken_apart_and_gone_on_with_in_their_middle(model: Callable[..., Model]) -> None:
+def test_a_run_continues_inside_an_aggregated_record(model: Callable[..., Model]) -> None:
     kinesis, state = model(), Memory()
     kinesis[0].add(aggregate(b'{"n": 0}', b'{"n": 1}', b'{"n": 2}', b'{"n": 3}'))
     kinesis[0].add({"n": 4})
-    got = []
+    delivered = []
     with read("orders", endpoint_url=kinesis.url, pace="off", state=state) as messages:
         for message in messages:
-            got.append((message["n"], message["_kinesis"].get("sub_seq")))
+            delivered.append((message["n"], message["_kinesis"].get("sub_seq")))
             if message["n"] == 1:
                 messages.ack()
                 break
     again = list(read("orders", endpoint_url=kinesis.url, state=state))
-    got += [(message["n"], message["_kinesis"].get("sub_seq")) for message in again]
-    assert got == [(0, 0), (1, 1), (2, 2), (3, 3), (4, None)]
+    delivered += [(message["n"], message["_kinesis"].get("sub_seq")) for message in again]
+    assert delivered == [(0, 0), (1, 1), (2, 2), (3, 3), (4, None)]
     assert len(list(read("orders", endpoint_url=kinesis.url, deaggregate=False))) == 2
 
 
-def test_a_stream_that_is_not_there(emulator: Emulator) -> None:
+def test_a_missing_stream_is_reported(emulator: Emulator) -> None:
     with pytest.raises(ReadError) as raised:
         list(read("no-such-stream", endpoint_url=emulator.url))
     assert raised.value.code == "ResourceNotFoundException" and "no-such-stream" in str(raised.value)
     assert raised.value.hint and "hint: " in str(raised.value)
 
 
-def test_a_failure_in_the_middle_saves_what_was_acknowledged(model: Callable[..., Model]) -> None:
-    refuse = False
+def test_a_failed_run_saves_what_was_acknowledged(model: Callable[..., Model]) -> None:
+    is_refused = False
 
-    def hook(kinesis: Model, asked: Any) -> Any:
-        return refusal("AccessDeniedException", "no") if refuse and asked.operation == "GetRecords" else None
+    def hook(kinesis: Model, request: Any) -> Any:
+        return refusal("AccessDeniedException", "no") if is_refused and request.operation == "GetRecords" else None
 
     kinesis, state = model(1, hook), Memory()
     for n in range(10):
         kinesis[0].add({"n": n})
-    got: list[int] = []
-    with pytest.raises(ReadError, match="GetRecords of shardId-000000000000 was refused: AccessDeniedException: no"):
+    numbers: list[int] = []
+    with pytest.raises(ReadError, match="GetRecords of shardId-000000000000 failed: AccessDeniedException: no"):
         for message in read("orders", endpoint_url=kinesis.url, pace="off", state=state, page_records=4):
-            got.append(message["n"])
-            refuse = len(got) > 3
-    refuse = False
-    got += [message["n"] for message in read("orders", endpoint_url=kinesis.url, state=state)]
-    assert got == list(range(10))
+            numbers.append(message["n"])
+            is_refused = len(numbers) > 3
+    is_refused = False
+    numbers += [message["n"] for message in read("orders", endpoint_url=kinesis.url, state=state)]
+    assert numbers == list(range(10))
 
 
 def test_a_checkpoint_of_another_stream_is_refused(emulator: Emulator, tmp_path: Path) -> None:
     stream, other = emulator.stream(), emulator.stream()
     stream.numbers(0, 1)
-    numbers(emulator, stream, state=tmp_path / "state.json")
+    read_numbers(emulator, stream, state=tmp_path / "state.json")
     with pytest.raises(StateError, match=f"the checkpoint belongs to another stream: .*{stream.name}") as raised:
         read(other.name, endpoint_url=emulator.url, state=tmp_path / "state.json")
     assert raised.value.hint
-    assert numbers(emulator, stream, state=tmp_path / "state.json") == []
+    assert read_numbers(emulator, stream, state=tmp_path / "state.json") == []
 
 
-def test_a_state_that_cannot_be_saved_ends_the_loop(emulator: Emulator) -> None:
+def test_an_error_while_saving_ends_the_loop(emulator: Emulator) -> None:
     class Full(Memory):
         def save(self, checkpoint: str) -> None:
             raise OSError("the disk is full")
 
     stream = emulator.stream()
     stream.numbers(0, 10)
-    got = []
+    numbers = []
     with pytest.raises(OSError, match="the disk is full"):
         for message in read(stream.name, endpoint_url=emulator.url, state=Full()):
-            got.append(message["n"])
-    assert got == list(range(10))
+            numbers.append(message["n"])
+    assert numbers == list(range(10))
 
 
-def test_checkpoints_are_joined(emulator: Emulator) -> None:
+def test_checkpoints_can_be_joined(emulator: Emulator) -> None:
     stream = emulator.stream()
     stream.numbers(0, 100)
-    batches = list(read(stream.name, endpoint_url=emulator.url, pace="off", batches=True, page_records=50))
+    batches = list(read_batches(stream.name, endpoint_url=emulator.url, pace="off", page_records=50))
     early, late = batches[0].checkpoint, batches[1].checkpoint
     assert merge_checkpoints(early, late) == merge_checkpoints(late, early) == late
-    with pytest.raises(StateError, match="the checkpoint is damaged"):
+    with pytest.raises(StateError, match="invalid checkpoint"):
         merge_checkpoints(early, "{}")
 
 
-def test_asyncio_reads_once_stops_and_goes_on(emulator: Emulator, tmp_path: Path) -> None:
+def test_asyncio_reads_each_message_once_across_runs(emulator: Emulator, tmp_path: Path) -> None:
     stream, state = emulator.stream(3), tmp_path / "state.json"
     stream.numbers(0, 2000)
     options: dict[str, Any] = {"endpoint_url": emulator.url, "pace": "off", "state": state, "page_records": 200}
 
     async def main() -> list[int]:
-        got: list[int] = []
+        numbers: list[int] = []
         async with aread(stream.name, **options) as messages:
             async for message in messages:
-                got.append(message["n"])
-                if len(got) == 777:
+                numbers.append(message["n"])
+                if len(numbers) == 777:
                     await messages.ack()
                     break
-        async with aread(stream.name, batches=True, **options) as batches:
+        async with aread_batches(stream.name, **options) as batches:
             async for batch in batches:
                 await batch.ack()
-                got += [message["n"] for message in batch]
-                if len(got) > 1500:
+                numbers += [message["n"] for message in batch]
+                if len(numbers) > 1500:
                     break
-        got += [message["n"] async for message in aread(stream.name, **options)]
-        return got
+        numbers += [message["n"] async for message in aread(stream.name, **options)]
+        return numbers
 
     assert sorted(asyncio.run(main())) == list(range(2000))
-    assert numbers(emulator, stream, state=state) == []
+    assert read_numbers(emulator, stream, state=state) == []
 
 
-def test_asyncio_leaves_the_loop_free_and_takes_coroutines_for_a_state(emulator: Emulator) -> None:
+def test_asyncio_reads_streams_concurrently_and_accepts_states_with_coroutines(emulator: Emulator) -> None:
     class State:
         checkpoint: str | None = None
 
@@ -440,29 +427,29 @@ def test_asyncio_leaves_the_loop_free_and_takes_coroutines_for_a_state(emulator:
     asyncio.run(main())
 
 
-def test_asyncio_that_is_cancelled_repeats_only_what_was_not_acknowledged(emulator: Emulator) -> None:
+def test_a_cancelled_task_repeats_only_what_was_not_acknowledged(emulator: Emulator) -> None:
     stream, state = emulator.stream(), Memory()
     stream.numbers(0, 5)
-    got = []
+    numbers = []
 
     async def consume() -> None:
         async with aread(stream.name, endpoint_url=emulator.url, state=state, until="forever") as messages:
             async for message in messages:
-                got.append(message["n"])
+                numbers.append(message["n"])
                 if message["n"] == 3:
                     await asyncio.sleep(60)
 
     async def main() -> None:
         task = asyncio.ensure_future(consume())
-        while len(got) < 4:
+        while len(numbers) < 4:
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(main())
-    assert numbers(emulator, stream, state=state) == [3, 4]
+    assert read_numbers(emulator, stream, state=state) == [3, 4]
 
 
-def test_the_names_that_are_promised_are_there() -> None:
+def test_all_public_names_exist() -> None:
     assert all(hasattr(kinesis_reader, name) for name in kinesis_reader.__all__)

@@ -1,4 +1,4 @@
-"""What the component is held to, whichever component it is."""
+"""The limits on memory and time that every component must obey."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from model import Model
 
 from kinesis_reader import Error, _component, merge_checkpoints, read
 
-MAD = """
+SABOTAGED = """
 (component
   (core module $sabotaged
     (memory (export "memory") {pages})
@@ -28,27 +28,29 @@ MAD = """
 
 @pytest.fixture
 def sabotaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Has a component of these pages of memory, whose function does this, take the place of the reader's."""
+    """Replaces the component with one that has this many pages of memory and this body in its function."""
 
-    def take(pages: int, body: str) -> None:
+    def replace(pages: int, body: str) -> None:
         path = tmp_path / "sabotaged.wasm"
-        path.write_bytes(wasmtime.wat2wasm(MAD.format(pages=pages, body=body)))
+        path.write_bytes(wasmtime.wat2wasm(SABOTAGED.format(pages=pages, body=body)))
         monkeypatch.setenv("KINESIS_READER_COMPONENT", str(path))
-        monkeypatch.setattr(_component, "_clock", _component._Clock())
+        monkeypatch.setattr(_component, "_ticker", _component._Ticker())
         _component._compiled.cache_clear()
 
-    yield take
+    yield replace
     _component._compiled.cache_clear()
 
 
-def test_a_call_without_an_end_is_ended(sabotaged: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_that_does_not_end_is_interrupted(
+    sabotaged: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(_component, "TICK", 0.01)
     sabotaged(1, "(loop (br 0))")
-    with pytest.raises(Error, match=r"did not end a call in time: 0\.3 s"):
+    with pytest.raises(Error, match=r"a call of the component took too long: 0\.3 s"):
         merge_checkpoints("{}", "{}")
 
 
-def test_memory_has_a_bound(sabotaged: Callable[..., None]) -> None:
+def test_memory_is_limited(sabotaged: Callable[..., None]) -> None:
     page = 64 << 10
     sabotaged(_component.MEMORY_MAX // page, "")
     merge_checkpoints("{}", "{}")
@@ -63,21 +65,21 @@ def test_a_trap_is_an_error(sabotaged: Callable[..., None]) -> None:
         merge_checkpoints("{}", "{}")
 
 
-def test_after_a_call_that_failed_the_next_run_goes_on(
+def test_the_run_after_a_failed_call_continues_from_the_checkpoint(
     model: Callable[..., Model], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     kinesis = model(2)
     for n in range(40):
         kinesis[n % 2].add({"n": n})
-    state, got = tmp_path / "orders.json", []
-    ticks = _component.CALL_TIME_MAX
-    with pytest.raises(Error, match="did not end a call in time"):
+    state, numbers = tmp_path / "orders.json", []
+    call_time_max = _component.CALL_TIME_MAX
+    with pytest.raises(Error, match="a call of the component took too long"):
         for message in read("orders", endpoint_url=kinesis.url, state=state, page_records=5):
-            got.append(message["n"])
-            if len(got) == 12:
-                # The engine's clock is past what every call from here on may take.
+            numbers.append(message["n"])
+            if len(numbers) == 12:
+                # Every call from here on exceeds the limit.
                 monkeypatch.setattr(_component, "CALL_TIME_MAX", 0)
-    assert len(got) < 40
-    monkeypatch.setattr(_component, "CALL_TIME_MAX", ticks)
-    got += [message["n"] for message in read("orders", endpoint_url=kinesis.url, state=state)]
-    assert set(got) == set(range(40))
+    assert len(numbers) < 40
+    monkeypatch.setattr(_component, "CALL_TIME_MAX", call_time_max)
+    numbers += [message["n"] for message in read("orders", endpoint_url=kinesis.url, state=state)]
+    assert set(numbers) == set(range(40))

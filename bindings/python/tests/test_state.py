@@ -1,4 +1,4 @@
-"""A checkpoint in a file: replaced whole, kept from others, and the program's own form."""
+"""A state in a file: replaced as a whole, locked, and in the form of the program."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kinesis_reader import FileState, StateError
 CHECKPOINT = '{"version":1,"stream":{"name":"orders","created":1763900000000},"shards":{"a":{"after":"9"}}}'
 
 
-def test_what_is_saved_is_loaded_and_is_as_the_program_writes_it(tmp_path: Path) -> None:
+def test_a_saved_checkpoint_is_loaded_again_and_has_the_form_of_the_program(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     state = FileState(path)
     assert state.load() is None
@@ -27,13 +27,13 @@ def test_what_is_saved_is_loaded_and_is_as_the_program_writes_it(tmp_path: Path)
     assert os.listdir(tmp_path) == ["state.json"]
 
 
-def test_one_reader_at_a_time_and_a_dead_one_holds_nothing(tmp_path: Path) -> None:
+def test_a_state_has_one_reader_at_a_time_and_is_released_when_its_process_dies(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     code = f"from kinesis_reader import FileState; s = FileState({str(path)!r}); print('held', flush=True); input()"
     other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with other:
         assert other.stdout is not None and other.stdout.readline() == "held\n"
-        with pytest.raises(StateError, match=f"another reader, process {other.pid}, holds the state"):
+        with pytest.raises(StateError, match=f"state in use by process {other.pid}"):
             FileState(path)
         other.kill()
         other.wait()
@@ -42,33 +42,35 @@ def test_one_reader_at_a_time_and_a_dead_one_holds_nothing(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
-        ("", "damaged"),
-        ("[]", "damaged"),
-        ('{"version": 1}', "damaged"),
-        ('{"version": 2, "checkpoint": {}}', "of an unknown version"),
-        ('{"version": 1, "checkpoint": {}, "output": {"path": "x", "length": 1}}', "kept in step with a file"),
+        ("", "damaged state"),
+        ("[]", "damaged state"),
+        ('{"version": 1}', "damaged state"),
+        ('{"version": 2, "checkpoint": {}}', "unknown state version"),
+        ('{"version": 1, "checkpoint": {}, "output": {"path": "x", "length": 1}}', "state belongs to an output file"),
     ],
 )
-def test_a_file_that_is_something_else_is_refused_and_left_alone(tmp_path: Path, text: str, words: str) -> None:
+def test_a_file_that_is_not_a_valid_state_is_refused_and_left_unchanged(
+    tmp_path: Path, text: str, message: str
+) -> None:
     path = tmp_path / "state.json"
     path.write_text(text)
     state = FileState(path)
-    with pytest.raises(StateError, match=words) as raised:
+    with pytest.raises(StateError, match=message) as raised:
         state.load()
     assert raised.value.hint and path.read_text() == text
     state.close()
 
 
-def test_a_place_that_cannot_be(tmp_path: Path) -> None:
-    with pytest.raises(StateError, match="its directory does not exist"):
+def test_an_invalid_path_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match=r"invalid path for a state: .*: no such directory"):
         FileState(tmp_path / "none" / "state.json")
-    with pytest.raises(StateError, match="it is a directory"):
+    with pytest.raises(StateError, match=r"invalid path for a state: .*: a directory"):
         FileState(tmp_path)
 
 
-def test_a_save_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_failed_save_leaves_the_old_state(tmp_path: Path) -> None:
     state = FileState(tmp_path / "state.json")
     state.save(CHECKPOINT)
     (tmp_path / ".state.json.new").mkdir()

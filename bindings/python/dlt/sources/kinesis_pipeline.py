@@ -1,4 +1,4 @@
-"""Loads messages of a Kinesis stream, or reads them without loading."""
+"""Loads the messages of a Kinesis stream, or reads them without a pipeline."""
 
 import contextlib
 import os
@@ -12,13 +12,13 @@ from kinesis import kinesis_stream
 
 
 def load_messages() -> None:
-    """Loads what arrived within the last hour; when it is run again, what is new since."""
+    """Loads the messages of the last hour. Each later run loads only what is new."""
     pipeline = dlt.pipeline(
         pipeline_name="kinesis_pipeline",
         destination="duckdb",
         dataset_name="kinesis",
     )
-    # The stream is the one that .dlt/config.toml names, and the table is named after it.
+    # The stream is set in .dlt/config.toml, and the table is named after it.
     messages = kinesis_stream(initial_at_timestamp=pendulum.now().subtract(hours=1))
     info = pipeline.run(messages)
     print(info)
@@ -30,7 +30,7 @@ def load_messages() -> None:
 
 
 def decode_messages() -> None:
-    """Loads messages whose payload is decoded by a function of our own."""
+    """Loads messages whose payload is decoded by a custom function."""
     pipeline = dlt.pipeline(
         pipeline_name="kinesis_decoded",
         destination="duckdb",
@@ -38,30 +38,30 @@ def decode_messages() -> None:
     )
 
     def decode(message: dict) -> dict:
-        # What is no JSON stays in `data`, as it came.
+        # A payload that is not JSON stays in `data` as it is.
         with contextlib.suppress(ValueError, TypeError):
             message.update(json.loadb(message["data"]))
         return message
 
-    # With parse_json off, the payload's bytes are in `data`.
+    # With parse_json=False, `data` has the payload's bytes.
     messages = kinesis_stream(parse_json=False, initial_at_timestamp=pendulum.now().subtract(hours=3))
     print(pipeline.run(messages.add_map(decode)))
 
 
 def read_messages() -> None:
-    """Hands messages on one by one, without a pipeline, and saves the state after each."""
+    """Reads messages one by one, without a pipeline, and saves the state after each."""
     state_file = "kinesis.state.json"
     state = {}
     if os.path.exists(state_file):
         with open(state_file, "rb") as file:
             state = json.typed_loadb(file.read())
 
-    # With chunk_size 1 the state moves with each message.
+    # With chunk_size=1, the state advances with each message.
     messages = kinesis_stream(initial_at_timestamp=pendulum.now().subtract(hours=3), chunk_size=1)
     with Container().injectable_context(StateInjectableContext(state=state)) as managed:
         for message in messages:
             print(message)
-            # Replaced whole, so that what is there can be read at every moment.
+            # Replaces the file as a whole, so that it is complete at every moment.
             with open(f"{state_file}.new", "wb") as file:
                 json.typed_dump(managed.state, file)
             os.replace(f"{state_file}.new", state_file)

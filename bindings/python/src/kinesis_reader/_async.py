@@ -1,6 +1,6 @@
-"""Reading in an `async for` loop: what `_sync` does, with the event loop's ways to wait.
+"""Reading in an `async for` loop: as in `_sync`, but waiting in the event loop.
 
-The component's calls and the state's run in threads, so that the event loop is held up by neither.
+Calls of the component and of the state run in threads, so that neither blocks the event loop.
 """
 
 from __future__ import annotations
@@ -8,54 +8,60 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from time import monotonic
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ._component import Finished, Gap, Wait
-from ._crew import Answer
+from ._component import Finished, Gap, Outcome, Wait
 from ._errors import Error
 from ._messages import Message
 from ._run import Page, Run
-from ._state import FileState, State
+from ._state import AsyncState, FileState, State
+from ._workers import Answer
+
+if sys.version_info >= (3, 11):
+    from typing import Self
+elif TYPE_CHECKING:
+    from typing_extensions import Self
 
 T = TypeVar("T")
 P = TypeVar("P", bound=Page)
 
 
 class AsyncBatch(Page):
-    """Messages of one shard, in order: a page, or a part of one whose lines are more than 32 MiB.
+    """Messages of one shard, in order: a page, or part of one whose lines exceed 32 MiB.
 
-    Iterate over it, or take its `lines`; once they are safe, `ack`.
+    Iterate over it, or take its `lines`. Call `ack` once the messages are durable.
     """
 
-    def __init__(self, run: Run, taken: Any, keeper: AsyncKeeper) -> None:
-        super().__init__(run, taken)
-        self._keeper = keeper
+    def __init__(self, run: Run, batch: Any, saver: AsyncCheckpointSaver) -> None:
+        super().__init__(run, batch)
+        self._saver = saver
 
     async def ack(self) -> None:
-        """Tells that the messages are safe, and saves the checkpoint before it returns.
+        """Acknowledges the messages. When this returns, the checkpoint is saved.
 
-        A batch counts once those of its shard before it are acknowledged too. The order is otherwise free.
+        Batches may be acknowledged in any order. Each counts once the earlier ones of its shard are acknowledged too.
         """
         self._run.acknowledge(self)
-        await self._keeper.save()
+        await self._saver.save()
         if self._run.outcome is not None and self._run.is_settled():
-            await self._keeper.close()
+            await self._saver.close()
 
 
 class AsyncReading(Generic[T]):
-    """What `aread` gives: an asynchronous iterator, once over, with what there is to know of it.
+    """One run, which can be iterated over once.
 
-    Where a loop is left early, `async with` or `aclose()` saves what was acknowledged.
+    If the loop is left early, `async with` or `aclose()` saves what was acknowledged.
     """
 
-    def __init__(self, run: Run, items: AsyncGenerator[T, None], keeper: AsyncKeeper) -> None:
+    def __init__(self, run: Run, items: AsyncGenerator[T, None], saver: AsyncCheckpointSaver) -> None:
         self._run = run
         self._items = items
-        self._keeper = keeper
+        self._saver = saver
 
     def __aiter__(self) -> AsyncGenerator[T, None]:
         return self._items
@@ -63,72 +69,72 @@ class AsyncReading(Generic[T]):
     async def __anext__(self) -> T:
         return await self._items.__anext__()
 
-    async def __aenter__(self) -> AsyncReading[T]:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
 
     @property
     def checkpoint(self) -> str | None:
-        """The checkpoint of all that is acknowledged, as JSON text; `None` before the first item is asked for."""
-        return self._run.checkpoint() if self._keeper.opened else None
+        """The checkpoint of all that is acknowledged, as JSON text; `None` before the first item was requested."""
+        return self._run.checkpoint() if self._saver.is_open else None
 
     @property
-    def outcome(self) -> str | None:
-        """How it ended: `reached`, `exhausted` (the stream is closed), `limited`; `None` before that."""
+    def outcome(self) -> Outcome | None:
+        """How the run ended; `None` if it has not ended, or was left early."""
         return self._run.outcome
 
     @property
     def gaps(self) -> list[Gap]:
-        """Where records had left the stream before they were read."""
+        """Where records may have left the stream before they were read."""
         return list(self._run.gaps)
 
     async def aclose(self) -> None:
-        """Stops reading, and saves what was acknowledged. Needed only where a loop is left early."""
+        """Ends the run and saves what was acknowledged. Only needed if a loop is left early."""
         await self._items.aclose()
-        await self._keeper.close()
+        await self._saver.close()
 
 
 class AsyncMessages(AsyncReading[Message]):
-    """An asynchronous iterator over messages. Asking for the next one acknowledges the one before."""
+    """An asynchronous iterator over messages. Requesting the next message acknowledges the one before."""
 
     async def ack(self) -> None:
-        """Acknowledges the message that was given out last, too: for a loop that is about to be left by `break`."""
+        """Acknowledges the last message too, before the loop is left by `break`."""
         self._run.acknowledged = self._run.index
-        await self._keeper.save()
+        await self._saver.save()
 
 
 class AsyncBatches(AsyncReading[AsyncBatch]):
-    """An asynchronous iterator over batches, each to be acknowledged by its `ack`."""
+    """An asynchronous iterator over batches. Each is acknowledged by its `ack`."""
 
 
-class AsyncKeeper:
-    """A run and the position where its checkpoints are kept."""
+class AsyncCheckpointSaver:
+    """Saves the checkpoints of a run in its state."""
 
-    def __init__(self, run: Run, state: Any) -> None:
+    def __init__(self, run: Run, state: State | AsyncState | None) -> None:
         self._run = run
         self._state = state
         self._lock = asyncio.Lock()
-        self._done = False
-        self.opened = False
+        self._closed = False
+        self.is_open = False
 
-    async def open(self) -> Answers:
-        """Opens the reader where the state says, and gives the queue of its answers."""
-        answers = Answers()
+    async def open(self) -> AnswerQueue:
+        """Opens the reader at the checkpoint in the state. Returns the queue of its answers."""
+        answers = AnswerQueue()
         try:
             checkpoint = None if self._state is None else await _call(self._state.load)
             await asyncio.to_thread(self._run.open, checkpoint, answers.put)
         except BaseException:
             self._release()
             raise
-        self.opened = True
+        self.is_open = True
         return answers
 
     async def save(self) -> None:
-        # One at a time, and to its end also where the task that asks for it is cancelled.
+        """Saves what is acknowledged. A save that has begun is completed even if its task is cancelled."""
         await asyncio.shield(asyncio.ensure_future(self._save()))
 
     async def _save(self) -> None:
@@ -138,22 +144,22 @@ class AsyncKeeper:
                     await _call(self._state.save, checkpoint)
 
     async def finish(self) -> None:
-        """The run is at its end. What is out may still be acknowledged."""
-        self._run.rest()
+        """Ends the run. Pages that were delivered may still be acknowledged."""
+        self._run.stop()
         await self.save()
         if self._run.is_settled():
             await self.close()
 
     async def close(self) -> None:
-        if self._done:
+        if self._closed:
             return
-        self._done = True
-        if not self._run.is_of_this_process():
+        self._closed = True
+        if not self._run.is_in_own_process():
             # In a forked process, the checkpoint is out of date.
             self._release()
             return
         try:
-            if self.opened:
+            if self.is_open:
                 await self.save()
                 self._run.close()
         finally:
@@ -164,103 +170,106 @@ class AsyncKeeper:
             self._state.close()
 
 
-class Answers:
-    """A queue from threads to the event loop."""
+class AnswerQueue:
+    """Carries answers from threads to the event loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Answer] = deque()
-        self._some = asyncio.Event()
+        self._is_filled = asyncio.Event()
 
     def put(self, answer: Answer) -> None:
-        """Called by any thread."""
+        """May be called by any thread."""
         self._queue.append(answer)
-        # The event loop may be closed before the last answer comes.
+        # The event loop may be closed before the last answer arrives.
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._some.set)
+            self._loop.call_soon_threadsafe(self._is_filled.set)
 
     async def wait(self, seconds: float | None) -> None:
-        """Waits until there is an answer, no longer than that."""
+        """Waits for an answer, at most this long."""
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._some.wait(), seconds)
+            await asyncio.wait_for(self._is_filled.wait(), seconds)
 
     def take(self) -> list[Answer]:
-        """The answers that are there."""
-        self._some.clear()
+        """Returns the answers that have arrived."""
+        self._is_filled.clear()
         return [self._queue.popleft() for _ in range(len(self._queue))]
 
 
-def aread_messages(run: Run, state: State | None) -> AsyncMessages:
-    """A reader that gives out messages, opened with the first."""
-    keeper = AsyncKeeper(run, state)
-    return AsyncMessages(run, _messages(run, keeper), keeper)
+def open_messages(run: Run, state: State | AsyncState | None) -> AsyncMessages:
+    """Returns the messages of a reader, which is opened when the first one is requested."""
+    saver = AsyncCheckpointSaver(run, state)
+    return AsyncMessages(run, _messages(run, saver), saver)
 
 
-def aread_batches(run: Run, state: State | None) -> AsyncBatches:
-    """A reader that gives out batches, opened with the first."""
-    keeper = AsyncKeeper(run, state)
-    return AsyncBatches(run, _batches(run, keeper), keeper)
+def open_batches(run: Run, state: State | AsyncState | None) -> AsyncBatches:
+    """Returns the batches of a reader, which is opened when the first one is requested."""
+    saver = AsyncCheckpointSaver(run, state)
+    return AsyncBatches(run, _batches(run, saver), saver)
 
 
-async def _messages(run: Run, keeper: AsyncKeeper) -> AsyncGenerator[Message, None]:
+async def _messages(run: Run, saver: AsyncCheckpointSaver) -> AsyncGenerator[Message, None]:
     try:
-        async with contextlib.aclosing(_pages(run, keeper, Page)) as pages:
+        async with contextlib.aclosing(_pages(run, saver, Page)) as pages:
             async for page in pages:
-                run.give_out(page)
+                run.begin(page)
                 for run.index, message in enumerate(page):
                     yield message
                     if monotonic() >= run.save_due:
                         run.index += 1
-                        await keeper.save()
+                        await saver.save()
                 run.acknowledge(page)
                 del page
     except GeneratorExit:
-        await keeper.close()
+        await saver.close()
         raise
     except BaseException:
-        # What went wrong is told, and not what goes wrong because of it.
+        # The original error matters, and not an error that follows from it.
         with contextlib.suppress(Error):
-            await keeper.close()
+            await saver.close()
         raise
-    await keeper.finish()
+    await saver.finish()
 
 
-async def _batches(run: Run, keeper: AsyncKeeper) -> AsyncGenerator[AsyncBatch, None]:
+async def _batches(run: Run, saver: AsyncCheckpointSaver) -> AsyncGenerator[AsyncBatch, None]:
+    def make_batch(run: Run, batch: Any) -> AsyncBatch:
+        return AsyncBatch(run, batch, saver)
+
     try:
-        async with contextlib.aclosing(_pages(run, keeper, lambda run, taken: AsyncBatch(run, taken, keeper))) as pages:
-            async for batch in pages:
+        async with contextlib.aclosing(_pages(run, saver, make_batch)) as batches:
+            async for batch in batches:
                 yield batch
     except GeneratorExit:
-        # Those given out may still be acknowledged.
-        await keeper.finish()
+        # Batches that were delivered may still be acknowledged.
+        await saver.finish()
         raise
     except BaseException:
         with contextlib.suppress(Error):
-            await keeper.finish()
+            await saver.finish()
         raise
-    await keeper.finish()
+    await saver.finish()
 
 
-async def _pages(run: Run, keeper: AsyncKeeper, kind: Callable[[Run, Any], P]) -> AsyncGenerator[P, None]:
-    answers = await keeper.open()
+async def _pages(run: Run, saver: AsyncCheckpointSaver, make_page: Callable[[Run, Any], P]) -> AsyncGenerator[P, None]:
+    answers = await saver.open()
     while True:
         for answer in answers.take():
-            await asyncio.to_thread(run.told, answer)
-        step = await asyncio.to_thread(run.step, kind)
+            await asyncio.to_thread(run.handle_answer, answer)
+        step = await asyncio.to_thread(run.step, make_page)
         if isinstance(step, Finished):
             if step.error is not None:
                 raise step.error
             return
         if not isinstance(step, Wait):
             yield step
-            # Released before the next page is made.
+            # Frees the page before the next one is made.
             del step
             continue
         if monotonic() >= run.save_due:
-            await keeper.save()
+            await saver.save()
         await answers.wait(run.seconds_until(step))
         if step.until is not None and run.now() >= step.until:
-            await asyncio.to_thread(run.timeout)
+            await asyncio.to_thread(run.handle_timeout)
 
 
 async def _call(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -1,9 +1,11 @@
-"""The component that holds the reader: loaded, called, and its values as Python's.
+"""Loads and calls the component that holds the reader, and converts its values to Python's.
 
-This is the only module that names wasmtime. The component imports nothing, so it can do nothing but compute, in memory
-and time that are bounded. wasmtime's Python package gives a record as an object with an attribute for each field, a
-variant as `Variant(tag, payload)`, and without the tag where the types of the cases' payloads differ in Python; strings
-cross fast and lists of bytes a byte at a time, so everything large crosses as a string.
+This is the only module that uses wasmtime. The component imports nothing, so it can only compute, within limits on
+memory and time.
+
+wasmtime's Python package represents a record as an object with an attribute for each field, and a variant as
+`Variant(tag, payload)`, or as the payload alone if the payloads of its cases have different Python types. It copies
+strings quickly, but lists one byte at a time, so everything large crosses the boundary as a string.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import wasmtime
 import wasmtime._ffi as ffi
@@ -35,13 +38,39 @@ from ._printable import printable
 INTERFACE = "kinesis:reader/reading@0.2.0"
 
 MEMORY_MAX = 512 << 20
-"""Bytes of memory that a reader may take. A page of 10 MiB takes some 14 MiB, and as much again while it comes in."""
+"""Bytes of memory for a reader. A page of 10 MiB takes about 14 MiB, and as much again while it arrives."""
 
 CALL_TIME_MAX = 30
-"""Ticks that a call may take."""
+"""Ticks for one call."""
 
 TICK = 1.0
-"""Seconds. The engine's clock is looked at by what it runs, and moved on by a thread."""
+"""Seconds. A thread advances the engine's epoch, and compiled code checks it."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+TIMESTAMP_MAX = 253_402_300_799_999
+"""The last millisecond that a `datetime` can hold."""
+
+Outcome = Literal["reached", "exhausted", "limited", "failed"]
+"""How a run ended: `until` was reached, all shards are closed and drained, `max_messages` were delivered, or it
+failed."""
+
+Operation = Literal["describe-stream-summary", "list-shards", "get-shard-iterator", "get-records"]
+
+WaitReason = Literal["response", "delivery", "pace", "backoff", "listing"]
+
+ShardState = Literal[
+    "blocked",
+    "seeking",
+    "sought",
+    "ready",
+    "reading",
+    "delivering",
+    "ending",
+    "caught-up",
+    "drained",
+    "failed",
+]
 
 
 @dataclass(frozen=True)
@@ -49,7 +78,7 @@ class Request:
     """A request to send."""
 
     id: int
-    operation: str
+    operation: Operation
     shard: str | None
     target: str
     body: str
@@ -60,8 +89,8 @@ class Request:
 class Response:
     """An HTTP response of any status.
 
-    `body` is UTF-8, as it came: a text of Python's can take four times as much memory. `date`, which the response has,
-    and `signed`, which its request was signed with, are in milliseconds since the Unix epoch.
+    `body` is UTF-8, because a `str` can take four times as much memory. `date`, which the response has, and `signed`,
+    with which its request was signed, are in milliseconds since the Unix epoch.
     """
 
     status: int
@@ -73,244 +102,248 @@ class Response:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no response, and whether trying again may help."""
+    """Why there is no response, and whether a retry may help."""
 
-    why: str
+    message: str
     transient: bool
 
 
 @dataclass(frozen=True)
 class Wait:
-    """Come back at `until`, or when there is an answer."""
+    """Poll again at `until`, or when there is an answer."""
 
     until: int | None
-    reason: str
+    reason: WaitReason
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Records of a shard may be unread: those after the message of this sequence number have left the stream.
-
-    `ahead`: or the checkpoint had the shard at this time, in milliseconds since the Unix epoch, which is yet to come.
-    """
+    """Records of a shard may have left the stream before they were read."""
 
     shard: str
     after: str | None
+    """The sequence number of the last message before the gap, if there was one."""
     ahead: int | None = None
+    """Set if the checkpoint was in the future, because it was saved with a wrong clock: its time, in milliseconds since
+    the Unix epoch."""
 
 
 @dataclass(frozen=True)
 class Retry:
-    """A request failed, as told, and will be tried again."""
+    """A request failed and will be sent again."""
 
-    why: str
+    message: str
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A shard was found, or is in a state that is final for this run."""
+class ShardNotice:
+    """A shard was found, or reached a state that is final for this run."""
 
     shard: str
-    state: str
+    state: ShardState
 
 
 @dataclass(frozen=True)
 class Finished:
-    """How it ended: `reached`, `exhausted`, `limited`, `stopped`, or `failed` with an error."""
+    """The run has ended, with an error if its outcome is `failed`."""
 
-    outcome: str
+    outcome: Outcome
     error: ReadError | None
 
 
 class Batch:
-    """The messages of one page, or of a part of it, as they lie in the component. To be dropped when done."""
+    """The messages of one page, or of a part of it, inside the component. Drop it when done."""
 
-    def __init__(self, calls: _Calls, resource: Any) -> None:
-        self._calls = calls
+    def __init__(self, exports: _Exports, resource: Any) -> None:
+        self._exports = exports
         self._resource = resource
-        self.id: int = calls("[method]batch.id", resource)
-        self.shard: str = calls("[method]batch.shard", resource)
-        self.count: int = calls("[method]batch.count", resource)
-        self.behind: int = calls("[method]batch.behind", resource)
-        self.checkpoint: str = calls("[method]batch.checkpoint", resource)
+        self.id: int = exports("[method]batch.id", resource)
+        self.shard: str = exports("[method]batch.shard", resource)
+        self.count: int = exports("[method]batch.count", resource)
+        self.behind: int = exports("[method]batch.behind", resource)
+        self.checkpoint: str = exports("[method]batch.checkpoint", resource)
         self.invalid = 0
-        """How many messages of the pieces taken are not as `payload` asks."""
+        """The number of invalid records in the pieces that were taken."""
 
     def pieces(self, size: int) -> list[str]:
-        """All the lines, in pieces of whole lines of about `size` bytes."""
+        """Returns all lines, in pieces of whole lines of about `size` bytes."""
         pieces = []
         skip = 0
         while skip < self.count:
-            lines = self._calls("[method]batch.lines", self._resource, skip, size)
+            lines = self._exports("[method]batch.lines", self._resource, skip, size)
             pieces.append(lines.text)
             skip += lines.count
             self.invalid += lines.invalid
         return pieces
 
     def invalid_lines(self, size: int) -> Iterator[str]:
-        """The lines of messages that are not as `payload` asks, with the reason, in pieces as those of all lines."""
+        """Yields the lines of the invalid records, each with the reason, in pieces of about `size` bytes."""
         skip = 0
         while skip < self.count:
-            invalid_lines = self._calls("[method]batch.invalid-lines", self._resource, skip, size)
+            invalid_lines = self._exports("[method]batch.invalid-lines", self._resource, skip, size)
             if invalid_lines.text:
                 yield invalid_lines.text
             skip = invalid_lines.next
 
     def drop(self) -> None:
-        """Gives back what the batch holds."""
-        self._calls.drop(self._resource)
+        """Frees the memory of the batch."""
+        self._exports.drop(self._resource)
 
 
-Notice = Gap | Retry | Seen
+Notice = Gap | Retry | ShardNotice
 Action = Request | Batch | Notice | Wait | Finished
 
 
 class Component:
-    """A component of one's own memory, ready to open a reader."""
+    """An instance of the component, with its own memory, for one reader."""
 
     def __init__(self) -> None:
-        self._calls = _Calls()
+        self._exports = _Exports()
 
     def defaults(self, stream: str) -> Any:
-        """A whole configuration for the stream of this name or ARN."""
+        """Returns the default configuration for the stream with this name or ARN."""
         tag = "arn" if stream.startswith("arn:") else "name"
-        return self._calls("defaults", wc.Variant(tag, stream))
+        return self._exports("defaults", wc.Variant(tag, stream))
 
     def open(self, config: Any, checkpoint: str | None, seed: int, now: int, present: int) -> Reader:
         """Opens a reader. Nothing is sent until the first `poll`."""
-        opened = self._calls("[static]reader.open", config, checkpoint, seed, now, present)
+        opened = self._exports("[static]reader.open", config, checkpoint, seed, now, present)
         if isinstance(opened, wc.Variant):
             raise _checkpoint_error(opened)
         if isinstance(opened, wc.Record):
             raise OptionError(f"{_field(opened, 'field')}: {_field(opened, 'message')}")
-        return Reader(self._calls, opened)
+        return Reader(self._exports, opened)
 
 
 class Reader:
-    """The reader of one stream. Not shared: one call at a time."""
+    """The reader of one stream. It takes one call at a time."""
 
-    def __init__(self, calls: _Calls, resource: Any) -> None:
-        self._calls = calls
+    def __init__(self, exports: _Exports, resource: Any) -> None:
+        self._exports = exports
         self._resource = resource
-        self._asked: dict[str, Any] = {}
+        self._cached: dict[str, Any] = {}
 
     def poll(self) -> Action:
-        """The next thing to do."""
-        action = self._calls("[method]reader.poll", self._resource)
-        what = action.payload
+        """Returns the next thing to do."""
+        action = self._exports("[method]reader.poll", self._resource)
+        value = action.payload
         match action.tag:
             case "send":
-                return Request(what.id, what.operation, what.shard, what.target, what.body, what.deadline)
+                return Request(value.id, value.operation, value.shard, value.target, value.body, value.deadline)
             case "deliver":
-                return Batch(self._calls, what)
+                return Batch(self._exports, value)
             case "notice":
-                return _notice(what)
+                return _notice(value)
             case "wait":
-                return Wait(what.until, what.reason)
+                return Wait(value.until, value.reason)
             case "finish":
-                error = _service_error(what.payload) if what.tag == "failed" else None
-                return Finished(what.tag, error)
-        raise Error(f"the component wants what this package does not know: {action.tag}")
+                error = _service_error(value.payload) if value.tag == "failed" else None
+                return Finished(value.tag, error)
+        raise Error(f"unknown action of the component: {action.tag}")
 
     def handle_response(self, request: int, response: Response, now: int) -> None:
-        """Tells of the response to a request."""
-        record = _record(**vars(response) | {"body": _Utf8(response.body)})
-        self._told("[method]reader.handle-response", request, record, now)
+        """Reports the response to a request."""
+        record = _record(
+            {
+                "status": response.status,
+                "body": _Utf8(response.body),
+                "aws-request-id": response.aws_request_id,
+                "date": response.date,
+                "signed": response.signed,
+            }
+        )
+        self._input("[method]reader.handle-response", request, record, now)
 
     def handle_failure(self, request: int, failure: Failure, now: int) -> None:
-        """Tells that a request got no response."""
-        variant = wc.Variant("transient" if failure.transient else "permanent", failure.why)
-        self._told("[method]reader.handle-failure", request, variant, now)
+        """Reports that a request got no response."""
+        variant = wc.Variant("transient" if failure.transient else "permanent", failure.message)
+        self._input("[method]reader.handle-failure", request, variant, now)
 
     def handle_delivered(self, batch: int, now: int) -> None:
-        """Tells that a batch is out of the component, so that the shard's next page may be asked for."""
-        self._told("[method]reader.handle-delivered", batch, now)
+        """Reports that a batch was taken out of the component, so that the shard's next page may be requested."""
+        self._input("[method]reader.handle-delivered", batch, now)
 
     def handle_timeout(self, now: int) -> None:
-        """Tells that time has passed."""
-        self._asked.clear()
-        self._calls("[method]reader.handle-timeout", self._resource, now)
-
-    def stop(self, now: int) -> None:
-        """Asks for no more pages."""
-        self._asked.clear()
-        self._calls("[method]reader.stop", self._resource, now)
+        """Reports that time has passed."""
+        self._cached.clear()
+        self._exports("[method]reader.handle-timeout", self._resource, now)
 
     def checkpoint(self) -> str:
-        """The position reached in every shard."""
-        return str(self._ask("[method]reader.checkpoint"))
+        """Returns the position in every shard."""
+        return str(self._get("[method]reader.checkpoint"))
 
     def revision(self) -> int:
-        """Counts the changes of the checkpoint."""
-        return int(self._ask("[method]reader.revision"))
+        """Returns the number of changes of the checkpoint."""
+        return int(self._get("[method]reader.revision"))
 
     def merge(self, left: str, right: str) -> str:
-        """Joins two checkpoints of one stream: of each shard, the further position."""
-        return _merge(self._calls, left, right)
+        """Joins two checkpoints of one stream: for each shard, the later position."""
+        return _merge(self._exports, left, right)
 
-    def _ask(self, name: str) -> Any:
-        """What changes with an input only is asked for once after each."""
-        if name not in self._asked:
-            self._asked[name] = self._calls(name, self._resource)
-        return self._asked[name]
+    def _get(self, name: str) -> Any:
+        """Gets a value that only an input can change."""
+        if name not in self._cached:
+            self._cached[name] = self._exports(name, self._resource)
+        return self._cached[name]
 
-    def _told(self, name: str, *arguments: Any) -> None:
-        self._asked.clear()
-        misuse = self._calls(name, self._resource, *arguments)
+    def _input(self, name: str, *arguments: Any) -> None:
+        self._cached.clear()
+        misuse = self._exports(name, self._resource, *arguments)
         if misuse is not None:
-            raise Error(f"the component was driven wrongly: {misuse.tag} {misuse.payload}")
+            raise Error(f"misuse of the component: {misuse.tag} {misuse.payload}")
 
 
 def merge_checkpoints(left: str, right: str) -> str:
-    """Joins two checkpoints of one stream: of each shard, the further position.
+    """Joins two checkpoints of one stream: for each shard, the later position.
 
-    The join is associative, commutative and idempotent, so checkpoints kept by several writers may be joined in any
-    order, any number of times. Raises `StateError` where a text is no checkpoint, or they are of different streams.
+    The join is associative, commutative and idempotent, so checkpoints of several writers may be joined in any order,
+    any number of times. Raises `StateError` if a checkpoint is invalid, or if they belong to different streams.
     """
-    return _merge(_Calls(), left, right)
+    return _merge(_Exports(), left, right)
 
 
 def change(record: Any, changes: Mapping[str, Any]) -> None:
-    """Sets fields of a record, by their names in the WIT. A name that it does not have is a mistake of this package."""
+    """Sets fields of a record, by their names in the WIT. A name that it does not have is a bug in this package."""
     for name, value in changes.items():
         if not hasattr(record, name):
-            raise Error(f"the component knows no such field: {name}")
+            raise Error(f"unknown field of the component: {name}")
         setattr(record, name, value)
 
 
 def variant(tag: str, payload: Any = None) -> Any:
-    """A value of a variant type."""
+    """Returns a value of a variant type."""
     return wc.Variant(tag, payload)
 
 
-class _Calls:
-    """The functions of a component in memory of its own, by their names in the WIT."""
+class _Exports:
+    """The functions of an instance of the component, by their names in the WIT."""
 
     def __init__(self) -> None:
         engine, component = _compiled()
         self._store = wasmtime.Store(engine)
         self._store.set_limits(memory_size=MEMORY_MAX)
-        _clock.run(engine)
-        self._instance: wc.Instance = self._bounded(wc.Linker(engine).instantiate, component)
+        _ticker.run(engine)
+        self._instance: wc.Instance = self._limited(wc.Linker(engine).instantiate, component)
         self._interface = self._instance.get_export_index(self._store, INTERFACE)
         self._functions: dict[str, wc.Func] = {}
         if self._interface is None:
-            raise Error(f"the component has no interface {INTERFACE}", f"it is of another version: {component_path()}")
+            raise Error(f"the component lacks the interface {INTERFACE}", _version_hint())
 
     def __call__(self, name: str, *arguments: Any) -> Any:
         function = self._functions.get(name)
         if function is None:
             function = self._functions[name] = self._find(name)
-        return self._bounded(function, *arguments)
+        return self._limited(function, *arguments)
 
-    def _bounded(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def _limited(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Calls a function within the limit on time."""
         self._store.set_epoch_deadline(CALL_TIME_MAX)
         try:
             return function(self._store, *arguments)
         except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
-            # What the component holds is lost with it, and nothing else: the next run goes on from the checkpoint.
+            # Only what the instance held is lost: the next run continues from the checkpoint.
             if "wasm trap: interrupt" in str(error):
-                raise Error(f"the component did not end a call in time: {CALL_TIME_MAX * TICK:g} s") from error
+                raise Error(f"a call of the component took too long: {CALL_TIME_MAX * TICK:g} s") from error
             # The cause is the last line, after the backtrace.
             raise Error(f"the component failed: {str(error).strip().splitlines()[-1].strip()}") from error
 
@@ -321,33 +354,40 @@ class _Calls:
         index = self._instance.get_export_index(self._store, name, self._interface)
         function = None if index is None else self._instance.get_func(self._store, index)
         if function is None:
-            raise Error(f"the component has no function {name}", f"it is of another version: {component_path()}")
+            raise Error(f"the component lacks the function {name}", _version_hint())
         kind = function.type(self._store)
-        known = SimpleNamespace(params=[(n, _known(t)) for n, t in kind.params], result=_known(kind.result))
-        function.type = lambda store: known  # type: ignore[method-assign, assignment, return-value]
+        cached = SimpleNamespace(
+            params=[(n, _cached_type(t)) for n, t in kind.params], result=_cached_type(kind.result)
+        )
+        function.type = lambda store: cached  # type: ignore[method-assign, assignment, return-value]
         return function
 
 
-def _known(kind: Any) -> Any:
-    """A type of the component's that asks once what it is made of.
+def _version_hint() -> str:
+    return f"it is of another version: {component_path()}"
 
-    wasmtime's own types ask the engine each time, all the way down, which takes several times as long as the call.
+
+def _cached_type(kind: Any) -> Any:
+    """Makes a type remember its parts.
+
+    wasmtime's own types ask the engine for them in each call, all the way down, which takes several times as long as
+    the call itself.
     """
-    for own in (_Record, _Variant, _Option, _Result, _List, _String):
-        if type(kind) is own.__base__:
-            kind.__class__ = own
+    for cached in (_Record, _Variant, _Option, _Result, _List, _String):
+        if type(kind) is cached.__base__:
+            kind.__class__ = cached
     return kind
 
 
 @dataclass(frozen=True)
 class _Utf8:
-    """A string, encoded."""
+    """A string in UTF-8."""
 
     data: bytearray
 
 
 def _bytes(text: Any) -> tuple[Any, Any]:
-    """The bytes of a string, and what ctypes can copy them from."""
+    """Returns the bytes of a string, and an object that ctypes can copy them from."""
     if type(text) is _Utf8:
         return text.data, (ctypes.c_char * len(text.data)).from_buffer(text.data)
     data = text if type(text) is bytes else text.encode()
@@ -355,7 +395,7 @@ def _bytes(text: Any) -> tuple[Any, Any]:
 
 
 class _String(wc.String):
-    """A string that is copied once on its way, of which wasmtime's own makes several copies."""
+    """Copies a string once in each direction; wasmtime's own type makes several copies."""
 
     def add_classes(self, classes: set[type]) -> None:
         classes.update((str, _Utf8))
@@ -378,13 +418,13 @@ class _String(wc.String):
 class _Record(wc.RecordType):
     @functools.cached_property
     def fields(self) -> Any:
-        return [(name, _known(kind)) for name, kind in super().fields]
+        return [(name, _cached_type(kind)) for name, kind in super().fields]
 
 
 class _Variant(wc.VariantType):
     @functools.cached_property
     def cases(self) -> Any:
-        return [(name, _known(kind)) for name, kind in super().cases]
+        return [(name, _cached_type(kind)) for name, kind in super().cases]
 
     def _tagged(self) -> bool:
         return self._is_tagged
@@ -397,38 +437,38 @@ class _Variant(wc.VariantType):
 class _Option(wc.OptionType):
     @functools.cached_property
     def payload(self) -> Any:
-        return _known(super().payload)
+        return _cached_type(super().payload)
 
 
 class _Result(wc.ResultType):
     @functools.cached_property
     def ok(self) -> Any:
-        return _known(super().ok)
+        return _cached_type(super().ok)
 
     @functools.cached_property
     def err(self) -> Any:
-        return _known(super().err)
+        return _cached_type(super().err)
 
 
 class _List(wc.ListType):
     @functools.cached_property
     def element(self) -> Any:
-        return _known(super().element)
+        return _cached_type(super().element)
 
 
-class _Clock:
-    """Moves an engine's clock on."""
+class _Ticker:
+    """Advances an engine's epoch."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def run(self, engine: wasmtime.Engine) -> None:
-        """Begins, unless it runs: a process that was forked has none of the threads of the one that it was made of."""
+        """Starts the thread, unless it runs already. A forked process has none of its parent's threads."""
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(
-                    target=self._tick, args=(engine,), name="kinesis-reader-clock", daemon=True
+                    target=self._tick, args=(engine,), name="kinesis-reader-ticker", daemon=True
                 )
                 self._thread.start()
 
@@ -438,11 +478,11 @@ class _Clock:
             engine.increment_epoch()
 
 
-_clock = _Clock()
+_ticker = _Ticker()
 
 
 def component_path() -> Path:
-    """The component's file: the one of this package, or the one that `KINESIS_READER_COMPONENT` names."""
+    """Returns the path of the component: that in `KINESIS_READER_COMPONENT`, or the one in this package."""
     named = os.environ.get("KINESIS_READER_COMPONENT")
     return Path(named) if named else Path(str(files(__package__).joinpath("kinesis_reader.wasm")))
 
@@ -456,9 +496,9 @@ def _compiled() -> tuple[wasmtime.Engine, wc.Component]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        hint = "install the package as a wheel; in a checkout, build the component with `cargo xtask guest`"
-        raise Error(f"the component cannot be read: {printable(path)} ({error.strerror})", hint) from error
-    # wasmtime's own cache does not check what it loads. Without a cache, loading takes some 0.2 s.
+        hint = "install the package from a wheel; in a checkout, build the component with `cargo xtask guest`"
+        raise Error(f"cannot read the component: {printable(path)}: {error.strerror}", hint) from error
+    # wasmtime's own cache does not check what it loads. Without a cache, loading takes about 0.2 s.
     key = _cache.key(data, version("wasmtime"), sys.platform, platform.machine())
     code = _cache.get(key)
     if code is not None:
@@ -468,23 +508,24 @@ def _compiled() -> tuple[wasmtime.Engine, wc.Component]:
     try:
         component = wc.Component(engine, data)
     except wasmtime.WasmtimeError as error:
-        raise Error(f"the component cannot be loaded: {printable(path)} ({printable(error)})") from error
+        raise Error(f"cannot load the component: {printable(path)}: {printable(error)}") from error
     _cache.put(key, bytes(component.serialize()))
     return engine, component
 
 
-def _record(**fields: Any) -> Any:
+def _record(fields: Mapping[str, Any]) -> Any:
     record = wc.Record()
     vars(record).update(fields)
     return record
 
 
 def _field(record: Any, name: str) -> Any:
+    """Returns a field by its name in the WIT, which may contain hyphens."""
     return vars(record)[name]
 
 
-def _merge(calls: _Calls, left: str, right: str) -> str:
-    merged = calls("merge-checkpoints", left, right)
+def _merge(exports: _Exports, left: str, right: str) -> str:
+    merged = exports("merge-checkpoints", left, right)
     if isinstance(merged, wc.Variant):
         raise _checkpoint_error(merged)
     return str(merged)
@@ -494,61 +535,68 @@ def _checkpoint_error(error: Any) -> StateError:
     if error.tag == "foreign":
         return StateError(
             f"the checkpoint belongs to another stream: {printable(error.payload)}",
-            "name the stream that it belongs to, or give this stream another state",
+            "read that stream, or give this one its own state",
         )
     return StateError(
-        f"the checkpoint is damaged: {printable(error.payload)}",
-        "bring it back from a copy, or move it away to begin anew",
+        f"invalid checkpoint: {printable(error.payload)}",
+        "restore it from a backup; or move it away, together with the messages read so far, and start over",
     )
 
 
 def _notice(notice: Any) -> Notice:
-    what = notice.payload
+    value = notice.payload
     match notice.tag:
         case "gap":
-            return Gap(what.shard, what.after, what.ahead)
+            return Gap(value.shard, value.after, value.ahead)
         case "retry":
-            return Retry(_in_words(what))
+            return Retry(_describe_error(value))
         case "shard":
-            return Seen(what.shard, what.state)
-    raise Error(f"the component tells what this package does not know: {notice.tag}")
+            return ShardNotice(value.shard, value.state)
+    raise Error(f"unknown notice of the component: {notice.tag}")
 
 
-def gap_in_words(gap: Any) -> str:
-    """Records that were not read are skipped."""
+def describe_gap(gap: Any) -> str:
+    """Describes a gap, which is a `Gap` or the component's record."""
     shard = printable(gap.shard)
     if gap.ahead is not None:
-        return (
-            f"the checkpoint of {shard} is ahead of the present, at {gap.ahead} ms since 1970: "
-            "records that arrived since may be unread"
-        )
-    words = f"records of {shard} have left the stream and may be unread"
-    return words if gap.after is None else f"{words}: those that follow {printable(gap.after)}"
+        at = EPOCH + timedelta(milliseconds=min(gap.ahead, TIMESTAMP_MAX))
+        return f"gap in {shard}: the checkpoint is in the future, and earlier records may be unread: {_format(at)}"
+    what = "records" if gap.after is None else f"records after {printable(gap.after)}"
+    return f"gap in {shard}: {what} may have left the stream unread"
 
 
-def _in_words(error: Any) -> str:
+def _format(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _describe_error(error: Any) -> str:
     cause = error.cause
+    match cause.tag:
+        case "recreated":
+            return f"the stream was recreated since the checkpoint: {printable(cause.payload)}"
+        case "gap":
+            return describe_gap(cause.payload)
     operation = "".join(word.capitalize() for word in error.operation.split("-"))
-    about = operation if error.shard is None else f"{operation} of {printable(error.shard)}"
+    request = operation if error.shard is None else f"{operation} of {printable(error.shard)}"
+    attempts = f" ({error.attempts} attempts)" if error.attempts > 1 else ""
+    return f"{request} failed: {_describe_cause(cause)}{attempts}"
+
+
+def _describe_cause(cause: Any) -> str:
     match cause.tag:
         case "rejected":
             rejection = cause.payload
-            words = f"{about} was refused: {printable(rejection.code)}"
-            words += f": {printable(rejection.message)}" if rejection.message else ""
-            words += f" (request {printable(rejection.aws_request_id)})" if rejection.aws_request_id else ""
+            message = f": {printable(rejection.message)}" if rejection.message else ""
+            request_id = _field(rejection, "aws-request-id")
+            suffix = f" (AWS request id {printable(request_id)})" if request_id else ""
+            return f"{printable(rejection.code)}{message}{suffix}"
         case "unintelligible":
-            words = f"{about} has an answer that cannot be understood: {printable(cause.payload)}"
+            return f"invalid answer: {printable(cause.payload)}"
         case "failure":
-            words = f"{about} has no answer: {printable(cause.payload.payload)}"
+            return printable(cause.payload.payload)
         case "timeout":
-            words = f"{about} has no answer in time"
-        case "recreated":
-            return f"the checkpoint is of another stream of this name: {printable(cause.payload)}"
-        case "gap":
-            return gap_in_words(cause.payload)
-        case _:
-            words = f"{about} failed: {cause.tag}"
-    return words if error.attempts <= 1 else f"{words}, after {error.attempts} tries"
+            return "timeout"
+    return str(cause.tag)
 
 
 def _service_error(error: Any) -> ReadError:
@@ -558,11 +606,11 @@ def _service_error(error: Any) -> ReadError:
         case "rejected":
             code, hint = cause.payload.code, cause.payload.hint
         case "unintelligible":
-            hint = "look whether the endpoint is a Kinesis"
+            hint = "check that the endpoint is Kinesis"
         case "recreated":
-            hint = 'the stream was deleted and made again: read it with another state, or with recreated="follow"'
+            hint = 'give the new stream its own state, or set recreated="follow" to read it from its oldest record'
         case "gap":
-            hint = 'on_gap="continue" reads on from what is left'
+            hint = 'set on_gap="continue" to continue with the records that are left'
         case _:
-            hint = "look at the network, the region and endpoint_url; run again to go on from here"
-    return ReadError(_in_words(error), hint, code)
+            hint = "check the network, region, credentials and endpoint_url; the next run continues from here"
+    return ReadError(_describe_error(error), hint, code)

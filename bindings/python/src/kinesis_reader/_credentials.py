@@ -1,4 +1,4 @@
-"""The credentials that requests are signed with, found and renewed by botocore."""
+"""The credentials that sign requests. botocore finds and renews them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from botocore.exceptions import NoCredentialsError
 
 from ._component import Failure
 from ._errors import AwsError
-from ._reasons import in_words, without_secrets
+from ._reasons import configuration_error, without_secrets
 from ._signing import can_sign
 
 
@@ -23,7 +23,7 @@ class CannotSign(Exception):
 
 
 class CredentialCache:
-    """The credentials of a session, which botocore renews as they near their end."""
+    """The credentials of a session. botocore renews them before they expire, and we renew them if they are refused."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
@@ -31,53 +31,53 @@ class CredentialCache:
         try:
             self._credentials = session.get_credentials()
         except Exception as error:
-            raise in_words(error) from None
+            raise configuration_error(error) from None
         if self._credentials is None:
-            raise AwsError("no AWS credentials were found", _NO_CREDENTIALS)
+            raise AwsError("no AWS credentials found", _HINT)
 
     def current(self) -> Any:
-        """Credentials to sign with."""
+        """Returns credentials to sign with."""
         try:
             credentials = self._credentials.get_frozen_credentials()
         except Exception as error:
-            raise CannotSign(_no_credentials(error)) from None
+            raise CannotSign(_loading_failure(error)) from None
         if not can_sign(credentials):
-            raise CannotSign(Failure(_UNFIT, transient=False))
+            message = "the AWS credentials contain characters that are not allowed in HTTP headers"
+            raise CannotSign(Failure(message, transient=False))
         return credentials
 
     def replace(self, refused: Any) -> Any:
-        """Other credentials than those, which the service does not take; `None` where there are no others."""
+        """Returns other credentials than those that the service refused, or `None` if there are no others."""
         with self._lock:
             if self.current() == refused:
                 try:
                     self._renew()
                 except Exception as error:
-                    raise CannotSign(_no_credentials(error)) from None
+                    raise CannotSign(_loading_failure(error)) from None
             fresh = self.current()
             return None if fresh == refused else fresh
 
     def _renew(self) -> None:
         credentials = self._credentials
         if isinstance(credentials, RefreshableCredentials):
-            # botocore has no public way to renew before the time.
+            # botocore has no public way to renew them early.
             with credentials._refresh_lock:
                 credentials._protected_refresh(is_mandatory=True)
         elif credentials.method != "explicit":
-            # A file or the environment may hold others by now. Those that were given by hand stand.
+            # A file or the environment may have new ones by now. Explicitly given credentials stay.
             found = self._session.get_component("credential_provider").load_credentials()
             self._credentials = found or credentials
 
 
-def _no_credentials(error: Exception) -> Failure:
+def _loading_failure(error: Exception) -> Failure:
     if isinstance(error, NoCredentialsError):
-        return Failure("no AWS credentials were found", transient=False)
-    # The source of the credentials may answer the next time.
+        return Failure("no AWS credentials found", transient=False)
+    # The source of the credentials may work the next time.
     why = without_secrets(str(error) or type(error).__name__)
     return Failure(f"cannot load AWS credentials: {why}", transient=True)
 
 
-_NO_CREDENTIALS = (
-    "run `aws configure` or `aws sso login`, give profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
-    "(an emulator takes any values, as `test` and `test`)"
+_HINT = (
+    "run `aws configure` or `aws sso login`, set profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
+    "emulators accept any values, such as `test`"
 )
-_UNFIT = "the AWS credentials have characters that are never valid, such as spaces or line breaks"

@@ -1,4 +1,4 @@
-"""What can go wrong, each with what to do about it."""
+"""The exceptions of this package, each with a hint about what to do."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from ._printable import CHARACTERS_MAX, printable
 
 
 class Error(Exception):
-    """Something went wrong; `hint`, where there is one, says what to do about it.
+    """The base class of all errors. `hint` says what to do about it, if anything can be done.
 
-    Both are safe to print: text from outside is escaped, and cut if it is long.
+    Message and hint are safe to print: text from outside is escaped, and cut if it is long.
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        # Parts from outside were cut one by one before.
+        # Each part from outside was already cut on its own.
         super().__init__(printable(message, 8 * CHARACTERS_MAX))
         self.hint = None if hint is None else printable(hint, 8 * CHARACTERS_MAX)
 
@@ -22,21 +22,21 @@ class Error(Exception):
 
 
 class OptionError(Error, ValueError):
-    """An argument has a value that it cannot have. Nothing was sent."""
+    """An option is unknown or has an invalid value. Nothing was sent."""
 
 
 class StateError(Error):
-    """The checkpoint cannot be loaded, used or saved. What was saved before is still there."""
+    """The checkpoint cannot be loaded, used or saved. The one saved last is still there."""
 
 
 class AwsError(Error):
-    """No region, no credentials, or no such endpoint: Kinesis cannot be asked."""
+    """There is no region, no credentials or no valid endpoint."""
 
 
 class ReadError(Error):
-    """Kinesis, or the way to it, ended the reading. What was acknowledged is safe.
+    """A request failed for good and ended the run. What was acknowledged is saved.
 
-    `code` is the error's name where Kinesis answered with one, as in `ResourceNotFoundException`.
+    `code` is the name of Kinesis's error, such as `ResourceNotFoundException`, if Kinesis answered with one.
     """
 
     def __init__(self, message: str, hint: str | None = None, code: str | None = None) -> None:

@@ -1,6 +1,6 @@
-"""Opens files whose names others can predict, and only if they are regular files.
+"""Opens regular files under names that others can predict.
 
-Anyone who can write to a directory can put a symbolic link, a pipe or a device at a name in it. Nothing here follows
+Anyone who can write to a directory can put a symbolic link, a pipe or a device under such a name. Nothing here follows
 such a link, waits for a pipe or opens a device. New files are private until they get their final mode.
 """
 
@@ -14,37 +14,38 @@ import sys
 from pathlib import Path
 
 Identity = tuple[int, int]
-"""Device and inode, which identify a file whatever its names are."""
+"""Device and inode, which identify a file under all of its names."""
 
 NAME_MAX = 255
-"""The longest file name that common file systems take, in bytes."""
+"""The longest file name that common file systems accept, in bytes."""
 
-# Not every system has each of them.
+# Not every system has all of these.
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
 def resolve(path: Path) -> Path:
-    """The absolute path of a file that a caller named, through symbolic links.
+    """Returns the absolute path of a file that the caller named, with symbolic links resolved.
 
-    Links are followed here and nowhere else, so one that later takes the place of the file, its lock or its next
-    version is not followed. The file need not exist, but its directory must.
+    Links are followed only here, so a link that later replaces the file, its lock or its temporary file is not
+    followed. The file need not exist, but its directory must.
     """
     try:
         resolved = path.resolve()
         if not stat.S_ISDIR(os.stat(resolved.parent).st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, "what should be its directory is a file")
+            raise NotADirectoryError(errno.ENOTDIR, "its parent is not a directory")
         return resolved
     except FileNotFoundError:
-        raise FileNotFoundError(errno.ENOENT, "its directory does not exist") from None
+        raise FileNotFoundError(errno.ENOENT, "no such directory") from None
     except (RuntimeError, ValueError):
-        # A loop of links, which later versions of Python report otherwise, or a NUL byte.
-        raise OSError(errno.EINVAL, "it is not the path of a file") from None
+        # A loop of links, which newer versions of Python report as an OSError, or a NUL byte.
+        raise OSError(errno.EINVAL, "not a valid path") from None
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """The hidden file `.NAME.SUFFIX` beside `path`, named as the program `kinesis-reader` names it."""
+    """Returns the path of the hidden file `.NAME.SUFFIX` beside `path`. The program `kinesis-reader` uses the same
+    names."""
     name = os.fsencode(f".{path.name}")
     if len(name) + 1 + len(suffix) > NAME_MAX:
         name = f".{_fnv1a(name):016x}".encode()
@@ -52,7 +53,7 @@ def beside(path: Path, suffix: str) -> Path:
 
 
 def look(path: Path) -> os.stat_result | None:
-    """The status of a regular file, or `None` if there is nothing. Links, pipes and devices are errors."""
+    """Returns the status of a regular file, or `None` if there is nothing. Links, pipes and devices are errors."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:
@@ -74,13 +75,13 @@ def open_regular(path: Path, flags: int, mode: int = 0o600) -> int:
 
 
 def create(path: Path) -> int:
-    """Creates a file that only its owner can read, after removing whatever has its name."""
+    """Creates a file that only its owner can read, in place of whatever had its name."""
     for _ in range(3):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         with contextlib.suppress(FileExistsError):
             return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _NOFOLLOW | _BINARY, 0o600)
-    raise FileExistsError(errno.EEXIST, "another program makes files of this name", str(path))
+    raise FileExistsError(errno.EEXIST, "another program keeps creating it", str(path))
 
 
 def read(descriptor: int, most: int) -> bytes:
@@ -108,7 +109,7 @@ def keep_mode(descriptor: int, old: os.stat_result) -> None:
         try:
             os.fchown(descriptor, old.st_uid, old.st_gid)
         except OSError:
-            # The group differs now, so it gets no more rights than everyone has.
+            # The group is another one now, so it gets no more permissions than everyone has.
             mode = mode & 0o707 | (mode >> 3 & mode & 0o007) << 3
     os.fchmod(descriptor, mode)
 
@@ -118,14 +119,14 @@ def identity(status: os.stat_result) -> Identity:
 
 
 def identity_at(path: Path) -> Identity | None:
-    """The identity of what has this name, without following links; `None` if there is nothing."""
+    """Returns the identity of what has this name, without following links, or `None` if there is nothing."""
     with contextlib.suppress(OSError):
         return identity(os.lstat(path))
     return None
 
 
 def is_same(path: Path, other: Path) -> bool:
-    """Whether two paths name one file, also if it does not exist yet."""
+    """Whether two paths name the same file, even if it does not exist yet."""
     with contextlib.suppress(OSError, ValueError):
         return os.path.samefile(path, other)
     with contextlib.suppress(OSError):
@@ -135,7 +136,7 @@ def is_same(path: Path, other: Path) -> bool:
 
 
 def sync_directory(path: Path) -> None:
-    """Makes the entry of a new or renamed file durable; on Windows it is so already."""
+    """Makes the entry of a new or renamed file durable. Windows does not need this."""
     if sys.platform != "win32":
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -145,7 +146,8 @@ def sync_directory(path: Path) -> None:
 
 
 def lock(descriptor: int) -> bool:
-    """Takes the lock of an open file, which ends with its process. `False`: another process holds it."""
+    """Locks an open file until its process ends or `unlock` is called. Returns `False` if another process holds the
+    lock."""
     try:
         if sys.platform != "win32":
             import fcntl
@@ -176,17 +178,17 @@ def unlock(descriptor: int) -> None:
 
 
 def why(error: OSError) -> str:
-    """What went wrong, without the path."""
+    """Returns the reason for an error, without the path."""
     return error.strerror or type(error).__name__
 
 
 def _check_regular(status: os.stat_result) -> None:
     if stat.S_ISLNK(status.st_mode):
-        raise OSError(errno.ELOOP, "a symbolic link is in its place")
+        raise OSError(errno.ELOOP, "a symbolic link")
     if stat.S_ISDIR(status.st_mode):
-        raise OSError(errno.EISDIR, "it is a directory")
+        raise OSError(errno.EISDIR, "a directory")
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "it is not a regular file")
+        raise OSError(errno.EINVAL, "not a regular file")
 
 
 def _fnv1a(data: bytes) -> int:

@@ -1,4 +1,4 @@
-"""Where messages go whose data is not as it was asked for."""
+"""Passes on invalid records: messages whose data is not in the form that the option `payload` asks for."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from . import _files
 from ._errors import Error, OptionError
 from ._printable import printable, shown
 
-InvalidRecords = Callable[[str], object]
-"""Takes lines of JSON, whole ones, each with the reason under `_kinesis_reason`."""
+OnInvalidRecords = Callable[[str], object]
+"""Receives whole lines of JSON, each with the reason under `_kinesis_reason`."""
 
-LOCK_TIME_MAX = 10.0
-"""Seconds to wait for the lock of the file, which other readers may append to as well."""
+LOCK_TIMEOUT = 10.0
+"""Seconds to wait for the lock of the file, to which other readers may append too."""
 
 LOCK_PAUSE = 0.05
-"""Seconds between two tries."""
+"""Seconds between two attempts."""
 
-TAIL = 128 << 20
-"""Bytes searched for the beginning of a torn line."""
+SEARCH_SIZE_MAX = 128 << 20
+"""Bytes searched for the beginning of an incomplete line."""
 
-HEAD = b'{"_kinesis":'
-"""How each line begins."""
+LINE_START = b'{"_kinesis":'
+"""Every line begins like this."""
 
 
-def taker(given: str | os.PathLike[str] | InvalidRecords | None) -> InvalidRecords | None:
-    """What takes the lines: a callable as it is, or one that appends them to the file of this path."""
-    if given is None or callable(given):
-        return given
-    if isinstance(given, (str, os.PathLike)):
-        return InvalidRecordsFile(given)
+def handler(option: str | os.PathLike[str] | OnInvalidRecords | None) -> OnInvalidRecords | None:
+    """Returns what receives the lines: the callable itself, or one that appends them to the file with this path."""
+    if option is None or callable(option):
+        return option
+    if isinstance(option, (str, os.PathLike)):
+        return InvalidRecordsFile(option)
     raise OptionError(
-        f"invalid_records can be no {type(given).__name__}: {shown(given)}",
-        "give the path of a file, or a callable for lines",
+        f"invalid_records is not a path or a callable: {shown(option)}",
+        "use the path of a file, or a callable that receives lines",
     )
 
 
 class InvalidRecordsFile:
-    """A file to which lines are appended durably. It is created with the first of them, readable by its owner only.
+    """Appends lines to a file, durably. The file is created with the first line, and is readable only by its owner.
 
-    It is locked while it is written to, so that lines of several readers stay whole.
+    It is locked during each write, so that several readers can append whole lines to one file.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         try:
             self._file = _files.resolve(self.path)
-            # Not opened: that would wait for a pipe's other end.
+            # Not opened, because opening a pipe would wait for its other end.
             _files.look(self._file)
         except OSError as error:
             raise self._failed(error) from error
@@ -65,7 +65,6 @@ class InvalidRecordsFile:
             raise self._failed(error) from error
 
     def close(self) -> None:
-        """Closes the file."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
@@ -75,13 +74,13 @@ class InvalidRecordsFile:
             self.close()
 
     def _opened(self) -> int:
-        """The file, which stays open. If it was removed or replaced, lines that were already written are gone."""
+        """Opens the file once. If it was removed or replaced since then, lines that were written are missing."""
         if self._descriptor is None:
             self._descriptor = self._open()
         elif _files.identity(os.fstat(self._descriptor)) != _files.identity_at(self._file):
             raise Error(
-                f"the file of invalid records was removed or replaced during the run: {printable(self.path)}",
-                "put it back, or give another one, and run again: it goes on from the last checkpoint",
+                f"file of invalid records removed or replaced during the run: {printable(self.path)}",
+                "restore it, or use another file, and run again; it continues from the last checkpoint",
             )
         return self._descriptor
 
@@ -90,10 +89,10 @@ class InvalidRecordsFile:
         descriptor = _files.open_regular(self._file, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
             with self._locked(descriptor):
-                if not _cut_torn(descriptor):
+                if not _cut_incomplete_line(descriptor):
                     raise Error(
-                        f"the last line of the file is not a invalid record: {printable(self.path)}",
-                        "give invalid records a file of their own",
+                        f"the last line is not an invalid record: {printable(self.path)}",
+                        "use a file that holds nothing but invalid records",
                     )
             if is_new:
                 _files.sync_directory(self._file.parent)
@@ -104,12 +103,12 @@ class InvalidRecordsFile:
 
     @contextlib.contextmanager
     def _locked(self, descriptor: int) -> Iterator[None]:
-        until = time.monotonic() + LOCK_TIME_MAX
+        deadline = time.monotonic() + LOCK_TIMEOUT
         while not _files.lock(descriptor):
-            if time.monotonic() >= until:
+            if time.monotonic() >= deadline:
                 raise Error(
-                    f"another reader holds the file of invalid records: {printable(self.path)}",
-                    "wait until it is done, or give each reader a file of its own",
+                    f"file of invalid records in use by another reader: {printable(self.path)}",
+                    "wait until it is done, or give each reader its own file",
                 )
             time.sleep(LOCK_PAUSE)
         try:
@@ -119,13 +118,13 @@ class InvalidRecordsFile:
 
     def _failed(self, error: OSError) -> Error:
         return Error(
-            f"invalid records cannot be written: {printable(self.path)} ({_files.why(error)})",
-            "give the path of a file in a directory that exists, make it writable, and make room",
+            f"cannot write invalid records: {printable(self.path)}: {_files.why(error)}",
+            "use the path of a file in an existing directory, make it writable, and free some space",
         )
 
 
 def _append(descriptor: int, data: bytes) -> None:
-    """Appends all of the data or nothing."""
+    """Appends all of the data, or nothing."""
     end = os.lseek(descriptor, 0, os.SEEK_END)
     try:
         _files.write(descriptor, data)
@@ -136,10 +135,10 @@ def _append(descriptor: int, data: bytes) -> None:
         raise
 
 
-def _cut_torn(descriptor: int) -> bool:
-    """Cuts off a line that a crash left incomplete. `False`: the file ends in something else."""
+def _cut_incomplete_line(descriptor: int) -> bool:
+    """Cuts off a line that a crash left incomplete. Returns `False` if the file ends with something else."""
     size = os.lseek(descriptor, 0, os.SEEK_END)
-    start = max(0, size - TAIL)
+    start = max(0, size - SEARCH_SIZE_MAX)
     end = size
     while end > start:
         begin = max(start, end - (1 << 16))
@@ -150,8 +149,7 @@ def _cut_torn(descriptor: int) -> bool:
             break
         end = begin
     os.lseek(descriptor, start, os.SEEK_SET)
-    torn = _files.read(descriptor, len(HEAD))
-    if not HEAD.startswith(torn):
+    if not LINE_START.startswith(_files.read(descriptor, len(LINE_START))):
         return False
     if start < size:
         os.ftruncate(descriptor, start)

@@ -1,7 +1,10 @@
-"""A lock for a file that several readers may want, which is released when its process dies.
+"""Locks a file for one reader, with the operating system's lock on a small hidden file beside it.
 
-It is the operating system's lock on a small file beside the other. The file contains the process ID of the holder, for
-error messages, and is removed on release. The program `kinesis-reader` takes the same lock.
+The lock ends with its process. The hidden file holds the process ID, for error messages, and is removed on release. The
+program `kinesis-reader` and the JavaScript package take the same lock: flock(2), except on Windows.
+
+`filelock` takes the same lock and does not follow links either, but it does not write or report the holder's process
+ID, leaves its file behind, and would accept any other file that has the lock's name.
 """
 
 from __future__ import annotations
@@ -13,23 +16,23 @@ from pathlib import Path
 
 from . import _files
 
-TRIES_MAX = 100
-"""How often the lock is tried again if its last holder removes the file at the same moment."""
+ATTEMPTS_MAX = 100
+"""Attempts, because the last holder may remove the file just as we open it."""
 
-LENGTH_MAX = 32
-"""More than a process ID and a line break take."""
-
-
-class Held(Exception):
-    """Another reader holds the lock: the process `by`, if known."""
-
-    def __init__(self, by: int | None) -> None:
-        super().__init__(by)
-        self.by = by
+SIZE_MAX = 32
+"""Enough for a process ID and a line feed; a larger file is not a lock."""
 
 
-class Taken(Exception):
-    """Something other than a lock has its name."""
+class LockHeldError(Exception):
+    """Another reader holds the lock; `holder` is its process ID, if known."""
+
+    def __init__(self, holder: int | None) -> None:
+        super().__init__(holder)
+        self.holder = holder
+
+
+class NotALockError(Exception):
+    """Something that is not a lock has the lock's name."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(path, why)
@@ -38,33 +41,36 @@ class Taken(Exception):
 
 
 class Lock:
-    """A lock that is held until it is released. Raises `Held`, `Taken`, or `OSError` if the file system fails."""
+    """A lock that is held until it is released.
 
-    def __init__(self, of: Path) -> None:
-        self.path = name_of_lock(of)
+    Raises `LockHeldError`, `NotALockError`, or `OSError` if the file system fails.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.path = lock_path(file)
         self._descriptor: int | None = None
-        for _ in range(TRIES_MAX):
-            if self._take():
+        for _ in range(ATTEMPTS_MAX):
+            if self._acquire():
                 return
-        raise Taken(self.path, "other programs keep making and removing it")
+        raise NotALockError(self.path, "replaced again and again")
 
-    def _take(self) -> bool:
+    def _acquire(self) -> bool:
         try:
             descriptor = _files.open_regular(self.path, os.O_CREAT | os.O_RDWR)
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise Taken(self.path, _files.why(error)) from None
+            raise NotALockError(self.path, _files.why(error)) from None
         try:
             if not _files.lock(descriptor):
-                raise Held(_holder(descriptor))
-            # The last holder may have removed the file after we opened it. Such a lock would keep nobody out.
+                raise LockHeldError(_holder(descriptor))
+            # The last holder may have removed the file after we opened it. Such a lock would exclude no one.
             if sys.platform != "win32" and not self._is_at(descriptor):
                 os.close(descriptor)
                 return False
             if not _is_lock(descriptor):
-                raise Taken(self.path, "it is not a lock")
-            # The process ID is for messages only, so a full disk does not matter here.
+                raise NotALockError(self.path, "not a lock file")
+            # The process ID is only for messages, so a full disk does not matter here.
             with contextlib.suppress(OSError):
                 os.truncate(descriptor, 0)
                 os.lseek(descriptor, 0, os.SEEK_SET)
@@ -76,7 +82,7 @@ class Lock:
         return True
 
     def is_held(self) -> bool:
-        """Whether the lock still keeps others out, as its file was not removed or replaced."""
+        """Whether the lock still excludes others. It does not if its file was removed or replaced."""
         return self._descriptor is not None and (sys.platform == "win32" or self._is_at(self._descriptor))
 
     def release(self) -> None:
@@ -85,7 +91,7 @@ class Lock:
             return
         # A forked process has the file open too, but does not own the lock.
         if sys.platform != "win32" and self._owner == os.getpid() and self._is_at(descriptor):
-            # Removed while still locked, so that the next holder notices.
+            # Removed while it is locked, so that the next holder notices.
             with contextlib.suppress(OSError):
                 self.path.unlink()
         os.close(descriptor)
@@ -98,13 +104,13 @@ class Lock:
             self.release()
 
 
-def name_of_lock(of: Path) -> Path:
-    """The file that is locked."""
-    return _files.beside(of, "lock")
+def lock_path(file: Path) -> Path:
+    """Returns the path of the hidden file that is locked."""
+    return _files.beside(file, "lock")
 
 
 def _is_lock(descriptor: int) -> bool:
-    """Whether the file is as a holder left it; one that died early leaves it empty.
+    """Whether the file is as a holder leaves it; one that died early leaves it empty.
 
     Anything else, such as a second name of another file, is not overwritten.
     """
@@ -115,7 +121,7 @@ def _is_lock(descriptor: int) -> bool:
 def _holder(descriptor: int) -> int | None:
     with contextlib.suppress(OSError, ValueError):
         os.lseek(descriptor, 0, os.SEEK_SET)
-        text = os.read(descriptor, LENGTH_MAX).decode("ascii")
-        if len(text) < LENGTH_MAX and text.strip().isdigit():
+        text = os.read(descriptor, SIZE_MAX).decode("ascii")
+        if len(text) < SIZE_MAX and text.strip().isdigit():
             return int(text)
     return None

@@ -1,4 +1,4 @@
-"""Lines to messages: each line is one JSON object."""
+"""Parses lines into messages. Each line is one JSON object."""
 
 from __future__ import annotations
 
@@ -8,57 +8,57 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 Message = dict[str, Any]
-"""A message: its envelope under `_kinesis`, its identifier under `_kinesis_msg_id`, and its payload."""
+"""A message: its envelope under `_kinesis`, its message id under `_kinesis_msg_id`, and its payload."""
 
 Loads = Callable[[str], Any]
-"""A parser of JSON."""
+"""A JSON parser."""
 
-WHOLE = ("json", "orjson")
-"""Modules whose parsers make of an array what they make of its elements."""
+ARRAY_PARSERS = ("json", "orjson")
+"""Modules whose parsers give the elements of an array the same values as they give each one alone."""
 
-TOGETHER = 40_000
-"""Characters of lines that are parsed at a time. Line by line costs a call each; a whole page at once costs more, for
-so many objects that live at the same time leave the processor's caches, and set the garbage collector to work."""
+SLICE_SIZE = 40_000
+"""Characters of lines to parse at a time. One call per line is slow. A whole page at once is slower still: so many live
+objects leave the processor's caches and trigger the garbage collector."""
 
 
 def split(lines: str) -> list[str]:
-    """Whole lines, each without its end. `str.splitlines` would split at more than line feeds."""
-    split = lines.split("\n")
-    split.pop()
-    return split
+    """Splits whole lines. `str.splitlines` would also split at other characters than line feeds."""
+    parts = lines.split("\n")
+    parts.pop()
+    return parts
 
 
 def slices(lines: str) -> Iterator[str]:
-    """Whole lines in parts of some, the last of each without its end."""
+    """Splits text into slices of whole lines, each without its final line feed."""
     start = 0
     while start < len(lines):
-        end = lines.index("\n", min(start + TOGETHER, len(lines) - 1))
+        end = lines.index("\n", min(start + SLICE_SIZE, len(lines) - 1))
         yield lines[start:end]
         start = end + 1
 
 
 def parse(lines: str, loads: Loads) -> Iterator[list[Message]]:
-    """The messages of whole lines, some at a time."""
-    return (_parse_some(some, loads) for some in slices(lines))
+    """Parses whole lines, some at a time."""
+    return (_parse_slice(some, loads) for some in slices(lines))
 
 
-def _parse_some(lines: str, loads: Loads) -> list[Message]:
+def _parse_slice(lines: str, loads: Loads) -> list[Message]:
     try:
-        if getattr(loads, "__module__", None) in WHOLE:
+        if getattr(loads, "__module__", None) in ARRAY_PARSERS:
             messages: list[Message] = loads("".join(("[", lines.replace("\n", ","), "]")))
             return messages
         return list(map(loads, lines.split("\n")))
     except (ValueError, RecursionError):
-        return [_parse_one(line, loads) for line in lines.split("\n")]
+        return [_parse_line(line, loads) for line in lines.split("\n")]
 
 
-def _parse_one(line: str, loads: Loads) -> Message:
-    """A message, and where its payload is beyond Python's parser, as one nested thousands deep, the payload as text."""
+def _parse_line(line: str, loads: Loads) -> Message:
+    """Parses one line. If Python's parser fails too, as on thousands of nested arrays, the payload remains text."""
     for parser in (loads, json.loads):
         with contextlib.suppress(ValueError, RecursionError):
             message: Message = parser(line)
             return message
     decoder = json.JSONDecoder()
     envelope, end = decoder.raw_decode(line, len('{"_kinesis":'))
-    identifier, end = decoder.raw_decode(line, end + len(',"_kinesis_msg_id":'))
-    return {"_kinesis": envelope, "_kinesis_msg_id": identifier, "data": "{" + line[end + 1 :]}
+    message_id, end = decoder.raw_decode(line, end + len(',"_kinesis_msg_id":'))
+    return {"_kinesis": envelope, "_kinesis_msg_id": message_id, "data": "{" + line[end + 1 :]}

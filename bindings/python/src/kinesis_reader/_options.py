@@ -1,196 +1,279 @@
-"""What a caller may ask for, checked once and made a configuration of the component's."""
+"""The options of `read` and its siblings, checked once and turned into the component's configuration."""
 
 from __future__ import annotations
 
+import difflib
+import json
+import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta, timezone
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, get_args
 
 from ._component import Component, change, variant
 from ._errors import OptionError
+from ._invalid_records import OnInvalidRecords
+from ._messages import Loads
 from ._printable import printable, shown
+from ._state import AsyncState, State
 
 Start = str | int | float | datetime | timedelta
-"""Where the first run begins: `"trim-horizon"`, `"latest"`, a time, or a length of time ago.
+"""Where the first run begins: `"trim-horizon"`, `"latest"`, a time, or how long ago.
 
-A time is a `datetime` with a time zone, RFC 3339 text as in `"2025-11-23T12:00:00Z"`, a date at 00:00 UTC, or Unix
-seconds. A length of time is a `timedelta`, or text as in `"1h ago"`, `"90s"`, `"1h30m"`, `"2d"`, `"PT1H"`.
+A time is a `datetime` with a time zone, RFC 3339 as in `"2025-11-23T12:00:00Z"`, a date at 00:00 UTC, or Unix seconds.
+How long ago is a `timedelta`, or text such as `"1h ago"`, `"90s"`, `"1h30m"`, `"2d"` or `"PT1H"`.
 """
 
 Until = str | int | float | datetime
-"""When to stop: `"caught-up"`, `"forever"`, or a time, written as for `Start`; a length of time ends with `ago`."""
+"""When a run ends: `"caught-up"`, `"forever"`, or a time as in `Start`, where how long ago ends with `ago`."""
+
+Duration = str | int | float | timedelta
+"""A `timedelta`, seconds, or text such as `"90s"`, `"15m"`, `"1h30m"`, `"2d"` or `"PT1H"`."""
 
 Payload = Literal["merged", "json", "text", "base64"]
-"""How data appears in a message.
+"""How a message shows its data.
 
-`merged` puts the members of a JSON object beside the envelope and any other JSON value under `data`; `json` puts every
-JSON value under `data`; `text` puts UTF-8 text under `data`; `base64` puts any bytes, as base64, under `data_base64`.
-Data that is not valid in the chosen form appears as text under `data`, or as base64 under `data_base64`.
+`merged` puts the members of a JSON object beside the envelope, and any other JSON value under `data`. `json` puts a
+JSON value under `data`. `text` puts UTF-8 text under `data`. `base64` puts any bytes under `data_base64`. A message
+whose data is not in this form is an invalid record: it has `data` if its data is text, or else `data_base64`.
 """
 
 MessageId = Literal["sha256", "dlt"]
-"""How `_kinesis_msg_id` is made: of SHA-256, or as dlt's Kinesis source makes it."""
+"""How `_kinesis_msg_id` is made: with SHA-256, or as dlt's Kinesis source does."""
 
 Pace = int | Literal["off"]
-"""The share of what Kinesis allows on a shard that may be used, in percent, 1 to 100; `"off"` suits emulators."""
+"""The share to use of Kinesis's limits on reading a shard, in percent, from 1 to 100. `"off"` suits emulators."""
 
 OnGap = Literal["continue", "fail"]
-"""What follows where records left the stream before they were read, by age or with the stream.
+"""What to do if records left the stream before they were read.
 
-`continue`: a warning of the logger `kinesis_reader`, an entry in `gaps`, and reading goes on from what is left. `fail`:
-`ReadError`, and the state stays before the gap, so that the next run finds it again.
+`continue` logs a warning, adds to `gaps`, and continues with the records that are left. `fail` ends this run, and every
+later one, with a `ReadError` before the gap.
 """
 
 Recreated = Literal["refuse", "follow"]
-"""What follows where the stream is another than the state's, deleted and made again under its name.
+"""What to do if the stream was deleted and created again under its name.
 
-`refuse`: `ReadError`, before anything is read. `follow`: the new stream is read from its oldest record, and what was
-unread of the old one is a gap.
+`refuse` ends the run with a `ReadError` before anything is read. `follow` reads the new stream from its oldest record;
+the unread records of the old one are a gap.
 """
 
-PAYLOADS = ("merged", "json", "text", "base64")
-MESSAGE_IDS = ("sha256", "dlt")
-ON_GAP = ("continue", "fail")
-RECREATED = ("refuse", "follow")
-
 SECONDS_MAX = 99_999_999_999
-"""The year 5138; milliseconds since 1970 have been more than this since 1973."""
-
+"""Unix seconds in the year 5138. Milliseconds have been larger than this since 1973, so larger numbers are mistakes."""
 
 BATCH_BYTES = 32 << 20
-"""Bytes of the lines of a batch. It is taken out of the component whole, as text of which Python may store each character
-in four bytes; and a full page of plain records, which has 10 MiB of data, is still one batch."""
+"""Bytes of lines per batch. A batch is taken out of the component as a whole, as text of which Python may store each
+character in four bytes. A full page of plain records, with 10 MiB of data, still fits in one batch."""
+
+
+class _CommonOptions(TypedDict, total=False):
+    start: Start
+    until: Until
+    behind: Duration | None
+    max_messages: int | None
+    page_records: int | None
+    pace: Pace | None
+    payload: Payload
+    message_id: MessageId
+    deaggregate: bool
+    on_gap: OnGap
+    recreated: Recreated
+    invalid_records: str | os.PathLike[str] | OnInvalidRecords | None
+    loads: Loads
+    region: str | None
+    profile: str | None
+    endpoint_url: str | None
+    session: Any
+
+
+class ReadOptions(_CommonOptions, total=False):
+    """The options of `read` and `read_batches`. All are optional.
+
+    Attributes:
+        start: Where the first run begins; later runs continue from `state`. See `Start`. Default: `"trim-horizon"`, the
+            oldest record.
+        until: When the run ends. See `Until`. Default: `"caught-up"`, where the tip was when the run began.
+        behind: The lag that counts as caught up. See `Duration`. Default: 0.
+        state: Where to keep the checkpoint, so that the next run continues from there: the path of a file, or an object
+            with `load() -> str | None` and `save(checkpoint)`. Default: nowhere, so that each run begins at `start`.
+        max_messages: Ends the run after exactly this many messages. Default: no maximum.
+        page_records: Records to request per page, from 1 to 10,000. Default: 10,000.
+        pace: The share to use of Kinesis's limits on reading a shard, in percent, or `"off"`. The limits are five calls
+            and 2 MiB a second, shared by all readers of the shard. Default: 100.
+        payload: How a message shows its data. See `Payload`. Default: `"merged"`.
+        message_id: How to make `_kinesis_msg_id`. See `MessageId`. Default: `"sha256"`.
+        deaggregate: Whether to split aggregated records of the Kinesis Producer Library into their user records, whose
+            envelopes have the subsequence number as `sub_seq`. Default: `True`.
+        on_gap: What to do if records left the stream before they were read. See `OnGap`. Default: `"continue"`.
+        recreated: What to do if the stream was recreated. See `Recreated`. Default: `"refuse"`.
+        invalid_records: Also receives the messages whose data is not in the form of `payload`, before their page is
+            delivered: the path of a file to append to, or a callable. It receives lines with the reason under
+            `_kinesis_reason`. An error of the callable ends the run, and the next run delivers the page again.
+        loads: Parses a line into a message. `orjson.loads` takes half the time, and rounds integers of more than 64
+            bits. Default: `json.loads`.
+        region, profile, endpoint_url: As for the AWS command line. Default: found as the AWS command line does.
+        session: A boto3 or botocore session with credentials and settings. Default: a new one.
+    """
+
+    state: str | os.PathLike[str] | State | None
+
+
+class AsyncReadOptions(_CommonOptions, total=False):
+    """The options of `aread` and `aread_batches`: those of `ReadOptions`.
+
+    `load` and `save` of a state may also be coroutine functions.
+    """
+
+    state: str | os.PathLike[str] | State | AsyncState | None
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to read and how. A field that is `None` is as the component has it."""
+    """All options, with their defaults. `None` leaves the choice to the component or botocore."""
 
-    stream: str
-    start: Start
-    until: Until
-    behind: str | timedelta | None
-    max_messages: int | None
-    page_records: int | None
-    pace: Pace | None
-    payload: str
-    message_id: str
-    deaggregate: bool | None = None
-    on_gap: str = "continue"
-    recreated: str = "refuse"
+    start: Start = "trim-horizon"
+    until: Until = "caught-up"
+    behind: Duration | None = None
+    state: str | os.PathLike[str] | State | AsyncState | None = None
+    max_messages: int | None = None
+    page_records: int | None = None
+    pace: Pace | None = None
+    payload: Payload = "merged"
+    message_id: MessageId = "sha256"
+    deaggregate: bool = True
+    on_gap: OnGap = "continue"
+    recreated: Recreated = "refuse"
+    invalid_records: str | os.PathLike[str] | OnInvalidRecords | None = None
+    loads: Loads = json.loads
+    region: str | None = None
+    profile: str | None = None
+    endpoint_url: str | None = None
+    session: Any = None
 
-    def config(self, component: Component, now: float) -> Any:
-        """The component's configuration. `now` is the time, in Unix seconds."""
-        config = component.defaults(self.stream)
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Options:
+        """Refuses unknown options. Values are checked where they are used."""
+        known = [field.name for field in fields(cls)]
+        for name in options:
+            if name not in known:
+                similar = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {similar[0]}?" if similar else f"the options are {', '.join(sorted(known))}"
+                raise OptionError(f"unknown option: {printable(name)}", hint)
+        return cls(**options)
+
+    def config(self, component: Component, stream: str, now: float) -> Any:
+        """Returns the component's configuration. `now` is the time in Unix seconds."""
+        config = component.defaults(stream)
         until = _until(self.until, self.behind, now)
         start = _start(self.start, now)
         ends = until.payload if until.tag == "time" else None
         begins = {"trim-horizon": 0, "latest": int(now * 1000)}.get(start.tag, start.payload)
         if ends is not None and ends <= begins:
             raise OptionError(
-                f"until is not after start: {printable(self.until)}", "give an end that is later than the start"
+                f"until is not after start: {printable(self.until)}", "use an end that is after the start"
             )
         change(
             config,
             {
                 "start": start,
                 "until": until,
-                "payload": _one_of("payload", self.payload, PAYLOADS),
-                "message-id": _one_of("message_id", self.message_id, MESSAGE_IDS),
-                "on-gap": _one_of("on_gap", self.on_gap, ON_GAP),
-                "recreated": _one_of("recreated", self.recreated, RECREATED),
+                "payload": _choice("payload", self.payload, get_args(Payload)),
+                "message-id": _choice("message_id", self.message_id, get_args(MessageId)),
+                "deaggregate": bool(self.deaggregate),
+                "on-gap": _choice("on_gap", self.on_gap, get_args(OnGap)),
+                "recreated": _choice("recreated", self.recreated, get_args(Recreated)),
             },
         )
-        if self.deaggregate is not None:
-            change(config, {"deaggregate": bool(self.deaggregate)})
         change(config.limits, self._limits())
         return config
 
     def _limits(self) -> Mapping[str, Any]:
         limits: dict[str, Any] = {"batch-bytes": BATCH_BYTES}
         if self.max_messages is not None:
-            limits["max-messages"] = _whole("max_messages", self.max_messages, 1, 2**64 - 1)
+            limits["max-messages"] = _whole_number("max_messages", self.max_messages, 1, 2**64 - 1)
         if self.page_records is not None:
-            limits["page-records"] = _whole("page_records", self.page_records, 1, 10_000)
+            limits["page-records"] = _whole_number("page_records", self.page_records, 1, 10_000)
         if self.pace == "off":
             limits["pace"] = None
         elif self.pace is not None:
-            limits["pace"] = _whole("pace", self.pace, 1, 100, ' or "off"')
+            limits["pace"] = _whole_number("pace", self.pace, 1, 100, ' or "off"')
         return limits
 
 
 def check_stream(stream: object) -> str:
-    """The name or ARN of a stream. What is wrong with the text itself, the component tells."""
+    """Returns the name or ARN of a stream, if it is one."""
     if not isinstance(stream, str) or not stream:
-        raise OptionError(f"not the name or the ARN of a stream: {shown(stream)}", _STREAM)
+        raise OptionError(f"not the name or ARN of a stream: {shown(stream)}", _HINT_STREAM)
     if stream.startswith("arn:"):
         if not _ARN.fullmatch(stream):
             raise OptionError(
                 f"not the ARN of a stream: {printable(stream)}",
-                "it looks like arn:aws:kinesis:us-east-1:123456789012:stream/orders",
+                "ARNs of streams look like arn:aws:kinesis:us-east-1:123456789012:stream/orders",
             )
     elif not _NAME.fullmatch(stream):
-        raise OptionError(f"not the name of a stream: {printable(stream)}", _STREAM)
+        raise OptionError(f"not the name of a stream: {printable(stream)}", _HINT_STREAM)
     return stream
 
 
-_STREAM = "a name has 1 to 128 of a-z, A-Z, 0-9, `_`, `.` and `-`"
+_HINT_STREAM = "a name has 1 to 128 of the characters a-z, A-Z, 0-9, `_`, `.` and `-`"
 _NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 _ARN = re.compile(r"arn:aws[a-z0-9-]*:kinesis:[a-z0-9-]+:[0-9]{12}:stream/[a-zA-Z0-9_.-]{1,128}")
 
 
 def _start(start: Start, now: float) -> Any:
-    word = _word(start)
-    if word in ("trim-horizon", "latest"):
-        return variant(word)
+    keyword = _keyword(start)
+    if keyword in ("trim-horizon", "latest"):
+        return variant(keyword)
     if isinstance(start, timedelta):
-        time = _ago(start, now, "start", start)
+        time = _ago("start", start, now, start)
     else:
-        time = _time("start", start, now, bare_length=True)
+        time = _time("start", start, now, bare_duration=True)
     if time > round(now * 1000):
-        raise OptionError(f"start is in the future: {printable(start)}", 'use "latest" for what arrives from now on')
+        raise OptionError(
+            f"start is in the future: {printable(start)}", 'use "latest" to read what arrives from now on'
+        )
     return variant("at-timestamp", time)
 
 
-def _until(until: Until, behind: str | timedelta | None, now: float) -> Any:
-    word = _word(until)
-    if word == "caught-up":
+def _until(until: Until, behind: Duration | None, now: float) -> Any:
+    keyword = _keyword(until)
+    if keyword == "caught-up":
         lag = timedelta() if behind is None else _behind(behind)
         return variant("caught-up", int(lag.total_seconds() * 1000))
     if behind is not None:
-        hint = 'it says what counts as caught up; leave it out, or use until="caught-up"'
-        raise OptionError(f"behind has no meaning with this end: {printable(until)}", hint)
-    if word == "forever":
+        hint = 'leave out behind, or use until="caught-up"'
+        raise OptionError(f"behind cannot be combined with until: {printable(until)}", hint)
+    if keyword == "forever":
         return variant("stopped")
-    # A plain length of time could mean that long ago as well as for that long.
-    return variant("time", _time("until", until, now, bare_length=False))
+    # A bare duration could mean "that long ago" as well as "for that long".
+    return variant("time", _time("until", until, now, bare_duration=False))
 
 
-def _word(value: object) -> str | None:
+def _keyword(value: object) -> str | None:
+    """Returns a keyword in its usual form: AWS writes TRIM_HORIZON."""
     return value.strip().lower().replace("_", "-") if isinstance(value, str) else None
 
 
-def _behind(behind: str | timedelta) -> timedelta:
-    length = behind if isinstance(behind, timedelta) else _length(behind)
-    if length is None or length < timedelta():
+def _behind(behind: Duration) -> timedelta:
+    duration = behind if isinstance(behind, timedelta) else _duration(behind)
+    if duration is None or duration < timedelta():
         raise OptionError(
-            f"not a length of time for behind: {printable(behind)}", "write 90s, 15m, 1h30m or PT1H, or a timedelta"
+            f"not a duration for behind: {shown(behind)}", "use a timedelta, seconds, or text such as 90s, 15m or 1h30m"
         )
-    return length
+    return duration
 
 
-def _time(name: str, value: Until, now: float, bare_length: bool) -> int:
-    """A time in milliseconds since the Unix epoch."""
+def _time(name: str, value: Until, now: float, bare_duration: bool) -> int:
+    """Parses a time into milliseconds since the Unix epoch."""
     if isinstance(value, str):
         text = value.strip()
         if re.fullmatch(r"\d+(\.\d+)?", text):
             return _unix(name, float(text))
         ago = re.fullmatch(r"(.*?)[ _-]*ago", text, re.IGNORECASE)
-        length = _length(ago[1]) if ago else _length(text) if bare_length else None
-        if length is not None:
-            return _ago(length, now, name, value)
+        duration = _parse_duration(ago[1]) if ago else _parse_duration(text) if bare_duration else None
+        if duration is not None:
+            return _ago(name, duration, now, value)
         try:
             if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
                 day = date.fromisoformat(text)
@@ -198,73 +281,82 @@ def _time(name: str, value: Until, now: float, bare_length: bool) -> int:
             else:
                 value = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text))
         except ValueError:
-            raise OptionError(f"not a time for {name}: {shown(text)}", _times(name)) from None
+            raise OptionError(f"not a time for {name}: {shown(text)}", _time_hint(name)) from None
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise OptionError(
-                f"a time without a time zone for {name}: {printable(value)}",
-                "end it with Z, or give datetime(…, tzinfo=timezone.utc)",
+                f"no time zone in {name}: {printable(value)}", "end it with Z, or use datetime(…, tzinfo=timezone.utc)"
             )
         return _unix(name, value.timestamp())
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return _unix(name, value)
-    raise OptionError(f"not a time for {name}: {shown(value)}", _times(name))
+    raise OptionError(f"not a time for {name}: {shown(value)}", _time_hint(name))
 
 
-def _times(name: str) -> str:
-    words = '"trim-horizon", "latest"' if name == "start" else '"caught-up", "forever"'
-    return f'give {words}, a datetime, "2025-11-23T12:00:00Z", "2025-11-23", Unix seconds, or "1h ago"'
+def _time_hint(name: str) -> str:
+    keywords = '"trim-horizon", "latest"' if name == "start" else '"caught-up", "forever"'
+    return f'use {keywords}, a datetime, "2025-11-23T12:00:00Z", "2025-11-23", Unix seconds, or "1h ago"'
 
 
 def _unix(name: str, seconds: float) -> int:
     if seconds > SECONDS_MAX:
-        raise OptionError(f"too large for seconds: {name}={printable(seconds)}", "divide milliseconds by 1000")
+        raise OptionError(f"{name} is too large for seconds: {printable(seconds)}", "divide milliseconds by 1000")
     if not seconds >= 0:
-        raise OptionError(f"before 1970: {name}={printable(seconds)}", _times(name))
+        raise OptionError(f"{name} is before 1970: {printable(seconds)}", _time_hint(name))
     return round(seconds * 1000)
 
 
-def _ago(length: timedelta, now: float, name: str, value: object) -> int:
-    seconds = now - length.total_seconds()
-    if length < timedelta() or seconds < 0:
-        raise OptionError(f"not a length of time ago for {name}: {printable(value)}", _times(name))
+def _ago(name: str, duration: timedelta, now: float, value: object) -> int:
+    seconds = now - duration.total_seconds()
+    if duration < timedelta():
+        raise OptionError(f"negative duration for {name}: {printable(value)}", _time_hint(name))
+    if seconds < 0:
+        raise OptionError(f"{name} is before 1970: {printable(value)}", _time_hint(name))
     return round(seconds * 1000)
 
 
 _SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
 _PART = r"(\d+(?:\.\d+)?)\s*(ms|w|d|h|m|s|(?:week|day|hour|minute|min|second|sec)s?)\s*"
 _PARTS = re.compile(f"({_PART})+", re.IGNORECASE)
-_ISO = re.compile(r"P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.IGNORECASE)
+_ISO_8601 = re.compile(r"P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.IGNORECASE)
 
 
-def _length(text: object) -> timedelta | None:
-    """A length of time: `90s`, `1h30m`, `2d`, `1 hour`, `PT1H`. `None`: it is nothing like it."""
+def _duration(value: object) -> timedelta | None:
+    """Converts seconds or text. Returns `None` if it is neither."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return _parse_duration(value)
+    try:
+        return timedelta(seconds=value)
+    except (OverflowError, ValueError):
+        return None
+
+
+def _parse_duration(text: object) -> timedelta | None:
+    """Parses a duration such as `90s`, `1h30m`, `2d`, `1 hour` or `PT1H`. Returns `None` if it is not one."""
     if not isinstance(text, str):
         return None
+    text = text.strip()
     try:
-        return _length_of(text.strip())
+        iso = _ISO_8601.fullmatch(text)
+        if iso and any(iso.groups()):
+            weeks, days, hours, minutes, seconds = (float(part or 0) for part in iso.groups())
+            return timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+        if not _PARTS.fullmatch(text):
+            return None
+        parts = re.findall(_PART, text.lower())
+        total = sum(float(number) * _SECONDS[unit if unit == "ms" else unit[0]] for number, unit in parts)
+        return timedelta(seconds=total)
     except OverflowError:
         return None
 
 
-def _length_of(text: str) -> timedelta | None:
-    iso = _ISO.fullmatch(text)
-    if iso and any(iso.groups()):
-        weeks, days, hours, minutes, seconds = (float(part or 0) for part in iso.groups())
-        return timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
-    if not _PARTS.fullmatch(text):
-        return None
-    parts = re.findall(_PART, text.lower())
-    return timedelta(seconds=sum(float(number) * _SECONDS[unit if unit == "ms" else unit[0]] for number, unit in parts))
-
-
-def _whole(name: str, value: object, least: int, most: int, other: str = "") -> int:
+def _whole_number(name: str, value: object, least: int, most: int, alternative: str = "") -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise OptionError(f"{name} is {shown(value)}", f"give a whole number from {least} to {most}{other}")
+        raise OptionError(f"invalid {name}: {shown(value)}", f"use a whole number from {least} to {most}{alternative}")
     return value
 
 
-def _one_of(name: str, value: str, words: tuple[str, ...]) -> str:
-    if value not in words:
-        raise OptionError(f"{name} is {shown(value)}", f"give one of {', '.join(words)}")
+def _choice(name: str, value: str, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise OptionError(f"invalid {name}: {shown(value)}", f"use one of {', '.join(choices)}")
     return value

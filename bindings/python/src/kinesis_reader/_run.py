@@ -1,10 +1,11 @@
-"""One reader and all that belongs to it, without a way to wait: that is what `_sync` and `_async` add.
+"""One reader with its requests and its ledger. `_sync` and `_async` add the ways to wait.
 
-`Run.step` polls the component until there is something to hand out or to wait for. Requests are sent by threads, all
-that are wanted at a time, and their answers are told to `Run.told`. A batch, which is a page unless its lines are more
-than `limits.batch-bytes`, is taken out of the component whole, so that its shard's next page is asked for while the
-caller works on this one. What is safe to keep is another matter:
-`Ledger` knows which pages are acknowledged, and only those are in a checkpoint that is saved.
+`Run.step` polls the component until there is a page to deliver or something to wait for. Threads send the requests, and
+their answers go to `Run.handle_answer`.
+
+A batch, which is a page unless its lines exceed `limits.batch-bytes`, is taken out of the component as a whole, so that
+the shard's next page is requested while the caller works on this one. So the component's own checkpoint runs ahead of
+the caller: `Ledger` knows which pages are acknowledged, and only those are in a checkpoint that is saved.
 """
 
 from __future__ import annotations
@@ -22,44 +23,45 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from . import _component
-from ._invalid_records import InvalidRecords, InvalidRecordsFile
 from ._component import (
     Component,
     Failure,
     Finished,
     Gap,
+    Outcome,
     Reader,
     Request,
     Retry,
-    Seen,
+    ShardNotice,
     Wait,
-    gap_in_words,
+    describe_gap,
 )
-from ._crew import Answer, WorkerPool
 from ._errors import Error, StateError
+from ._invalid_records import InvalidRecordsFile, OnInvalidRecords
 from ._messages import Loads, Message, parse, split
 from ._printable import printable
 from ._transport import Transport
+from ._workers import Answer, WorkerPool
 
 log = logging.getLogger("kinesis_reader")
 
 PIECE_SIZE = 1 << 20
-"""Bytes of lines that are taken out of the component at a time."""
+"""Bytes of lines to take out of the component at a time."""
 
 SAVE_INTERVAL = 1.0
-"""Seconds that an acknowledged message may wait for its checkpoint to be saved: what a crash may cost to read again."""
+"""Seconds between saves while messages are acknowledged. This is how much work a crash may repeat."""
 
 WAIT_MIN = 0.001
-"""Seconds. The component is polled at most a thousand times a second without a response."""
+"""Seconds. Without an answer, the component is polled at most a thousand times a second."""
 
-TURNS_MAX = 10_000
+EXPIRED_WAITS_MAX = 10_000
 """How often in a row the component may wait for a time that has passed, without an action in between."""
 
 ACTIONS_MAX = 10_000_000
-"""Actions that the component may take without a wait. Discovery of a large stream gives 10,000 notices."""
+"""Actions that the component may return before it waits. Discovery of a large stream gives 10,000 notices."""
 
 GAPS_MAX = 10_000
-"""Gaps that are kept in `gaps`. All are logged."""
+"""Gaps to keep in `gaps`. All are logged."""
 
 
 P = TypeVar("P", bound="Page")
@@ -68,22 +70,22 @@ P = TypeVar("P", bound="Page")
 class Page:
     """Messages of one page of one shard, or of a part of it, in order."""
 
-    def __init__(self, run: Run, taken: _component.Batch) -> None:
+    def __init__(self, run: Run, batch: _component.Batch) -> None:
         self._run = run
-        self._pieces = taken.pieces(PIECE_SIZE)
-        self._count = taken.count
-        self._out = Out(taken.checkpoint)
-        self.shard = taken.shard
-        """The shard that all the messages are from."""
-        self.behind = taken.behind / 1000
-        """Seconds that the end of the batch is behind the tip of the shard."""
+        self._pieces = batch.pieces(PIECE_SIZE)
+        self._count = batch.count
+        self._delivery = Delivery(batch.checkpoint)
+        self.shard = batch.shard
+        """The shard of all the messages."""
+        self.behind = batch.behind / 1000
+        """The lag at the end of the batch, in seconds."""
         self.checkpoint = ""
-        """The checkpoint once this batch and all given out before it are safe: to be kept with them."""
+        """The checkpoint after this batch and all that were delivered before it, to be stored with them."""
 
     @property
     def shard_checkpoint(self) -> str:
-        """The checkpoint of its shard alone, once this batch is safe."""
-        return self._out.checkpoint
+        """The checkpoint of this shard alone, after this batch."""
+        return self._delivery.checkpoint
 
     @property
     def lines(self) -> str:
@@ -92,7 +94,7 @@ class Page:
 
     @property
     def messages(self) -> list[Message]:
-        """The messages."""
+        """The messages as a list."""
         return list(self)
 
     def __iter__(self) -> Iterator[Message]:
@@ -106,70 +108,70 @@ class Page:
         return f"<{self._count} messages of {printable(self.shard)}>"
 
 
-class Out:
-    """What the ledger keeps of a page that was given out. Its messages belong to the caller alone."""
+class Delivery:
+    """What the ledger keeps of a page that was delivered. The messages belong to the caller alone."""
 
     __slots__ = ("acknowledged", "checkpoint")
 
     def __init__(self, checkpoint: str) -> None:
         self.checkpoint = checkpoint
-        """That of its shard alone."""
+        """That of the page's shard alone."""
         self.acknowledged = False
 
 
 class Ledger:
-    """Which pages were given out and not acknowledged, and the checkpoint of all that is."""
+    """The pages that were delivered but not acknowledged, and the checkpoint of all that are acknowledged."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._out: dict[str, deque[Out]] = {}
+        self._pending: dict[str, deque[Delivery]] = {}
         self._revision = reader.revision()
         self.checkpoint = reader.checkpoint()
 
-    def is_clear(self) -> bool:
-        """Whether all that was given out is acknowledged."""
-        return not self._out
+    def is_settled(self) -> bool:
+        """Whether all delivered pages are acknowledged."""
+        return not self._pending
 
     def refresh(self) -> bool:
-        """Where nothing is out, all that the reader reached is safe, and positions move without messages too.
+        """Adopts the reader's checkpoint if all pages are acknowledged. Positions also move without messages.
 
-        Tells whether there is something new.
+        Returns whether the checkpoint changed.
         """
-        if self._out or (revision := self._reader.revision()) == self._revision:
+        if self._pending or (revision := self._reader.revision()) == self._revision:
             return False
         self._revision, self.checkpoint = revision, self._reader.checkpoint()
         return True
 
-    def give(self, page: Page) -> None:
-        """A page goes out. To be called before the reader is told that it was delivered."""
+    def add(self, page: Page) -> None:
+        """Adds a page that is about to be delivered. Call this before the delivery is reported to the reader."""
         self.refresh()
-        self._out.setdefault(page.shard, deque()).append(page._out)
+        self._pending.setdefault(page.shard, deque()).append(page._delivery)
 
     def acknowledge(self, page: Page) -> None:
-        """A page counts once those of its shard before it are acknowledged too."""
-        page._out.acknowledged = True
-        out = self._out.get(page.shard, deque())
+        """Acknowledges a page. It counts once the earlier pages of its shard are acknowledged too."""
+        page._delivery.acknowledged = True
+        pending = self._pending.get(page.shard, deque())
         last = None
-        while out and out[0].acknowledged:
-            last = out.popleft()
-        if not out:
-            self._out.pop(page.shard, None)
-        if not self._out:
+        while pending and pending[0].acknowledged:
+            last = pending.popleft()
+        if not pending:
+            self._pending.pop(page.shard, None)
+        if not self._pending:
             self.refresh()
         elif last is not None:
             self.checkpoint = self._reader.merge(self.checkpoint, last.checkpoint)
 
-    def within(self, page: Page, count: int) -> str:
-        """The checkpoint of what is acknowledged and of the first `count` messages of a page that is out."""
+    def checkpoint_within(self, page: Page, count: int) -> str:
+        """Returns the checkpoint of all that is acknowledged, and of the first `count` messages of a pending page."""
         if count == 0:
             return self.checkpoint
-        document = json.loads(page._out.checkpoint)
-        document["shards"] = {page.shard: _place(page, count)}
+        document = json.loads(page._delivery.checkpoint)
+        document["shards"] = {page.shard: _position_within(page, count)}
         return self._reader.merge(self.checkpoint, json.dumps(document))
 
 
-def _place(page: Page, count: int) -> dict[str, Any]:
-    """The position behind the first `count` messages."""
+def _position_within(page: Page, count: int) -> dict[str, Any]:
+    """Returns the position after the first `count` messages."""
     for piece in page._pieces:
         lines = split(piece)
         if count <= len(lines):
@@ -179,11 +181,11 @@ def _place(page: Page, count: int) -> dict[str, Any]:
                 position["sub"] = envelope["sub_seq"]
             return position
         count -= len(lines)
-    raise Error("more messages were acknowledged than there are")
+    raise Error("more messages were acknowledged than the page has")
 
 
 class Run:
-    """A reader, the way to Kinesis, and what is on its way between them."""
+    """A reader and its requests."""
 
     def __init__(
         self,
@@ -191,37 +193,38 @@ class Run:
         config: Any,
         transport: Transport,
         loads: Loads,
-        take_bad: InvalidRecords | None = None,
+        on_invalid_records: OnInvalidRecords | None = None,
     ) -> None:
         self._component = component
         self._config = config
         self._transport = transport
         self.loads = loads
-        """Makes a message of a line."""
-        self._take_bad = take_bad
+        self._on_invalid_records = on_invalid_records
         self._ready: deque[_component.Batch] = deque()
-        self._part: Page | None = None
+        # The page whose messages are delivered one by one.
+        self._current: Page | None = None
         self._origin = time.monotonic()
         self.save_due = 0.0
-        """The time, by `time.monotonic`, from which what is acknowledged should be saved."""
+        """When to save the next time, by `time.monotonic`."""
         self._dirty = False
         self._closed = False
         self._process = os.getpid()
-        self._turns = 0
+        self._expired_waits = 0
         self.index = 0
-        """The message of the page in part that was given out last. Those before it are acknowledged."""
+        """The index in the current page of the message that was delivered last. Those before it are acknowledged."""
         self.acknowledged = -1
-        """That message, if it is acknowledged too."""
+        """The same index, if that message is acknowledged too."""
         self.lock = threading.RLock()
         self.gaps: list[Gap] = []
-        self.outcome: str | None = None
+        self.outcome: Outcome | None = None
 
-    def open(self, checkpoint: str | None, landed: Callable[[Answer], None]) -> None:
-        """Opens the reader where the checkpoint says. `landed` is called with each answer, by other threads."""
+    def open(self, checkpoint: str | None, on_answer: Callable[[Answer], None]) -> None:
+        """Opens the reader at the checkpoint. Other threads will call `on_answer` with each answer."""
         seed = random.SystemRandom().getrandbits(64)
         if not isinstance(checkpoint, str | None):
             kind = type(checkpoint).__name__
-            raise StateError(f"load() of the state returned no text: {kind}", "return what save() was given, or None")
+            hint = "return what save() received last, or None"
+            raise StateError(f"load() of the state did not return text: {kind}", hint)
         now, present = self.now(), int(max(0.0, time.time()) * 1000)
         self._reader = self._component.open(self._config, checkpoint, seed, now, present)
         self._ledger = Ledger(self._reader)
@@ -231,110 +234,112 @@ class Run:
         def work(request: Request) -> Answer:
             return Answer(request.id, transport.send(request, origin + request.deadline / 1000), now_of())
 
-        self._crew = WorkerPool(self._config.limits.requests, work, landed, now_of)
+        self._workers = WorkerPool(self._config.limits.requests, work, on_answer, now_of)
 
     def now(self) -> int:
-        """Milliseconds on the reader's clock."""
+        """Returns the current instant, in milliseconds."""
         return _clock(self._origin)()
 
-    def step(self, kind: Callable[[Run, _component.Batch], P]) -> P | Wait | Finished:
-        """The next page, of the kind that the caller gives out, or else why there is none."""
+    def step(self, make_page: Callable[[Run, _component.Batch], P]) -> P | Wait | Finished:
+        """Returns the next page, or why there is none."""
         with self.lock:
             self._check_process()
-            waiting = self._pump()
+            state = self._poll()
             if self._ready:
-                taken = self._ready.popleft()
-                page = kind(self, taken)
-                if self._take_bad is not None and taken.invalid > 0:
-                    for lines in taken.invalid_lines(PIECE_SIZE):
-                        self._take_bad(lines)
-                self._ledger.give(page)
-                taken.drop()
-                self._reader.handle_delivered(taken.id, self.now())
+                batch = self._ready.popleft()
+                page = make_page(self, batch)
+                if self._on_invalid_records is not None and batch.invalid > 0:
+                    for lines in batch.invalid_lines(PIECE_SIZE):
+                        self._on_invalid_records(lines)
+                self._ledger.add(page)
+                batch.drop()
+                self._reader.handle_delivered(batch.id, self.now())
                 page.checkpoint = self._reader.checkpoint()
-                # The shard's next page is asked for before the caller works on this one.
-                self._pump()
+                # Requests the shard's next page before the caller works on this one.
+                self._poll()
                 return page
-            if isinstance(waiting, Finished):
-                self.outcome = waiting.outcome
-            return waiting
+            if isinstance(state, Finished):
+                self.outcome = state.outcome
+            return state
 
-    def _pump(self) -> Wait | Finished:
+    def _poll(self) -> Wait | Finished:
         for count in range(ACTIONS_MAX):
             if count == 1:
-                self._turns = 0
+                self._expired_waits = 0
             match self._reader.poll():
                 case Request() as request:
-                    self._crew.put(request)
+                    self._workers.send(request)
                 case _component.Batch() as batch:
                     self._ready.append(batch)
-                case (Wait() | Finished()) as waiting:
-                    return waiting
+                case (Wait() | Finished()) as state:
+                    return state
                 case Gap() as gap:
                     if len(self.gaps) < GAPS_MAX:
                         self.gaps.append(gap)
-                    log.warning("%s", gap_in_words(gap))
-                case Retry(why):
-                    log.info("trying again: %s", why)
-                case Seen(shard, state):
-                    log.debug("%s is %s", printable(shard), state)
-        raise Error(f"the component never waits: {ACTIONS_MAX} actions in a row")
+                    log.warning("%s", describe_gap(gap))
+                case Retry(message):
+                    log.info("retrying: %s", message)
+                case ShardNotice(shard, shard_state):
+                    log.debug("%s: %s", printable(shard), shard_state)
+        raise Error(f"the component returned more than {ACTIONS_MAX} actions without waiting")
 
-    def told(self, answer: Answer) -> None:
-        """Tells the reader of an answer, with the time at which it came: the caller may have been at work since."""
+    def handle_answer(self, answer: Answer) -> None:
+        """Reports an answer to the reader, with the time at which it arrived: the caller may have been busy since."""
         if isinstance(answer.result, BaseException):
             kind = type(answer.result).__name__
-            raise Error(f"a thread of the reader died: {kind}: {printable(answer.result)}") from answer.result
+            raise Error(f"a worker thread died: {kind}: {printable(answer.result)}") from answer.result
         with self.lock:
-            self._turns = 0
+            self._expired_waits = 0
             if isinstance(answer.result, Failure):
                 self._reader.handle_failure(answer.request, answer.result, answer.at)
             else:
                 self._reader.handle_response(answer.request, answer.result, answer.at)
 
-    def timeout(self) -> None:
-        """Tells the reader that time has passed."""
+    def handle_timeout(self) -> None:
+        """Reports to the reader that time has passed."""
         with self.lock:
             self._reader.handle_timeout(self.now())
 
     def seconds_until(self, wait: Wait) -> float | None:
-        """How long to wait for an answer."""
+        """Returns how long to wait for an answer."""
         if wait.until is None:
-            if self._crew.is_idle():
-                raise Error(f"the component waits for a response, but no request is out: {wait.reason}")
+            if self._workers.is_idle():
+                raise Error(f"the component waits for an answer, but no request is in flight: {wait.reason}")
             return None
         seconds = (wait.until - self.now()) / 1000
         if seconds <= 0:
-            self._turns += 1
-            if self._turns > TURNS_MAX:
-                raise Error(f"the component waits for a time that has passed: {wait.reason}")
+            self._expired_waits += 1
+            if self._expired_waits > EXPIRED_WAITS_MAX:
+                raise Error(f"the component keeps waiting for a time that has passed: {wait.reason}")
         return max(WAIT_MIN, seconds)
 
-    def give_out(self, page: Page) -> None:
-        """The page is given out message by message."""
-        self._part, self.index, self.acknowledged = page, 0, -1
+    def begin(self, page: Page) -> None:
+        """Begins to deliver a page message by message."""
+        self._current, self.index, self.acknowledged = page, 0, -1
 
     def acknowledge(self, page: Page) -> None:
-        """The page is safe."""
         with self.lock:
             if self._closed:
-                raise StateError("the reader is closed: its batches come again in the next run", "call ack before")
+                raise StateError(
+                    "the batch can no longer be acknowledged: the reader is closed",
+                    "call ack() before closing it; the next run delivers the batch again",
+                )
             self._check_process()
-            if self._part is page:
-                self._part = None
-            if not page._out.acknowledged:
+            if self._current is page:
+                self._current = None
+            if not page._delivery.acknowledged:
                 self._ledger.acknowledge(page)
                 self._dirty = True
 
     @contextlib.contextmanager
     def saving(self) -> Iterator[str | None]:
-        """The checkpoint, if there is one that was not saved yet, for the caller to save."""
+        """Gives the checkpoint to save, or `None` if the last one that was saved is still current."""
         with self.lock:
             self._dirty |= self._ledger.refresh()
-            checkpoint = self.checkpoint() if self._dirty or self._given() > 0 else None
+            checkpoint = self.checkpoint() if self._dirty or self._acknowledged_count() > 0 else None
             self.save_due = time.monotonic() + SAVE_INTERVAL
         try:
-            # What is acknowledged meanwhile is left to the next save.
+            # What is acknowledged during the save is left to the next one.
             self._dirty = False
             yield checkpoint
         except BaseException:
@@ -342,43 +347,43 @@ class Run:
             raise
 
     def checkpoint(self) -> str:
-        """The checkpoint of all that is acknowledged."""
+        """Returns the checkpoint of all that is acknowledged."""
         with self.lock:
             if self._closed:
                 return self._ledger.checkpoint
             self._ledger.refresh()
-            if self._part is None:
+            if self._current is None:
                 return self._ledger.checkpoint
-            return self._ledger.within(self._part, self._given())
+            return self._ledger.checkpoint_within(self._current, self._acknowledged_count())
 
-    def _given(self) -> int:
-        """How many messages of the page in part are acknowledged."""
-        return 0 if self._part is None else self.index + (self.acknowledged == self.index)
+    def _acknowledged_count(self) -> int:
+        """Returns how many messages of the current page are acknowledged."""
+        return 0 if self._current is None else self.index + (self.acknowledged == self.index)
 
-    def is_of_this_process(self) -> bool:
-        """Whether it was opened by this process. A forked process has a copy that is soon out of date."""
+    def is_in_own_process(self) -> bool:
+        """Whether this process opened the run. The copy in a forked process is soon out of date."""
         return self._process == os.getpid()
 
     def _check_process(self) -> None:
-        if not self.is_of_this_process():
-            raise Error("the reader was opened by another process", "open a reader in each process, after the fork")
+        if not self.is_in_own_process():
+            raise Error("the reader was opened by another process", "open a reader in each process, after forking")
 
     def is_settled(self) -> bool:
-        """Whether all that was given out is acknowledged, so that nothing is left to save."""
-        return self._ledger.is_clear()
+        """Whether all delivered pages are acknowledged, so that nothing more can be saved."""
+        return self._ledger.is_settled()
 
-    def rest(self) -> None:
-        """Sends nothing any more."""
-        self._crew.stop()
+    def stop(self) -> None:
+        """Sends no more requests. Pages may still be acknowledged."""
+        self._workers.stop()
         self._transport.close()
-        if isinstance(self._take_bad, InvalidRecordsFile):
-            self._take_bad.close()
+        if isinstance(self._on_invalid_records, InvalidRecordsFile):
+            self._on_invalid_records.close()
 
     def close(self) -> None:
-        """Sends nothing any more, and takes no acknowledgement any more."""
+        """Sends no more requests, and accepts no more acknowledgements."""
         with self.lock:
             self._closed = True
-            self.rest()
+            self.stop()
 
 
 def _clock(origin: float) -> Callable[[], int]:

@@ -1,4 +1,4 @@
-"""What requests are signed with: the time and credentials."""
+"""Signs requests, with a clock that can be corrected."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from typing import Any
 
 from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth
 
-SKEW_MIN = 240.0
-"""Seconds. AWS takes a signature that is up to five minutes old or early."""
+OFFSET_MIN = 240.0
+"""Seconds. AWS accepts a signature within five minutes of its own time
+(<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html>)."""
 
-ERA = (1_420_070_400.0, 4_102_444_800.0)
-"""2015 to 2100, in Unix seconds. A `Date` outside is from a broken clock and not used for signing."""
+PLAUSIBLE = (1_420_070_400.0, 4_102_444_800.0)
+"""2015 to 2100, in Unix seconds. A `Date` outside of this comes from a broken clock and is not used for signing."""
 
 SIGNABLE_MAX = 253_402_300_799.0
-"""The last second of the year 9999, the last that `X-Amz-Date` can express."""
+"""The last second of the year 9999, which is the last that `X-Amz-Date` can express."""
 
 
 class Clock:
@@ -28,22 +29,23 @@ class Clock:
         self._offset = 0.0
 
     def now(self) -> float:
-        """Unix seconds, within what can be signed."""
+        """Returns Unix seconds, limited to what can be signed."""
         return min(max(0.0, time.time() + self._offset), SIGNABLE_MAX)
 
     def correct(self, signed_at: float, date: float) -> bool:
-        """Adopts the service's time if it is far from the time that was signed. It replaces an earlier correction.
+        """Adopts the service's time if it differs much from the time that was signed. It replaces an earlier
+        correction.
 
-        `False`: it is close, so the signature was refused for another reason, or it is implausible.
+        Returns `False` if the time is implausible, or so close that the signature was refused for another reason.
         """
-        if not ERA[0] <= date < ERA[1] or abs(date - signed_at) < SKEW_MIN:
+        if not PLAUSIBLE[0] <= date < PLAUSIBLE[1] or abs(date - signed_at) < OFFSET_MIN:
             return False
         self._offset = date - time.time()
         return True
 
 
-def http_date(header: str | None) -> float | None:
-    """The time of a `Date` header, in Unix seconds; `None` if it is missing or invalid."""
+def parse_http_date(header: str | None) -> float | None:
+    """Returns the time of a `Date` header in Unix seconds, or `None` if it is missing or invalid."""
     if header is None or len(header) > 64:
         return None
     try:
@@ -54,13 +56,13 @@ def http_date(header: str | None) -> float | None:
 
 
 def can_sign(credentials: Any) -> bool:
-    """Whether the credentials fit into headers. If they do not, exceptions of HTTP clients would show them."""
-    given = (credentials.access_key, credentials.secret_key, credentials.token or "-")
-    return all(isinstance(text, str) and re.fullmatch(r"[!-~]+", text) for text in given)
+    """Whether the credentials fit into headers. If they did not, exceptions of HTTP clients would show them."""
+    parts = (credentials.access_key, credentials.secret_key, credentials.token or "-")
+    return all(isinstance(text, str) and re.fullmatch(r"[!-~]+", text) for text in parts)
 
 
 class Signer(SigV4Auth):
-    """botocore's Signature Version 4, at a given time, and without a line of its log: that holds session tokens."""
+    """botocore's Signature Version 4 at a given time, without its logging, which would reveal session tokens."""
 
     def __init__(self, credentials: Any, service: str, region: str, at: float) -> None:
         super().__init__(credentials, service, region)

@@ -1,11 +1,11 @@
-"""Where a checkpoint is kept between runs.
+"""Keeps a checkpoint between runs.
 
-A state is anything with `load` and `save`. `FileState` keeps it in a file, in the form of the program `kinesis-reader`,
-so that one may go on where the other stopped:
+A state is any object with `load` and `save`. `FileState` keeps the checkpoint in a file, in the same form as the
+program `kinesis-reader`, so that one can continue where the other stopped:
 
     {
       "version": 1,
-      "checkpoint": { … as the reader made it … }
+      "checkpoint": { … as the reader returned it … }
     }
 """
 
@@ -16,135 +16,151 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from . import _files
 from ._errors import StateError
-from ._lock import Held, Lock, Taken, name_of_lock
+from ._lock import Lock, LockHeldError, NotALockError, lock_path
 from ._printable import printable
 
 VERSION = 1
 
 SIZE_MAX = 256 << 20
-"""Bytes. A state has a few hundred of them for a shard; a file larger than this is something else."""
+"""Bytes. A state takes a few hundred per shard; a larger file is something else."""
+
+_HINT_OWN_STATE = "give each reader its own state"
+_HINT_PATH = "use the path of a file in an existing directory"
+_HINT_REPLACED = "restore it and run again to continue from the last checkpoint; without it, the next run starts over"
+_HINT_WRITE = "free some space, or make the directory writable, and run again; it continues from the last checkpoint"
 
 
 @runtime_checkable
 class State(Protocol):
-    """A place for a checkpoint, which is JSON text."""
+    """Keeps a checkpoint, which is JSON text."""
 
     def load(self) -> str | None:
-        """What was saved last; `None` if nothing was."""
+        """Returns what was last saved, or `None` if nothing was."""
 
     def save(self, checkpoint: str, /) -> Any:
-        """Replaces what was saved. Once this returns, the checkpoint is safe."""
+        """Replaces what was saved. When this returns, the checkpoint is durable."""
+
+
+class AsyncState(Protocol):
+    """A `State` whose `load` and `save` are coroutine functions."""
+
+    def load(self) -> Awaitable[str | None]: ...
+
+    def save(self, checkpoint: str, /) -> Awaitable[Any]: ...
 
 
 class FileState:
-    """A state in a file, replaced whole at each save, and locked against other readers until it is closed.
+    """Keeps a checkpoint in a file, which is locked against other readers until `close`.
 
-    A new file is readable by its owner only, and an existing one keeps its mode. A file that was removed or replaced by
-    someone else since it was loaded is not overwritten.
+    Each save replaces the file as a whole. A new file is readable only by its owner, and an existing one keeps its
+    mode. A file that another program removed or replaced since it was loaded is not overwritten.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         try:
             self._file = _files.resolve(self.path)
-            # Not opened: that would wait for a pipe's other end.
+            # Not opened, because opening a pipe would wait for its other end.
             _files.look(self._file)
         except OSError as error:
-            raise StateError(f"the state cannot be there: {self._shown} ({_files.why(error)})", _PLACE) from error
+            raise self._invalid_path(error) from error
         self._mutex = threading.Lock()
         self._process = os.getpid()
         self._closed = False
-        self._ours: _files.Identity | None = None
+        self._own_file: _files.Identity | None = None
         # That file, held open so that its inode is not reused.
         self._pin: int | None = None
-        self._lock = self._locked()
-        self._look()
+        self._lock = self._acquire()
+        self._read()
 
     def load(self) -> str | None:
-        """The checkpoint, or `None` if there is no file yet. A file that is something else is refused."""
+        """Returns the checkpoint, or `None` if there is no file yet. A file that is not a state is refused."""
         self._check_process()
         with self._mutex:
-            self._hold()
+            self._reacquire()
             self._closed = False
-            data = self._look()
-        return None if data is None else _checkpoint(data, self._shown)
+            data = self._read()
+        return None if data is None else _parse(data, self._shown)
 
     def save(self, checkpoint: str, /) -> None:
-        """Writes a new file beside the old one, makes it durable, and renames it over the old one."""
+        """Writes a new file beside the old one, syncs it, and renames it over the old one."""
         text = f'{{\n  "version": {VERSION},\n  "checkpoint": {checkpoint}\n}}\n'
         self._check_process()
         with self._mutex:
             if self._closed:
                 raise StateError(f"the state is closed: {self._shown}")
-            self._hold()
+            self._reacquire()
             try:
                 self._replace(text.encode())
             except OSError as error:
-                hint = "make room, or make the directory writable, and run again: it goes on from the last checkpoint"
-                raise StateError(f"cannot write the state: {self._shown}: {_files.why(error)}", hint) from error
+                message = f"cannot write the state: {self._shown}: {_files.why(error)}"
+                raise StateError(message, _HINT_WRITE) from error
 
     def close(self) -> None:
-        """Lets others have the state."""
+        """Releases the state to other readers."""
         with self._mutex:
             self._closed = True
-            self._own(None, None)
+            self._adopt(None, None)
             self._lock.release()
 
     @property
     def _shown(self) -> str:
         return printable(self.path)
 
-    def _locked(self) -> Lock:
+    def _acquire(self) -> Lock:
         try:
             return Lock(self._file)
-        except Held as held:
-            who = "another reader" if held.by is None else f"another reader, process {held.by},"
-            hint = "wait until it is done, or give each reader a state of its own"
-            raise StateError(f"{who} holds the state: {self._shown}", hint) from None
-        except Taken as taken:
-            hint = f"remove {taken.path} if nothing needs it: it is not a lock of a reader that runs"
-            raise StateError(f"the lock cannot be taken: {printable(taken.path)}: {taken.why}", hint) from None
+        except LockHeldError as error:
+            by = "another reader" if error.holder is None else f"process {error.holder}"
+            hint = f"wait until it is done, or {_HINT_OWN_STATE}"
+            raise StateError(f"state in use by {by}: {self._shown}", hint) from None
+        except NotALockError as error:
+            path = printable(error.path)
+            hint = f"remove {path} if nothing needs it; it is not the lock of a running reader"
+            raise StateError(f"cannot lock the state: {path}: {error.why}", hint) from None
         except OSError as error:
-            raise StateError(f"the state cannot be there: {self._shown} ({_files.why(error)})", _PLACE) from error
+            raise self._invalid_path(error) from error
 
-    def _hold(self) -> None:
-        """Takes the lock again if it was released or its file removed. `_replace` tells if someone had it meanwhile."""
+    def _reacquire(self) -> None:
+        """Takes the lock again if it was released or its file removed. If another reader saved meanwhile, `_replace`
+        fails."""
         if not self._lock.is_held():
-            self._lock = self._locked()
+            self._lock = self._acquire()
 
-    def _look(self) -> bytes | None:
-        """Reads the file, which counts as ours from now on."""
+    def _read(self) -> bytes | None:
+        """Reads the file and adopts it as ours."""
         try:
             descriptor = _files.open_regular(self._file, os.O_RDONLY)
         except FileNotFoundError:
-            self._own(None, None)
+            self._adopt(None, None)
             return None
         except OSError as error:
-            raise StateError(f"cannot read the state: {self._shown}: {_files.why(error)}") from error
-        self._own(_files.identity(os.fstat(descriptor)), descriptor)
+            raise self._unreadable(error) from error
+        self._adopt(_files.identity(os.fstat(descriptor)), descriptor)
         try:
             data = _files.read(descriptor, SIZE_MAX + 1)
         except OSError as error:
-            raise StateError(f"cannot read the state: {self._shown}: {_files.why(error)}") from error
+            raise self._unreadable(error) from error
         finally:
             if sys.platform == "win32":
                 # Windows does not replace open files.
-                self._own(self._ours, None)
+                self._adopt(self._own_file, None)
         if len(data) > SIZE_MAX:
-            raise _damaged(self._shown, "it is too large to be a state")
+            raise _damaged(self._shown, "too large")
         return data
 
     def _replace(self, data: bytes) -> None:
         old = _files.look(self._file)
-        if self._ours != (None if old is None else _files.identity(old)):
-            raise StateError(f"the state was removed or replaced during the run: {self._shown}", _REPLACED)
+        if self._own_file != (None if old is None else _files.identity(old)):
+            raise StateError(f"state removed or replaced during the run: {self._shown}", _HINT_REPLACED)
         new = _files.beside(self._file, "new")
-        made = None
+        created = None
         descriptor = _files.create(new)
         pin: int | None = descriptor
         try:
@@ -152,68 +168,65 @@ class FileState:
             if old is not None:
                 _files.keep_mode(descriptor, old)
             os.fsync(descriptor)
-            made = _files.identity(os.fstat(descriptor))
+            created = _files.identity(os.fstat(descriptor))
             if sys.platform == "win32":
                 os.close(descriptor)
                 pin = None
             os.replace(new, self._file)
-            self._own(made, pin)
+            self._adopt(created, pin)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(new)
-            if made is not None and made == _files.identity_at(self._file):
+            if created is not None and created == _files.identity_at(self._file):
                 # Interrupted after the rename.
-                self._own(made, pin)
+                self._adopt(created, pin)
             elif pin is not None:
                 os.close(pin)
             raise
         _files.sync_directory(self._file.parent)
 
-    def _own(self, file: _files.Identity | None, pin: int | None) -> None:
-        """Takes note of the file that is ours."""
-        before, self._ours, self._pin = self._pin, file, pin
+    def _adopt(self, file: _files.Identity | None, pin: int | None) -> None:
+        """Remembers which file is ours."""
+        before, self._own_file, self._pin = self._pin, file, pin
         if before is not None and before != pin:
             os.close(before)
 
     def _check_process(self) -> None:
         if self._process != os.getpid():
             raise StateError(
-                f"the state is of another process: {self._shown}",
-                "open the state in the process that uses it, after the fork",
+                f"the state was opened by another process: {self._shown}",
+                "open the state in the process that uses it, after forking",
             )
+
+    def _invalid_path(self, error: OSError) -> StateError:
+        return StateError(f"invalid path for a state: {self._shown}: {_files.why(error)}", _HINT_PATH)
+
+    def _unreadable(self, error: OSError) -> StateError:
+        return StateError(f"cannot read the state: {self._shown}: {_files.why(error)}")
 
     def __del__(self) -> None:
         if getattr(self, "_pin", None) is not None:
-            self._own(None, None)
+            self._adopt(None, None)
 
 
-def names(path: Path) -> list[Path]:
-    """The files of a state: the file itself, its next version and its lock."""
+def paths(path: Path) -> list[Path]:
+    """Returns the paths of all files of a state: the file itself, its temporary file and its lock."""
     resolved = _files.resolve(path)
-    return [resolved, _files.beside(resolved, "new"), name_of_lock(resolved)]
+    return [resolved, _files.beside(resolved, "new"), lock_path(resolved)]
 
 
-_PLACE = "give the path of a file in a directory that exists"
-_REPLACED = "put it back and run again: it goes on from the last checkpoint; without it a run begins anew"
-
-
-def _checkpoint(data: bytes, path: str) -> str:
-    """The checkpoint in a state's file."""
+def _parse(data: bytes, path: str) -> str:
+    """Returns the checkpoint in the text of a state."""
     try:
         document = json.loads(data.decode())
         version = document["version"]
         if version != VERSION:
-            raise StateError(
-                f"the state is of an unknown version: {path}: {printable(version)}",
-                "use a later version of this package",
-            )
+            raise StateError(f"unknown state version: {path}: {printable(version)}", "upgrade kinesis-reader")
         if "output" in document:
-            raise StateError(
-                f"the state is kept in step with a file: {path}",
-                "it is the program's, with --to ndjson: give this reader a state of its own",
-            )
+            # The program saves the state together with an output file (`--to ndjson:…`).
+            raise StateError(f"state belongs to an output file: {path}", _HINT_OWN_STATE)
         if unknown := set(document) - {"version", "checkpoint"}:
-            raise ValueError(f"unknown field: {min(unknown)}")
+            raise ValueError(f"unknown member {min(unknown)}")
         checkpoint = json.dumps(document["checkpoint"], separators=(",", ":"), ensure_ascii=False)
         checkpoint.encode()
     except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -222,5 +235,6 @@ def _checkpoint(data: bytes, path: str) -> str:
 
 
 def _damaged(path: str, why: object) -> StateError:
-    hint = f"bring {path} back from a copy, or move it away to begin anew"
-    return StateError(f"the state is damaged: {path}: {printable(why)}", hint)
+    return StateError(
+        f"damaged state: {path}: {printable(why)}", f"restore {path} from a backup, or move it away to start over"
+    )

@@ -5,21 +5,27 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Generator
 from queue import Empty, SimpleQueue
 from time import monotonic
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ._component import Finished, Gap, Wait
-from ._crew import Answer
+from ._component import Finished, Gap, Outcome, Wait
 from ._errors import Error
 from ._messages import Message
 from ._printable import printable
 from ._run import Page, Run
 from ._state import FileState, State
+from ._workers import Answer
+
+if sys.version_info >= (3, 11):
+    from typing import Self
+elif TYPE_CHECKING:
+    from typing_extensions import Self
 
 log = logging.getLogger("kinesis_reader")
 
@@ -28,37 +34,37 @@ P = TypeVar("P", bound=Page)
 
 
 class Batch(Page):
-    """Messages of one shard, in order: a page, or a part of one whose lines are more than 32 MiB.
+    """Messages of one shard, in order: a page, or part of one whose lines exceed 32 MiB.
 
-    Iterate over it, or take its `lines`; once they are safe, `ack`.
+    Iterate over it, or take its `lines`. Call `ack` once the messages are durable.
     """
 
-    def __init__(self, run: Run, taken: Any, keeper: CheckpointSaver) -> None:
-        super().__init__(run, taken)
-        self._keeper = keeper
+    def __init__(self, run: Run, batch: Any, saver: CheckpointSaver) -> None:
+        super().__init__(run, batch)
+        self._saver = saver
 
     def ack(self) -> None:
-        """Tells that the messages are safe, and saves the checkpoint before it returns. Any thread may call it.
+        """Acknowledges the messages. When this returns, the checkpoint is saved. Any thread may call it.
 
-        A batch counts once those of its shard before it are acknowledged too. The order is otherwise free.
+        Batches may be acknowledged in any order. Each counts once the earlier ones of its shard are acknowledged too.
         """
         self._run.acknowledge(self)
-        self._keeper.save()
+        self._saver.save()
         if self._run.outcome is not None and self._run.is_settled():
-            self._keeper.close()
+            self._saver.close()
 
 
 class Reading(Generic[T]):
-    """What `read` gives: an iterator, once over, with what there is to know of it.
+    """One run, which can be iterated over once.
 
-    A loop that is left early, by `break` or by an exception, saves what was acknowledged when the iterator is closed:
-    at the end of `with`, at `close()`, when it is dropped, or when the program ends.
+    If the loop is left early, by `break` or by an exception, what was acknowledged is saved when the iterator is
+    closed: at the end of `with`, by `close()`, when the iterator is deleted, or when the program ends.
     """
 
-    def __init__(self, run: Run, items: Generator[T, None, None], keeper: CheckpointSaver) -> None:
+    def __init__(self, run: Run, items: Generator[T, None, None], saver: CheckpointSaver) -> None:
         self._run = run
         self._items = items
-        self._keeper = keeper
+        self._saver = saver
         _open.add(self)
 
     def __iter__(self) -> Generator[T, None, None]:
@@ -67,11 +73,11 @@ class Reading(Generic[T]):
     def __next__(self) -> T:
         return next(self._items)
 
-    def __enter__(self) -> Reading[T]:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
 
@@ -81,32 +87,32 @@ class Reading(Generic[T]):
         return self._run.checkpoint()
 
     @property
-    def outcome(self) -> str | None:
-        """How it ended: `reached`, `exhausted` (the stream is closed), `limited`; `None` before that."""
+    def outcome(self) -> Outcome | None:
+        """How the run ended; `None` if it has not ended, or was left early."""
         return self._run.outcome
 
     @property
     def gaps(self) -> list[Gap]:
-        """Where records had left the stream before they were read."""
+        """Where records may have left the stream before they were read."""
         return list(self._run.gaps)
 
     def close(self) -> None:
-        """Stops reading, and saves what was acknowledged. Needed only where a loop is left early."""
+        """Ends the run and saves what was acknowledged. Only needed if a loop is left early."""
         self._items.close()
-        self._keeper.close()
+        self._saver.close()
 
 
 class Messages(Reading[Message]):
-    """An iterator over messages. Asking for the next one acknowledges the one before."""
+    """An iterator over messages. Requesting the next message acknowledges the one before."""
 
     def ack(self) -> None:
-        """Acknowledges the message that was given out last, too: for a loop that is about to be left by `break`."""
+        """Acknowledges the last message too, before the loop is left by `break`."""
         self._run.acknowledged = self._run.index
-        self._keeper.save()
+        self._saver.save()
 
 
 class Batches(Reading[Batch]):
-    """An iterator over batches, each to be acknowledged by its `ack`."""
+    """An iterator over batches. Each is acknowledged by its `ack`."""
 
 
 _open: weakref.WeakSet[Reading[Any]] = weakref.WeakSet()
@@ -114,25 +120,26 @@ _open: weakref.WeakSet[Reading[Any]] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    """An exception that ends the program holds the loop's iterator until it is too late to save."""
+    """Closes what is still open: an exception that ends the program keeps the iterator alive until it is too late to
+    save."""
     for reading in list(_open):
         try:
             reading.close()
         except Exception as error:
-            log.warning("the last acknowledged messages are not saved and come again: %s", printable(error))
+            log.warning("cannot save the last acknowledged messages, which will be repeated: %s", printable(error))
 
 
 class CheckpointSaver:
-    """A run and the position where its checkpoints are kept."""
+    """Saves the checkpoints of a run in its state."""
 
     def __init__(self, run: Run, state: State | None) -> None:
         self._run = run
         self._state = state
         self._lock = threading.Lock()
-        self._done = False
+        self._closed = False
 
     def open(self) -> SimpleQueue[Answer]:
-        """Opens the reader where the state says, and gives the queue of its answers."""
+        """Opens the reader at the checkpoint in the state. Returns the queue of its answers."""
         answers: SimpleQueue[Answer] = SimpleQueue()
         try:
             self._run.open(None if self._state is None else self._state.load(), answers.put)
@@ -142,23 +149,23 @@ class CheckpointSaver:
         return answers
 
     def save(self) -> None:
-        """Saves what is acknowledged. When it returns, that is safe, whichever thread did it."""
+        """Saves what is acknowledged. When this returns, it is saved, even if another thread did it."""
         with self._lock, self._run.saving() as checkpoint:
             if checkpoint is not None and self._state is not None:
                 self._state.save(checkpoint)
 
     def finish(self) -> None:
-        """The run is at its end. What is out may still be acknowledged."""
-        self._run.rest()
+        """Ends the run. Pages that were delivered may still be acknowledged."""
+        self._run.stop()
         self.save()
         if self._run.is_settled():
             self.close()
 
     def close(self) -> None:
-        if self._done:
+        if self._closed:
             return
-        self._done = True
-        if not self._run.is_of_this_process():
+        self._closed = True
+        if not self._run.is_in_own_process():
             # In a forked process, the checkpoint is out of date.
             self._release()
             return
@@ -173,74 +180,74 @@ class CheckpointSaver:
             self._state.close()
 
 
-def read_messages(run: Run, state: State | None) -> Messages:
-    """Opens the reader, to give out messages."""
-    keeper = CheckpointSaver(run, state)
-    return Messages(run, _messages(run, keeper, keeper.open()), keeper)
+def open_messages(run: Run, state: State | None) -> Messages:
+    """Opens the reader and returns its messages."""
+    saver = CheckpointSaver(run, state)
+    return Messages(run, _messages(run, saver, saver.open()), saver)
 
 
-def read_batches(run: Run, state: State | None) -> Batches:
-    """Opens the reader, to give out batches."""
-    keeper = CheckpointSaver(run, state)
-    return Batches(run, _batches(run, keeper, keeper.open()), keeper)
+def open_batches(run: Run, state: State | None) -> Batches:
+    """Opens the reader and returns its batches."""
+    saver = CheckpointSaver(run, state)
+    return Batches(run, _batches(run, saver, saver.open()), saver)
 
 
-def _messages(run: Run, keeper: CheckpointSaver, answers: SimpleQueue[Answer]) -> Generator[Message, None, None]:
+def _messages(run: Run, saver: CheckpointSaver, answers: SimpleQueue[Answer]) -> Generator[Message, None, None]:
     try:
-        for page in _pages(run, keeper, answers, Page):
-            run.give_out(page)
+        for page in _pages(run, saver, answers, Page):
+            run.begin(page)
             for run.index, message in enumerate(page):
                 yield message
                 if monotonic() >= run.save_due:
                     run.index += 1
-                    keeper.save()
+                    saver.save()
             run.acknowledge(page)
             del page
     except GeneratorExit:
-        keeper.close()
+        saver.close()
         raise
     except BaseException:
-        # What went wrong is told, and not what goes wrong because of it.
+        # The original error matters, and not an error that follows from it.
         with contextlib.suppress(Error):
-            keeper.close()
+            saver.close()
         raise
-    keeper.finish()
+    saver.finish()
 
 
-def _batches(run: Run, keeper: CheckpointSaver, answers: SimpleQueue[Answer]) -> Generator[Batch, None, None]:
+def _batches(run: Run, saver: CheckpointSaver, answers: SimpleQueue[Answer]) -> Generator[Batch, None, None]:
     try:
-        yield from _pages(run, keeper, answers, lambda run, taken: Batch(run, taken, keeper))
+        yield from _pages(run, saver, answers, lambda run, batch: Batch(run, batch, saver))
     except GeneratorExit:
-        # Those given out may still be acknowledged.
-        keeper.finish()
+        # Batches that were delivered may still be acknowledged.
+        saver.finish()
         raise
     except BaseException:
         with contextlib.suppress(Error):
-            keeper.finish()
+            saver.finish()
         raise
-    keeper.finish()
+    saver.finish()
 
 
 def _pages(
-    run: Run, keeper: CheckpointSaver, answers: SimpleQueue[Answer], kind: Callable[[Run, Any], P]
+    run: Run, saver: CheckpointSaver, answers: SimpleQueue[Answer], make_page: Callable[[Run, Any], P]
 ) -> Generator[P, None, None]:
     while True:
         with contextlib.suppress(Empty):
             while True:
-                run.told(answers.get_nowait())
-        step = run.step(kind)
+                run.handle_answer(answers.get_nowait())
+        step = run.step(make_page)
         if isinstance(step, Finished):
             if step.error is not None:
                 raise step.error
             return
         if not isinstance(step, Wait):
             yield step
-            # Released before the next page is made.
+            # Frees the page before the next one is made.
             del step
             continue
         if monotonic() >= run.save_due:
-            keeper.save()
+            saver.save()
         try:
-            run.told(answers.get(timeout=run.seconds_until(step)))
+            run.handle_answer(answers.get(timeout=run.seconds_until(step)))
         except Empty:
-            run.timeout()
+            run.handle_timeout()

@@ -1,10 +1,10 @@
-"""The way to Kinesis: one signed `POST` after another to one endpoint.
+"""Signs requests and sends them to one endpoint.
 
-The component says what to ask and judges every answer. This module only carries: it signs, sends, bounds time and size,
-and puts two things right that the component cannot see, for each request anew: a clock that is off, and credentials
-that have been replaced. It never follows a redirect, and it never logs a header or a body.
+The component decides what to request and judges every answer. This module carries requests and answers, limits their
+time and size, and sends a request again in two cases that the component cannot see: if the clock was wrong, and if
+there are new credentials. It follows no redirects and logs no headers or bodies.
 
-Region, endpoint, proxies, certificates and credentials are found by botocore, as every AWS tool for Python finds them.
+Region, endpoint, proxies, certificates and credentials come from botocore, as in every AWS tool for Python.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from ._component import Failure, Request, Response
 from ._credentials import CannotSign, CredentialCache
 from ._errors import AwsError, OptionError
 from ._printable import printable
-from ._reasons import cause, check_endpoint, check_proxy, in_words
-from ._signing import Clock, Signer, http_date
+from ._reasons import cause, check_endpoint, check_proxy, configuration_error
+from ._signing import Clock, Signer, parse_http_date
 
 log = logging.getLogger("kinesis_reader")
 
@@ -48,18 +48,19 @@ CONNECT_TIMEOUT = 10.0
 """Seconds."""
 
 ANSWER_SIZE_MAX = {"get-records": 64 << 20, "list-shards": 16 << 20}
-"""Bytes of an answer, by operation. A page of 10 MiB is some 14 MiB as base64, less than twice that in any encoding.
-A page of a listing has 10,000 shards at most, of less than 900 bytes each."""
+"""Bytes of an answer, by operation. A page of 10 MiB is about 14 MiB in base64, and less than twice that in any
+encoding. A page of a listing has at most 10,000 shards of less than 900 bytes each."""
 
 SMALL_ANSWER_SIZE_MAX = 64 << 10
-"""Bytes of any other answer. An iterator has 512 characters at most; a summary of a stream is a few hundred bytes."""
+"""Bytes of any other answer. A shard iterator has at most 512 characters; a summary of a stream has a few hundred
+bytes."""
 
 ERROR_SIZE_MAX = 1 << 20
-"""Bytes of an answer that is an error, of which the first say what it is."""
+"""Bytes of an answer that is an error. The rest is cut off: the beginning says what went wrong."""
 
-CORRECTIONS_MAX = 2
-"""How often a request is signed again with a corrected clock. The first correction may come from a wrong clock on the
-way, and the second one from the service."""
+CLOCK_CORRECTIONS_MAX = 2
+"""Clock corrections per request. If the date that the first one relied on came from a wrong clock on the way, the
+second one repairs it."""
 
 AWS_SUFFIXES = (
     "amazonaws.com",
@@ -73,22 +74,28 @@ AWS_SUFFIXES = (
     "api.aws.scloud",
     "adc-e.uk",
 )
-"""Ends of the names of AWS's endpoints, of all partitions."""
+"""Suffixes of the names of AWS's endpoints, in all partitions."""
 
-OLD_CREDENTIALS = (b"ExpiredTokenException", b"UnrecognizedClientException", b"InvalidClientTokenId")
-WRONG_CLOCK = (b"InvalidSignatureException", b"SignatureDoesNotMatch", b"RequestExpired", b"RequestTimeTooSkewed")
+CREDENTIALS_REFUSED = (b"ExpiredTokenException", b"UnrecognizedClientException", b"InvalidClientTokenId")
+CLOCK_REFUSED = (b"InvalidSignatureException", b"SignatureDoesNotMatch", b"RequestExpired", b"RequestTimeTooSkewed")
 
 
 class Transport:
-    """Kinesis at its endpoint. May be used by many threads at once."""
+    """Kinesis at its endpoint, for use by several threads at once."""
 
     def __init__(
-        self, endpoint: str, region: str, purse: CredentialCache, http: _http.Http, proxy: str | None, timeout: float
+        self,
+        endpoint: str,
+        region: str,
+        credentials: CredentialCache,
+        http: _http.Http,
+        proxy: str | None,
+        timeout: float,
     ) -> None:
         self.endpoint = endpoint
         self.region = region
         self.clock = Clock()
-        self._purse = purse
+        self._credentials = credentials
         self._http = http
         self._proxy = proxy
         self._timeout = timeout
@@ -104,22 +111,22 @@ class Transport:
         connections: int,
         read_timeout: float,
     ) -> Transport:
-        """Finds endpoint and credentials. Nothing is sent to Kinesis."""
-        # AWS's command line looks at it, and botocore does not.
-        named = os.environ.get("AWS_REGION") or None if session is None else None
-        session = _session(session, profile)
+        """Finds the endpoint and the credentials. Nothing is sent to Kinesis."""
+        # The AWS command line reads this variable, but botocore does not.
+        environment_region = os.environ.get("AWS_REGION") or None if session is None else None
+        session = _botocore_session(session, profile)
         if stream.startswith("arn:"):
-            in_arn = stream.split(":")[3]
-            if region not in (None, in_arn):
-                raise OptionError(f"region is not that of the ARN: {region} (the ARN's is {in_arn})", "leave it out")
-            region = in_arn
-        client, verify = _client(session, region or named, endpoint_url, read_timeout)
+            arn_region = stream.split(":")[3]
+            if region not in (None, arn_region):
+                raise OptionError(f"region is not {arn_region}, the region of the ARN: {region}", "leave out region")
+            region = arn_region
+        client, verify = _client(session, region or environment_region, endpoint_url, read_timeout)
         endpoint, settings = client.meta.endpoint_url, client.meta.config
         check_endpoint(endpoint)
         proxies = settings.proxies or get_environ_proxies(endpoint)
         proxy = proxies.get(urlsplit(endpoint).scheme)
         proxy = check_proxy(proxy) if proxy else None
-        purse = CredentialCache(session)
+        credentials = CredentialCache(session)
         try:
             http = _http.Http(
                 verify=verify,
@@ -128,107 +135,107 @@ class Transport:
                 client_cert=settings.client_cert,
                 timeout=(CONNECT_TIMEOUT, read_timeout),
                 max_pool_connections=connections,
-                # Head and body of a request are sent one after the other. Without it the second one waits for the
-                # answer to the first, which systems hold back for some 40 ms.
+                # A request's headers and body are sent one after the other. Without this, the body would wait until the
+                # server acknowledges the headers, which systems delay by about 40 ms.
                 socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
             )
         except Exception as error:
-            raise AwsError(f"Kinesis cannot be asked: {cause(error)}", "look at proxies and certificates") from None
-        return cls(endpoint, client.meta.region_name, purse, http, proxy, read_timeout)
+            hint = "check the settings of proxies and certificates"
+            raise AwsError(f"cannot set up HTTP connections: {cause(error)}", hint) from None
+        return cls(endpoint, client.meta.region_name, credentials, http, proxy, read_timeout)
 
-    def is_of_aws(self) -> bool:
-        """Whether the endpoint is AWS's own, public or in a VPC, and no emulator or the like."""
+    def is_aws(self) -> bool:
+        """Whether the endpoint is one of AWS's own, public or in a VPC, rather than an emulator, for example."""
         host = urlsplit(self.endpoint).hostname or ""
         return host.endswith(tuple(f".{suffix}" for suffix in AWS_SUFFIXES))
 
-    def send(self, request: Request, due: float | None = None) -> Response | Failure:
-        """Sends one request and waits for its response, of any status, until `due` by `time.monotonic`."""
+    def send(self, request: Request, deadline: float | None = None) -> Response | Failure:
+        """Sends a request and waits for its response, of any status, until `deadline`, a time of `time.monotonic`."""
         try:
-            return self._exchange(request, time.monotonic() + self._timeout if due is None else due)
+            return self._exchange(request, time.monotonic() + self._timeout if deadline is None else deadline)
         except CannotSign as error:
             return error.failure
         except SSLError as error:
-            return Failure(f"the connection is not secure: {cause(error)}", transient=False)
+            return Failure(f"cannot connect securely to {self._shown}: {cause(error)}", transient=False)
         except ProxyConnectionError as error:
-            return Failure(f"there is no connection to the proxy {self._proxy}: {cause(error)}", transient=True)
+            return Failure(f"cannot connect to the proxy {self._proxy}: {cause(error)}", transient=True)
         except EndpointConnectionError as error:
-            return Failure(f"there is no connection to {self._shown}: {cause(error)}", transient=True)
-        except (ConnectTimeoutError, ReadTimeoutError, _http.OutOfTime):
-            return Failure(f"no answer in time from {self._shown}", transient=True)
-        except _http.EndedEarly:
-            return Failure(f"the answer ended early: {self._shown}", transient=True)
+            return Failure(f"cannot connect to {self._shown}: {cause(error)}", transient=True)
+        except (ConnectTimeoutError, ReadTimeoutError, _http.DeadlineExceeded):
+            return Failure(f"no answer from {self._shown} in time", transient=True)
+        except _http.Incomplete:
+            return Failure(f"incomplete answer from {self._shown}", transient=True)
         except _http.TooLarge as error:
-            return self._too_large(error.most)
+            return self._too_large(error.size_max)
         except (BotoCoreError, HTTPError) as error:
-            return Failure(f"the connection to {self._shown} was gap: {cause(error)}", transient=True)
-        except Exception as error:  # What is not told to the reader would keep it waiting.
-            why = f"{type(error).__name__}: {cause(error)}"
-            return Failure(f"the request cannot be sent: {why}", transient=True)
+            return Failure(f"lost the connection to {self._shown}: {cause(error)}", transient=True)
+        except Exception as error:  # The reader would wait for an answer that is not reported.
+            return Failure(f"cannot send the request: {type(error).__name__}: {cause(error)}", transient=True)
 
     def close(self) -> None:
-        """Closes all connections. Requests that are out end without a response."""
+        """Closes all connections. Requests in flight end without a response."""
         self._http.close()
 
     @property
     def _shown(self) -> str:
         return printable(self.endpoint)
 
-    def _too_large(self, most: int) -> Failure:
-        if most < 1 << 20:
-            # Kinesis does not send such a response, so it came from somewhere else.
-            return Failure(f"an answer larger than {most >> 10} KiB from {self._shown}", transient=True)
-        # A page will be as large the next time.
-        return Failure(f"an answer larger than {most >> 20} MiB from {self._shown}", transient=False)
+    def _too_large(self, size_max: int) -> Failure:
+        if size_max < 1 << 20:
+            # Kinesis does not send such an answer, so it came from somewhere else.
+            return Failure(f"answer from {self._shown} is larger than {size_max >> 10} KiB", transient=True)
+        # The page would be as large the next time.
+        return Failure(f"answer from {self._shown} is larger than {size_max >> 20} MiB", transient=False)
 
-    def _exchange(self, request: Request, due: float) -> Response:
-        """Sends a request until there is nothing left to put right."""
-        credentials = self._purse.current()
+    def _exchange(self, request: Request, deadline: float) -> Response:
+        """Sends a request, and again for as long as the clock or the credentials can be corrected."""
+        credentials = self._credentials.current()
         corrections, is_renewed = 0, False
         while True:
             signed_at = self.clock.now()
-            answer = self._post(request, credentials, signed_at, due)
-            if answer.says(WRONG_CLOCK) and corrections < CORRECTIONS_MAX:
+            answer = self._post(request, credentials, signed_at, deadline)
+            if answer.is_error(CLOCK_REFUSED) and corrections < CLOCK_CORRECTIONS_MAX:
                 if answer.date is None or not self.clock.correct(signed_at, answer.date):
                     return answer.response(signed_at)
                 corrections += 1
-                log.debug("the clock is off: signing by the service's")
-            elif answer.says(OLD_CREDENTIALS) and not is_renewed:
-                fresh = self._purse.replace(credentials)
+                log.debug("the clock is wrong; signing with the service's time")
+            elif answer.is_error(CREDENTIALS_REFUSED) and not is_renewed:
+                fresh = self._credentials.replace(credentials)
                 if fresh is None:
                     return answer.response(signed_at)
                 credentials, is_renewed = fresh, True
-                log.debug("the credentials are no longer taken: signing with new ones")
+                log.debug("the service refused the credentials; signing with new ones")
             else:
                 return answer.response(signed_at)
 
-    def _post(self, request: Request, credentials: Any, at: float, due: float) -> Answer:
+    def _post(self, request: Request, credentials: Any, signed_at: float, deadline: float) -> Answer:
         headers = {"Content-Type": CONTENT_TYPE, "X-Amz-Target": request.target, "User-Agent": "kinesis-reader"}
         signed = AWSRequest(method="POST", url=self.endpoint, data=request.body.encode(), headers=headers)
         signed.stream_output = True
-        Signer(credentials, "kinesis", self.region, at).add_auth(signed)
-        most = ANSWER_SIZE_MAX.get(request.operation, SMALL_ANSWER_SIZE_MAX)
-        return Answer(*self._http.exchange(signed.prepare(), due, most, ERROR_SIZE_MAX))
+        Signer(credentials, "kinesis", self.region, signed_at).add_auth(signed)
+        size_max = ANSWER_SIZE_MAX.get(request.operation, SMALL_ANSWER_SIZE_MAX)
+        return Answer(*self._http.exchange(signed.prepare(), deadline, size_max, ERROR_SIZE_MAX))
 
 
 class Answer:
-    """A response that was read."""
+    """A response that was read to its end."""
 
     def __init__(self, status: int, headers: Any, body: bytearray) -> None:
         self._status = status
         self._headers = headers
         self._body = body
-        self.date = http_date(headers.get("date"))
+        self.date = parse_http_date(headers.get("date"))
 
-    def says(self, names: tuple[bytes, ...]) -> bool:
-        """Whether it is an error of one of these names, in its header or its body."""
+    def is_error(self, names: tuple[bytes, ...]) -> bool:
+        """Whether this is an error with one of these names, which is in a header or in the body."""
         if self._status not in (400, 401, 403):
             return False
         kind = (self._headers.get("x-amzn-errortype") or "").encode("utf-8", "replace")
         return any(name in kind or name in self._body for name in names)
 
     def response(self, signed_at: float) -> Response:
-        """The answer for the component, with what is not UTF-8 replaced."""
-        # The component's timestamps begin in 1970.
+        """Returns the response for the component, with invalid UTF-8 replaced."""
+        # The component's timestamps have no sign.
         date = None if self.date is None or self.date < 0 else int(self.date * 1000)
         aws_request_id = self._headers.get("x-amzn-requestid")
         return Response(
@@ -241,38 +248,37 @@ class Answer:
 
 
 def _utf8(data: bytearray) -> bytearray:
-    """Replaces what is not UTF-8, piece by piece, as a `str` can take four times as much memory."""
+    """Replaces invalid UTF-8, piece by piece, because a `str` can take four times as much memory."""
     if data.isascii():
         return data
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    whole = bytearray()
+    valid = bytearray()
     for start in range(0, len(data), 1 << 20):
-        whole += decoder.decode(data[start : start + (1 << 20)]).encode()
-    whole += decoder.decode(b"", final=True).encode()
-    return whole
+        valid += decoder.decode(data[start : start + (1 << 20)]).encode()
+    valid += decoder.decode(b"", final=True).encode()
+    return valid
 
 
-def _session(session: Any, profile: str | None) -> Any:
+def _botocore_session(session: Any, profile: str | None) -> Any:
     if session is None:
         try:
             return botocore.session.Session(profile=profile)
         except Exception as error:
-            raise in_words(error) from None
+            raise configuration_error(error) from None
     if profile is not None:
         raise OptionError(
-            "both a session and a profile are given", "give the session its profile, and leave out profile"
+            f"profile cannot be combined with session: {printable(profile)}", "create the session with that profile"
         )
-    given, session = session, getattr(session, "_session", session)  # boto3's session holds botocore's.
-    if not isinstance(session, botocore.session.Session):
-        hint = "give boto3.Session() or leave it out"
-        raise OptionError(f"not a session of boto3 or botocore: {type(given).__name__}", hint)
-    return session
+    inner = getattr(session, "_session", session)  # A boto3 session wraps one of botocore.
+    if not isinstance(inner, botocore.session.Session):
+        raise OptionError(f"not a boto3 or botocore session: {type(session).__name__}", "use boto3.Session()")
+    return inner
 
 
 def _client(session: Any, region: str | None, endpoint_url: str | None, read_timeout: float) -> tuple[Any, Any]:
-    """A client of botocore, for its region, endpoint and settings, and the certificates to verify with.
+    """Creates a botocore client for its region, endpoint and settings, and finds the certificates to verify with.
 
-    Requests are sent without it.
+    Requests are sent without the client.
     """
     if endpoint_url is not None:
         check_endpoint(str(endpoint_url))
@@ -282,7 +288,7 @@ def _client(session: Any, region: str | None, endpoint_url: str | None, read_tim
         client.close()
         return client, session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE") or True
     except InvalidRegionError:
-        raise AwsError(f"not a region: {printable(region)}", "regions look like us-east-1") from None
+        raise AwsError(f"invalid region: {printable(region)}", "regions look like us-east-1") from None
     except Exception as error:
         # Messages of botocore can contain secrets, so the error is not chained.
-        raise in_words(error) from None
+        raise configuration_error(error) from None

@@ -1,4 +1,4 @@
-"""Where dlt's own source has its helpers."""
+"""The helpers, in the module where dlt's own source has them."""
 
 from kinesis_reader.dlt.helpers import get_shard_iterator, max_sequence_by_shard
 

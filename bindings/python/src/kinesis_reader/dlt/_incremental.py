@@ -15,12 +15,12 @@ from .helpers import is_later, max_sequence_by_shard
 class SequenceIncremental(Incremental[Any]):
     """Keeps the last sequence number of each shard.
 
-    Of a list that comes straight from the reader, rows of one shard in the order of their sequence numbers, only the
-    ends count: if the first row is later than what is known of the shard, all are, and the last is what is known from
-    then on. So dlt looks at the last record's rows alone. A list that was changed on its way is looked at row by row.
+    A list that comes straight from the reader has rows of one shard in the order of their sequence numbers, so its ends
+    suffice: if the first row is later than the last known one, all are, and the last row becomes the last known one. So
+    dlt only examines the rows of the last record. A list that was changed on its way is examined row by row.
 
-    A record of many messages can come in several batches, and in several runs: its rows after those that are known have
-    the sequence number that is known, and dlt would take them for old ones.
+    An aggregated record can come in several batches, and in several runs. The rows of its later batches have the
+    sequence number that is already known, and dlt would drop them as old.
     """
 
     def __call__(self, rows: Any, meta: Any = None) -> Any:
@@ -44,7 +44,7 @@ class SequenceIncremental(Incremental[Any]):
 
     @staticmethod
     def _rest(rows: Rows, known: str) -> int | None:
-        """How many rows are of the record that is known in part; `None`: they are no such rows."""
+        """Returns how many rows, from the first one on, belong to the known aggregated record; `None` if none do."""
         count = 0
         while count < len(rows) and rows[count]["_kinesis"]["seq_no"] == known and "sub_seq" in rows[count]["_kinesis"]:
             count += 1

@@ -1,10 +1,10 @@
-"""What is kept between runs, in the state of the resource.
+"""The state of the resource, which keeps positions between runs.
 
-Two members are those of dlt's own Kinesis source, so that either takes up where the other stopped: under `incremental`,
-written by dlt as rows pass, the last sequence number of each shard that ever had a message; under
-`initial_at_timestamp` the time of the last run, from which that source reads shards that never had one. The third,
-`kinesis_reader`, is the reader's checkpoint, which has a position for every shard. Of a position in two of them, the further
-one counts.
+Two of its members are those of dlt's own Kinesis source, so that either source can continue where the other stopped.
+`incremental`, which dlt writes as rows pass, has the last sequence number of each shard that ever had a message.
+`initial_at_timestamp` has the time of the last run, from which dlt's source reads shards that never had a message. The
+third member, `kinesis_reader`, is the reader's checkpoint, with a position for every shard. If a shard has two
+positions, the later one counts.
 """
 
 from __future__ import annotations
@@ -26,55 +26,61 @@ CHECKPOINT = "kinesis_reader"
 LAST_RUN = "initial_at_timestamp"
 
 ACTIONS_MAX = 100_000
-"""What the component may want before it reads a shard: a notice for each of 10,000 shards, and requests."""
+"""Actions of the component before it reads a shard: a notice for each of 10,000 shards, and some requests."""
 
 _SEQUENCE = re.compile(r"0|[1-9][0-9]{0,128}")
 
 
-def beginning(
+def start_checkpoint(
     checkpoint: Mapping[str, Any] | None,
     sequences: Mapping[str, str],
     component: Component,
     config: Any,
     transport: Transport,
 ) -> str | None:
-    """The checkpoint to begin at: what was kept, and the sequence numbers by shard. `None`: it is the first run."""
+    """Returns the checkpoint to start from, which joins that in the state with the sequence numbers by shard.
+
+    `None` means that this is the first run.
+    """
     after = {
         shard: {"after": sequence}
         for shard, sequence in sequences.items()
-        # A sequence number that is none was not written by Kinesis.
+        # Kinesis did not write an invalid sequence number.
         if isinstance(sequence, str) and _SEQUENCE.fullmatch(sequence) and not _is_part(checkpoint, shard, sequence)
     }
     if checkpoint is None and not after:
         return None
     try:
-        kept = json.dumps(checkpoint) if checkpoint is not None else discovery(component, config, transport)
+        text = json.dumps(checkpoint) if checkpoint is not None else discover(component, config, transport)
         if not after:
-            return kept
-        name = json.loads(kept)["stream"]["name"]
+            return text
+        name = json.loads(text)["stream"]["name"]
     except (KeyError, TypeError, ValueError) as error:
-        hint = "bring the pipeline's state back from a copy, or begin anew with another pipeline"
-        raise StateError(f"the checkpoint in the state is damaged: {shown(error)}", hint) from error
-    return merge_checkpoints(kept, json.dumps({"version": 1, "stream": {"name": name}, "shards": after}))
+        hint = "restore the pipeline's state from a backup, or start over with a new pipeline"
+        raise StateError(f"invalid checkpoint in the state: {shown(error)}", hint) from error
+    return merge_checkpoints(text, json.dumps({"version": 1, "stream": {"name": name}, "shards": after}))
 
 
 class Parts:
-    """The records that a batch has only a part of. A record of many messages comes in several batches, or runs."""
+    """The aggregated records that a batch holds only a part of: its first and its last record.
+
+    Such a record comes in several batches, or in several runs.
+    """
 
     def __init__(self, before: str, batch: Page) -> None:
-        """`before`: the checkpoint at which the batch begins."""
+        """`before` is the checkpoint before the batch."""
         self._first = json.loads(before)["shards"].get(batch.shard, {})
         self._last = json.loads(batch.shard_checkpoint)["shards"][batch.shard]
 
     def after(self, sequence: str) -> dict[str, Any] | None:
-        """The position after the rows of this record, if dlt's state cannot express it."""
+        """Returns the position after this record's rows in the batch, if dlt's state cannot express it."""
         if "sub" in self._last and sequence == self._last["after"]:
             return dict(self._last)
         return {"after": sequence} if "sub" in self._first else None
 
 
 def _is_part(checkpoint: Mapping[str, Any] | None, shard: str, sequence: str) -> bool:
-    """Whether only some messages of this record were read, which only the checkpoint knows."""
+    """Whether only some messages of this record were read, which only the checkpoint can express."""
     try:
         position = (checkpoint or {})["shards"][shard]
         return position["after"] == sequence and "sub" in position
@@ -82,10 +88,10 @@ def _is_part(checkpoint: Mapping[str, Any] | None, shard: str, sequence: str) ->
         return False
 
 
-def discovery(component: Component, config: Any, transport: Transport) -> str:
-    """The checkpoint of a first run before it has read anything: every shard, at the place where it begins.
+def discover(component: Component, config: Any, transport: Transport) -> str:
+    """Returns the checkpoint of a first run that has read nothing: every shard, at the position where it starts.
 
-    A checkpoint that names only some shards would have the others read from their first record.
+    If a checkpoint names only some shards, the others are read from their first record.
     """
     origin = time.monotonic()
 
@@ -99,7 +105,7 @@ def discovery(component: Component, config: Any, transport: Transport) -> str:
             case Request(operation="get-shard-iterator" | "get-records"):
                 return reader.checkpoint()
             case Request() as request:
-                _ask(reader, transport, request, origin, now)
+                _send(reader, transport, request, origin, now)
             case Finished(error=error):
                 if error is not None:
                     raise error
@@ -107,10 +113,10 @@ def discovery(component: Component, config: Any, transport: Transport) -> str:
             case Wait(until=until):
                 time.sleep(max(WAIT_MIN, ((until or 0) - now()) / 1000))
                 reader.handle_timeout(now())
-    raise Error("the component never gets to reading a shard")
+    raise Error("the discovery does not end")
 
 
-def _ask(reader: Reader, transport: Transport, request: Request, origin: float, now: Callable[[], int]) -> None:
+def _send(reader: Reader, transport: Transport, request: Request, origin: float, now: Callable[[], int]) -> None:
     result = transport.send(request, origin + request.deadline / 1000)
     if isinstance(result, Failure):
         reader.handle_failure(request.id, result, now())

@@ -14,47 +14,51 @@ from ._printable import printable
 
 @dataclass(frozen=True)
 class Answer:
-    """The result of a request, and when it came: a response, a failure, or what killed the thread."""
+    """The result of a request: a response, a failure, or the exception that killed its thread."""
 
     request: int
     result: Response | Failure | BaseException
     at: int
+    """The instant at which it arrived."""
 
 
 class WorkerPool:
-    """As many threads as there are requests out at a time, within a bound."""
+    """Daemon threads, as many as there are requests in flight, up to a maximum.
+
+    A `ThreadPoolExecutor` would not do: the interpreter joins its threads on exit before `atexit` can save the
+    checkpoint and close the connections, so a request in flight would delay the exit until its deadline.
+    """
 
     def __init__(
-        self, size: int, work: Callable[[Request], Answer], landed: Callable[[Answer], None], now: Callable[[], int]
+        self, size: int, work: Callable[[Request], Answer], on_answer: Callable[[Answer], None], now: Callable[[], int]
     ) -> None:
         self._size = size
         self._work = work
-        self._landed = landed
+        self._on_answer = on_answer
         self._now = now
         self._queue: SimpleQueue[Request | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._busy = 0
+        self._in_flight = 0
         self._stopped = False
         self._lock = threading.Lock()
 
-    def put(self, request: Request) -> None:
-        """Has a request sent."""
+    def send(self, request: Request) -> None:
+        """Sends a request in a thread, which passes its answer to `on_answer`."""
         with self._lock:
-            self._busy += 1
-            # Threads may have died, for one in a forked process.
+            self._in_flight += 1
+            # Threads may have died, for example in a forked process.
             self._threads = [thread for thread in self._threads if thread.is_alive()]
-            start = len(self._threads) < min(self._busy, self._size)
-            if start:
+            if len(self._threads) < min(self._in_flight, self._size):
                 self._start()
         self._queue.put(request)
 
     def is_idle(self) -> bool:
-        """Whether no request is out."""
+        """Whether no request is in flight."""
         with self._lock:
-            return self._busy == 0
+            return self._in_flight == 0
 
     def stop(self) -> None:
-        """Ends the threads, each once its request is answered. Answers that come later are of no use to anybody."""
+        """Ends each thread once its request is answered, without waiting for it."""
         with self._lock:
             threads, self._threads, self._size, self._stopped = self._threads, [], 0, True
         for _ in threads:
@@ -66,9 +70,9 @@ class WorkerPool:
             thread.start()
         except RuntimeError as error:
             if not self._threads:
-                hint = "raise the bound on threads, or read fewer streams at a time"
-                raise Error(f"no thread can be started: {printable(error)}", hint) from error
-            # The threads that exist do the work more slowly.
+                hint = "raise the limit on threads, or read fewer streams at once"
+                raise Error(f"cannot start a thread: {printable(error)}", hint) from error
+            # The existing threads do the work, only more slowly.
         else:
             self._threads.append(thread)
 
@@ -77,8 +81,8 @@ class WorkerPool:
             try:
                 answer = self._work(request)
             except BaseException as error:
-                # Unreported, the reader would wait for an answer that never comes.
+                # If we did not report it, the reader would wait for an answer that never comes.
                 answer = Answer(request.id, error, self._now())
             with self._lock:
-                self._busy -= 1
-            self._landed(answer)
+                self._in_flight -= 1
+            self._on_answer(answer)
