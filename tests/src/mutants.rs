@@ -16,7 +16,7 @@ use std::{env, fs, thread};
 
 const FAULTS: &str = include_str!("../mutants/faults.txt");
 
-/// The modules that make up the simulation. All but `aggregate` are in this crate.
+/// The modules that make up the simulation.
 const MODULES: [&str; 9] =
     ["aggregate", "chance", "kinesis", "oracle", "scenario", "shrink", "sim", "environment", "writer"];
 
@@ -160,12 +160,11 @@ impl Scratch {
         let target = program.ancestors().nth(2).ok_or_else(|| io::Error::other("not in a target directory"))?;
         let root = target.join("mutants");
         for module in MODULES {
-            let (from, to) = (project.join("tests/src"), root.join("sim/src"));
+            let (from, to) = (project.join("tests/simulation/src"), root.join("sim/src"));
             copy(&from.join(module), &to.join(module))?;
             copy(&from.join(module).with_extension("rs"), &to.join(module).with_extension("rs"))?;
         }
-        copy(&project.join("tests/support/src/aggregate.rs"), &root.join("sim/src/aggregate.rs"))?;
-        copy(&project.join("tests/src/bin/sim.rs"), &root.join("sim/src/main.rs"))?;
+        copy(&project.join("tests/simulation/src/bin/sim.rs"), &root.join("sim/src/main.rs"))?;
         copy(&project.join("guest/reader/src"), &root.join("reader/src"))?;
         copy(&project.join("guest/reader/Cargo.toml"), &root.join("reader/Cargo.toml"))?;
         copy(&project.join("guest/json"), &root.join("guest/json"))?;
@@ -275,7 +274,7 @@ incremental = true
 
 const SIMULATION: &str = r#"
 [package]
-name = "tests"
+name = "simulation"
 version = "0.1.0"
 edition = "2024"
 

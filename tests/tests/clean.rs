@@ -9,9 +9,9 @@ use std::process::{Command, Output};
 
 use kinesis_reader::terminal::clean;
 use serde_json::{Value, json};
-use tests::emulator::REGION;
-use tests::hostile::{Hostile, Request, answer, record, refusal, shard};
-use tests::program::{STREAM, bare, run};
+use test_support::emulator::REGION;
+use test_support::hostile::{Hostile, Request, answer, record, refusal, shard};
+use test_support::program::{STREAM, bare, run};
 
 /// Moves the cursor, sets a title and a color, forges a line, overrides the direction, hides characters and has C1
 /// controls.

@@ -3,10 +3,10 @@
 use kinesis_reader::component::{Action, Bounds, COMPONENT, Loaded, Reader, Sandbox, wit};
 use kinesis_reader_machine as machine;
 use machine::wire::{Body, Wire};
-use tests::chance::Chance;
-use tests::kinesis::Kinesis;
-use tests::kinesis::quirks::Quirks;
-use tests::kinesis::stream::Stream;
+use simulation::chance::Chance;
+use simulation::kinesis::Kinesis;
+use simulation::kinesis::quirks::Quirks;
+use simulation::kinesis::stream::Stream;
 
 const BEGIN: u64 = 1_763_900_000_000;
 

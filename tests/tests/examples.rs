@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use tests::emulator::{Emulator, payload};
+use test_support::emulator::{Emulator, payload};
 
 const STREAM: &str = "orders";
 

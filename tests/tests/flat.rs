@@ -5,9 +5,9 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tests::emulator::REGION;
-use tests::hostile::{Hostile, answer, record};
-use tests::program::{STREAM, bare, run, stderr};
+use test_support::emulator::REGION;
+use test_support::hostile::{Hostile, answer, record};
+use test_support::program::{STREAM, bare, run, stderr};
 
 /// Prints the columns of the view, and for each member its column and the values in it.
 const QUERY: &str = r#"

@@ -13,7 +13,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tests::aggregate::{UserRecord, aggregate, bytes, number, sealed};
+use simulation::aggregate::{UserRecord, aggregate, bytes, number, sealed};
 
 const SHARD: &str = "shardId-000000000000";
 const ALL: HashRange = HashRange { first: 0, last: u128::MAX };

@@ -7,9 +7,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tests::aggregate::{UserRecord, aggregate};
-use tests::emulator::{Emulator, REGION};
-use tests::program::{STREAM, bare, read, run};
+use simulation::aggregate::{UserRecord, aggregate};
+use test_support::emulator::{Emulator, REGION};
+use test_support::program::{STREAM, bare, read, run};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ferrokinesis_is_read_over_a_split_and_a_merge() {

@@ -13,7 +13,7 @@ use kinesis_reader_component::bindings::exports::kinesis::reader::reading as glu
 use kinesis_reader_machine as machine;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tests::emulator::{Emulator, REGION};
+use test_support::emulator::{Emulator, REGION};
 
 #[test]
 fn every_recording_has_the_same_actions_in_the_component_and_in_the_machine() {

@@ -39,7 +39,7 @@ usage: cargo xtask TASK [ARGUMENT ...]
   demo [ARG ...]   build everything, then read an emulated stream
   test             run all checks: formatting, lints, documentation, all tests
   test ARG ...     run tests only, with ARG ... passed to `cargo test`;
-                   e.g. `cargo xtask test -p tests --test program`
+                   e.g. `cargo xtask test --test program`
   sim [ARG ...]    run the simulation; ARG is --seeds N, --seed S, --mutants
   bench [ARG ...]  compare the program's cost to that of other readers
   soak [ARG ...]   kill the program at random amid faults; ARG is --minutes N,

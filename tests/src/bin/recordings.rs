@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use tests::emulator::{Emulator, REGION};
+use test_support::emulator::{Emulator, REGION};
 
 const STREAM: &str = "orders";
 

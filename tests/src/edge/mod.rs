@@ -84,7 +84,7 @@ impl Options {
             .set("KINESIS_STREAM", stream)
             .set("KINESIS_ENDPOINT_URL", kinesis)
             .set("KINESIS_PACE", "off")
-            .set("AWS_REGION", crate::emulator::REGION)
+            .set("AWS_REGION", test_support::emulator::REGION)
             .set("AWS_ACCESS_KEY_ID", "test")
             .set("AWS_SECRET_ACCESS_KEY", "test")
             .set("DRAIN_TOKEN", client::TOKEN)

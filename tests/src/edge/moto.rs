@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use super::client::send;
-use crate::emulator::REGION;
+use test_support::emulator::REGION;
 
 /// A moto server, which is killed when this is dropped.
 pub struct Moto {

@@ -10,7 +10,7 @@ use super::calls::drain_ten_thousand;
 use super::moto::Moto;
 use super::sink::Sink;
 use super::{Build, Options};
-use crate::emulator::Emulator;
+use test_support::emulator::Emulator;
 
 /// The flags of `wasmtime serve`, as in the README of the drain.
 const FLAGS: [&str; 4] = ["-S", "cli", "-S", "inherit-env"];

@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use minicbor::Encoder;
 use minicbor::data::IanaTag;
 
-use crate::aggregate::{UserRecord, aggregate};
+use simulation::aggregate::{UserRecord, aggregate};
 
 /// The shape of a stream's records.
 #[derive(Clone, Copy, Debug)]

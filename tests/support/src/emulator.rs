@@ -11,7 +11,7 @@ use kinesis_reader::transport::endpoint::{Endpoint, Known};
 use kinesis_reader::transport::{Body, Kinesis, Request, Transport};
 use serde_json::{Value, json};
 
-use crate::aggregate::{UserRecord, aggregate};
+use simulation::aggregate::{UserRecord, aggregate};
 
 /// The region of all emulators.
 pub const REGION: &str = "us-east-1";

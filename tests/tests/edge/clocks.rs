@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use serde_json::json;
+use test_support::proxy::{Gate, Mood, Proxy};
 use tests::edge::Options;
 use tests::edge::client::{drain, status};
 use tests::edge::events::Event;
 use tests::edge::stub::{Reply, intercept};
-use tests::proxy::{Gate, Mood, Proxy};
 
 use super::{Fixture, STREAM, host, set_clock};
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
+use test_support::proxy::{Fault, Mood, Proxy};
 use tests::edge::client::{Answer, TOKEN, call, drain};
 use tests::edge::sink::messages;
 use tests::edge::stub::{Reply, header_only_server, intercept, service};
 use tests::edge::{Build, Options};
-use tests::proxy::{Fault, Mood, Proxy};
 
 use super::{Fixture, KEY, STREAM, host, positions};
 

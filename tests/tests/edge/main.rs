@@ -18,11 +18,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use tempfile::TempDir;
+use test_support::emulator::Emulator;
 use tests::edge::client::status;
 use tests::edge::host::{Host, engine};
 use tests::edge::sink::Sink;
 use tests::edge::{Build, Options};
-use tests::emulator::Emulator;
 use wasmtime::Engine;
 
 /// The name of the stream.

@@ -1,7 +1,7 @@
 //! Without a sink, the lines are the answer, and they count as delivered once the next call acknowledges them.
 
 use serde_json::json;
-use tests::aggregate::{UserRecord, aggregate};
+use simulation::aggregate::{UserRecord, aggregate};
 use tests::edge::Options;
 use tests::edge::client::{Answer, drain, status};
 use tests::edge::sink::messages;

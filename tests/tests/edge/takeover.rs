@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use test_support::emulator::Emulator;
 use tests::edge::client::{Process, TOKEN, call};
 use tests::edge::events::{Event, Point};
 use tests::edge::sink::{Sink, check};
 use tests::edge::store::Quirk;
 use tests::edge::{Build, Options};
-use tests::emulator::Emulator;
 
 /// Where processes die while they create the value, one after the other.
 const CREATION: [Point; 3] = [Point(Event::Incremented, 2), Point(Event::Swapping, 1), Point(Event::Swapped, 1)];

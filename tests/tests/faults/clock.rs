@@ -1,8 +1,8 @@
 //! Wrong clocks. We move the service's clock instead of this machine's, since only the difference matters.
 
-use tests::emulator::Emulator;
-use tests::program::{STREAM, assert_complete, read, run, stderr};
-use tests::proxy::{Gate, Mood, Proxy};
+use test_support::emulator::Emulator;
+use test_support::program::{STREAM, assert_complete, read, run, stderr};
+use test_support::proxy::{Gate, Mood, Proxy};
 
 const GATE: Gate = Gate { access_key: "test", secret_key: "test", ahead_s: 0, name: "InvalidSignatureException" };
 

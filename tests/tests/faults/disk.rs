@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use tests::emulator::Emulator;
-use tests::program::{STREAM, assert_complete, assert_consistent, read, run, stderr};
+use test_support::emulator::Emulator;
+use test_support::program::{STREAM, assert_complete, assert_consistent, read, run, stderr};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_an_error_and_the_next_run_continues_once_there_is_room() {

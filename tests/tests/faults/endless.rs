@@ -8,9 +8,9 @@ use std::process::Output;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
-use tests::emulator::REGION;
-use tests::hostile::{Hostile, Request, answer, record, shard};
-use tests::program::{STREAM, bare, read, run, stderr};
+use test_support::emulator::REGION;
+use test_support::hostile::{Hostile, Request, answer, record, shard};
+use test_support::program::{STREAM, bare, read, run, stderr};
 
 /// More requests than two runs need.
 const REQUESTS_MAX: usize = 1_000;

@@ -8,9 +8,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use tests::emulator::Emulator;
-use tests::program::{STREAM, assert_complete, assert_consistent, bare, messages, read, run, stderr};
-use tests::proxy::{Fault, Mood, Proxy};
+use test_support::emulator::Emulator;
+use test_support::program::{STREAM, assert_complete, assert_consistent, bare, messages, read, run, stderr};
+use test_support::proxy::{Fault, Mood, Proxy};
 
 use crate::signals::wait_until;
 
@@ -253,7 +253,7 @@ async fn pipes_and_sockets_are_refused_without_waiting_for_them() {
     fs::File::create(at("out.db")).expect("a writable directory");
     refused(bare(folder.path()).args(["show", "out.db"]));
     for more in [["--state", "file:pipe"], ["--to", "sqlite:pipe"]] {
-        let shards = ["shards", STREAM, "--endpoint-url", &emulator.url, "--region", tests::emulator::REGION];
+        let shards = ["shards", STREAM, "--endpoint-url", &emulator.url, "--region", test_support::emulator::REGION];
         refused(bare(folder.path()).args(shards).args(more));
     }
 }

@@ -6,9 +6,9 @@ use std::process::Command;
 
 use kinesis_reader::destination::{Batch, Destination, Error, Written};
 use serde_json::Value;
-use tests::aggregate::{UserRecord, aggregate};
-use tests::emulator::Emulator;
-use tests::program::{STREAM, read, run, stderr};
+use simulation::aggregate::{UserRecord, aggregate};
+use test_support::emulator::Emulator;
+use test_support::program::{STREAM, read, run, stderr};
 
 use crate::inside;
 

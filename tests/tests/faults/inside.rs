@@ -11,8 +11,8 @@ use kinesis_reader::drive::{self, Clock, Error, Log, Summary};
 use kinesis_reader::state::FileState;
 use kinesis_reader::transport::endpoint::{Endpoint, Known};
 use kinesis_reader::transport::{Failure, Kinesis, Request, Response, Transport};
-use tests::emulator::REGION;
-use tests::program::STREAM;
+use test_support::emulator::REGION;
+use test_support::program::STREAM;
 
 pub(crate) use kinesis_reader::component::wit::Config;
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use tests::emulator::Emulator;
-use tests::program::{self, STREAM, assert_complete, bare, read, run, stderr};
-use tests::proxy::{Fault, Mood, PASSING, Proxy};
-use tests::soak::{Tally, kill_loop};
+use test_support::emulator::Emulator;
+use test_support::program::{self, STREAM, assert_complete, bare, read, run, stderr};
+use test_support::proxy::{Fault, Mood, PASSING, Proxy};
+use test_support::soak::{Tally, kill_loop};
 use tokio::net::TcpListener;
 
 use crate::inside;

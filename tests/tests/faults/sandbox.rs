@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use kinesis_reader::component::{Bounds, Error, Sandbox, wit};
 use kinesis_reader::destination::{self, Batch, Destination, Written};
-use tests::emulator::Emulator;
-use tests::program::{STREAM, assert_complete, assert_consistent};
+use test_support::emulator::Emulator;
+use test_support::program::{STREAM, assert_complete, assert_consistent};
 use wasm_encoder::{ComponentBuilder, ComponentExternName, ComponentTypeRef};
 
 use crate::inside;

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use tests::emulator::Emulator;
-use tests::program::{STREAM, assert_complete, assert_consistent, bare, messages, read, run, signal, stderr};
-use tests::proxy::{Fault, Mood, Proxy};
+use test_support::emulator::Emulator;
+use test_support::program::{STREAM, assert_complete, assert_consistent, bare, messages, read, run, signal, stderr};
+use test_support::proxy::{Fault, Mood, Proxy};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_run_keeps_what_was_delivered_and_the_next_run_continues() {

@@ -5,9 +5,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use tests::emulator::Emulator;
-use tests::program::{STREAM, assert_complete, assert_consistent, read, run, stderr};
-use tests::proxy::{Fault, Mood, Proxy};
+use test_support::emulator::Emulator;
+use test_support::program::{STREAM, assert_complete, assert_consistent, read, run, stderr};
+use test_support::proxy::{Fault, Mood, Proxy};
 
 use crate::signals::{interrupt_until_it_ends, wait_until};
 

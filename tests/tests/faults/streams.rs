@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::process::{Command, Output, Stdio};
 
-use tests::emulator::{Emulator, REGION};
-use tests::program::{STREAM, assert_complete, assert_consistent, bare, messages, read, run, stderr};
+use test_support::emulator::{Emulator, REGION};
+use test_support::program::{STREAM, assert_complete, assert_consistent, bare, messages, read, run, stderr};
 
 /// If messages to the user cannot be printed, the run succeeds nevertheless.
 #[tokio::test(flavor = "multi_thread")]

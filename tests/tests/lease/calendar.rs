@@ -1,6 +1,6 @@
 //! A worker's calendar clock, which may be wrong.
 
-use tests::chance::Chance;
+use simulation::chance::Chance;
 
 /// Times of clocks that lost their battery, overflowed or were set by hand.
 const YEARS: [u64; 6] = [

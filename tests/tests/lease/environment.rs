@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use kinesis_reader_lease::{Fault, Value};
-use tests::chance::Chance;
+use simulation::chance::Chance;
 
 use crate::store::{QUIRKS, Quirk, Store};
 use crate::worker::{SETTINGS, Worker, parse};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tests::chance::Chance;
+use simulation::chance::Chance;
 
 /// How a store departs from the documentation of `wasi:keyvalue/atomics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,7 +2,7 @@
 //! commits, and gives the lease back.
 
 use kinesis_reader_lease::{Answer, Call, Lease, Outcome, Settings, Step, Value};
-use tests::chance::Chance;
+use simulation::chance::Chance;
 
 use crate::calendar::Calendar;
 use crate::environment::{DrainFault, Environment, Scenario};

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use test_support::emulator::Emulator;
 use tests::edge::client::drain;
 use tests::edge::events::Event;
 use tests::edge::host::{Host, engine};
 use tests::edge::sink::Sink;
 use tests::edge::{Build, Options};
-use tests::emulator::Emulator;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use tests::{shrink, sim};
+use simulation::{shrink, sim};
 
 const USAGE: &str = "\
 usage: cargo xtask sim [--seeds N] [--first S] [--failures MOST] [--brief]

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::chance::Chance;
 use crate::emulator::Emulator;
 use crate::program::{self, Flaws, STREAM};
 use crate::proxy::{Mood, PASSING, Proxy};
+use simulation::chance::Chance;
 
 /// Messages put per run.
 const MESSAGES: u32 = 300;

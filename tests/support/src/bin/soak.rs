@@ -4,8 +4,8 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use tests::program::Flaws;
-use tests::soak::{Tally, kill_loop};
+use test_support::program::Flaws;
+use test_support::soak::{Tally, kill_loop};
 
 /// The number of runs after which the loop starts again with an empty stream and output.
 const RUNS_IN_LOOP: u64 = 20;

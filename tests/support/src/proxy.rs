@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 pub use gate::Gate;
 use message::{Message, Wire};
 
-use crate::chance::Chance;
+use simulation::chance::Chance;
 
 /// What can go wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

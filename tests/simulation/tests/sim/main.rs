@@ -1,11 +1,9 @@
 //! The simulation: each seed plays a stream, a network, a host and a reader, first with faults of all kinds and then
 //! without.
 
-mod document;
-mod planted;
 mod stories;
 
-use tests::{environment, sim};
+use simulation::{environment, sim};
 
 /// Enough for every kind of event to occur many times.
 const SEEDS: u64 = 20_000;
