@@ -107,6 +107,11 @@ fn whole_lines(text: &str, wanted: &[String]) -> Vec<(usize, usize)> {
 /// Makes a fresh copy of a source directory and applies the edits to it.
 fn plant(sources: &str, copied: &Path, edits: &[Edit]) -> io::Result<()> {
     copy(&project().join(sources), copied)?;
+    apply(copied, edits)
+}
+
+/// Applies edits to files below a directory.
+fn apply(copied: &Path, edits: &[Edit]) -> io::Result<()> {
     for edit in edits {
         let file = copied.join(&edit.file);
         let planted = edit.apply(&fs::read_to_string(&file)?).map_err(io::Error::other)?;
@@ -156,9 +161,7 @@ struct Scratch {
 impl Scratch {
     fn make() -> io::Result<Scratch> {
         let project = project();
-        let program = env::current_exe()?;
-        let target = program.ancestors().nth(2).ok_or_else(|| io::Error::other("not in a target directory"))?;
-        let root = target.join("mutants");
+        let root = target()?.join("mutants");
         for module in MODULES {
             let (from, to) = (project.join("tests/src"), root.join("sim/src"));
             copy(&from.join(module), &to.join(module))?;
@@ -226,6 +229,13 @@ fn within(time: Duration, mut program: Child) -> io::Result<Option<String>> {
     }
     program.wait()?;
     output.transpose()
+}
+
+/// Returns the target directory that this program was built in.
+fn target() -> io::Result<PathBuf> {
+    let program = env::current_exe()?;
+    let target = program.ancestors().nth(2).map(Path::to_owned);
+    target.ok_or_else(|| io::Error::other("not in a target directory"))
 }
 
 fn project() -> PathBuf {
