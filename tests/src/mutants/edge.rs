@@ -73,7 +73,7 @@ pub fn run(build: &Path, tests: &Path, only: Option<&str>) -> io::Result<bool> {
 }
 
 /// Returns the manifest of the project's workspace with only these members.
-fn workspace(project: &str, members: &[&str]) -> String {
+pub(super) fn workspace(project: &str, members: &[&str]) -> String {
     let is_kept = |line: &&str| !["members", "default-members"].iter().any(|key| line.starts_with(key));
     let lines: Vec<&str> = project.lines().filter(is_kept).collect();
     lines.join("\n").replacen("[workspace]", &format!("[workspace]\nmembers = {members:?}"), 1)

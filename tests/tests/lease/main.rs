@@ -21,6 +21,29 @@ const SEEDS: u64 = 3_000;
 /// A value that a later version of the lease wrote.
 const LATER_VERSION: &[u8] = br#"{"version":2,"epoch":1}"#;
 
+/// Plays seeds and prints those that fail: `--first S --seeds N --failures MOST`. `tests/src/mutants/lease.rs` builds
+/// this file as a program, in copies with a planted fault.
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let number = |name: &str| -> Option<u64> {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(at + 1)?.parse().ok()
+    };
+    let first = number("--first").unwrap_or(0);
+    let seeds = first..first + number("--seeds").unwrap_or(SEEDS);
+    let failures = seeds.filter_map(|seed| Some((seed, play(seed).err()?)));
+    for (seed, why) in failures.take(number("--failures").unwrap_or(20) as usize) {
+        println!("seed {seed}: {why}");
+    }
+}
+
+/// Plays a seed with good clocks, with wrong clocks, and on a store whose value cannot be read.
+fn play(seed: u64) -> Result<(), String> {
+    run(seed, &Scenario::of(seed))?;
+    run(seed, &with_wrong_clocks(seed))?;
+    run_unreadable(seed, &Scenario::of(seed), LATER_VERSION)
+}
+
 #[test]
 fn no_message_is_missed_and_no_commit_is_lost_on_any_store() {
     let mut seen: BTreeMap<(Quirk, &str), u64> = BTreeMap::new();
