@@ -3,9 +3,10 @@
 //! A fault is a small text substitution, listed in `tests/mutants/faults.txt` rather than in the reader's sources. It
 //! is made in a copy of the reader and the simulation, which has its own workspace and target directory.
 //!
-//! `edge` does the same for the drain.
+//! `lease` does the same for the lease and its simulation, and `edge` for the drain.
 
 pub mod edge;
+pub mod lease;
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -41,7 +42,7 @@ pub struct Fault {
 /// be a whole line, except for the whitespace around it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edit {
-    /// The path within the source directory: `guest/reader/src`, or the drain's.
+    /// The path within the source directory: `guest/reader/src`, the drain's, or for the lease the project's.
     pub file: String,
     pub old: Vec<String>,
     pub new: Vec<String>,
@@ -107,6 +108,11 @@ fn whole_lines(text: &str, wanted: &[String]) -> Vec<(usize, usize)> {
 /// Makes a fresh copy of a source directory and applies the edits to it.
 fn plant(sources: &str, copied: &Path, edits: &[Edit]) -> io::Result<()> {
     copy(&project().join(sources), copied)?;
+    apply(copied, edits)
+}
+
+/// Applies edits to files below a directory.
+fn apply(copied: &Path, edits: &[Edit]) -> io::Result<()> {
     for edit in edits {
         let file = copied.join(&edit.file);
         let planted = edit.apply(&fs::read_to_string(&file)?).map_err(io::Error::other)?;
@@ -125,40 +131,37 @@ pub struct Caught {
     pub why: String,
 }
 
-/// Plants each fault whose name contains `only`, plays this many seeds against it, and prints a table. Returns whether
-/// all faults were caught.
+/// Plants each fault of the reader and of the lease whose name contains `only`, plays this many seeds against it, and
+/// prints a table for each of the two. Returns whether all faults were caught.
 pub fn run(seeds: u64, only: Option<&str>) -> io::Result<bool> {
-    let scratch = Scratch::make()?;
     let begun = Instant::now();
-    println!("| fault | what it breaks | seeds of {seeds} that catch it | first |\n|---|---|---:|---:|");
     let mut results = Vec::new();
-    for fault in faults().iter().filter(|fault| only.is_none_or(|only| fault.name.contains(only))) {
-        let caught = if scratch.plant(fault)? {
-            scratch.play(seeds)?
-        } else {
-            Caught { by: 0, first: None, why: "it does not compile".to_owned() }
-        };
-        let first = caught.first.map_or("-".to_owned(), |seed| seed.to_string());
-        println!("| {} | {} | {} | {first} |", fault.name, fault.breaks, caught.by);
-        eprintln!("   {}", caught.why);
-        results.push(caught.first.is_some());
+    for (scratch, mut faults) in [(Scratch::make()?, faults()), (lease::scratch()?, lease::faults())] {
+        faults.retain(|fault| only.is_none_or(|only| fault.name.contains(only)));
+        if !faults.is_empty() {
+            println!("| fault | what it breaks | seeds of {seeds} that catch it | first |\n|---|---|---:|---:|");
+            results.extend(scratch.try_faults(&faults, seeds)?);
+            println!();
+        }
     }
     let (all, caught) = (results.len(), results.iter().filter(|is_caught| **is_caught).count());
-    println!("\n{caught} of {all} faults caught, in {:.0} s", begun.elapsed().as_secs_f64());
+    println!("{caught} of {all} faults caught, in {:.0} s", begun.elapsed().as_secs_f64());
     Ok(caught == all && all > 0)
 }
 
-/// The copy of the sources in which faults are planted.
+/// A copy of the sources in which faults are planted.
 struct Scratch {
     root: PathBuf,
+    /// The name of the program that plays seeds.
+    program: &'static str,
+    /// Replaces the sources below the root by fresh ones, with these edits.
+    plant: fn(&Path, &[Edit]) -> io::Result<()>,
 }
 
 impl Scratch {
     fn make() -> io::Result<Scratch> {
         let project = project();
-        let program = env::current_exe()?;
-        let target = program.ancestors().nth(2).ok_or_else(|| io::Error::other("not in a target directory"))?;
-        let root = target.join("mutants");
+        let root = target()?.join("mutants");
         for module in MODULES {
             let (from, to) = (project.join("tests/simulation/src"), root.join("sim/src"));
             copy(&from.join(module), &to.join(module))?;
@@ -173,14 +176,33 @@ impl Scratch {
         write(&root.join("sim/src/lib.rs"), &modules.concat())?;
         write(&root.join("sim/Cargo.toml"), SIMULATION)?;
         write(&root.join("Cargo.toml"), &workspace(&fs::read_to_string(project.join("Cargo.toml"))?))?;
-        Ok(Scratch { root })
+        let plant = |root: &Path, edits: &[Edit]| plant("guest/reader/src", &root.join("reader/src"), edits);
+        Ok(Scratch { root, program: "sim", plant })
+    }
+
+    /// Plants faults, plays seeds against each, and prints the rows of a table. Returns which of them were caught.
+    fn try_faults(&self, faults: &[Fault], seeds: u64) -> io::Result<Vec<bool>> {
+        let mut results = Vec::new();
+        for fault in faults {
+            let caught = if self.plant(fault)? {
+                self.play(seeds)?
+            } else {
+                Caught { by: 0, first: None, why: "it does not compile".to_owned() }
+            };
+            let first = caught.first.map_or("-".to_owned(), |seed| seed.to_string());
+            println!("| {} | {} | {} | {first} |", fault.name, fault.breaks, caught.by);
+            eprintln!("   {}", caught.why);
+            results.push(caught.first.is_some());
+        }
+        Ok(results)
     }
 
     /// Replaces the previous fault with this one and builds the simulation. Returns whether it compiles.
     fn plant(&self, fault: &Fault) -> io::Result<bool> {
-        plant("guest/reader/src", &self.root.join("reader/src"), &fault.edits)?;
+        (self.plant)(&self.root, &fault.edits)?;
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["build", "--quiet", "--offline", "--profile", "planted", "--bin", "sim"]).current_dir(&self.root);
+        cargo.args(["build", "--quiet", "--offline", "--profile", "planted", "--bin", self.program]);
+        cargo.current_dir(&self.root);
         cargo.env("CARGO_TARGET_DIR", self.root.join("target")).env_remove("CARGO_MANIFEST_DIR");
         cargo.env("RUSTFLAGS", "-Awarnings");
         Ok(cargo.status()?.success())
@@ -197,10 +219,10 @@ impl Scratch {
     }
 
     fn sim(&self, arguments: &[&str]) -> io::Result<Caught> {
-        let mut sim = Command::new(self.root.join("target/planted/sim"));
+        let mut sim = Command::new(self.root.join("target/planted").join(self.program));
         sim.args(arguments).arg("--brief").stdout(Stdio::piped()).stderr(Stdio::null()).env("RUST_BACKTRACE", "0");
         let Some(output) = within(TIMEOUT, sim.spawn()?)? else {
-            return Ok(Caught { by: 1, first: Some(0), why: "the reader never returns".to_owned() });
+            return Ok(Caught { by: 1, first: Some(0), why: "it never returns".to_owned() });
         };
         let failures: Vec<&str> = output.lines().filter_map(|line| line.strip_prefix("seed ")).collect();
         let first = failures.first().and_then(|line| line.split_once(": "));
@@ -225,6 +247,13 @@ fn within(time: Duration, mut program: Child) -> io::Result<Option<String>> {
     }
     program.wait()?;
     output.transpose()
+}
+
+/// Returns the target directory that this program was built in.
+fn target() -> io::Result<PathBuf> {
+    let program = env::current_exe()?;
+    let target = program.ancestors().nth(2).map(Path::to_owned);
+    target.ok_or_else(|| io::Error::other("not in a target directory"))
 }
 
 fn project() -> PathBuf {

@@ -35,8 +35,8 @@ fn every_planted_fault_is_in_the_document() {
     let document = document();
     let faults = mutants::faults();
     let has_row = |name: &str| document.lines().any(|line| line.starts_with(&format!("| {name} |")));
-    let drain_faults = mutants::edge::faults();
-    let all = faults.iter().chain(&drain_faults).map(|fault| fault.name.as_str());
+    let (lease_faults, drain_faults) = (mutants::lease::faults(), mutants::edge::faults());
+    let all = faults.iter().chain(&lease_faults).chain(&drain_faults).map(|fault| fault.name.as_str());
     let missing: Vec<&str> = all.filter(|name| !has_row(name)).collect();
     assert!(missing.is_empty(), "not in the tables of planted faults: {missing:?}");
 

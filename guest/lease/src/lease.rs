@@ -6,7 +6,6 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::fault::Fault;
 use crate::value::{Unreadable, Value};
 
 /// Durations, in milliseconds.
@@ -136,8 +135,6 @@ pub struct Lease {
     /// The highest revision that we have tried to write.
     attempted: u64,
     operation: Operation,
-    #[cfg(feature = "faults")]
-    fault: Option<Fault>,
 }
 
 #[derive(Clone, Debug)]
@@ -205,16 +202,7 @@ impl Lease {
     fn new(goal: Goal, owner: String, settings: Settings, now: u64) -> Lease {
         let settings = Settings { duration: settings.duration.min(DURATION_MAX), ..settings };
         let operation = Operation::new(goal, 1, &settings, now);
-        Lease {
-            settings,
-            owner,
-            held: None,
-            newest: None,
-            attempted: 0,
-            operation,
-            #[cfg(feature = "faults")]
-            fault: None,
-        }
+        Lease { settings, owner, held: None, newest: None, attempted: 0, operation }
     }
 
     /// Starts writing this checkpoint, which also renews the lease.
@@ -270,9 +258,8 @@ impl Lease {
             (State::Reading, Answer::Read(Ok(bytes))) => self.on_read(bytes.as_deref(), now),
             (State::Reading, Answer::Read(Err(why))) => self.retry(why, now),
             (State::Guarding { read_at, guard }, Answer::Incremented(Ok(sum))) => {
-                let (read_at, guard, by) = (*read_at, *guard, GUARDS[*guard].by);
-                let ignored = self.has_fault(Fault::NoGuard) || (self.has_fault(Fault::IgnoreNeighbours) && by == 0);
-                if sum != by && !ignored {
+                let (read_at, guard) = (*read_at, *guard);
+                if sum != GUARDS[guard].by {
                     self.finish(Outcome::Held { retry_after: CREATION_RETRY });
                 } else if guard + 1 < GUARDS.len() {
                     self.operation.state = State::Guarding { read_at, guard: guard + 1 };
@@ -281,14 +268,6 @@ impl Lease {
                 }
             }
             (State::Guarding { .. }, Answer::Incremented(Err(why))) => self.retry(why, now),
-            (State::Swapping { value, .. }, Answer::Swapped(Ok(()))) if self.has_fault(Fault::TrustSuccess) => {
-                self.held = Some(value.clone());
-                self.finish(Outcome::Written);
-            }
-            (State::Swapping { .. }, Answer::Swapped(Err(why))) if self.has_fault(Fault::TrustFailure) => {
-                self.finish(Outcome::Unavailable(why));
-            }
-            (State::Swapping { .. }, Answer::Swapped(Err(_))) if self.has_fault(Fault::ReuseHandle) => {}
             (State::Swapping { .. }, Answer::Swapped(answer)) => {
                 let why = answer.err().unwrap_or_else(|| "the value is not there after it was written".to_owned());
                 self.operation.swap_error = Some(why);
@@ -322,17 +301,13 @@ impl Lease {
         };
         let value = match Value::parse(bytes) {
             Ok(value) => value,
-            Err(_) if self.has_fault(Fault::OverwriteUnreadable) => {
-                self.create(now, now);
-                return;
-            }
             Err(Unreadable(why)) => {
                 self.finish(Outcome::Refused(why));
                 return;
             }
         };
         let stamp = (value.epoch, value.revision);
-        if self.newest > Some(stamp) && !self.has_fault(Fault::IgnoreOwner) {
+        if self.newest > Some(stamp) {
             self.retry("the store returned an old value".to_owned(), now);
             return;
         }
@@ -356,21 +331,16 @@ impl Lease {
         let until = now.saturating_add(self.settings.duration);
         match self.operation.goal.clone() {
             Goal::Acquire => {
-                if value.until > now.saturating_add(AHEAD_MAX) && !self.has_fault(Fault::BelieveAhead) {
+                if value.until > now.saturating_add(AHEAD_MAX) {
                     self.finish(Outcome::Ahead { by: value.until - now });
                     return;
                 }
                 let free = value.until.saturating_add(self.settings.grace);
-                if value.until > 0 && now < free && !self.has_fault(Fault::IgnoreTime) {
+                if value.until > 0 && now < free {
                     self.finish(Outcome::Held { retry_after: free - now });
                     return;
                 }
-                let epoch = value.epoch + u64::from(!self.has_fault(Fault::KeepEpoch));
-                let start_late = self.has_fault(Fault::StartLate) && value.checkpoint.is_none();
-                let begun = if start_late { now } else { value.begun };
-                let checkpoint = value.checkpoint.filter(|_| !self.has_fault(Fault::DropCheckpoint));
-                let revision = value.revision;
-                self.attempt(Value { epoch, revision, owner: self.owner.clone(), until, begun, checkpoint });
+                self.attempt(Value { epoch: value.epoch + 1, owner: self.owner.clone(), until, ..value });
             }
             Goal::Commit(checkpoint) => self.write_if_ours(value, ours, checkpoint, until),
             Goal::Release(checkpoint) => self.write_if_ours(value, ours, checkpoint, 0),
@@ -385,13 +355,7 @@ impl Lease {
             return;
         }
         self.operation.goal = Goal::Revoke { epoch: Some(value.epoch) };
-        let (mut epoch, mut owner) = (value.epoch + 1, self.owner.clone());
-        if self.has_fault(Fault::RevokeUnfenced) {
-            (epoch, owner) = (value.epoch, value.owner.clone());
-            self.owner.clone_from(&owner);
-        }
-        let checkpoint = value.checkpoint.clone().filter(|_| !self.has_fault(Fault::RevokeCheckpoint));
-        self.attempt(Value { epoch, owner, until: 0, checkpoint, ..value });
+        self.attempt(Value { epoch: value.epoch + 1, owner: self.owner.clone(), until: 0, ..value });
     }
 
     /// Prepares the swap that creates the value, which was absent at `read_at`.
@@ -410,11 +374,6 @@ impl Lease {
 
     /// Prepares a swap that updates the value, if it is ours.
     fn write_if_ours(&mut self, value: Value, ours: bool, checkpoint: Option<String>, until: u64) {
-        if self.has_fault(Fault::IgnoreOwner)
-            && let Some(held) = self.held.clone()
-        {
-            return self.attempt(Value { until, checkpoint, ..held });
-        }
         if ours {
             self.attempt(Value { until, checkpoint, ..value });
         } else {
@@ -443,22 +402,6 @@ impl Lease {
     fn finish(&mut self, outcome: Outcome) -> Step {
         self.operation.state = State::Done(outcome.clone());
         Step::Done(outcome)
-    }
-
-    #[cfg(not(feature = "faults"))]
-    fn has_fault(&self, _: Fault) -> bool {
-        false
-    }
-
-    #[cfg(feature = "faults")]
-    fn has_fault(&self, fault: Fault) -> bool {
-        self.fault == Some(fault)
-    }
-
-    /// Plants this fault from now on.
-    #[cfg(feature = "faults")]
-    pub fn plant(&mut self, fault: Option<Fault>) {
-        self.fault = fault;
     }
 }
 

@@ -55,11 +55,8 @@
 
 extern crate alloc;
 
-mod fault;
 mod lease;
 mod value;
 
-#[cfg(feature = "faults")]
-pub use fault::Fault;
 pub use lease::{AHEAD_MAX, Answer, Call, DURATION_MAX, Lease, Outcome, Settings, Step};
 pub use value::{Unreadable, Value};

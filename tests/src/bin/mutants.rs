@@ -1,6 +1,7 @@
 //! Plants faults in copies of our own code, which the tests must catch.
 //!
-//! - `cargo xtask sim --mutants [--seeds N] [--fault NAME]` plants them in the reader, for the simulation.
+//! - `cargo xtask sim --mutants [--seeds N] [--fault NAME]` plants them in the reader and then in the lease, for their
+//!   simulations.
 //! - `cargo xtask edge --mutants [PART]` plants them in the drain, for its tests. It runs
 //!   `mutants edge BUILD TESTS [PART]`.
 

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use std::{env, fs, io};
+use std::{fs, io};
 
-use super::{Fault, copy, parse, plant, project, within, write};
+use super::{Fault, copy, parse, plant, project, target, within, write};
 
 const FAULTS: &str = include_str!("../../mutants/edge.txt");
 
@@ -38,13 +38,12 @@ pub fn faults() -> Vec<Fault> {
 /// Plants the faults whose names contain `only`, and prints a table. `build` is the program that builds the components
 /// of a copy, and `tests` is the test program. Returns whether all faults were caught.
 pub fn run(build: &Path, tests: &Path, only: Option<&str>) -> io::Result<bool> {
-    let program = env::current_exe()?;
-    let target = program.ancestors().nth(2).ok_or_else(|| io::Error::other("cannot find the target folder"))?;
-    let root = target.join("mutants-edge");
+    let root = target()?.join("mutants-edge");
     for path in COPIED {
         copy(&project().join(path), &root.join(path))?;
     }
-    write(&root.join("Cargo.toml"), &workspace(&fs::read_to_string(project().join("Cargo.toml"))?))?;
+    let members = ["guest/json", "guest/lease", "guest/reader"];
+    write(&root.join("Cargo.toml"), &workspace(&fs::read_to_string(project().join("Cargo.toml"))?, &members))?;
     let build = |root: &Path| Command::new(build).args(["edge", "planted"]).arg(root).status();
     let (faults, start) = (faults(), Instant::now());
     println!("| fault | what it breaks | caught by |\n|---|---|---|");
@@ -73,15 +72,11 @@ pub fn run(build: &Path, tests: &Path, only: Option<&str>) -> io::Result<bool> {
     Ok(caught == all && all > 0)
 }
 
-/// The manifest of the project's workspace, with only the members that the drain depends on.
-fn workspace(project: &str) -> String {
+/// Returns the manifest of the project's workspace with only these members.
+pub(super) fn workspace(project: &str, members: &[&str]) -> String {
     let is_kept = |line: &&str| !["members", "default-members"].iter().any(|key| line.starts_with(key));
     let lines: Vec<&str> = project.lines().filter(is_kept).collect();
-    lines.join("\n").replacen(
-        "[workspace]",
-        "[workspace]\nmembers = [\"guest/json\", \"guest/lease\", \"guest/reader\"]",
-        1,
-    )
+    lines.join("\n").replacen("[workspace]", &format!("[workspace]\nmembers = {members:?}"), 1)
 }
 
 fn passes(tests: &Path, root: &Path, test: &str) -> io::Result<bool> {

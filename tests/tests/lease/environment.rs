@@ -4,20 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use kinesis_reader_lease::{Fault, Value};
+use kinesis_reader_lease::Value;
 use simulation::chance::Chance;
 
 use crate::store::{QUIRKS, Quirk, Store};
 use crate::worker::{SETTINGS, Worker, parse};
-
-/// A deliberate fault in a drain, which uses the lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DrainFault {
-    /// The checkpoint moves before the page is delivered.
-    CommitFirst,
-    /// A failed delivery counts as a successful one.
-    CountFailed,
-}
 
 /// The settings of a run, drawn from a seed. Each seed turns some faults off and makes others common.
 #[derive(Clone, Debug)]
@@ -36,8 +27,6 @@ pub(crate) struct Scenario {
     pub(crate) wrong_clocks: bool,
     /// An operator frees leases without a reason, even ones that are in use.
     pub(crate) needless_revoke: u8,
-    pub(crate) fault: Option<Fault>,
-    pub(crate) drain_fault: Option<DrainFault>,
 }
 
 impl Scenario {
@@ -63,8 +52,6 @@ impl Scenario {
             stalls_in_creation: false,
             wrong_clocks: false,
             needless_revoke: 0,
-            fault: None,
-            drain_fault: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! The simulation checks that messages are delivered at least once, without gaps, and in order and once within an
 //! epoch; that no commit is lost; that no lease is taken early; and that a sink which keeps the highest number gets
-//! each message exactly once. It must detect every planted fault.
+//! each message exactly once.
 
 mod calendar;
 mod environment;
@@ -12,14 +12,37 @@ mod worker;
 
 use std::collections::BTreeMap;
 
-use environment::{DrainFault, Scenario, run, run_unreadable};
-use kinesis_reader_lease::{Answer, Call, Fault, Lease, Outcome, Settings, Step, Value};
+use environment::{Scenario, run, run_unreadable};
+use kinesis_reader_lease::{Answer, Call, Lease, Outcome, Settings, Step, Value};
 use store::{QUIRKS, Quirk};
 
 const SEEDS: u64 = 3_000;
 
-/// Enough for about twenty of them to detect the fault that is hardest to detect.
-const FAULT_SEEDS: u64 = 800;
+/// A value that a later version of the lease wrote.
+const LATER_VERSION: &[u8] = br#"{"version":2,"epoch":1}"#;
+
+/// Plays seeds and prints those that fail: `--first S --seeds N --failures MOST`. `tests/src/mutants/lease.rs` builds
+/// this file as a program, in copies with a planted fault.
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let number = |name: &str| -> Option<u64> {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(at + 1)?.parse().ok()
+    };
+    let first = number("--first").unwrap_or(0);
+    let seeds = first..first + number("--seeds").unwrap_or(SEEDS);
+    let failures = seeds.filter_map(|seed| Some((seed, play(seed).err()?)));
+    for (seed, why) in failures.take(number("--failures").unwrap_or(20) as usize) {
+        println!("seed {seed}: {why}");
+    }
+}
+
+/// Plays a seed with good clocks, with wrong clocks, and on a store whose value cannot be read.
+fn play(seed: u64) -> Result<(), String> {
+    run(seed, &Scenario::of(seed))?;
+    run(seed, &with_wrong_clocks(seed))?;
+    run_unreadable(seed, &Scenario::of(seed), LATER_VERSION)
+}
 
 #[test]
 fn no_message_is_missed_and_no_commit_is_lost_on_any_store() {
@@ -87,49 +110,14 @@ fn with_wrong_clocks(seed: u64) -> Scenario {
 
 #[test]
 fn an_unreadable_value_is_left_alone() {
-    let later_version = br#"{"version":2,"epoch":1}"#;
     let out_of_range =
         br#"{"version":1,"epoch":1,"revision":18446744073709551615,"owner":"a","until":0,"begun":1,"checkpoint":null}"#;
     for seed in 0..SEEDS / 10 {
-        for stored in [later_version.as_slice(), out_of_range, b"", b"\x01\0\0\0\0\0\0\0"] {
+        for stored in [LATER_VERSION, out_of_range, b"", b"\x01\0\0\0\0\0\0\0"] {
             let scenario = Scenario::of(seed);
             run_unreadable(seed, &scenario, stored).unwrap_or_else(|why| panic!("seed {seed}: {why}\n{scenario:?}"));
         }
     }
-}
-
-#[test]
-fn planted_faults_are_detected() {
-    let faults = [
-        Fault::TrustSuccess,
-        Fault::TrustFailure,
-        Fault::ReuseHandle,
-        Fault::NoGuard,
-        Fault::IgnoreNeighbours,
-        Fault::IgnoreTime,
-        Fault::IgnoreOwner,
-        Fault::KeepEpoch,
-        Fault::DropCheckpoint,
-        Fault::StartLate,
-    ];
-    let faults = faults.map(|fault| (format!("{fault:?}"), Some(fault), None));
-    let drain_faults =
-        [DrainFault::CommitFirst, DrainFault::CountFailed].map(|fault| (format!("{fault:?}"), None, Some(fault)));
-    let clock_faults = [Fault::BelieveAhead, Fault::RevokeUnfenced, Fault::RevokeCheckpoint];
-    let clock_faults = clock_faults.map(|fault| (format!("{fault:?}"), Some(fault), None));
-    let cases = faults.into_iter().chain(drain_faults).map(|case| (case, false));
-    for ((name, fault, drain_fault), wrong_clocks) in cases.chain(clock_faults.map(|case| (case, true))) {
-        let is_detected = |seed: &u64| {
-            let scenario = if wrong_clocks { with_wrong_clocks(*seed) } else { Scenario::of(*seed) };
-            run(*seed, &Scenario { fault, drain_fault, ..scenario }).is_err()
-        };
-        let count = (0..FAULT_SEEDS).filter(is_detected).count();
-        eprintln!("{name}: detected by {count} of {FAULT_SEEDS} seeds");
-        assert!(count > 0, "{name} is not detected");
-    }
-    let stored = br#"{"version":2,"epoch":1}"#;
-    let overwrite = |seed| Scenario { fault: Some(Fault::OverwriteUnreadable), ..Scenario::of(seed) };
-    assert!((0..100).any(|seed| run_unreadable(seed, &overwrite(seed), stored).is_err()));
 }
 
 /// This happens if the value has grown too large for the store, or if we lack permission to write.

@@ -5,7 +5,7 @@ use kinesis_reader_lease::{Answer, Call, Lease, Outcome, Settings, Step, Value};
 use simulation::chance::Chance;
 
 use crate::calendar::Calendar;
-use crate::environment::{DrainFault, Environment, Scenario};
+use crate::environment::{Environment, Scenario};
 use crate::store::{Handle, Quirk};
 
 pub(crate) const SETTINGS: Settings = Settings { duration: 30_000, grace: 2_000, timeout: 5_000, backoff: 100 };
@@ -84,12 +84,11 @@ impl Worker {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Idle => {
                 let owner = format!("owner-{}", chance.any());
-                let (mut lease, stage) = match self.saw_ahead || chance.percent(scenario.needless_revoke) {
+                let (lease, stage) = match self.saw_ahead || chance.percent(scenario.needless_revoke) {
                     true => (Lease::revoke(owner, SETTINGS, now), Stage::Revoke),
                     false => (Lease::acquire(owner, SETTINGS, now), Stage::Acquire),
                 };
                 self.saw_ahead = false;
-                lease.plant(scenario.fault);
                 self.pages = chance.within(1, 5);
                 self.advance(lease.into(), stage, now, environment, scenario, chance);
             }
@@ -113,9 +112,6 @@ impl Worker {
                     .flatten();
                 match page {
                     Some((shard, page)) => {
-                        if scenario.drain_fault == Some(DrainFault::CommitFirst) {
-                            self.positions[shard] = page.end;
-                        }
                         self.state = State::Delivering { lease, shard, page };
                         self.stall(scenario, chance, u64::MAX, environment);
                     }
@@ -140,7 +136,7 @@ impl Worker {
                 if arrives {
                     environment.deliver(lease.held(), shard, page.clone());
                 }
-                if confirmed || scenario.drain_fault == Some(DrainFault::CountFailed) {
+                if confirmed {
                     self.positions[shard] = page.end;
                 } else {
                     self.pages = 0;
