@@ -1,5 +1,6 @@
 //! A host for the edge component, made of the same crates as `wasmtime serve`, with a key-value store that has the
 //! quirks of real ones, and a sink that records what it accepts.
+#![allow(missing_docs, reason = "only the project's own tests read this crate")]
 
 pub mod calls;
 pub mod client;
@@ -43,7 +44,7 @@ impl Build {
         };
         // Set when faults are planted in a copy.
         let copy = std::env::var_os("EDGE_COMPONENTS").map(PathBuf::from);
-        let own = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../guest/edge/component"));
+        let own = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../guest/edge/component"));
         copy.unwrap_or_else(own).join(format!("{name}.{suffix}"))
     }
 }
