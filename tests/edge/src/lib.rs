@@ -17,6 +17,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+/// The token that the hosts accept.
+pub const TOKEN: &str = "a long secret";
+
 /// A build of the component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Build {
@@ -88,7 +91,7 @@ impl Options {
             .set("AWS_REGION", test_support::emulator::REGION)
             .set("AWS_ACCESS_KEY_ID", "test")
             .set("AWS_SECRET_ACCESS_KEY", "test")
-            .set("DRAIN_TOKEN", client::TOKEN)
+            .set("DRAIN_TOKEN", TOKEN)
     }
 
     /// Adds a setting.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use edge_tests::client::{TOKEN, call, drain, status};
+use edge_tests::TOKEN;
+use edge_tests::client::{call, drain, status};
 use edge_tests::events::Event;
 use serde_json::json;
 

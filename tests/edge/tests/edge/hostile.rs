@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use edge_tests::client::{Answer, TOKEN, call, drain};
+use edge_tests::client::{Answer, call, drain};
 use edge_tests::sink::messages;
 use edge_tests::stub::{Reply, header_only_server, intercept, service};
-use edge_tests::{Build, Options};
+use edge_tests::{Build, Options, TOKEN};
 use serde_json::{Value, json};
 use test_support::proxy::{Fault, Mood, Proxy};
 

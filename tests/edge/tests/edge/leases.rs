@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use edge_tests::client::{Answer, TOKEN, call, drain, status};
+use edge_tests::TOKEN;
+use edge_tests::client::{Answer, call, drain, status};
 use edge_tests::events::Event;
 use edge_tests::host::Host;
 use serde_json::{Value, json};

@@ -1,6 +1,7 @@
 //! The value in the store can be damaged, belong to another stream, or be missing.
 
-use edge_tests::client::{TOKEN, call, drain};
+use edge_tests::TOKEN;
+use edge_tests::client::{call, drain};
 use edge_tests::events::Event;
 use serde_json::{Value, json};
 

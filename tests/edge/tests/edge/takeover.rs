@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use edge_tests::client::{Process, TOKEN, call};
+use edge_tests::client::{Process, call};
 use edge_tests::events::{Event, Point};
 use edge_tests::sink::{Sink, check};
 use edge_tests::store::Quirk;
-use edge_tests::{Build, Options};
+use edge_tests::{Build, Options, TOKEN};
 use test_support::emulator::Emulator;
 
 /// Where processes die while they create the value, one after the other.
