@@ -27,7 +27,7 @@ pub(crate) fn run_all(args: &[String]) -> Result<()> {
     let mut bench = Command::new(native::built("bench")?);
     bench.args(args).current_dir(root());
     bench.env("KINESIS_READER_BIN", native::built(native::program())?);
-    bench.env("KINESIS_READER_PEERS", &peers).env("KINESIS_READER_SCRIPTS", root().join("tests/peers"));
+    bench.env("KINESIS_READER_PEERS", &peers).env("KINESIS_READER_SCRIPTS", root().join("bench/peers"));
     packages::prepare(args, &mut bench);
     match python {
         Ok(python) => {
@@ -41,7 +41,7 @@ pub(crate) fn run_all(args: &[String]) -> Result<()> {
 /// Builds a peer. Peers are separate workspaces with separate target directories, so their dependencies do not affect
 /// ours.
 fn build(target: &Path, peer: &str, flags: Option<&str>) -> Result<()> {
-    let manifest: PathBuf = root().join("tests/peers").join(peer).join("Cargo.toml");
+    let manifest: PathBuf = root().join("bench/peers").join(peer).join("Cargo.toml");
     let mut cargo = cargo();
     cargo
         .args(["build", "--release", "--locked", "--manifest-path"])

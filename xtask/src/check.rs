@@ -38,8 +38,8 @@ const WORKSPACES: [&str; 5] = [
     "Cargo.toml",
     "guest/edge/Cargo.toml",
     "tests/fuzz/Cargo.toml",
-    "tests/peers/native/Cargo.toml",
-    "tests/peers/sdk/Cargo.toml",
+    "bench/peers/native/Cargo.toml",
+    "bench/peers/sdk/Cargo.toml",
 ];
 
 /// Checks licences, bans and sources of all dependencies against `deny.toml`, if cargo-deny is installed.

@@ -85,7 +85,7 @@ fn bills(dist: &Path) -> Result<()> {
         fs::write(&to, text).map_err(|e| failed("write", &to, &e))
     });
     // It writes one for every crate of the workspace.
-    for folder in ["guest", "host", "tests", "xtask"] {
+    for folder in ["bench", "guest", "host", "tests", "xtask"] {
         sweep(&root().join(folder), 2);
     }
     result

@@ -43,6 +43,6 @@ pub(crate) fn prepare(args: &[String], bench: &mut Command) {
 fn javascript() -> Result<()> {
     let package = root().join("bindings/js");
     js::install(&package)?;
-    js::install(&root().join("tests/peers/js"))?;
+    js::install(&root().join("bench/peers/js"))?;
     run(Command::new("node").arg("build.js").current_dir(&package))
 }

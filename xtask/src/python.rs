@@ -92,7 +92,7 @@ pub(crate) fn environment() -> Result<PathBuf> {
 
 /// Returns the moto server, which stands in for DynamoDB in the tests of the edge components.
 pub(crate) fn moto() -> Result<PathBuf> {
-    let python = environment_for("tests/requirements.txt")?;
+    let python = environment_for("tests/edge/requirements.txt")?;
     Ok(python.with_file_name(format!("moto_server{}", std::env::consts::EXE_SUFFIX)))
 }
 

@@ -15,7 +15,7 @@ pub const SOURCES: &str = "";
 const COPIED: [&str; 3] = ["Cargo.lock", "guest/lease/Cargo.toml", "tests/simulation/src/chance.rs"];
 
 /// The folders in which faults are planted.
-const PLANTED: [&str; 2] = ["guest/lease/src", "tests/tests/lease"];
+const PLANTED: [&str; 2] = ["guest/lease/src", "tests/edge/tests/lease"];
 
 /// Returns all faults.
 pub fn faults() -> Vec<Fault> {
@@ -30,10 +30,10 @@ pub(super) fn scratch() -> io::Result<Scratch> {
     }
     let workspace = edge::workspace(
         &fs::read_to_string(project().join("Cargo.toml"))?,
-        &["guest/lease", "tests", "tests/simulation"],
+        &["guest/lease", "tests/edge", "tests/simulation"],
     );
     write(&root.join("Cargo.toml"), &(workspace + PROFILE))?;
-    write(&root.join("tests/Cargo.toml"), PROGRAM)?;
+    write(&root.join("tests/edge/Cargo.toml"), PROGRAM)?;
     write(&root.join("tests/simulation/Cargo.toml"), SIMULATION)?;
     write(&root.join("tests/simulation/src/lib.rs"), "pub mod chance;\n")?;
     Ok(Scratch { root, program: "lease", plant })
@@ -48,7 +48,7 @@ fn plant(root: &Path, edits: &[Edit]) -> io::Result<()> {
 
 const PROGRAM: &str = r#"
 [package]
-name = "tests"
+name = "edge-tests"
 version = "0.1.0"
 edition = "2024"
 autotests = false
@@ -56,7 +56,7 @@ autotests = false
 [dependencies]
 kinesis-reader-lease.workspace = true
 serde_json.workspace = true
-simulation = { path = "simulation" }
+simulation = { path = "../simulation" }
 
 [[bin]]
 name = "lease"

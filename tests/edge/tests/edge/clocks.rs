@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
+use edge_tests::Options;
+use edge_tests::client::{drain, status};
+use edge_tests::events::Event;
+use edge_tests::stub::{Reply, intercept};
 use serde_json::json;
 use test_support::proxy::{Gate, Mood, Proxy};
-use tests::edge::Options;
-use tests::edge::client::{drain, status};
-use tests::edge::events::Event;
-use tests::edge::stub::{Reply, intercept};
 
 use super::{Fixture, STREAM, host, set_clock};
 

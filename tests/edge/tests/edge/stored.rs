@@ -1,8 +1,9 @@
 //! The value in the store can be damaged, belong to another stream, or be missing.
 
+use edge_tests::TOKEN;
+use edge_tests::client::{call, drain};
+use edge_tests::events::Event;
 use serde_json::{Value, json};
-use tests::edge::client::{TOKEN, call, drain};
-use tests::edge::events::Event;
 
 use super::{Fixture, KEY, STREAM, host, positions};
 

@@ -77,7 +77,7 @@ fn readers<'a>(setting: &'a Setting, folder: &'a Path, size: usize) -> Vec<Reade
     let built = move |name: &'static str| {
         move |url: &str, file: &Path| {
             let mut command = Command::new(setting.peers.join("sdk/release").join(name));
-            command.args([url, tests::page_server::STREAM]).arg(file);
+            command.args([url, bench::page_server::STREAM]).arg(file);
             command
         }
     };
@@ -94,14 +94,14 @@ fn readers<'a>(setting: &'a Setting, folder: &'a Path, size: usize) -> Vec<Reade
         };
         let boto3 = move |url: &str, file: &Path| {
             let mut command = script("boto3_loop.py");
-            command.args([url, tests::page_server::STREAM]).arg(file);
+            command.args([url, bench::page_server::STREAM]).arg(file);
             command
         };
         readers.push(Reader { name: "boto3 and orjson", is_python: true, command: Box::new(boto3) });
         if let Some(source) = &setting.dlt {
             let dlt = move |url: &str, file: &Path| {
                 let mut command = script("dlt_source.py");
-                command.arg(source).args([url, tests::page_server::STREAM]).arg(file);
+                command.arg(source).args([url, bench::page_server::STREAM]).arg(file);
                 command
             };
             readers.push(Reader { name: "dlt's source", is_python: true, command: Box::new(dlt) });
@@ -119,7 +119,7 @@ pub(crate) fn program(setting: &Setting, folder: &Path, url: &str) -> Command {
     command.current_dir(folder).env_clear().env("HOME", folder);
     command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
     command.env("XDG_CACHE_HOME", std::env::temp_dir().join("kinesis-reader-bench"));
-    command.args(["read", tests::page_server::STREAM, "--region", "us-east-1", "--pace", "off", "--endpoint-url", url]);
+    command.args(["read", bench::page_server::STREAM, "--region", "us-east-1", "--pace", "off", "--endpoint-url", url]);
     command
 }
 

@@ -1,11 +1,11 @@
 //! The build that needs only wasi:http, with its lease in moto's DynamoDB.
 
+use edge_tests::calls::drain_ten_thousand;
+use edge_tests::client::{drain, status};
+use edge_tests::events::Event;
+use edge_tests::moto::Moto;
+use edge_tests::{Build, Options};
 use serde_json::{Value, json};
-use tests::edge::calls::drain_ten_thousand;
-use tests::edge::client::{drain, status};
-use tests::edge::events::Event;
-use tests::edge::moto::Moto;
-use tests::edge::{Build, Options};
 
 use super::{Fixture, STREAM, host, positions};
 

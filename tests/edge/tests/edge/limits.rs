@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode};
+use edge_tests::client::{Answer, drain};
+use edge_tests::events::Event;
+use edge_tests::{Build, Options};
 use serde_json::json;
-use tests::edge::client::{Answer, drain};
-use tests::edge::events::Event;
-use tests::edge::{Build, Options};
 
 use super::{Fixture, STREAM, host, positions, set_clock};
 

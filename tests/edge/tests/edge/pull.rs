@@ -1,10 +1,10 @@
 //! Without a sink, the lines are the answer, and they count as delivered once the next call acknowledges them.
 
+use edge_tests::Options;
+use edge_tests::client::{Answer, drain, status};
+use edge_tests::sink::messages;
 use serde_json::json;
 use simulation::aggregate::{UserRecord, aggregate};
-use tests::edge::Options;
-use tests::edge::client::{Answer, drain, status};
-use tests::edge::sink::messages;
 
 use super::{Fixture, STREAM, host, positions};
 

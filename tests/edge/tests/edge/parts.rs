@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use tests::edge::Build;
+use edge_tests::Build;
 use toml::{Table, Value};
 use wasmtime::component::Component;
 
@@ -74,7 +74,7 @@ fn each_build_imports_only_what_its_hosts_offer() {
 /// Checks the manifest against version 2 in <https://spinframework.dev/manifest-reference>.
 #[test]
 fn the_spin_manifest_is_valid_and_complete() {
-    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../guest/edge"));
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../guest/edge"));
     let text = std::fs::read_to_string(folder.join("spin.toml")).expect("the manifest exists");
     let manifest: Table = text.parse().expect("the manifest is TOML");
     check_keys(&manifest, &["spin_manifest_version", "application", "variables", "trigger", "component"]);
@@ -142,7 +142,7 @@ fn the_spin_manifest_is_valid_and_complete() {
 /// Checks the files of `wkg`, which is documented at <https://github.com/bytecodealliance/wasm-pkg-tools>.
 #[test]
 fn the_wit_packages_have_metadata_and_need_no_registry() {
-    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     let read = |path: &str| {
         let text = std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
         text.parse::<Table>().unwrap_or_else(|error| panic!("{path}: {error}"))

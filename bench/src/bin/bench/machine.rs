@@ -8,9 +8,9 @@ use std::hint::black_box;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use bench::page_server::{Form, Pages, STREAM, Server, Wire};
 use kinesis_reader_machine::wire::{Body, Operation};
 use kinesis_reader_machine::{Action, Config, Instant, Reader, RequestId, Response, Source, Timestamp, Until};
-use tests::page_server::{Form, Pages, STREAM, Server, Wire};
 
 use super::Setting;
 use super::cost::{Spread, count, thread_time};

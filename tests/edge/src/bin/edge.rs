@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tests::edge::host::{Host, engine};
-use tests::edge::{Options, wasmtime};
+use edge_tests::host::{Host, engine};
+use edge_tests::{Options, wasmtime};
 
 #[tokio::main]
 async fn main() {

@@ -12,10 +12,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::Options;
-
-/// The token that the hosts accept.
-pub const TOKEN: &str = "a long secret";
+use super::{Options, TOKEN};
 
 #[derive(Clone, Debug)]
 pub struct Answer {

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use edge_tests::Options;
+use edge_tests::client::drain;
+use edge_tests::events::Event;
+use edge_tests::sink::Sink;
+use edge_tests::stub::intercept;
 use serde_json::json;
-use tests::edge::Options;
-use tests::edge::client::drain;
-use tests::edge::events::Event;
-use tests::edge::sink::Sink;
-use tests::edge::stub::intercept;
 
 use super::{Fixture, STREAM, host, positions, set_clock};
 

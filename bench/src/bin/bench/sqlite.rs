@@ -65,10 +65,10 @@ fn copy(from: &str, to: &str) -> rusqlite::Result<f64> {
     let db = Connection::open(from)?;
     let table: String = db.query_row(
         "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1",
-        [tests::page_server::STREAM],
+        [bench::page_server::STREAM],
         |row| row.get(0),
     )?;
-    let mut select = db.prepare(&format!("SELECT * FROM {} ORDER BY rowid", tests::page_server::STREAM))?;
+    let mut select = db.prepare(&format!("SELECT * FROM {} ORDER BY rowid", bench::page_server::STREAM))?;
     let columns = select.column_count();
     let rows: Vec<Vec<Value>> = select
         .query_map([], |row| (0..columns).map(|column| row.get(column)).collect())?
@@ -80,7 +80,7 @@ fn copy(from: &str, to: &str) -> rusqlite::Result<f64> {
     db.execute_batch(&table)?;
     let begun = thread_time();
     let placeholders = vec!["?"; columns].join(", ");
-    let mut insert = db.prepare(&format!("INSERT INTO {} VALUES ({placeholders})", tests::page_server::STREAM))?;
+    let mut insert = db.prepare(&format!("INSERT INTO {} VALUES ({placeholders})", bench::page_server::STREAM))?;
     let mut bytes = 0;
     db.execute_batch("BEGIN")?;
     for row in &rows {

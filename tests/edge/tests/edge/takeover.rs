@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use edge_tests::client::{Process, call};
+use edge_tests::events::{Event, Point};
+use edge_tests::sink::{Sink, check};
+use edge_tests::store::Quirk;
+use edge_tests::{Build, Options, TOKEN};
 use test_support::emulator::Emulator;
-use tests::edge::client::{Process, TOKEN, call};
-use tests::edge::events::{Event, Point};
-use tests::edge::sink::{Sink, check};
-use tests::edge::store::Quirk;
-use tests::edge::{Build, Options};
 
 /// Where processes die while they create the value, one after the other.
 const CREATION: [Point; 3] = [Point(Event::Incremented, 2), Point(Event::Swapping, 1), Point(Event::Swapped, 1)];

@@ -13,7 +13,7 @@ use super::events::{Event, Events};
 
 mod bindings {
     wasmtime::component::bindgen!({
-        path: ["../guest/edge/wit/deps/config", "../guest/edge/wit/deps/keyvalue"],
+        path: ["../../guest/edge/wit/deps/config", "../../guest/edge/wit/deps/keyvalue"],
         inline: "
             package tests:host;
             world stores {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use edge_tests::TOKEN;
+use edge_tests::client::{Answer, call, drain, status};
+use edge_tests::events::Event;
+use edge_tests::host::Host;
 use serde_json::{Value, json};
-use tests::edge::client::{Answer, TOKEN, call, drain, status};
-use tests::edge::events::Event;
-use tests::edge::host::Host;
 
 use super::{Fixture, KEY, STREAM, host, positions, set_clock};
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use edge_tests::client::drain;
+use edge_tests::events::Event;
+use edge_tests::host::{Host, engine};
+use edge_tests::sink::Sink;
+use edge_tests::{Build, Options};
 use test_support::emulator::Emulator;
-use tests::edge::client::drain;
-use tests::edge::events::Event;
-use tests::edge::host::{Host, engine};
-use tests::edge::sink::Sink;
-use tests::edge::{Build, Options};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 

@@ -1,5 +1,6 @@
 //! A host for the edge component, made of the same crates as `wasmtime serve`, with a key-value store that has the
 //! quirks of real ones, and a sink that records what it accepts.
+#![allow(missing_docs, reason = "only the project's own tests read this crate")]
 
 pub mod calls;
 pub mod client;
@@ -15,6 +16,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+/// The token that the hosts accept.
+pub const TOKEN: &str = "a long secret";
 
 /// A build of the component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +47,7 @@ impl Build {
         };
         // Set when faults are planted in a copy.
         let copy = std::env::var_os("EDGE_COMPONENTS").map(PathBuf::from);
-        let own = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../guest/edge/component"));
+        let own = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../guest/edge/component"));
         copy.unwrap_or_else(own).join(format!("{name}.{suffix}"))
     }
 }
@@ -87,7 +91,7 @@ impl Options {
             .set("AWS_REGION", test_support::emulator::REGION)
             .set("AWS_ACCESS_KEY_ID", "test")
             .set("AWS_SECRET_ACCESS_KEY", "test")
-            .set("DRAIN_TOKEN", client::TOKEN)
+            .set("DRAIN_TOKEN", TOKEN)
     }
 
     /// Adds a setting.

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::process::ExitCode;
 
-use tests::page_server::{Form, Pages, Server};
+use bench::page_server::{Form, Pages, Server};
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();

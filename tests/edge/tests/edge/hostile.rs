@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use edge_tests::client::{Answer, call, drain};
+use edge_tests::sink::messages;
+use edge_tests::stub::{Reply, header_only_server, intercept, service};
+use edge_tests::{Build, Options, TOKEN};
 use serde_json::{Value, json};
 use test_support::proxy::{Fault, Mood, Proxy};
-use tests::edge::client::{Answer, TOKEN, call, drain};
-use tests::edge::sink::messages;
-use tests::edge::stub::{Reply, header_only_server, intercept, service};
-use tests::edge::{Build, Options};
 
 use super::{Fixture, KEY, STREAM, host, positions};
 

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use edge_tests::client::drain;
+use edge_tests::sink::{Batch, Message, Sink, check};
 use serde_json::json;
-use tests::edge::client::drain;
-use tests::edge::sink::{Batch, Message, Sink, check};
 
 use super::{Fixture, STREAM, host, positions};
 

@@ -17,12 +17,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
+use edge_tests::client::status;
+use edge_tests::host::{Host, engine};
+use edge_tests::sink::Sink;
+use edge_tests::{Build, Options};
 use tempfile::TempDir;
 use test_support::emulator::Emulator;
-use tests::edge::client::status;
-use tests::edge::host::{Host, engine};
-use tests::edge::sink::Sink;
-use tests::edge::{Build, Options};
 use wasmtime::Engine;
 
 /// The name of the stream.

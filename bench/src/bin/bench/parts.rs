@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use bench::page_server::{Form, Pages, STREAM, Server, Wire};
 use kinesis_reader::component::{Action, Bounds, COMPONENT, Loaded, Sandbox, wit};
-use tests::page_server::{Form, Pages, STREAM, Server, Wire};
 
 use super::Setting;
 use super::cost::{Spread, thread_time};

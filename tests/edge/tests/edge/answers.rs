@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use edge_tests::TOKEN;
+use edge_tests::client::{call, drain, status};
+use edge_tests::events::Event;
 use serde_json::json;
-use tests::edge::client::{TOKEN, call, drain, status};
-use tests::edge::events::Event;
 
 use super::{Fixture, KEY, host, positions, set_clock};
 
