@@ -93,6 +93,25 @@ fn ends_with_a_lag_count_only_after_the_shard_is_listed_as_closed() {
     }
 }
 
+/// A page that is refused was read all the same, so its bytes count against the service's limits.
+#[test]
+fn a_refused_page_counts_against_the_pace() {
+    let mut story = Story::open(Start::TrimHorizon, Until::Stopped);
+    story.answers(Operation::ListShards, SHARD, 10);
+    story.answers(Operation::GetShardIterator, ITERATOR, 20);
+    let record = |sequence: u32, data: &str| {
+        format!(
+            r#"{{"SequenceNumber":"{sequence}","ApproximateArrivalTimestamp":1763900000,"Data":"{data}","PartitionKey":"k"}}"#
+        )
+    };
+    // Four MiB of base64 are three MiB of data, at two MiB a second.
+    let records = format!("{},{}", record(2, &"A".repeat(4 << 20)), record(1, "AAAA"));
+    let page = format!(r#"{{"Records":[{records}],"NextShardIterator":"BBBB","MillisBehindLatest":0}}"#);
+    story.answers(Operation::GetRecords, &page, 30);
+    assert_eq!(story.request().operation, Operation::GetRecords);
+    assert!(story.now >= 1500, "{} ms", story.now);
+}
+
 /// A reader and its inputs.
 struct Story {
     reader: Reader,

@@ -62,6 +62,9 @@ impl Reader {
     pub(super) fn on_page(&mut self, requested: RequestedPage, sent: Instant, present: Timestamp) -> Result<(), Wrong> {
         let RequestedPage { key, limit, held, page } = requested;
         self.batches.note_size(held);
+        // A page that is refused below counts against the service's limits too.
+        let shard = &mut self.shards[key];
+        shard.paced = shard.paced.max(self.plan.pace.after_read(sent, page.data_size()));
         let skip = self.delivered_before(key, &page)?;
         self.adopt_children(&page)?;
         let observed = self.observe(key, &page, skip, limit, sent, present);
@@ -105,7 +108,6 @@ impl Reader {
         sent: Instant,
         present: Timestamp,
     ) -> Observed {
-        let size = page.data_size();
         let shard = &mut self.shards[key];
         let is_news = is_news(page, skip, &shard.position);
         // A page that was requested earlier may show the shard before its last records arrived.
@@ -114,15 +116,14 @@ impl Reader {
             behind: page.behind().unwrap_or(0),
             empty: !is_news,
             // A page that only repeats records says nothing about what follows.
-            full: page.len() >= limit as usize || size >= FULL_BYTES || (!is_news && !page.is_empty()),
+            full: page.len() >= limit as usize || page.data_size() >= FULL_BYTES || (!is_news && !page.is_empty()),
             newest: page.arrivals().max().map(Timestamp),
             closed,
             asked: sent,
             present,
         };
         shard.idle = if is_news { 0 } else { shard.idle.saturating_add(1) };
-        let paced = self.plan.pace.after_read(sent, size).max(pace::after_idle(sent, shard.idle));
-        shard.paced = shard.paced.max(paced);
+        shard.paced = shard.paced.max(pace::after_idle(sent, shard.idle));
         shard.behind = Some(Duration::from_millis(summary.behind));
         let silent = summary.empty && page.next_iterator().is_none() && page.children().is_empty();
         if is_news {
