@@ -128,6 +128,7 @@ fn credentials(fixture: &Fixture) {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one list of cases")]
 fn errors(fixture: &Fixture) {
     let no_keys = &[("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
     let bad = fixture.file("bad");

@@ -192,6 +192,7 @@ fn arguments_cannot_control_the_terminal() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one list of cases")]
 fn no_password_in_a_url_is_printed() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let server = Hostile::start(|_| None);

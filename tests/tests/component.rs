@@ -31,6 +31,7 @@ fn the_component_behaves_like_the_machine_for_the_same_seed_and_inputs() {
 }
 
 /// Plays one stream to the machine and the component. Returns the number of delivered batches and failed requests.
+#[expect(clippy::too_many_lines, reason = "a list of every type")]
 fn side_by_side(loaded: Loaded, seed: u64) -> (u32, u32) {
     let mut chance = Chance::new(seed, 1);
     let mut kinesis = service(seed, &mut chance);

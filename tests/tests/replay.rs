@@ -36,6 +36,7 @@ fn every_recording_has_the_same_actions_in_the_component_and_in_the_machine() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one scenario")]
 async fn a_recording_replays_whole_redacted_or_cut_short() {
     let emulator = Emulator::ferrokinesis().await;
     emulator.create("orders", 2).await;

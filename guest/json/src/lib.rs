@@ -86,6 +86,7 @@ impl Scanner {
 
 // Inlined into its caller, this loop would have to share registers.
 #[inline(never)]
+#[expect(clippy::too_many_lines, reason = "a hot loop over the states of the grammar")]
 fn scan(bytes: &[u8], ends: &mut Ends) -> Option<Shape> {
     let mut walk = Walk { bytes, at: 0, string: 0, breaks: false };
     let mut nesting = Nesting::default();

@@ -183,6 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn aws_endpoints_by_partition() {
         // Region; plain, dual-stack, FIPS, FIPS and dual-stack. Made with the endpoint rules of botocore 1.44.5.
         for (region, plain, dual, fips, both) in [

@@ -368,6 +368,7 @@ impl Environment {
     }
 
     /// Counts the features of the scenario and of the stream.
+    #[expect(clippy::too_many_lines, reason = "one run from top to bottom")]
     fn cover_stream(&mut self) {
         let quirks = &self.scenario.quirks;
         let features = [

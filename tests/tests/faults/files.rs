@@ -102,6 +102,7 @@ async fn a_link_that_the_user_names_is_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one list of cases")]
 async fn one_file_has_one_purpose() {
     let emulator = Emulator::ferrokinesis().await;
     emulator.create(STREAM, 1).await;

@@ -71,6 +71,7 @@ impl Worker {
     }
 
     /// Takes one step, in which things may go wrong.
+    #[expect(clippy::too_many_lines, reason = "one step of the drain from top to bottom")]
     pub(crate) fn step(&mut self, environment: &mut Environment, scenario: &Scenario, chance: &mut Chance) {
         if scenario.wrong_clocks && chance.percent(3) {
             environment.count("clock set");
@@ -156,6 +157,7 @@ impl Worker {
     }
 
     /// Continues an operation up to its next call or its outcome.
+    #[expect(clippy::too_many_lines, reason = "one step of the drain from top to bottom")]
     fn advance(
         &mut self,
         mut lease: Box<Lease>,

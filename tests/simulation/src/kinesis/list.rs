@@ -56,6 +56,7 @@ pub(super) struct Token {
 }
 
 impl Kinesis {
+    #[expect(clippy::too_many_lines, reason = "follows the operation's documentation from top to bottom")]
     pub(super) fn list(&mut self, request: Value, now: u64, writer: &mut Writer) -> Result<Handled, Forbidden> {
         let request: request::ListShards = request::parse(request)?;
         request::check_range("MaxResults", request.max_results, 1, 10_000)?;

@@ -32,6 +32,7 @@ pub(super) struct ShardIterator {
 }
 
 impl Kinesis {
+    #[expect(clippy::too_many_lines, reason = "follows the operation's documentation from top to bottom")]
     pub(super) fn seek(&mut self, request: Value, now: u64, writer: &mut Writer) -> Result<Handled, Forbidden> {
         let request: request::GetShardIterator = request::parse(request)?;
         self.check_stream(request.stream_name.as_deref(), request.stream_arn.as_deref())?;
@@ -135,6 +136,7 @@ impl Kinesis {
         Ok(Ok(self.page(iterator, limit, now, writer)))
     }
 
+    #[expect(clippy::too_many_lines, reason = "follows the operation's documentation from top to bottom")]
     fn page(&mut self, iterator: ShardIterator, limit: usize, now: u64, writer: &mut Writer) -> Facts {
         let found = &self.stream.shards[iterator.shard];
         if found.is_open()

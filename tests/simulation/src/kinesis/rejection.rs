@@ -62,6 +62,7 @@ impl Rejection {
     }
 
     /// Draws an error of this kind that the operation may return for a valid request.
+    #[expect(clippy::too_many_lines, reason = "a table")]
     pub(super) fn spurious(refusal: Refusal, operation: Operation, chance: &mut Chance) -> Rejection {
         let known = |name| Rejection::new(refusal, name, "Rate exceeded or a failure of ours.");
         let html = |status| Rejection { refusal, status, name: None, message: String::new() };
