@@ -142,6 +142,9 @@ const WRONGS_MAX: u32 = 4;
 /// The maximum number of consecutive listings that lack a shard.
 const STALE_LISTINGS_MAX: u32 = 12;
 
+/// How far from the signature of its request a `Date` is believed, in milliseconds.
+const CLOCK_WINDOW: u64 = 6 * 60_000;
+
 /// The maximum number of consecutive pages of a listing without a new shard.
 const BARREN_PAGES_MAX: u32 = 50;
 
@@ -409,9 +412,12 @@ impl Run {
 
     fn complete_listing(&mut self) {
         let first = !self.listed && !self.resumed;
-        // `Date` headers have whole seconds, and an answer takes some time.
-        let earliest = self.settings.opened.saturating_sub(2_000 + self.settings.clock_uncertainty_ms);
         let latest = self.first_success.unwrap_or(self.settings.opened);
+        // `Date` headers have whole seconds, and an answer takes some time. The date of an answer that takes longer than a
+        // signature may be off is not believed, so the time is known less exactly.
+        let is_late = latest.saturating_sub(self.settings.opened) + 2_000 > CLOCK_WINDOW;
+        let uncertainty = self.settings.clock_uncertainty_ms + if is_late { CLOCK_WINDOW } else { 0 };
+        let earliest = self.settings.opened.saturating_sub(2_000 + uncertainty);
         for listed in &self.listing {
             let progress = self.progress.entry(listed.shard).or_insert(UNKNOWN);
             if progress.position != Position::Unknown {

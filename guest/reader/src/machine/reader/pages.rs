@@ -65,8 +65,11 @@ impl Reader {
         // A page that is refused below counts against the service's limits too.
         let shard = &mut self.shards[key];
         shard.paced = shard.paced.max(self.plan.pace.after_read(sent, page.data_size()));
-        let skip = self.delivered_before(key, &page)?;
+        if let Some(index) = page.disorder() {
+            return Err(Wrong::contradiction(format!("Records[{index}]: not after the record before it")));
+        }
         self.adopt_children(&page)?;
+        let skip = self.delivered_before(key, &page)?;
         let observed = self.observe(key, &page, skip, limit, sent, present);
         let Selected { messages, is_cut_short, is_past_until } = self.select(key, page, skip);
         let page = messages.page();
@@ -170,9 +173,6 @@ impl Reader {
     /// with it. Kinesis never sends a later page that goes back, nor records out of order. Such a page is refused: a record
     /// that would be skipped there may never have been delivered.
     fn delivered_before(&self, key: ShardKey, page: &Page) -> Result<usize, Wrong> {
-        if let Some(index) = page.disorder() {
-            return Err(Wrong::contradiction(format!("Records[{index}]: not after the record before it")));
-        }
         let shard = &self.shards[key];
         let State::Reading { iterator, .. } = &shard.state else { return Ok(0) };
         let skip = page.records().take_while(|record| is_before(record.sequence, &shard.position)).count();
