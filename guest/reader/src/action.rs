@@ -16,6 +16,7 @@ use crate::wire::{Body, Operation};
 
 /// What the host should do next.
 #[derive(Debug)]
+#[must_use = "each action is returned once"]
 pub enum Action {
     /// Send this request.
     Send(Request),

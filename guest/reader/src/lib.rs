@@ -55,6 +55,8 @@ extern crate std;
 mod machine;
 mod pages;
 mod render;
+// The wire encodings, pages and envelopes are public for tests and benchmarks alone.
+#[doc(hidden)]
 pub mod wire;
 
 mod action;
@@ -81,4 +83,6 @@ pub use render::batch::{Batch, InvalidLines, Lines, Message};
 pub use render::envelope::Payload;
 pub use render::message_id::MessageId;
 pub use time::{Instant, Timestamp};
+pub use wire::{Body, Operation, Rejection, Wire};
+#[doc(hidden)]
 pub use {pages::page, pages::sequence, render::envelope};

@@ -23,6 +23,7 @@ use crate::render::envelope::{self, Envelope, Rendered};
 use crate::time::Timestamp;
 
 /// Messages from one page of one shard: at least one, in order.
+#[must_use = "a batch that is dropped is not delivered, so its shard is not read any further"]
 pub struct Batch {
     pub(crate) id: BatchId,
     pub(crate) shard: Arc<str>,
