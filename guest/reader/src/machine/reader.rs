@@ -1,8 +1,7 @@
-//! The reader: routes what it is told to the shard it is about, and says what to do next.
+//! The reader: passes each input to the shard that it is about, and says what to do next.
 //!
-//! **The loop.** Feed one input (`handle_*`, `stop`), then call [`Reader::poll_action`] until it answers
-//! [`Action::Wait`] or [`Action::Finish`]. Everything that the reader does is decided in these calls; between them it is
-//! a value.
+//! **The loop.** Call one input (`handle_*`, `stop`), then call [`Reader::poll_action`] until it returns
+//! [`Action::Wait`] or [`Action::Finish`]. All decisions are made in these calls; between them, the reader is plain data.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -61,7 +60,7 @@ pub struct Reader {
     /// Shards that caught up and whose descendants have yet to follow.
     caught_up: Vec<ShardKey>,
 
-    /// Whether any response has come, of whatever kind.
+    /// Whether any response was received, of whatever kind.
     heard: bool,
     /// Set while listings lack a shard that must be there.
     stale: Option<Stale>,
@@ -78,9 +77,9 @@ pub struct Reader {
 impl Reader {
     /// Opens a reader. Nothing is sent before the first [`Reader::poll_action`].
     ///
-    /// - `saved`: what [`Reader::checkpoint`] gave in the last run, if there was one.
-    /// - `seed`: any number, for the spread of pauses; let it differ between readers.
-    /// - `now` and `present`: the time on the host's monotonic clock, and in the calendar.
+    /// - `saved`: what [`Reader::checkpoint`] returned in the last run, if there was one.
+    /// - `seed`: any number, from which the jitter of pauses is drawn. Readers should have different ones.
+    /// - `now` and `present`: the time by the host's monotonic clock, and by the calendar.
     pub fn open(
         config: Config,
         saved: Option<&str>,
@@ -122,7 +121,7 @@ impl Reader {
         })
     }
 
-    /// Gives the next thing to do. Does not advance time.
+    /// Returns the next thing to do. Time does not advance.
     pub fn poll_action(&mut self) -> Action {
         if let Some(action) = self.outbox.pop_front() {
             return action;
@@ -132,7 +131,7 @@ impl Reader {
                 return Action::Send(request);
             }
             self.rest_descendants();
-            // Letting a stale iterator go may have told something.
+            // Dropping a stale shard iterator may have queued a notice.
             if let Some(action) = self.outbox.pop_front() {
                 return action;
             }
@@ -145,7 +144,7 @@ impl Reader {
         }
     }
 
-    /// Tells of the response to a request. One that was given up meanwhile, or answered before, changes nothing.
+    /// Handles the response to a request. If the request was given up or answered before, nothing changes.
     pub fn handle_response(&mut self, id: RequestId, response: Response, now: Instant) -> Result<(), Misuse> {
         self.check(id)?;
         self.advance(now);
@@ -157,7 +156,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Tells that a request got no response.
+    /// Handles the failure of a request that got no response.
     pub fn handle_failure(&mut self, id: RequestId, failure: Failure, now: Instant) -> Result<(), Misuse> {
         self.check(id)?;
         self.advance(now);
@@ -168,7 +167,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Tells that the messages of a batch are safe.
+    /// Notes that the messages of a batch were delivered.
     pub fn handle_delivered(&mut self, id: BatchId, now: Instant) -> Result<(), Misuse> {
         let made = self.batches.take(id).ok_or(Misuse::UnknownBatch(id))?;
         self.advance(now);
@@ -177,13 +176,13 @@ impl Reader {
         Ok(())
     }
 
-    /// Tells that time has passed.
+    /// Notes that time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance(now);
         self.expire_requests();
     }
 
-    /// Asks for no more pages; one on its way is let go. Batches that are out may still be reported.
+    /// Stops requesting pages, and drops those in flight. Batches that are out may still be reported as delivered.
     pub fn stop(&mut self, now: Instant) {
         self.advance(now);
         self.end(Outcome::Stopped);
@@ -215,7 +214,7 @@ impl Reader {
         self.lineage.keys().map(|(_, key)| self.status(key)).collect()
     }
 
-    /// What was done since the opening.
+    /// Counts of what was done since the reader was opened.
     pub fn totals(&self) -> Totals {
         self.totals
     }
@@ -228,13 +227,13 @@ impl Reader {
         self.clock.now = self.clock.now.max(now);
     }
 
-    /// Ends the reader once what is out is reported. The first reason counts.
+    /// Ends the reader once the batches that are out are delivered. The first reason counts.
     fn end(&mut self, outcome: Outcome) {
         self.in_flight.clear();
         self.ending.get_or_insert(outcome);
     }
 
-    /// How it ended, if every shard has come as far as it was asked to and no other can appear.
+    /// How the run ended, if every shard was read as far as requested and no other can appear.
     fn is_done(&self) -> Option<Outcome> {
         if self.shards.unfinished() > 0 || self.discovery.complete == 0 || !self.discovery.is_resting() {
             return None;

@@ -2,16 +2,16 @@
 //!
 //! ```text
 //! Blocked    -> Seeking     all parents are drained
-//! Blocked    -> CaughtUp    a parent is caught up, so the shard lies beyond what was asked for
+//! Blocked    -> CaughtUp    a parent is caught up, so this shard is beyond what was requested
 //! Seeking    -> Sought      a shard iterator was requested
-//! Sought     -> Ready       it came
-//! Sought     -> Seeking     it did not, or the position has left the stream
+//! Sought     -> Ready       it was received
+//! Sought     -> Seeking     the request failed, or the position has left the stream
 //! Sought     -> Ending      the service does not know the shard
 //! Sought     -> Failed      refused, or too many failures
 //! Ready      -> Reading     a page was requested
 //! Ready      -> Seeking     the shard iterator is too old to be used
-//! Reading    -> Delivering  a page came with messages
-//! Reading    -> Ready       an empty page came, or none
+//! Reading    -> Delivering  a page with messages was received
+//! Reading    -> Ready       the page is empty, or the request failed
 //! Reading    -> Seeking     the shard iterator expired or led back, or the position has left the stream
 //! Reading    -> Ending      no next shard iterator, and nothing that explains it
 //! Reading    -> CaughtUp    an empty page at the tip, or past the time to read until
@@ -48,38 +48,38 @@ pub(crate) mod conclude;
 /// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetShardIterator.html>).
 const ITERATOR_LIFE: Duration = Duration::from_secs(5 * 60);
 
-/// An iterator, and the time when it was asked for: from then it ages.
+/// A shard iterator, and when it was requested, which is when its life begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ShardIterator {
     pub(crate) text: String,
     pub(crate) born: Instant,
-    /// Where its successor points, if it expires before a message came of it.
+    /// Where the next one points, if this one expires before it returns a message.
     pub(crate) seek: Seek,
-    /// No record has been read with this iterator, or with its predecessors since the last seek.
+    /// No record was read with this shard iterator, nor with those before it since the last seek.
     pub(crate) is_first: bool,
 }
 
 impl ShardIterator {
-    /// Whether the service refuses it by now, so that it need not be asked.
+    /// Whether it has expired by now, so that a request with it would fail.
     pub(crate) fn is_stale(&self, now: Instant) -> bool {
         now.since(self.born) >= ITERATOR_LIFE
     }
 }
 
-/// Where the next iterator points.
+/// Where the next shard iterator points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seek {
     /// To the shard's position.
     Position,
-    /// To the tip, as the first run was asked.
+    /// To the tip, where the first run starts with `latest`.
     Latest,
-    /// To the oldest record that is left, because the position has left the stream.
+    /// To the oldest record in the stream, because the position has left it.
     Oldest,
 }
 
 impl Seek {
-    /// Where to point when this did not succeed at once. What has come since the tip was first asked for is wanted, and
-    /// the position says so; a place that has left the stream does not come back.
+    /// Where to point after a failure. Records that arrived since the tip was first requested are wanted, so the position
+    /// decides from then on. A position that has left the stream does not come back.
     fn again(self) -> Seek {
         match self {
             Seek::Position | Seek::Latest => Seek::Position,
@@ -88,19 +88,19 @@ impl Seek {
     }
 }
 
-/// Tries that did not succeed since the last page.
+/// The failed attempts since the last page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Trouble {
     /// Those that count towards giving up.
     pub(crate) failures: u32,
-    /// Those that do not: throttling, and iterators that expired at their age.
+    /// Those that do not: throttling, and shard iterators that expired after their five minutes.
     pub(crate) delays: u32,
     /// Responses that contradict themselves or the service's model. Few of them lead to giving up.
     pub(crate) wrongs: u32,
 }
 
-/// The maximum number of responses in a row that contradict themselves or the service's model. Waiting does not change
-/// what the service says, so a few attempts are enough.
+/// The maximum number of consecutive responses that contradict themselves or the service's model. Waiting does not
+/// change what the service says, so a few attempts are enough.
 pub(crate) const WRONGS_MAX: u32 = 4;
 
 impl Trouble {
@@ -108,7 +108,7 @@ impl Trouble {
         self.failures.saturating_add(self.delays).saturating_add(self.wrongs)
     }
 
-    /// Whether to give up, if so many failures are allowed.
+    /// Whether to give up, if `most` failures are allowed.
     pub(crate) fn is_too_much(self, most: Option<u32>) -> bool {
         most.is_some_and(|most| self.failures >= most || self.wrongs >= most.min(WRONGS_MAX))
     }
@@ -126,24 +126,24 @@ impl Trouble {
     }
 }
 
-/// Where a shard is in its life, with what belongs to that part of it.
+/// What the reader is doing with a shard, and the data for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// A parent is not yet delivered to the end.
+    /// A parent is not drained yet.
     Blocked { seek: Seek },
-    /// Needs an iterator, to be asked for at `not_before`.
+    /// Needs a shard iterator, to be requested at `not_before`.
     Seeking { seek: Seek, not_before: Instant, trouble: Trouble },
-    /// An iterator was asked for.
+    /// A shard iterator was requested.
     Sought { seek: Seek, request: RequestId, sent: Instant, trouble: Trouble },
-    /// Has an iterator, to be used at `not_before`.
+    /// Has a shard iterator, to be used at `not_before`.
     Ready { iterator: ShardIterator, not_before: Instant, trouble: Trouble },
-    /// A page was asked for.
+    /// A page was requested.
     Reading { iterator: ShardIterator, request: RequestId, sent: Instant, trouble: Trouble },
-    /// A batch is with the host. Once it is safe, the shard's position moves to `to`.
+    /// The host has a batch. Once it is delivered, the shard's position moves to `to`.
     Delivering { batch: BatchId, to: Option<Position>, then: Then },
-    /// A listing that begins after number `since` tells whether it goes on.
+    /// A listing that begins after number `since` shows whether the shard goes on.
     Ending { since: u64, why: Why, seek: Seek, trouble: Trouble },
-    /// Read as far as was asked.
+    /// Read as far as requested.
     CaughtUp,
     /// Closed and delivered to the end.
     Drained,
@@ -151,14 +151,14 @@ pub(crate) enum State {
     Failed,
 }
 
-/// Why a shard has no iterator any more.
+/// Why a shard has no shard iterator any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
-    /// Its last page had no next iterator, and no lag.
+    /// Its last page had no next shard iterator and no lag.
     Ended,
-    /// Its last page had no next iterator, and a lag: records may follow.
+    /// Its last page had no next shard iterator but a lag, so records may follow.
     Doubtful,
-    /// The service said that there is no such shard: records may have been lost.
+    /// The service does not know the shard, so records may have left the stream unread.
     Gone,
 }
 
@@ -167,51 +167,51 @@ pub(crate) enum Why {
 pub(crate) enum Then {
     /// With the next page.
     Read { iterator: ShardIterator, trouble: Trouble },
-    /// With a new iterator, because what followed in the page is left for another time; or, if nothing comes between,
-    /// with the next batch of the page.
+    /// With a new shard iterator, because the rest of the page is read later; or with the next batch of the page, if there
+    /// is one.
     Seek,
-    /// It was read as far as was asked.
+    /// It was read as far as requested.
     CaughtUp,
-    /// It is closed, and that was all.
+    /// It is closed and was read to its end.
     Drained,
-    /// It has no next iterator, and nothing is known that would explain it.
+    /// It has no next shard iterator, and nothing explains why.
     Ending { why: Why, seek: Seek, trouble: Trouble },
 }
 
 /// What happens to a shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// All its parents are delivered to the end.
+    /// All its parents are drained.
     Unblocked,
-    /// A parent is read as far as was asked and not to its end, so that the shard is beyond that too.
+    /// A parent was read as far as requested, but not to its end, so this shard is beyond what was requested.
     Beyond,
     /// The shard iterator is too old to be used.
     Stale,
-    /// The request for a shard iterator or for a page was given out.
+    /// The request for a shard iterator or a page was handed to the host.
     Sent { request: RequestId },
-    /// The iterator came.
+    /// The shard iterator was received.
     ShardIterator { text: String },
-    /// A page came, with a batch unless no message was in it. `to` is where the shard's position moves with the page, once
-    /// the batch is safe.
+    /// A page was received, with a batch unless it has no message. `to` is where the shard's position moves once the batch
+    /// is delivered.
     Page { batch: Option<BatchId>, to: Option<Position>, then: Then },
-    /// The batch is safe.
+    /// The batch was delivered.
     Delivered,
-    /// The batch is safe, and the next one is of the same page.
+    /// The batch was delivered, and the next one is from the same page.
     Next { batch: BatchId, to: Option<Position>, then: Then },
     /// A request for a shard iterator or a page did not succeed.
     Failed(Verdict),
-    /// A listing that began after number `number - 1` is complete and shows the shard so.
+    /// Listing number `number` is complete and shows the shard like this.
     Listed { number: u64, shown: Shown },
 }
 
-/// What a request that did not succeed means for the shard.
+/// What a failed request means for its shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The service is asked for too much.
+    /// The request was throttled.
     Throttled,
-    /// A failure that may pass.
+    /// A retry may help.
     Transient,
-    /// A failure that will not.
+    /// A retry does not help.
     Fatal,
     /// The shard iterator, or the token of a listing, is too old.
     Expired,
@@ -221,7 +221,7 @@ pub(crate) enum Verdict {
     Astray,
     /// The position has left the stream.
     Trimmed,
-    /// The service knows no such shard.
+    /// The service does not know the shard.
     Gone,
 }
 
@@ -255,9 +255,9 @@ pub(crate) struct Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     Nothing,
-    /// Records may have left the stream unread: it is to be told.
+    /// Report a gap, because records may have left the stream unread.
     Gap,
-    /// The shards must be listed.
+    /// List the shards.
     List,
     /// The event cannot happen in this state, which stays as it is.
     Impossible,
@@ -276,19 +276,19 @@ impl Step {
         Step { state: State::Drained, position: Some(Position::End), effect }
     }
 
-    /// With the position moved at least to `to`. The end, where that is next, is further than any message.
+    /// Moves the position to `to`, unless it moves to the end, which is further than any message.
     fn past(self, to: Option<Position>) -> Step {
         Step { position: self.position.or(to), ..self }
     }
 }
 
-/// What the table needs to know beside state and event.
+/// What the table needs besides state and event.
 pub(crate) struct Context<'a> {
     pub(crate) now: Instant,
     pub(crate) backoff_first: Duration,
     pub(crate) backoff_max: Duration,
     pub(crate) failures: Option<u32>,
-    /// Listings begun so far.
+    /// The number of listings begun so far.
     pub(crate) listings: u64,
     /// When the pace allows the shard to be read again, whatever happened to the last read.
     pub(crate) paced: Instant,
@@ -450,7 +450,7 @@ impl State {
             }
 
             (State::Delivering { batch: _, to, then }, Event::Delivered) => cx.go_on(then).past(to),
-            // Only a batch that leaves some of its page says `Seek`.
+            // Only a batch that leaves some of its page for later has `Then::Seek`.
             (State::Delivering { batch: _, to: done, then: Then::Seek }, Event::Next { batch, to, then }) => {
                 Step { state: State::Delivering { batch, to, then }, position: done, effect: Effect::Nothing }
             }
@@ -497,7 +497,7 @@ impl State {
         }
     }
 
-    /// The state as the host is told.
+    /// The state as the host sees it.
     pub(crate) fn shown(&self) -> ShardState {
         match self {
             State::Blocked { .. } => ShardState::Blocked,

@@ -127,7 +127,7 @@ impl Reader {
         self.discovery.list(self.clock.now);
     }
 
-    /// Goes on with a stream that was created under the name of the checkpoint's.
+    /// Goes on with a stream that was recreated under the name of the checkpoint's.
     fn follow(&mut self, id: RequestId, found: Identity) {
         let left = core::mem::take(&mut self.saved);
         let mut is_held = false;

@@ -25,7 +25,7 @@ pub(super) struct Shard {
     pub(super) state: State,
     /// Since when the listing shows it as closed.
     pub(super) closed: Option<Instant>,
-    /// Its hash keys, where a listing or a parent told them.
+    /// Its hash key range, if a listing or a parent named it.
     pub(super) hash_range: Option<HashRange>,
     /// It was created after the reader first saw the stream, so its parents must be read before it.
     pub(super) is_new: bool,
@@ -92,7 +92,7 @@ impl Shards {
         }
     }
 
-    /// Moves a shard to its next state. The step that is returned has no state any more: the shard has it.
+    /// Moves a shard to its next state. The state in the returned step is a placeholder, as the shard has the real one.
     pub(super) fn step(&mut self, key: ShardKey, event: Event, cx: &mut Context<'_>) -> Step {
         self.dequeue(key);
         let shard = &mut self[key];
