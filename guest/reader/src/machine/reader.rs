@@ -1,7 +1,8 @@
 //! The reader: passes each input to the shard that it is about, and says what to do next.
 //!
 //! **The loop.** Call one input (`handle_*`, `stop`), then call [`Reader::poll_action`] until it returns
-//! [`Action::Wait`] or [`Action::Finish`]. All decisions are made in these calls; between them, the reader is plain data.
+//! [`Action::Wait`] or [`Action::Finish`]. All decisions are made in these calls; between them, the reader is plain
+//! data.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -200,8 +201,9 @@ impl Reader {
         self.revisions.current()
     }
 
-    /// The positions that changed after revision `since`, as a checkpoint that has these alone. Joined with the checkpoint
-    /// of that revision, it gives the current one. None: more than positions changed, so the whole checkpoint is needed.
+    /// The positions that changed after revision `since`, as a checkpoint that has these alone. Joined with the
+    /// checkpoint of that revision, it gives the current one. None: more than positions changed, so the whole
+    /// checkpoint is needed.
     ///
     /// The cost grows with the number of positions that changed, not with the number of shards.
     pub fn changes(&self, since: u64) -> Option<String> {

@@ -28,9 +28,10 @@
 //! Ending     -> Failed      too many failures
 //! ```
 //!
-//! [`State::on`] is the whole table: it takes the state by value and returns the next one, so a half-changed state has no
-//! name. `CaughtUp`, `Drained` and `Failed` are final. An event that cannot happen in a state is a bug in the reader, and
-//! [`Effect::Impossible`] says so. How a shard goes on after a page is decided by [`conclude`](conclude::conclude).
+//! [`State::on`] is the whole table: it takes the state by value and returns the next one, so a half-changed state has
+//! no name. `CaughtUp`, `Drained` and `Failed` are final. An event that cannot happen in a state is a bug in the
+//! reader, and [`Effect::Impossible`] says so. How a shard goes on after a page is decided by
+//! [`conclude`](conclude::conclude).
 
 use alloc::string::String;
 use core::time::Duration;
@@ -78,8 +79,8 @@ pub(crate) enum Seek {
 }
 
 impl Seek {
-    /// Where to point after a failure. Records that arrived since the tip was first requested are wanted, so the position
-    /// decides from then on. A position that has left the stream does not come back.
+    /// Where to point after a failure. Records that arrived since the tip was first requested are wanted, so the
+    /// position decides from then on. A position that has left the stream does not come back.
     fn again(self) -> Seek {
         match self {
             Seek::Position | Seek::Latest => Seek::Position,
@@ -167,8 +168,8 @@ pub(crate) enum Why {
 pub(crate) enum Then {
     /// With the next page.
     Read { iterator: ShardIterator, trouble: Trouble },
-    /// With a new shard iterator, because the rest of the page is read later; or with the next batch of the page, if there
-    /// is one.
+    /// With a new shard iterator, because the rest of the page is read later; or with the next batch of the page, if
+    /// there is one.
     Seek,
     /// It was read as far as requested.
     CaughtUp,
@@ -191,8 +192,8 @@ pub(crate) enum Event {
     Sent { request: RequestId },
     /// The shard iterator was received.
     ShardIterator { text: String },
-    /// A page was received, with a batch unless it has no message. `to` is where the shard's position moves once the batch
-    /// is delivered.
+    /// A page was received, with a batch unless it has no message. `to` is where the shard's position moves once the
+    /// batch is delivered.
     Page { batch: Option<BatchId>, to: Option<Position>, then: Then },
     /// The batch was delivered.
     Delivered,
@@ -382,8 +383,8 @@ impl Context<'_> {
     /// A listing shows a shard that has no shard iterator any more.
     fn listed(&mut self, shown: Shown, why: Why, seek: Seek, trouble: Trouble) -> Step {
         match (shown, why) {
-            // Records may have arrived between a false end and the true one, so the shard is read once more. An end of a
-            // shard that is known to be closed is believed.
+            // Records may have arrived between a false end and the true one, so the shard is read once more. An end of
+            // a shard that is known to be closed is believed.
             (Shown::Closed, Why::Ended) => Step::to(State::Seeking { seek, not_before: self.now, trouble }),
             // The end may have been false, and records that followed it may have left with the shard.
             (Shown::Absent, Why::Ended | Why::Doubtful | Why::Gone) => Step::drained(Effect::Gap),

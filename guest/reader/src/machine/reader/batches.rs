@@ -12,8 +12,8 @@ use crate::pages::messages::Messages;
 /// base64. So six shards are read at once from the start.
 const PAGE_BYTES_GUESS: u64 = 8 << 20;
 
-/// The bytes of pages that may be in flight, at their expected size, or not yet delivered: three to four full ones, enough
-/// to read one while others are on their way. A host has each of them in its own memory for a while, too.
+/// The bytes of pages that may be in flight, at their expected size, or not yet delivered: three to four full ones,
+/// enough to read one while others are on their way. A host has each of them in its own memory for a while, too.
 const HELD_MAX: u64 = 48 << 20;
 
 /// The batches that the host has not reported as delivered.

@@ -1,9 +1,9 @@
 //! Batches: how the messages of a page are handed out.
 //!
-//! A batch is bounded by the number of its messages, if the reader is, and by the bytes of its lines. Messages beyond the
-//! first bound are dropped: the shard is read again for them, if at all. Messages beyond the second bound stay with the
-//! page and become the next batch once this one is delivered. So no record is requested twice, every batch has its own
-//! position, and a host can keep each batch, however large the lines of the page are.
+//! A batch is bounded by the number of its messages, if the reader is, and by the bytes of its lines. Messages beyond
+//! the first bound are dropped: the shard is read again for them, if at all. Messages beyond the second bound stay with
+//! the page and become the next batch once this one is delivered. So no record is requested twice, every batch has its
+//! own position, and a host can keep each batch, however large the lines of the page are.
 
 use alloc::sync::Arc;
 
@@ -20,8 +20,8 @@ use crate::render::batch::{self, Batch};
 use crate::render::envelope::Envelope;
 
 impl Reader {
-    /// Hands out the first batch of a page's messages, if it has any. Returns the batch, the position after it, and how the
-    /// shard goes on then.
+    /// Hands out the first batch of a page's messages, if it has any. Returns the batch, the position after it, and how
+    /// the shard goes on then.
     pub(super) fn make_batch(
         &mut self,
         key: ShardKey,

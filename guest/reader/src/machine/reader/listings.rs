@@ -21,8 +21,8 @@ use crate::machine::listing::{Flaw, Listing, Progress, SHARDS_MAX};
 use crate::machine::shard::{Event, Seek, Shown, State, Trouble, Verdict, WRONGS_MAX, Why};
 use crate::wire::{self, Class, ListedShard, Operation};
 
-/// The number of attempts at the very first request, as long as no response of any kind has come. An unreachable endpoint
-/// is usually misconfigured rather than down, and AWS's own tools give up after three
+/// The number of attempts at the very first request, as long as no response of any kind has come. An unreachable
+/// endpoint is usually misconfigured rather than down, and AWS's own tools give up after three
 /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>).
 const FIRST_TRIES_MAX: u32 = 4;
 
@@ -200,8 +200,9 @@ impl Reader {
         }
     }
 
-    /// Adds the shards that were created and left the stream between two listings: a new shard names them as its parents,
-    /// and no listing shows them. That they are gone, and their records with them, turns out as with any shard.
+    /// Adds the shards that were created and left the stream between two listings: a new shard names them as its
+    /// parents, and no listing shows them. That they are gone, and their records with them, turns out as with any
+    /// shard.
     fn insert_gone(&mut self, heard: u64) {
         let mut gone = Vec::new();
         for (key, _) in self.shards.iter().filter(|(_, shard)| shard.is_new) {
@@ -216,8 +217,8 @@ impl Reader {
         }
     }
 
-    /// Lists again after a pause if this listing is out of date: it lacks the parents of a shard, or the children of a shard
-    /// that is closed and was read to its end. Gives up if a shard that another one waits for never appears.
+    /// Lists again after a pause if this listing is out of date: it lacks the parents of a shard, or the children of a
+    /// shard that is closed and was read to its end. Gives up if a shard that another one waits for never appears.
     fn list_again_if_stale(&mut self) {
         let listed = self.discovery.complete;
         let missing = |(key, shard): (ShardKey, &Shard)| match &shard.state {

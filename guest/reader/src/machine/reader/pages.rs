@@ -20,12 +20,12 @@ use crate::pages::page::Page;
 use crate::pages::sequence::Sequence;
 use crate::time::{Instant, Timestamp};
 
-/// The size from which a page counts as full. Kinesis returns at most 10 MiB, and stops before the record that would pass
-/// that, which may itself be nearly half of it with its key.
+/// The size from which a page counts as full. Kinesis returns at most 10 MiB, and stops before the record that would
+/// pass that, which may itself be nearly half of it with its key.
 const FULL_BYTES: u64 = 5 << 20;
 
-/// The number of consecutive ends with a lag after which an end is believed. Each of them came from a fresh shard iterator
-/// and was requested once the shard was listed as closed, when nothing could be put into it any more.
+/// The number of consecutive ends with a lag after which an end is believed. Each of them came from a fresh shard
+/// iterator and was requested once the shard was listed as closed, when nothing could be put into it any more.
 const DOUBTS_MAX: u32 = 3;
 
 /// A page as it was received.
@@ -139,8 +139,8 @@ impl Reader {
         Observed { is_news, behind: summary.behind, closed, progress, is_end_certain }
     }
 
-    /// Selects the messages of a page that are wanted: those after its first `skip` records, before the time to read until,
-    /// and no more than may be delivered.
+    /// Selects the messages of a page that are wanted: those after its first `skip` records, before the time to read
+    /// until, and no more than may be delivered.
     fn select(&self, key: ShardKey, mut page: Page, skip: usize) -> Selected {
         let cut = match self.plan.until {
             Until::Time(end) => page.arrivals().position(|arrived| arrived >= end.0),
@@ -166,12 +166,12 @@ impl Reader {
         Selected { messages, is_cut_short, is_past_until: cut.is_some() }
     }
 
-    /// Returns the number of records at the start of a page that were delivered already. They are skipped, because they must
-    /// not be delivered twice.
+    /// Returns the number of records at the start of a page that were delivered already. They are skipped, because they
+    /// must not be delivered twice.
     ///
-    /// Some emulators send the last record again when asked for what follows it, so the first page after a seek may begin
-    /// with it. Kinesis never sends a later page that goes back, nor records out of order. Such a page is refused: a record
-    /// that would be skipped there may never have been delivered.
+    /// Some emulators send the last record again when asked for what follows it, so the first page after a seek may
+    /// begin with it. Kinesis never sends a later page that goes back, nor records out of order. Such a page is
+    /// refused: a record that would be skipped there may never have been delivered.
     fn delivered_before(&self, key: ShardKey, page: &Page) -> Result<usize, Wrong> {
         let shard = &self.shards[key];
         let State::Reading { iterator, .. } = &shard.state else { return Ok(0) };
@@ -210,8 +210,8 @@ impl Reader {
 /// Whether a page, of which the first `skip` records were delivered already, leads beyond a position.
 fn is_news(page: &Page, skip: usize, position: &Position) -> bool {
     match page.record(page.len().wrapping_sub(1)) {
-        // The record at the position may be an aggregate that was delivered in part. The position moves even if no message
-        // is left in it.
+        // The record at the position may be an aggregate that was delivered in part. The position moves even if no
+        // message is left in it.
         Some(last) => page.len() > skip && !is_before(last.sequence, position),
         None => false,
     }

@@ -23,8 +23,8 @@ use crate::wire::{ListedShard, Operation};
 /// their successors would keep such a read going forever.
 const GENERATIONS_MAX: u32 = 16;
 
-/// Consecutive pages without a new record, over generations of shards, after which a shard keeps the pace of its parents.
-/// A split or a merge brings a few of them.
+/// Consecutive pages without a new record, over generations of shards, after which a shard keeps the pace of its
+/// parents. A split or a merge brings a few of them.
 const GENERATIONS_FREE: u32 = 8;
 
 impl Reader {
@@ -72,7 +72,8 @@ impl Reader {
         }
     }
 
-    /// Reports a gap. Returns whether it ends the reader: then the position stays, so that the next run finds the gap again.
+    /// Reports a gap. Returns whether it ends the reader: then the position stays, so that the next run finds the gap
+    /// again.
     pub(super) fn lose(&mut self, gap: Gap) -> bool {
         self.outbox.push_back(Action::Notice(Notice::Gap(gap.clone())));
         match self.plan.on_gap {
@@ -225,8 +226,8 @@ impl Reader {
         }
     }
 
-    /// A position of the checkpoint, unless it is a time in the future. Such a time was kept by a run whose clock was ahead:
-    /// what arrived since is unknown, which is a gap.
+    /// A position of the checkpoint, unless it is a time in the future. Such a time was kept by a run whose clock was
+    /// ahead: what arrived since is unknown, which is a gap.
     pub(super) fn not_ahead(&mut self, shard: &str, position: Position) -> Position {
         let opened = self.clock.opened();
         match position {
@@ -242,8 +243,8 @@ impl Reader {
     pub(super) fn beginning(&self, listed: &ListedShard) -> (Position, Seek) {
         match self.plan.start {
             Start::TrimHorizon => (Position::TrimHorizon, Seek::Position),
-            // A time in the future is replaced by the present, in the checkpoint too: what arrives before it is wanted in
-            // every run. The service would refuse it: "cannot be greater than the currentTimestampInMillis".
+            // A time in the future is replaced by the present, in the checkpoint too: what arrives before it is wanted
+            // in every run. The service would refuse it: "cannot be greater than the currentTimestampInMillis".
             Start::AtTimestamp(time) if time > self.clock.opened().likely => {
                 (Position::At(self.clock.opened().earliest), Seek::Position)
             }
