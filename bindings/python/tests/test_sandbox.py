@@ -18,9 +18,11 @@ SABOTAGED = """
     (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 0))
     (func (export "merge") (param i32 i32 i32 i32) {body}))
   (core instance $sabotaged (instantiate $sabotaged))
+  (alias core export $sabotaged "memory" (core memory $memory))
+  (alias core export $sabotaged "realloc" (core func $realloc))
+  (alias core export $sabotaged "merge" (core func $core-merge))
   (func $merge (param "left" string) (param "right" string)
-    (canon lift (core func $sabotaged "merge")
-      (memory (core memory $sabotaged "memory")) (realloc (core func $sabotaged "realloc"))))
+    (canon lift (core func $core-merge) (memory $memory) (realloc $realloc)))
   (instance $reading (export "merge-checkpoints" (func $merge)))
   (export "kinesis:reader/reading@0.2.0" (instance $reading)))
 """
