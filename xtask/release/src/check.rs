@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+use wasmparser::{Parser, Payload};
 use wit_parser::decoding::{DecodedWasm, decode};
 
 use crate::{Result, SUMS, files, sum};
@@ -116,13 +117,13 @@ fn same_component(files: &Files, unpacked: &Path) -> Result<()> {
     if wheel != *component {
         return Err("the wheel contains a different component".into());
     }
-    // jco splits the component, but keeps its core modules as they are.
+    // jco splits the component, but keeps its core modules as they are. The package only limits their memory.
     let mut modules = 0;
     for entry in std::fs::read_dir(unpacked.join("npm/package/component"))? {
         let path = entry?.path();
         if path.extension().is_some_and(|kind| kind == "wasm") {
             modules += 1;
-            if !contains(component, &std::fs::read(&path)?) {
+            if !contains(component, after_memory(&std::fs::read(&path)?)?) {
                 return Err(format!("the tarball's module is of a different component: {}", path.display()).into());
             }
         }
@@ -136,6 +137,17 @@ fn same_component(files: &Files, unpacked: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The code and data of a core module: what follows its memory, or all of it.
+fn after_memory(module: &[u8]) -> Result<&[u8]> {
+    for payload in Parser::new(0).parse_all(module) {
+        if let Payload::MemorySection(memory) = payload? {
+            let end = usize::try_from(memory.range().end)?;
+            return Ok(&module[end..]);
+        }
+    }
+    Ok(module)
 }
 
 fn contains(all: &[u8], part: &[u8]) -> bool {
