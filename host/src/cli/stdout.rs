@@ -24,9 +24,27 @@ impl Stdout {
 }
 
 #[cfg(unix)]
+impl Stdout {
+    /// Waits until more can be written.
+    fn wait(&self) -> io::Result<()> {
+        use rustix::event::{PollFd, PollFlags, poll};
+        match poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(unix)]
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        loop {
+            match self.file.write(bytes) {
+                // Whoever shares the pipe may have made it non-blocking. Then a slow reader must still be waited for.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait()?,
+                written => return written,
+            }
+        }
     }
 
     /// Fails if standard output is a file that has been removed, as nothing that was written to it can be reached any

@@ -35,6 +35,37 @@ async fn a_full_or_closed_stderr_changes_nothing() {
     }
 }
 
+/// Whoever shares a pipe may have made it non-blocking. A slow reader must be waited for all the same.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_non_blocking_stdout_that_is_read_slowly_gets_every_message() {
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    let emulator = Emulator::ferrokinesis().await;
+    emulator.create(STREAM, 1).await;
+    emulator.put(STREAM, 0..5000).await;
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let (mut reader, writer) = UnixStream::pair().expect("a pair of sockets");
+    writer.set_nonblocking(true).expect("a socket");
+    let mut command = read(folder.path(), &emulator.url, "ndjson:-");
+    let mut child =
+        command.stdout(Stdio::from(OwnedFd::from(writer))).stderr(Stdio::piped()).spawn().expect("a process");
+    drop(command);
+    let lines = tokio::task::spawn_blocking(move || {
+        let (mut lines, mut piece) = (0, [0; 16]);
+        loop {
+            match reader.read(&mut piece).expect("a socket") {
+                0 => return lines,
+                length => lines += piece[..length].iter().filter(|byte| **byte == b'\n').count(),
+            }
+        }
+    });
+    assert_eq!(lines.await.expect("a thread"), 5000);
+    assert!(child.wait().expect("a process").success());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_stdout_is_an_error_and_a_closed_one_is_not() {
     let emulator = Emulator::ferrokinesis().await;
