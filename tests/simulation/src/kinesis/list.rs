@@ -100,7 +100,9 @@ impl Kinesis {
         };
         let max = request.max_results.map_or(usize::MAX, |max| max as usize);
         let repeats = known > 0 && self.chance.percent(self.quirks.repeated_shards);
-        let most = if self.misbehaves(Misbehavior::TokenToNothing) { 0 } else { max.min(self.quirks.listing_page) };
+        // However small its pages are, a service that behaves lists its shards in far fewer than 1,000 of them.
+        let page = self.quirks.listing_page.max(self.stream.shards.len() / 500);
+        let most = if self.misbehaves(Misbehavior::TokenToNothing) { 0 } else { max.min(page) };
         let (listed, later, visible) = self.listing(rest, known, as_of, most, repeats && most > 0);
         let to_itself = self.misbehaves(Misbehavior::TokenToItself);
         let to_earlier = self.misbehaves(Misbehavior::TokenToEarlier);

@@ -14,8 +14,8 @@ use super::{Facts, Handled, Kinesis, Operation, Page, StartingPosition};
 const PAGE_BYTES: u64 = 10 * 1024 * 1024;
 const PAGE_RECORDS: usize = 10_000;
 /// The maximum number of shards in a chase, so that even a reader that follows all of them finishes within the time
-/// limit, and a listing with one shard per page has fewer pages than the 1,000 that the reader accepts.
-const CHASE_SHARDS: usize = 900;
+/// limit.
+const CHASE_SHARDS: usize = 2_000;
 
 /// A shard iterator that the service has returned.
 #[derive(Clone)]
