@@ -173,17 +173,10 @@ impl Reader {
 
     /// Reports what went wrong with a shard: it is tried again, or the reader cannot go on.
     pub(super) fn settle(&mut self, key: ShardKey, error: ServiceError) {
-        match self.shards[key].state {
-            State::Failed => self.end(Outcome::Failed(error)),
-            State::Blocked { .. }
-            | State::Seeking { .. }
-            | State::Sought { .. }
-            | State::Ready { .. }
-            | State::Reading { .. }
-            | State::Delivering { .. }
-            | State::Ending { .. }
-            | State::CaughtUp
-            | State::Drained => self.outbox.push_back(Action::Notice(Notice::Retry(error))),
+        if self.shards[key].state == State::Failed {
+            self.end(Outcome::Failed(error));
+        } else {
+            self.outbox.push_back(Action::Notice(Notice::Retry(error)));
         }
     }
 

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use crate::checkpoint::Position;
 use crate::machine::lineage::ShardKey;
-use crate::machine::shard::{Context, Event, Queue, State, Step};
+use crate::machine::shard::{Context, Effect, Event, Queue, State, Step};
 use crate::machine::tip::Tip;
 use crate::pages::hash_key::HashRange;
 use crate::render::envelope::Envelope;
@@ -92,8 +92,8 @@ impl Shards {
         }
     }
 
-    /// Moves a shard to its next state. The state in the returned step is a placeholder, as the shard has the real one.
-    pub(super) fn step(&mut self, key: ShardKey, event: Event, cx: &mut Context<'_>) -> Step {
+    /// Moves a shard to its next state. Returns where its position moves, and what the change asks of the reader.
+    pub(super) fn step(&mut self, key: ShardKey, event: Event, cx: &mut Context<'_>) -> (Option<Position>, Effect) {
         self.dequeue(key);
         let shard = &mut self[key];
         let was_final = shard.state.is_final();
@@ -103,7 +103,7 @@ impl Shards {
         shard.state = state;
         self.unfinished -= usize::from(is_final && !was_final);
         self.enqueue(key);
-        Step { state: State::Failed, position, effect }
+        (position, effect)
     }
 
     fn enqueue(&mut self, key: ShardKey) {

@@ -221,19 +221,10 @@ impl Reader {
     /// shard that is closed and was read to its end. Gives up if a shard that another one waits for never appears.
     fn list_again_if_stale(&mut self) {
         let listed = self.discovery.complete;
-        let missing = |(key, shard): (ShardKey, &Shard)| match &shard.state {
-            State::Blocked { .. } => Some((shard.id.clone(), self.lineage.missing(key, listed)?.to_owned())),
-            State::Seeking { .. }
-            | State::Sought { .. }
-            | State::Ready { .. }
-            | State::Reading { .. }
-            | State::Delivering { .. }
-            | State::Ending { .. }
-            | State::CaughtUp
-            | State::Drained
-            | State::Failed => None,
-        };
-        let missing = self.shards.iter().find_map(missing);
+        let blocked = |(key, _): &(ShardKey, &Shard)| self.is_blocked(*key);
+        let missing =
+            |(key, shard): (ShardKey, &Shard)| Some((shard.id.clone(), self.lineage.missing(key, listed)?.to_owned()));
+        let missing = self.shards.iter().filter(blocked).find_map(missing);
         let is_childless = |(_, shard): (ShardKey, &Shard)| {
             shard.state == State::Drained && shard.closed.is_some() && self.lineage.children(&shard.id).is_empty()
         };

@@ -1,7 +1,6 @@
 //! Shards: which are known, what happens to each, and when they are read.
 
 use alloc::borrow::ToOwned;
-use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 
@@ -39,20 +38,20 @@ impl Reader {
             paced: self.shards[key].paced,
             rng: &mut self.rng,
         };
-        let described = cfg!(debug_assertions).then(|| format!("{event:?} cannot happen to {:?}", self.shards[key]));
+        let before = cfg!(debug_assertions).then(|| (self.shards[key].state.shown(), event.clone()));
         let was_final = self.shards[key].state.is_final();
-        let step = self.shards.step(key, event, &mut cx);
+        let (position, effect) = self.shards.step(key, event, &mut cx);
         let mut is_held = false;
-        match step.effect {
+        match effect {
             Effect::Nothing => {}
             Effect::Gap => {
                 let gap = Gap::behind(&self.shards[key].id, &self.shards[key].position);
                 is_held = self.lose(gap);
             }
             Effect::List => self.discovery.want(self.clock.now),
-            Effect::Impossible => debug_assert!(false, "{described:?}"),
+            Effect::Impossible => debug_assert!(false, "an event that cannot happen in this state: {before:?}"),
         }
-        if let Some(position) = step.position
+        if let Some(position) = position
             && position > self.shards[key].position
             && !is_held
         {
@@ -115,7 +114,7 @@ impl Reader {
         }
     }
 
-    fn is_blocked(&self, key: ShardKey) -> bool {
+    pub(super) fn is_blocked(&self, key: ShardKey) -> bool {
         matches!(self.shards[key].state, State::Blocked { .. })
     }
 
