@@ -7,7 +7,7 @@ import { Run } from "./run.js";
 import { Session } from "./session.js";
 import { parsed } from "./text.js";
 
-/** How many bytes of records to take from the component at a time. Taking all of them at once would copy the whole page. */
+/** How many bytes of records to take from the component at a time, so that a large page is not copied all at once. */
 const RECORDS_SIZE = 1 << 20;
 
 /** The last time that a `Date` can hold. */

@@ -52,6 +52,16 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(f"{os.fsdecode(name)}.{suffix}")
 
 
+def locate(path: Path) -> Path:
+    """Resolves a path at which there is a regular file, or nothing yet.
+
+    The file is not opened, because opening a pipe would wait for its other end.
+    """
+    resolved = resolve(path)
+    look(resolved)
+    return resolved
+
+
 def look(path: Path) -> os.stat_result | None:
     """Returns the status of a regular file, or `None` if there is nothing. Links, pipes and devices are errors."""
     try:

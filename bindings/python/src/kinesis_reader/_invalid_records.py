@@ -49,9 +49,7 @@ class InvalidRecordsFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         try:
-            self._file = _files.resolve(self.path)
-            # Not opened, because opening a pipe would wait for its other end.
-            _files.look(self._file)
+            self._file = _files.locate(self.path)
         except OSError as error:
             raise self._failed(error) from error
         self._descriptor: int | None = None

@@ -65,9 +65,7 @@ class FileState:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         try:
-            self._file = _files.resolve(self.path)
-            # Not opened, because opening a pipe would wait for its other end.
-            _files.look(self._file)
+            self._file = _files.locate(self.path)
         except OSError as error:
             raise self._invalid_path(error) from error
         self._mutex = threading.Lock()
