@@ -138,6 +138,8 @@ impl Drain<'_> {
         if self.counts.batches > 0 {
             return End::Time(None);
         }
+        // Requests that have expired say what took the time.
+        self.reader.handle_timeout(clock::now());
         loop {
             match self.reader.poll() {
                 Action::Deliver(_) => return End::TooShort,
