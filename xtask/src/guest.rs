@@ -82,27 +82,67 @@ pub(crate) fn reader() -> PathBuf {
     root().join("host/component/kinesis_reader.wasm")
 }
 
-/// Copies a component to its destination, unless it is too large.
+/// Copies a component to its destination without the names of its functions, unless it is too large.
 pub(crate) fn install(built: &Path, destination: &Path, size_max: u64) -> Result<()> {
-    let size = std::fs::metadata(built).map_or(0, |found| found.len());
+    let component = read(built)?;
+    let Some(component) = without_names(&component) else {
+        return failure(format!("not a component: {}", built.display()));
+    };
+    let size = component.len() as u64;
     if size >= size_max {
         return failure(format!("the component is too large: {size} bytes\nhint: it must stay below {size_max}"));
     }
-    if copy_if_changed(built, destination)? {
+    if write_if_changed(&component, destination)? {
         eprintln!("component: {}, {size} bytes", destination.display());
     }
     Ok(())
 }
 
-/// Copies a file, unless the destination is identical: its timestamp stays, so whatever embeds it is not rebuilt. Returns
-/// whether it was copied.
+/// Leaves out the custom section with the names of a component's functions, which only a debugger would show. Stripping
+/// symbols only removes such names from the core module within. `None` if the sections are malformed.
+fn without_names(component: &[u8]) -> Option<Vec<u8>> {
+    const HEADER: usize = 8;
+    const CUSTOM: u8 = 0;
+    const NAMES: &[u8] = b"component-name";
+    let (header, mut rest) = component.split_at_checked(HEADER)?;
+    let mut kept = header.to_owned();
+    while let [id, sized @ ..] = rest {
+        let (size, contents) = leb128(sized)?;
+        let (contents, after) = contents.split_at_checked(size)?;
+        let is_names = *id == CUSTOM && leb128(contents).is_some_and(|(_, name)| name.starts_with(NAMES));
+        if !is_names {
+            kept.extend_from_slice(&rest[..rest.len() - after.len()]);
+        }
+        rest = after;
+    }
+    Some(kept)
+}
+
+/// Reads a number in the encoding of WebAssembly, and returns what follows it.
+fn leb128(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let end = bytes.iter().take(5).position(|byte| byte & 0x80 == 0)? + 1;
+    let (number, rest) = bytes.split_at(end);
+    let number = number.iter().rev().fold(0, |number, byte| number << 7 | usize::from(byte & 0x7f));
+    Some((number, rest))
+}
+
+/// Copies a file, unless the destination is identical.
 fn copy_if_changed(from: &Path, to: &Path) -> Result<bool> {
-    let bytes = std::fs::read(from).map_err(|e| Failure::Message(format!("cannot read: {}: {e}", from.display())))?;
+    write_if_changed(&read(from)?, to)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|e| Failure::Message(format!("cannot read: {}: {e}", path.display())))
+}
+
+/// Writes a file, unless it already has these contents: its timestamp stays, so whatever embeds it is not rebuilt. Returns
+/// whether it was written.
+fn write_if_changed(bytes: &[u8], to: &Path) -> Result<bool> {
     if std::fs::read(to).is_ok_and(|old| old == bytes) {
         return Ok(false);
     }
     let folder = to.parent().map_or_else(|| Ok(()), std::fs::create_dir_all);
-    match folder.and_then(|()| std::fs::write(to, &bytes)) {
+    match folder.and_then(|()| std::fs::write(to, bytes)) {
         Ok(()) => Ok(true),
         Err(e) => failure(format!("cannot write: {}: {e}", to.display())),
     }
