@@ -15,6 +15,7 @@ const OPTIONS_BY_FIELD = {
   "limits.maxMessages": "maxMessages",
   "limits.pageRecords": "pageRecords",
   "limits.pace": "pace",
+  "limits.idleInterval": "idleInterval",
 };
 
 /** Every error that this package creates. */

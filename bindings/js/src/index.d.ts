@@ -71,9 +71,11 @@ export interface Options {
   pageRecords?: number;
   /**
    * The share to use of Kinesis's limits on reading a shard, in percent, from 1 to 100. `off` suits emulators.
-   * Default: 100.
+   * Default: 80.
    */
   pace?: number | "off";
+  /** How often to look for new records in a shard that was read to its tip. Default: `1s`. */
+  idleInterval?: Duration;
   /**
    * How a message shows its data: `merged` puts the members of a JSON object beside the envelope; `json` puts a JSON value
    * under `data`; `text` puts text under `data`; `base64` puts any bytes under `data_base64`. A message whose data is not in

@@ -10,7 +10,7 @@ const UNTIL_HINT = `use caught-up or forever, or ${TIME_HINT}`;
 const DURATION_HINT = "write 90s, 15m or 1h30m";
 
 /** Options that become limits in the configuration. */
-const LIMIT_OPTIONS = { maxMessages: "maxMessages", pageRecords: "pageRecords", pace: "pace" };
+const LIMIT_OPTIONS = { maxMessages: "maxMessages", pageRecords: "pageRecords", pace: "pace", idleInterval: "idleInterval" };
 
 /** Options that are handled here or by the host. All others belong to the component. */
 const HOST_OPTIONS = new Set([
@@ -19,7 +19,7 @@ const HOST_OPTIONS = new Set([
 ]);
 
 /** Limits that are durations, in milliseconds. */
-const DURATIONS = new Set(["listInterval", "requestTimeout", "backoffFirst", "backoffMax"]);
+const DURATIONS = new Set(["idleInterval", "listInterval", "requestTimeout", "backoffFirst", "backoffMax"]);
 
 /** Values that lift a limit. */
 const UNLIMITED = { pace: "off", failures: null };

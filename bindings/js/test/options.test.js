@@ -48,16 +48,16 @@ test("durations can be written in several ways", () => {
 test("options change the component's defaults", () => {
   const defaults = {
     source: { tag: "name", val: "orders" }, start: { tag: "trim-horizon" }, until: { tag: "caught-up", val: 0n },
-    payload: "merged", later: false, limits: { maxMessages: undefined, pageRecords: 10_000, pace: 100, failures: 9, backoffMax: 10_000n },
+    payload: "merged", later: false, limits: { maxMessages: undefined, pageRecords: 10_000, pace: 80, idleInterval: 1_000n, failures: 9, backoffMax: 10_000n },
   };
   assert.deepEqual(configure(defaults, { stream: "orders" }, NOW), defaults);
   const options = {
-    stream: "orders", start: "LATEST", until: "forever", payload: "text", later: true, maxMessages: 5, pageRecords: 7, pace: "off",
+    stream: "orders", start: "LATEST", until: "forever", payload: "text", later: true, maxMessages: 5, pageRecords: 7, pace: "off", idleInterval: "250ms",
     limits: { failures: null, backoffMax: "2s" },
   };
   assert.deepEqual(configure(defaults, options, NOW), {
     ...defaults, start: { tag: "latest" }, until: { tag: "stopped" }, payload: "text", later: true,
-    limits: { maxMessages: 5n, pageRecords: 7, pace: undefined, failures: undefined, backoffMax: 2000n },
+    limits: { maxMessages: 5n, pageRecords: 7, pace: undefined, idleInterval: 250n, failures: undefined, backoffMax: 2000n },
   });
   assert.deepEqual(configure(defaults, { start: "1h ago", until: new Date(NOW) }, NOW).start, { tag: "at-timestamp", val: BigInt(NOW - 3_600_000) });
   assert.deepEqual(configure(defaults, { behind: "10s" }, NOW).until, { tag: "caught-up", val: 10_000n });
@@ -86,6 +86,8 @@ test("invalid options are reported with a hint before anything is sent", async (
     [{ pace: 101 }, /^pace: .*101/],
     [{ pace: 300 }, /^pace: too large: 300/],
     [{ pace: "fast" }, /^pace: expected a whole number or "off": fast/],
+    [{ idleInterval: "1" }, /^idleInterval: cannot parse: 1 \(no unit\)/],
+    [{ idleInterval: "5m" }, /^idleInterval: .*300000/],
     [{ pageRecords: 0 }, /^pageRecords: .*0/],
     [{ maxMessages: 1.5 }, /^maxMessages: expected a whole number: 1.5/],
     [{ maxMessages: 0 }, /^maxMessages: .*0/],

@@ -82,6 +82,7 @@ def test_options_change_the_defaults_of_the_component() -> None:
     limits = vars(config(max_messages=7, page_records=9, pace=50).limits)
     assert (limits["max-messages"], limits["page-records"], limits["pace"]) == (7, 9, 50)
     assert vars(config(pace="off").limits)["pace"] is None
+    assert vars(config(idle_interval=0.25).limits)["idle-interval"] == 250
     assert config(deaggregate=False).deaggregate is False
 
 
@@ -121,6 +122,7 @@ def test_options_change_the_defaults_of_the_component() -> None:
         ({"max_messages": 0}, "invalid max_messages: 0"),
         ({"page_records": 10_001}, "invalid page_records: 10001"),
         ({"page_records": 1.5}, "invalid page_records: 1.5"),
+        ({"idle_interval": "often"}, "not a duration for idle_interval: 'often'"),
         ({"pace": 101}, "invalid pace: 101"),
         ({"pace": 10**5000}, "invalid pace: int that is too long to show"),
         ({"pace": "fast"}, "invalid pace: 'fast'"),

@@ -84,6 +84,8 @@ pub struct Limits {
     /// The share of the service's limits on reading a shard that may be used, in percent: 1 to 100. `None` disables
     /// pacing.
     pub pace: Option<u8>,
+    /// The time between two requests to a shard at its tip.
+    pub idle_interval: Duration,
     /// The time between two listings of the shards.
     pub list_interval: Duration,
     /// The time after which an unanswered request counts as failed.
@@ -111,7 +113,10 @@ impl Default for Limits {
             // 10,000 envelopes. Such a page always fits into one batch and need not be measured. Only aggregated
             // records, whose lines can take gigabytes per page, are split.
             batch_bytes: 96 << 20,
-            pace: Some(100),
+            // The rest is for the other consumers of the shard.
+            pace: Some(80),
+            // What AWS recommends: "poll each shard one time per second per application".
+            idle_interval: Duration::from_secs(1),
             // Children are normally found when their parents end; listings only catch what that misses.
             list_interval: Duration::from_secs(60),
             // Longer than the service takes to send 10 MiB on a slow line, shorter than a user's patience.
@@ -217,10 +222,13 @@ impl Plan {
         };
         let ms = |length: Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
         const DAY: u64 = 24 * 60 * 60 * 1000;
+        /// Well below the five minutes that a shard iterator lives.
+        const IDLE_INTERVAL_MAX_MS: u64 = 4 * 60 * 1000;
         check("limits.page-records", limits.page_records.into(), 1, 10_000)?;
         check("limits.requests", limits.requests.into(), 1, 100_000)?;
         check("limits.batches", limits.batches.into(), 1, 100_000)?;
         check("limits.batch-bytes", limits.batch_bytes.into(), 1, u64::from(u32::MAX))?;
+        check("limits.idle-interval", ms(limits.idle_interval), 0, IDLE_INTERVAL_MAX_MS)?;
         check("limits.list-interval", ms(limits.list_interval), 1_000, DAY)?;
         check("limits.request-timeout", ms(limits.request_timeout), 1, DAY)?;
         check("limits.backoff-first", ms(limits.backoff_first), 1, DAY)?;
@@ -234,7 +242,7 @@ impl Plan {
         if let Some(failures) = limits.failures {
             check("limits.failures", failures.into(), 1, u64::from(u32::MAX))?;
         }
-        let pace = Pace::new(limits.pace);
+        let pace = Pace::new(limits.pace, limits.idle_interval);
         Ok(Plan { source, name, start, until, payload, message_id, wire, deaggregate, on_gap, recreated, limits, pace })
     }
 
@@ -284,6 +292,7 @@ mod tests {
         assert_eq!(invalid_field(|c| c.limits.page_records = 10_001), "limits.page-records");
         assert_eq!(invalid_field(|c| c.limits.pace = Some(0)), "limits.pace");
         assert_eq!(invalid_field(|c| c.limits.pace = Some(101)), "limits.pace");
+        assert_eq!(invalid_field(|c| c.limits.idle_interval = Duration::from_secs(241)), "limits.idle-interval");
         assert_eq!(invalid_field(|c| c.limits.batches = 0), "limits.batches");
         assert_eq!(invalid_field(|c| c.limits.batch_bytes = 0), "limits.batch-bytes");
         assert_eq!(invalid_field(|c| c.limits.max_messages = Some(0)), "limits.max-messages");

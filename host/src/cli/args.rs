@@ -125,8 +125,12 @@ pub struct Read {
 
     /// The share of Kinesis's limits on reading a shard (5 calls and 2 MiB a second, for all readers
     /// together) to use: a percentage, or off for emulators
-    #[arg(long, value_name = "PERCENT|off", default_value = "100%")]
+    #[arg(long, value_name = "PERCENT|off", default_value = "80%")]
     pub pace: String,
+
+    /// How often to look for new records in a shard that was read to its tip [default: 1s]
+    #[arg(long, value_name = "DURATION")]
+    pub idle_interval: Option<String>,
 
     /// Wire encoding
     #[arg(long, value_name = "WIRE", value_enum, default_value_t = Wire::Auto)]
@@ -344,7 +348,7 @@ mod tests {
             (read.stream.as_str(), read.start.as_str(), read.until.as_str()),
             ("orders", "trim-horizon", "caught-up")
         );
-        assert_eq!((read.pace.as_str(), read.payload, read.message_id), ("100%", Payload::Merged, MessageId::Sha256));
+        assert_eq!((read.pace.as_str(), read.payload, read.message_id), ("80%", Payload::Merged, MessageId::Sha256));
         assert_eq!(read.wire, Wire::Auto);
         assert!(read.storage.to.is_none() && read.behind.is_none() && !read.follow);
     }
@@ -398,6 +402,7 @@ mod tests {
             "--max-messages",
             "--page-records",
             "--pace",
+            "--idle-interval",
             "--wire",
             "--payload",
             "--no-deaggregate",

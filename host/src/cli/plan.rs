@@ -131,6 +131,8 @@ pub struct Limits {
     pub page_records: Option<u32>,
     /// The percentage of Kinesis's limits to use, from 1 to 100. `None` for no pace.
     pub pace: Option<u8>,
+    /// The time between two requests to a shard at its tip. `None` for the reader's default.
+    pub idle_interval: Option<Duration>,
 }
 
 /// Where messages go.
@@ -227,6 +229,7 @@ impl Plan {
                 max_messages: read.max_messages,
                 page_records: read.page_records,
                 pace: pace(&read.pace)?,
+                idle_interval: read.idle_interval.map(|text| duration("--idle-interval", &text)).transpose()?,
             },
             wire: read.wire,
             payload: read.payload,
@@ -285,9 +288,7 @@ fn until(read: &args::Read, now_ms: u64) -> Result<Until, Error> {
     let until = match keyword(text).as_str() {
         "caught-up" => Until::CaughtUp(match &read.behind {
             None => Duration::ZERO,
-            Some(behind) => {
-                time::duration(behind).map_err(|why| Error::BadTime { flag: "--behind", text: behind.clone(), why })?
-            }
+            Some(behind) => duration("--behind", behind)?,
         }),
         "forever" => Until::Stopped,
         // A duration alone is ambiguous here: that long ago, or for that long.
@@ -305,6 +306,10 @@ fn until(read: &args::Read, now_ms: u64) -> Result<Until, Error> {
         return Err(Error::BehindNotCaughtUp(text.to_owned()));
     }
     Ok(until)
+}
+
+fn duration(flag: &'static str, text: &str) -> Result<Duration, Error> {
+    time::duration(text).map_err(|why| Error::BadDuration { flag, text: text.to_owned(), why })
 }
 
 fn pace(text: &str) -> Result<Option<u8>, Error> {

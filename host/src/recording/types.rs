@@ -90,6 +90,7 @@ struct Limits {
     batches: u32,
     batch_bytes: u32,
     pace: Option<u8>,
+    idle_interval: u64,
     list_interval: u64,
     request_timeout: u64,
     backoff_first: u64,

@@ -342,6 +342,7 @@ impl Environment {
             batches: limits.batches as usize,
             batch_bytes: limits.batch_bytes.into(),
             pace: limits.pace,
+            idle_interval_ms: limits.idle_interval.as_millis() as u64,
             backoff_first_ms: limits.backoff_first.as_millis() as u64,
             list_interval_ms: limits.list_interval.as_millis() as u64,
             opened: self.now,

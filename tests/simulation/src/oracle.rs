@@ -164,6 +164,7 @@ pub struct Settings {
     pub batches: usize,
     pub batch_bytes: u64,
     pub pace: Option<u8>,
+    pub idle_interval_ms: u64,
     pub backoff_first_ms: u64,
     pub list_interval_ms: u64,
     /// When the run was opened, by the service's clock.

@@ -371,6 +371,7 @@ fn limits(chance: &mut Chance) -> Limits {
         batches: chance.of(&[1, 2, 3, 12]),
         batch_bytes: Limits::default().batch_bytes,
         pace: chance.of(&[None, Some(100), Some(100), Some(50), Some(20)]),
+        idle_interval: Duration::from_millis(chance.of(&[0, 1_000, 1_000, 5_000])),
         list_interval: Duration::from_millis(chance.of(&[1_000, 10_000, 60_000])),
         request_timeout: Duration::from_millis(chance.of(&[3_000, 10_000, 30_000])),
         backoff_first: Duration::from_millis(backoff_first),

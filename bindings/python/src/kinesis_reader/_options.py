@@ -74,6 +74,7 @@ class _CommonOptions(TypedDict, total=False):
     max_messages: int | None
     page_records: int | None
     pace: Pace | None
+    idle_interval: Duration | None
     payload: Payload
     message_id: MessageId
     deaggregate: bool
@@ -100,7 +101,9 @@ class ReadOptions(_CommonOptions, total=False):
         max_messages: Ends the run after exactly this many messages. Default: no maximum.
         page_records: Records to request per page, from 1 to 10,000. Default: 10,000.
         pace: The share to use of Kinesis's limits on reading a shard, in percent, or `"off"`. The limits are five calls
-            and 2 MiB a second, shared by all readers of the shard. Default: 100.
+            and 2 MiB a second, shared by all readers of the shard. Default: 80.
+        idle_interval: How often to look for new records in a shard that was read to its tip. See `Duration`. Default: a
+            second.
         payload: How a message shows its data. See `Payload`. Default: `"merged"`.
         message_id: How to make `_kinesis_msg_id`. See `MessageId`. Default: `"sha256"`.
         deaggregate: Whether to split aggregated records of the Kinesis Producer Library into their user records, whose
@@ -139,6 +142,7 @@ class Options:
     max_messages: int | None = None
     page_records: int | None = None
     pace: Pace | None = None
+    idle_interval: Duration | None = None
     payload: Payload = "merged"
     message_id: MessageId = "sha256"
     deaggregate: bool = True
@@ -198,6 +202,8 @@ class Options:
             limits["pace"] = None
         elif self.pace is not None:
             limits["pace"] = _whole_number("pace", self.pace, 1, 100, ' or "off"')
+        if self.idle_interval is not None:
+            limits["idle-interval"] = _milliseconds("idle_interval", self.idle_interval)
         return limits
 
 
@@ -239,8 +245,7 @@ def _start(start: Start, now: float) -> Any:
 def _until(until: Until, behind: Duration | None, now: float) -> Any:
     keyword = _keyword(until)
     if keyword == "caught-up":
-        lag = timedelta() if behind is None else _behind(behind)
-        return variant("caught-up", int(lag.total_seconds() * 1000))
+        return variant("caught-up", 0 if behind is None else _milliseconds("behind", behind))
     if behind is not None:
         hint = 'leave out behind, or use until="caught-up"'
         raise OptionError(f"behind cannot be combined with until: {printable(until)}", hint)
@@ -255,13 +260,13 @@ def _keyword(value: object) -> str | None:
     return value.strip().lower().replace("_", "-") if isinstance(value, str) else None
 
 
-def _behind(behind: Duration) -> timedelta:
-    duration = behind if isinstance(behind, timedelta) else _duration(behind)
+def _milliseconds(name: str, value: Duration) -> int:
+    duration = value if isinstance(value, timedelta) else _duration(value)
     if duration is None or duration < timedelta():
         raise OptionError(
-            f"not a duration for behind: {shown(behind)}", "use a timedelta, seconds, or text such as 90s, 15m or 1h30m"
+            f"not a duration for {name}: {shown(value)}", "use a timedelta, seconds, or text such as 90s, 15m or 1h30m"
         )
-    return duration
+    return int(duration.total_seconds() * 1000)
 
 
 def _time(name: str, value: Until, now: float, bare_duration: bool) -> int:

@@ -4,7 +4,8 @@
 //! GetRecords returns 10 MB, the maximum allowed for this call, subsequent calls made within the next 5 seconds throw
 //! an exception", and "five read transactions per second"
 //! (<https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>). All consumers of a shard share
-//! these limits, so a reader only uses a configured share of them.
+//! these limits, so a reader only uses a configured share of them, and even less of the calls while there is nothing to
+//! read.
 
 use core::time::Duration;
 
@@ -17,16 +18,17 @@ const IDLE_FREE: u32 = 3;
 /// Bytes of data per second and shard.
 const BYTES: u64 = 2 * 1024 * 1024;
 
-/// The share of a shard's limits that this reader may use.
+/// The share of a shard's limits that this reader may use, and its pause at the tip.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     /// In percent, 1 to 100. `None` disables pacing.
     share: Option<u8>,
+    idle_interval: Duration,
 }
 
 impl Pace {
-    pub(crate) fn new(share: Option<u8>) -> Pace {
-        Pace { share }
+    pub(crate) fn new(share: Option<u8>, idle_interval: Duration) -> Pace {
+        Pace { share, idle_interval }
     }
 
     /// Returns when a shard may be read again after a request, sent at `sent`, that returned `bytes` bytes of data.
@@ -34,6 +36,11 @@ impl Pace {
         let Some(share) = self.share else { return sent };
         let full = (1000 / CALLS).max(bytes.saturating_mul(1000).div_ceil(BYTES));
         sent + Duration::from_millis(full.saturating_mul(100).div_ceil(u64::from(share.max(1))))
+    }
+
+    /// Returns when a shard may be read again after a request, sent at `sent`, that found it at its tip.
+    pub(crate) fn after_tip(self, sent: Instant) -> Instant {
+        sent + self.idle_interval
     }
 }
 
@@ -54,7 +61,7 @@ mod tests {
 
     #[test]
     fn the_call_limit_and_the_byte_limit_are_both_respected() {
-        let at = |share, bytes| Pace::new(share).after_read(Instant(1000), bytes).0 - 1000;
+        let at = |share, bytes| Pace::new(share, Duration::ZERO).after_read(Instant(1000), bytes).0 - 1000;
         assert_eq!(at(Some(100), 0), 200);
         assert_eq!(at(Some(50), 0), 400);
         assert_eq!(at(Some(100), 10 * 1024 * 1024), 5000);

@@ -59,6 +59,13 @@ pub(crate) struct PageSummary {
     pub(crate) present: Timestamp,
 }
 
+impl PageSummary {
+    /// Whether there was nothing to read, and whatever follows is yet to be put into the shard.
+    pub(crate) fn is_tip(&self) -> bool {
+        self.empty && self.behind == 0 && !self.full && !self.closed
+    }
+}
+
 /// The signs seen so far in a shard.
 #[derive(Clone, Debug)]
 pub(crate) struct Tip {

@@ -16,7 +16,16 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// An invalid time or duration.
+    /// An invalid duration.
+    BadDuration {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An invalid time.
     BadTime {
         /// The flag.
         flag: &'static str,
@@ -64,7 +73,7 @@ impl Error {
         let hint = match self {
             Self::BadStream(_) => "a stream name has 1 to 128 characters: a-z, A-Z, 0-9, `_`, `.` and `-`",
             Self::BadArn { .. } => "a stream ARN looks like arn:aws:kinesis:us-east-1:123456789012:stream/orders",
-            Self::BadTime { flag: "--behind", .. } => "write 90s, 15m, 1h30m or PT1H",
+            Self::BadDuration { .. } => "write 90s, 15m, 1h30m or PT1H",
             Self::BadTime { flag: "--until", .. } => {
                 "write caught-up, forever, 2025-11-23T12:00:00Z, 2025-11-23, Unix seconds, or `1h ago`"
             }
@@ -99,9 +108,7 @@ impl fmt::Display for Error {
         match self {
             Self::BadStream(text) => write!(f, "invalid stream name: {}", Given(text)),
             Self::BadArn { arn, why } => write!(f, "invalid stream ARN: {} ({why})", Given(arn)),
-            Self::BadTime { flag: "--behind", text, why } => {
-                write!(f, "invalid duration for --behind: {} ({why})", Given(text))
-            }
+            Self::BadDuration { flag, text, why } => write!(f, "invalid duration for {flag}: {} ({why})", Given(text)),
             Self::BadTime { flag, text, why } => write!(f, "invalid time for {flag}: {} ({why})", Given(text)),
             Self::StartInFuture(text) => write!(f, "--start is in the future: {}", Given(text)),
             Self::EmptyRange { start, until } => {

@@ -14,7 +14,7 @@ fn a_stream_is_all_that_a_plan_needs() {
             source: Source::Name("orders".to_owned()),
             start: Start::TrimHorizon,
             until: Until::CaughtUp(Duration::ZERO),
-            limits: Limits { max_messages: None, page_records: None, pace: Some(100) },
+            limits: Limits { pace: Some(80), ..Limits::default() },
             wire: Wire::Auto,
             payload: Payload::Merged,
             deaggregate: true,
@@ -36,13 +36,21 @@ fn a_stream_is_all_that_a_plan_needs() {
 fn every_flag_is_in_the_plan() {
     let plan = read(
         "arn:aws-cn:kinesis:cn-north-1:123456789012:stream/a.b_c-d --to ndjson:out/x --state file:y --start LATEST --follow \
-         --max-messages 7 --page-records 10000 --pace 50% --wire cbor --payload base64 --no-deaggregate --invalid-records b --on-gap fail --recreated follow \
+         --max-messages 7 --page-records 10000 --pace 50% --idle-interval 1500ms --wire cbor --payload base64 --no-deaggregate --invalid-records b --on-gap fail --recreated follow \
          --message-id dlt --profile p --region cn-north-1 \
          --role-arn arn:aws-cn:iam::123456789012:role/r --endpoint-url http://h:1 --report r.json",
     );
     assert_eq!((plan.source.stream(), plan.source.region()), ("a.b_c-d", Some("cn-north-1")));
     assert_eq!((plan.start, plan.until, plan.wire), (Start::Latest(NOW), Until::Stopped, Wire::Cbor));
-    assert_eq!(plan.limits, Limits { max_messages: Some(7), page_records: Some(10_000), pace: Some(50) });
+    assert_eq!(
+        plan.limits,
+        Limits {
+            max_messages: Some(7),
+            page_records: Some(10_000),
+            pace: Some(50),
+            idle_interval: Some(Duration::from_millis(1500)),
+        }
+    );
     assert_eq!((plan.payload, plan.deaggregate, plan.message_id), (Payload::Base64, false, MessageId::Dlt));
     assert_eq!(plan.invalid_records, Some("b".into()));
     assert_eq!((plan.on_gap, plan.recreated), (OnGap::Fail, Recreated::Follow));
@@ -168,6 +176,7 @@ fn every_usage_error_has_a_hint() {
         (&["x", "--start", "1h", "--until", "1h ago"], "--until is not after --start", "later"),
         (&["x", "--behind", "5"], "invalid duration for --behind: 5 (it has no unit)", "90s"),
         (&["x", "--behind", "1s", "--follow"], "--behind has no effect with this end: forever", "caught-up"),
+        (&["x", "--idle-interval", "2"], "invalid duration for --idle-interval: 2 (it has no unit)", "90s"),
         (&["x", "--pace", "0%"], "invalid pace: 0%", "off"),
         (&["x", "--pace", "101%"], "invalid pace: 101%", "off"),
         (&["x", "--pace", "fast"], "invalid pace: fast", "off"),

@@ -46,6 +46,7 @@ pub fn check(data: &[u8]) {
             batches: bytes.number() as u32,
             batch_bytes: bytes.number() as u32,
             pace: bytes.optional_number().map(|share| share as u8),
+            idle_interval: length(&mut bytes),
             list_interval: length(&mut bytes),
             request_timeout: length(&mut bytes),
             backoff_first: length(&mut bytes),

@@ -393,14 +393,7 @@ impl<'a> Drive<'a> {
         let twice = self.environment.chance.percent(self.environment.scenario.host.spurious);
         self.pass_on(id, reply.clone(), now)?;
         if is_pending {
-            let bytes = if let Some(Facts::Read(page)) = &facts { page.bytes } else { 0 };
-            let refusal = match &facts {
-                Some(Facts::Refused(refusal)) => Some(*refusal),
-                Some(Facts::Described | Facts::Listed { .. } | Facts::Iterator { .. } | Facts::Read(_)) => None,
-                Some(Facts::Invalid) => Some(Refusal::Transient),
-                None => Some(Refusal::Transient),
-            };
-            self.run.rate_limits.on_answer(id, bytes, refusal, Instant(self.latest_input));
+            self.run.rate_limits.on_answer(id, facts.as_ref(), Instant(self.latest_input));
             match &facts {
                 Some(facts) => self.run.on_answer(facts, &self.environment.kinesis.stream, self.environment.now)?,
                 None => self.run.on_failure(),

@@ -112,6 +112,8 @@ pub struct Page {
     pub to: usize,
     pub bytes: u64,
     pub has_next: bool,
+    /// Whether the page shows an open shard to be at its tip.
+    pub tip: bool,
     /// Whether this is the true end of the shard.
     pub end: bool,
     pub children: Vec<usize>,

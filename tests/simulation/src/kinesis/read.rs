@@ -232,7 +232,8 @@ impl Kinesis {
             return Facts::Invalid;
         }
         let (iterator_at, has_next) = (iterator.position, next.is_some());
-        Facts::Read(Page { shard: iterator.shard, iterator_at, from, to, bytes, has_next, end, children })
+        let tip = is_open && has_next && from == to && lag == 0;
+        Facts::Read(Page { shard: iterator.shard, iterator_at, from, to, bytes, has_next, tip, end, children })
     }
 
     /// Draws how many of the records from an index on make up a page: at least one, if there is one.

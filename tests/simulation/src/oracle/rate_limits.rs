@@ -6,18 +6,25 @@ use kinesis_reader_machine::wire::Operation;
 use kinesis_reader_machine::{Instant, Request, RequestId, Wait, WaitReason};
 
 use super::{Check, Settings, violation};
-use crate::kinesis::Refusal;
+use crate::kinesis::{Facts, Refusal};
 
 /// "Five read transactions per second", and "five transactions per second per account per open shard" for iterators.
 const CALLS_PER_SECOND: u64 = 5;
 /// "2 MB per second."
 const BYTES_PER_SECOND: u64 = 2 * 1024 * 1024;
 
+/// The longest pause between two pages of a listing.
+const LISTING_PAUSE_MAX_MS: u64 = 50;
+
+/// The longest pause without a pace, other than at the tip.
+const UNPACED_MAX_MS: u64 = 200;
+
 /// The bounds, and how much of them is used. Times are those of the reader's inputs.
 pub struct RateLimits {
     requests_max: usize,
     batches_max: usize,
     pace: Option<u8>,
+    idle_interval_ms: u64,
     /// Whether backoff alone must keep a reader below five iterators per second, because the first pause is long
     /// enough.
     limits_seeks: bool,
@@ -49,6 +56,8 @@ struct Pending {
 struct Read {
     sent: u64,
     bytes: u64,
+    /// It showed the shard at its tip.
+    tip: bool,
 }
 
 impl RateLimits {
@@ -57,6 +66,7 @@ impl RateLimits {
             requests_max: settings.requests,
             batches_max: settings.batches,
             pace: settings.pace,
+            idle_interval_ms: settings.idle_interval_ms,
             limits_seeks: settings.backoff_first_ms >= 250,
             pause_ms: settings.backoff_first_ms / 2,
             not_before: BTreeMap::new(),
@@ -100,7 +110,7 @@ impl RateLimits {
         match (request.operation, &request.shard) {
             (Operation::GetRecords, Some(shard)) => {
                 self.check_pace(shard, sent)?;
-                self.reads.insert(shard.clone(), Read { sent, bytes: 0 });
+                self.reads.insert(shard.clone(), Read { sent, bytes: 0, tip: false });
                 self.check_room()
             }
             (Operation::GetShardIterator, Some(shard)) => {
@@ -118,13 +128,22 @@ impl RateLimits {
     }
 
     fn check_pace(&self, shard: &str, now: u64) -> Check {
-        let (Some(share), Some(last)) = (self.pace, self.reads.get(shard)) else { return Ok(()) };
-        let full = (1000 / CALLS_PER_SECOND).max((last.bytes * 1000).div_ceil(BYTES_PER_SECOND));
-        let due = last.sent + full * 100 / u64::from(share);
+        let Some(last) = self.reads.get(shard) else { return Ok(()) };
+        let due = last.sent + self.paced_ms(last).max(self.idle_ms(last));
         if now < due {
             return violation!("{shard} is read {} ms too early, after {} bytes", due - now, last.bytes);
         }
         Ok(())
+    }
+
+    /// How long after the last page of a shard the pace allows the next.
+    fn paced_ms(&self, last: &Read) -> u64 {
+        let full = (1000 / CALLS_PER_SECOND).max((last.bytes * 1000).div_ceil(BYTES_PER_SECOND));
+        self.pace.map_or(0, |share| (full * 100).div_ceil(u64::from(share)))
+    }
+
+    fn idle_ms(&self, last: &Read) -> u64 {
+        if last.tip { self.idle_interval_ms } else { 0 }
     }
 
     /// Whether the reader still waits for the answer to this request.
@@ -137,9 +156,14 @@ impl RateLimits {
         self.requests_made
     }
 
-    /// An answer reached the reader: a page with this many bytes, or a refusal, or something else.
-    pub fn on_answer(&mut self, id: RequestId, bytes: u64, refusal: Option<Refusal>, now: Instant) {
+    /// An answer reached the reader.
+    pub fn on_answer(&mut self, id: RequestId, facts: Option<&Facts>, now: Instant) {
         let Some(request) = self.pending.remove(&id) else { return };
+        let refusal = match facts {
+            Some(Facts::Refused(refusal)) => Some(*refusal),
+            Some(Facts::Described | Facts::Listed { .. } | Facts::Iterator { .. } | Facts::Read(_)) => None,
+            Some(Facts::Invalid) | None => Some(Refusal::Transient),
+        };
         match refusal {
             Some(
                 Refusal::Throttled
@@ -157,14 +181,18 @@ impl RateLimits {
             self.expired.insert(request.body);
         }
         if let (Operation::GetRecords, Some(shard)) = (request.operation, request.shard) {
-            self.reads.insert(shard, Read { sent: request.sent, bytes });
+            let (bytes, tip) = match facts {
+                Some(Facts::Read(page)) => (page.bytes, page.tip),
+                Some(_) | None => (0, false),
+            };
+            self.reads.insert(shard, Read { sent: request.sent, bytes, tip });
         }
     }
 
     /// A page of a listing that has further pages reached the reader. "This operation has a limit of 1000 transactions
     /// per second per data stream", of which a reader may use a tenth, and less for pages without a new shard.
     pub fn on_listing_page(&mut self, is_barren: bool, now: Instant) {
-        self.not_before.insert(None, now.0 + if is_barren { 50 } else { 10 });
+        self.not_before.insert(None, now.0 + if is_barren { LISTING_PAUSE_MAX_MS } else { 10 });
     }
 
     /// The reader received an input at this time. Returns the number of requests whose deadlines have passed.
@@ -199,6 +227,15 @@ impl RateLimits {
         Ok(())
     }
 
+    /// Returns the latest time for which the pace is a reason to wait.
+    fn paced_until(&self, now: Instant) -> u64 {
+        let due = |last: &Read| {
+            // Some pages in a row that bring nothing new are followed by a pause even without a pace.
+            last.sent + self.paced_ms(last).max(UNPACED_MAX_MS).max(self.idle_ms(last))
+        };
+        self.reads.values().map(due).max().unwrap_or(0).max(now.0 + LISTING_PAUSE_MAX_MS)
+    }
+
     /// Checks that the reader waits for something that will happen.
     pub fn on_wait(&mut self, wait: Wait, now: Instant) -> Check {
         if wait.until.is_none() && self.batches_out > 0 {
@@ -208,6 +245,7 @@ impl RateLimits {
         let deadline = self.pending.values().map(|request| request.deadline).min();
         let ends = match wait.until {
             Some(until) if until <= now => false,
+            Some(until) if wait.reason == WaitReason::Pace && until.0 > self.paced_until(now) => false,
             Some(until) => deadline.is_none_or(|deadline| until.0 <= deadline),
             None => self.batches_out > 0 && self.pending.is_empty(),
         };

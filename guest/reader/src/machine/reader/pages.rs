@@ -127,6 +127,9 @@ impl Reader {
         };
         shard.idle = if is_news { 0 } else { shard.idle.saturating_add(1) };
         shard.paced = shard.paced.max(pace::after_idle(sent, shard.idle));
+        if summary.is_tip() && page.next_iterator().is_some() {
+            shard.paced = shard.paced.max(self.plan.pace.after_tip(sent));
+        }
         shard.behind = Some(Duration::from_millis(summary.behind));
         let silent = summary.empty && page.next_iterator().is_none() && page.children().is_empty();
         if is_news {
