@@ -115,11 +115,18 @@ const FLOOR: &str = "floor: receive and write the raw bytes";
 
 /// Returns a command that reads everything from `url` with our program.
 pub(crate) fn program(setting: &Setting, folder: &Path, url: &str) -> Command {
+    let mut command = paced_program(setting, folder, url);
+    command.args(["--pace", "off"]);
+    command
+}
+
+/// Returns the program with its own pace.
+pub(crate) fn paced_program(setting: &Setting, folder: &Path, url: &str) -> Command {
     let mut command = Command::new(&setting.program);
     command.current_dir(folder).env_clear().env("HOME", folder);
     command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
     command.env("XDG_CACHE_HOME", std::env::temp_dir().join("kinesis-reader-bench"));
-    command.args(["read", bench::page_server::STREAM, "--region", "us-east-1", "--pace", "off", "--endpoint-url", url]);
+    command.args(["read", bench::page_server::STREAM, "--region", "us-east-1", "--endpoint-url", url]);
     command
 }
 

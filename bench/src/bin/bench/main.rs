@@ -6,6 +6,7 @@
 
 mod cost;
 mod edge;
+mod idle;
 mod lines;
 mod machine;
 mod packages;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 const HELP: &str = "\
 usage: cargo xtask bench [PART ...] [OPTION ...]
 
-parts: lines, parts, sqlite, machine, shards, start, edge, python, js (default: all)
+parts: lines, parts, sqlite, machine, shards, idle, start, edge, python, js (default: all)
 
   --rounds N         number of runs of each reader (default: 5)
   --sizes A,B        payload sizes in bytes, for `lines` and `parts`
@@ -98,12 +99,13 @@ fn bench(arguments: &[String]) -> Result<(), String> {
 
 type Part = fn(&Setting) -> Result<(), String>;
 
-const PARTS: [(&str, Part); 9] = [
+const PARTS: [(&str, Part); 10] = [
     ("lines", lines::bench),
     ("parts", parts::bench),
     ("sqlite", sqlite::bench),
     ("machine", machine::bench),
     ("shards", shards::bench),
+    ("idle", idle::bench),
     ("start", start::bench),
     ("edge", edge::bench),
     ("python", packages::python),
