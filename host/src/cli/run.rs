@@ -165,7 +165,10 @@ fn config(plan: &Plan, wire: wit::Wire, defaults: wit::Config) -> wit::Config {
             max_messages: plan.limits.max_messages,
             page_records: plan.limits.page_records.unwrap_or(defaults.limits.page_records),
             pace: plan.limits.pace,
-            idle_interval: plan.limits.idle_interval.map_or(defaults.limits.idle_interval, |time| time.as_millis() as u64),
+            idle_interval: plan
+                .limits
+                .idle_interval
+                .map_or(defaults.limits.idle_interval, |time| time.as_millis() as u64),
             ..defaults.limits
         },
         ..defaults
