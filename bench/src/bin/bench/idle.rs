@@ -54,6 +54,7 @@ fn follow(setting: &Setting, url: &str, flags: &[&str]) -> Result<f64, String> {
     share
 }
 
+#[expect(clippy::disallowed_methods, reason = "what a process costs while nothing happens shows only over time")]
 fn measure(child: &mut Child) -> Result<f64, String> {
     sleep(START);
     let (begun, before) = (Instant::now(), cpu_time(child.id())?);
