@@ -158,7 +158,9 @@ impl Reader {
     /// Takes over the positions of the last run, at the first listing.
     fn restore(&mut self, shards: &[ListedShard], heard: u64) {
         let ids = shards.iter().flat_map(|listed| listed.parents.iter().chain([&listed.id]));
-        let named: BTreeSet<&str> = ids.map(String::as_str).collect();
+        // Collecting would sort first, which takes five kilobytes of code for each type of key.
+        let mut named = BTreeSet::new();
+        named.extend(ids.map(String::as_str));
         for (id, position) in core::mem::take(&mut self.saved) {
             // A shard that is drained and has left the stream is forgotten with the last of its children.
             if position != Position::End || named.contains(id.as_str()) || !self.lineage.has_left(&id) {
@@ -173,10 +175,10 @@ impl Reader {
     /// Lets the shards that wait for a listing go on.
     fn apply_listing(&mut self, shards: &[ListedShard], number: u64) {
         // Shards mentioned only as parents are not listed.
-        let shown: BTreeMap<&str, Shown> = shards
-            .iter()
-            .map(|listed| (listed.id.as_str(), if listed.closed { Shown::Closed } else { Shown::Open }))
-            .collect();
+        let mut shown = BTreeMap::new();
+        for listed in shards {
+            shown.insert(listed.id.as_str(), if listed.closed { Shown::Closed } else { Shown::Open });
+        }
         for key in self.shards.keys() {
             let shard = &self.shards[key];
             match &shard.state {
