@@ -70,6 +70,8 @@ pub(crate) enum Flaw {
     Contradiction(String),
     TooManyShards,
     TooManyPages,
+    /// It has no shards, as while a stream is being created.
+    Empty,
 }
 
 impl fmt::Display for Flaw {
@@ -79,6 +81,7 @@ impl fmt::Display for Flaw {
             Flaw::Contradiction(why) => write!(f, "the listing contradicts itself: {why}"),
             Flaw::TooManyShards => write!(f, "the stream has more than {SHARDS_MAX} shards"),
             Flaw::TooManyPages => write!(f, "the listing has more than {PAGES_MAX} pages"),
+            Flaw::Empty => write!(f, "the stream has no shards"),
         }
     }
 }
@@ -95,7 +98,9 @@ impl Listing {
         for shard in page.shards {
             self.add_shard(shard)?;
         }
-        let Some(token) = page.next_token else { return Ok(Progress::Complete(self.shards)) };
+        let Some(token) = page.next_token else {
+            return if self.shards.is_empty() { Err(Flaw::Empty) } else { Ok(Progress::Complete(self.shards)) };
+        };
         if self.token.as_ref() == Some(&token) {
             return Err(Flaw::Endless("a token leads to its own page".to_owned()));
         }
@@ -193,6 +198,14 @@ mod tests {
         let token = |number: usize| (number < 40).then(|| "t".to_owned() + &number.to_string());
         let (count, shards, _) = list(|number| page((number == 40).then_some(7), token(number)));
         assert_eq!((count, shards), (41, Ok(1)));
+    }
+
+    #[test]
+    fn a_listing_without_shards_is_not_one_of_the_stream() {
+        for pages in [1, 3] {
+            let (count, shards, _) = list(|number| page([], (number + 1 < pages).then(|| number.to_string())));
+            assert_eq!((count, shards), (pages, Err("the stream has no shards".to_owned())));
+        }
     }
 
     #[test]

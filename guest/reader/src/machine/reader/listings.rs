@@ -76,7 +76,7 @@ impl Reader {
         match flaw {
             // There will not be fewer the next time.
             Flaw::TooManyShards | Flaw::TooManyPages => self.end(Outcome::Failed(error)),
-            Flaw::Endless(_) | Flaw::Contradiction(_) => {
+            Flaw::Endless(_) | Flaw::Contradiction(_) | Flaw::Empty => {
                 self.discover_again(Step::first_page(), Trouble::default(), error);
             }
         }
