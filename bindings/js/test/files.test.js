@@ -140,7 +140,27 @@ test("only regular files are accepted, and pipes do not hang", async (t) => {
   await assert.rejects(state.save("{}"), { code: "state", message: /not a regular file/ });
   await rm(path);
   await symlink("elsewhere", path);
-  await assert.rejects(state.save("{}"), { code: "state", message: /ELOOP/ });
+  await assert.rejects(state.save("{}"), { code: "state", message: /ELOOP[^]*\nhint: use the path of a file/ });
+});
+
+test("a link to a file that does not exist yet leads to that file", async (t) => {
+  const directory = await directoryFor(t);
+  const target = join(directory, "target.state");
+  await symlink("target.state", join(directory, "link"));
+  await symlink(join(directory, "link"), join(directory, "further"));
+  const state = fileState(join(directory, "further"));
+  await state.lock();
+  assert.equal(await state.load(), undefined);
+  await state.save("{}");
+  await state.unlock();
+  assert.equal(JSON.parse(await readFile(target, "utf8")).version, 1);
+  assert.ok((await lstat(join(directory, "link"))).isSymbolicLink());
+  assert.equal(await fileState(join(directory, "link")).load(), "{}");
+  await symlink("loop", join(directory, "loop"));
+  await symlink("nowhere/s.state", join(directory, "astray"));
+  for (const [name, message] of [["loop", /too many symbolic links/], ["astray", /no such directory/]]) {
+    await assert.rejects(fileState(join(directory, name)).load(), { code: "state", message, hint: /use the path of a file/ });
+  }
 });
 
 test("a new state is private, and an existing one keeps its mode", async (t) => {

@@ -6,7 +6,7 @@
 
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { open, realpath, rename, rm, stat } from "node:fs/promises";
+import { open, readlink, realpath, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -20,6 +20,9 @@ const MEMBERS = ["version", "checkpoint", "output"];
 /** A state takes a few hundred bytes per shard; a larger file is something else. */
 const SIZE_MAX = 256 << 20;
 
+/** The number of symbolic links to follow in one path. Linux has the same limit. */
+const LINKS_MAX = 40;
+
 const HINT_OWN_STATE = "give each reader its own state";
 const HINT_PATH = "use the path of a file in an existing directory";
 const HINT_PERMISSION = "make the file and its directory writable, or use another path";
@@ -28,7 +31,7 @@ const HINT_SPACE = "free some space and run again; it continues from the last ch
 const HINTS = {
   EACCES: HINT_PERMISSION, EPERM: HINT_PERMISSION, EROFS: HINT_PERMISSION,
   ENOSPC: HINT_SPACE, EDQUOT: HINT_SPACE, EFBIG: HINT_SPACE,
-  ENOTDIR: HINT_PATH,
+  ENOTDIR: HINT_PATH, ELOOP: HINT_PATH,
 };
 
 // Windows lacks some of these.
@@ -152,23 +155,41 @@ class FileState {
     }
   }
 
-  /** Returns the path with symbolic links resolved, if the file or at least its directory exists. */
+  /**
+   * Returns the path with symbolic links resolved. The directory must exist; the file need not, even if a link leads to
+   * it.
+   */
   async #resolve() {
     if (this.#path === "") throw this.#misplaced("empty path");
+    let path = resolve(this.#path);
+    for (let links = 0; links < LINKS_MAX; links += 1) {
+      const file = await this.#existing(path);
+      if (file !== undefined) return file;
+      try {
+        path = join(await realpath(dirname(path)), basename(path));
+      } catch (cause) {
+        throw cause.code === "ENOENT" ? this.#misplaced("no such directory") : this.#failed("cannot read the state", cause);
+      }
+      // A link to a file that does not exist yet.
+      const target = await readlink(path).catch(() => undefined);
+      if (target === undefined) return path;
+      path = resolve(dirname(path), target);
+    }
+    throw this.#misplaced("too many symbolic links");
+  }
+
+  /** Returns the path of an existing regular file with symbolic links resolved, or undefined if there is none. */
+  async #existing(path) {
     try {
-      const file = await realpath(this.#path);
+      const file = await realpath(path);
       const stats = await stat(file);
       if (stats.isDirectory()) throw this.#misplaced("a directory");
       if (!stats.isFile()) throw this.#misplaced("not a regular file");
       return file;
     } catch (cause) {
-      if (cause.code !== "ENOENT") throw cause instanceof KinesisReaderError ? cause : this.#failed("cannot read the state", cause);
-    }
-    const path = resolve(this.#path);
-    try {
-      return join(await realpath(dirname(path)), basename(path));
-    } catch (cause) {
-      throw cause.code === "ENOENT" ? this.#misplaced("no such directory") : this.#failed("cannot read the state", cause);
+      if (cause.code === "ENOENT") return undefined;
+      if (cause.code === "ELOOP") throw this.#misplaced("too many symbolic links");
+      throw cause instanceof KinesisReaderError ? cause : this.#failed("cannot read the state", cause);
     }
   }
 
