@@ -1,6 +1,7 @@
 // Answers that are too large, too slow, broken or missing, and secrets in endpoint URLs.
 
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { inspect } from "node:util";
 
@@ -110,14 +111,14 @@ test("broken connections and invalid HTTP are retried", async (t) => {
   }
 });
 
-test("errors never contain a password or a signature from the endpoint URL", async () => {
-  for (const endpointUrl of [
-    "http://user:MARKED@127.0.0.1:1/", "http:/user:MARKED@127.0.0.1:1/", "user:MARKED@127.0.0.1:1", "http://user:MAR/MARKED@h", "http://user:a?MARKED@h",
-    "http://user:a#MARKED@h", "http://user:MARKED%40h", "http://user:MARKED\uff20h", "http:\\\\user:MARKED@h", "//user:MARKED@h", "http://h/?X-Amz-Signature=MARKED",
-    "http://h/#MARKED", "ftp://user:MARKED@h", "http://user:MARKED\n@h", "https://MARKED@h:99999", "h?MARKED",
-  ]) {
+test("an invalid endpoint is shown without a possible password", async () => {
+  const golden = new URL("../../../tests/golden/endpoints.json", import.meta.url);
+  const vectors = JSON.parse(await readFile(golden, "utf8"));
+  assert.ok(vectors.length > 40);
+  for (const [endpointUrl, shown] of vectors) {
     const error = await thrown(read({ stream: "orders", region: "us-east-1", credentials, endpointUrl }).next());
     assert.equal(error.code, "option");
-    assert.doesNotMatch(inspect(error), /MARKED/, endpointUrl);
+    assert.ok(error.message.startsWith(`endpointUrl: invalid: ${shown} (`), error.message);
+    assert.doesNotMatch(inspect(error), /SEC|RET/, endpointUrl);
   }
 });

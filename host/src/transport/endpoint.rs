@@ -4,6 +4,7 @@
 //! endpoint rules for Kinesis, from which the expected URLs in the tests were generated.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use http::Uri;
 
@@ -127,8 +128,11 @@ fn parse(url: &str) -> Result<Uri, String> {
     if authority.as_str().contains('@') {
         return Err("it contains a user name: credentials come from the AWS settings".to_owned());
     }
-    // `Uri` accepts any text as a port, and then behaves as if there was none.
-    if authority.as_str() != uri.host().unwrap_or_default() && uri.port_u16().is_none() {
+    let host = authority.host();
+    if host.strip_prefix('[').is_some_and(|host| host.trim_end_matches(']').parse::<Ipv6Addr>().is_err()) {
+        return Err("its host is not an IPv6 address".to_owned());
+    }
+    if !has_valid_port(&uri) {
         return Err("its port is not a number from 0 to 65535".to_owned());
     }
     if uri.query().is_some() {
@@ -137,33 +141,73 @@ fn parse(url: &str) -> Result<Uri, String> {
     Ok(uri)
 }
 
-/// Formats an invalid URL without anything that is, or might be, a password.
+/// Whether the port of a URL without a user name is a number, or is left out. `Uri` accepts any text as a port, and then
+/// behaves as if there was none.
+pub(super) fn has_valid_port(uri: &Uri) -> bool {
+    let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+    authority == uri.host().unwrap_or_default() || uri.port_u16().is_some()
+}
+
+/// Formats an invalid URL without anything that is, or might be, a password. `tests/golden/endpoints.json` has examples,
+/// with which all packages are tested.
 pub(super) fn shown(url: &str) -> String {
-    let (scheme, rest) = match url.find("://") {
-        Some(end) => url.split_at(end + "://".len()),
-        None => ("", url),
-    };
-    let query = rest.find(['?', '#']);
-    if rest.rfind('@') > query && query.is_some() {
+    let (scheme, rest) = url.split_at(scheme_length(url));
+    let (rest, query) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
+    if find_at(query).is_some() {
         return format!("{scheme}***");
     }
-    let (rest, query) = match query {
-        Some(start) => (&rest[..start], format!("{}***", &rest[start..=start])),
-        None => (rest, String::new()),
+    let (user, rest) = match find_at(rest) {
+        Some(end) => ("***@", &rest[end..]),
+        None => ("", rest),
     };
-    let rest = match rest.rsplit_once('@') {
-        Some((_, host)) => format!("***@{host}"),
-        None => rest.to_owned(),
-    };
-    // If the host is missing, user name and password look like host and port.
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let authority = match authority.rsplit_once(':') {
-        Some((host, port)) if !authority.starts_with('[') && !port.bytes().all(|byte| byte.is_ascii_digit()) => {
-            format!("{host}:***")
-        }
+    let (authority, path) = rest.split_at(rest.find(['/', '\\']).unwrap_or(rest.len()));
+    let host = shown_authority(authority, path);
+    // What looks like a path may be the rest of a password.
+    let path = if host.ends_with("***") { "" } else { path };
+    let query = query.chars().next().map(|mark| format!("{mark}***")).unwrap_or_default();
+    format!("{scheme}{user}{host}{path}{query}")
+}
+
+/// The length of the scheme and the slashes after it, which may be too few or of the wrong kind.
+fn scheme_length(url: &str) -> usize {
+    let Some((name, rest)) = url.split_once(':') else { return 0 };
+    let slashes = rest.len() - rest.trim_start_matches(['/', '\\']).len();
+    let is_http = ["http", "https"].iter().any(|scheme| name.eq_ignore_ascii_case(scheme));
+    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte));
+    let is_scheme = slashes > 0 && (is_http || is_name && rest.starts_with("//"));
+    if is_scheme { name.len() + 1 + slashes } else { 0 }
+}
+
+/// The end of the last `@`, in any spelling that may have been meant as one.
+fn find_at(text: &str) -> Option<usize> {
+    ["@", "%40", "\u{ff20}", "\u{fe6b}"].iter().filter_map(|at| text.rfind(at).map(|start| start + at.len())).max()
+}
+
+/// If the host is missing, user name and password look like host and port.
+fn shown_authority(authority: &str, path: &str) -> String {
+    let end = if authority.starts_with('[') { authority.find(']').map_or(0, |end| end + 1) } else { 0 };
+    let (address, rest) = authority.split_at(end);
+    if authority.starts_with('[') {
+        let is_address =
+            address.len() > 2 && address.bytes().all(|byte| byte.is_ascii_hexdigit() || b"[]:.".contains(&byte));
+        let is_port = rest.is_empty() || rest.strip_prefix(':').is_some_and(is_number);
+        return match (is_address, is_port) {
+            (true, true) => authority.to_owned(),
+            (true, false) => format!("{address}***"),
+            (false, _) => "***".to_owned(),
+        };
+    }
+    let (host, port) = rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port)));
+    match port {
+        _ if host.contains('%') => "***".to_owned(),
+        Some("") if path.is_empty() => authority.to_owned(),
+        Some(port) if !is_number(port) => format!("{host}:***"),
         _ => authority.to_owned(),
-    };
-    format!("{scheme}{authority}{path}{query}")
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 impl fmt::Display for Endpoint {
@@ -317,32 +361,6 @@ mod tests {
             "invalid endpoint URL: http://***@host:80/ (it contains a user name: credentials come from the AWS settings)"
         );
         assert!(!format!("{error:?}").contains("marked"));
-    }
-
-    #[test]
-    fn anything_that_might_be_a_password_is_hidden() {
-        for (url, shown) in [
-            ("user:marked@host:80", "***@host:80"),
-            ("http:/user:marked@host/", "***@host/"),
-            ("http://user:mar/ked@host/", "http://***@host/"),
-            ("http://user:mar@ked@host/", "http://***@host/"),
-            ("http://user:mar ked@host/", "http://***@host/"),
-            ("https://host/?X-Amz-Signature=marked", "https://host/?***"),
-            ("https://host/?a=user:b@marked", "https://***"),
-            ("http://user:mar?ked@host", "http://***"),
-            ("http://a b/#marked", "http://a b/#***"),
-            ("http://user:marked", "http://user:***"),
-            ("http://user:marked/path", "http://user:***/path"),
-            ("user:marked", "user:***"),
-            ("localhost:4567", "localhost:4567"),
-            ("http://[::1]:99999", "http://[::1]:99999"),
-            ("http://[::1]x", "http://[::1]x"),
-        ] {
-            let error = at(url).unwrap_err();
-            let Error::BadEndpoint { url, .. } = &error else { panic!("{error:?}") };
-            assert_eq!(url, shown);
-            assert!(error.to_string().contains(shown), "{error}");
-        }
     }
 
     #[test]

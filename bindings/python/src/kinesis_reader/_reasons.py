@@ -21,6 +21,8 @@ from ._printable import printable
 CAUSES_MAX = 16
 """How many nested exceptions to search."""
 
+_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^][%:]+)(:[0-9]*)?")
+
 _HINT_ENDPOINT = "endpoints look like https://kinesis.us-east-1.amazonaws.com or http://localhost:4567"
 
 
@@ -43,21 +45,42 @@ def without_secrets(text: str) -> str:
 
 
 def redacted_url(url: str) -> str:
-    """Returns an invalid URL without anything that is, or may have been meant as, a password."""
-    scheme, separator, rest = url.rpartition("://") if url.count("://") == 1 else ("", "", url)
-    end = min((rest.find(mark) for mark in "?#" if mark in rest), default=-1)
-    if end >= 0 and "@" in rest[end:]:
-        return printable(f"{scheme}{separator}***")
-    query = "" if end < 0 else f"{rest[end]}***"
-    rest = rest if end < 0 else rest[:end]
-    if "@" in rest:
-        rest = "***@" + rest.rpartition("@")[2]
-    # `user:password` without a host looks like a host and a port.
-    authority, slash, path = rest.partition("/")
-    host, colon, port = authority.rpartition(":")
-    if colon and not authority.startswith("[") and port and not (port.isascii() and port.isdigit()):
-        authority = f"{host}:***"
-    return printable(f"{scheme}{separator}{authority}{slash}{path}{query}")
+    """Returns an invalid URL without anything that is, or may have been meant as, a password.
+
+    `tests/golden/endpoints.json` has examples, with which all packages are tested.
+    """
+    scheme = found[0] if (found := _SCHEME.match(url)) else ""
+    rest, mark, query = re.fullmatch(r"([^?#]*)([?#]?)(.*)", url[len(scheme) :], re.DOTALL).groups()  # type: ignore[union-attr]
+    if _AT.search(query):
+        return printable(f"{scheme}***")
+    user, rest = ("", rest) if (found := _AT.match(rest)) is None else ("***@", rest[found.end() :])
+    authority, path = re.fullmatch(r"([^/\\]*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
+    host = _redacted_authority(authority, path)
+    if host.endswith("***"):
+        # What looks like a path may be the rest of a password.
+        path = ""
+    return printable(f"{scheme}{user}{host}{path}{mark and mark + '***'}")
+
+
+_SCHEME = re.compile(r"(?i:https?):[/\\]+|[A-Za-z0-9+.-]+://[/\\]*")
+"""The scheme and the slashes after it, which may be too few or of the wrong kind."""
+
+_AT = re.compile("(?s:.*)(?:@|%40|\uff20|\ufe6b)")
+"""Everything up to the last `@`, in any spelling that may have been meant as one."""
+
+
+def _redacted_authority(authority: str, path: str) -> str:
+    """Hides what may be a password. If the host is missing, user name and password look like host and port."""
+    if authority.startswith("["):
+        found = re.match(r"\[[0-9A-Fa-f:.]+\]", authority)
+        if found is None:
+            return "***"
+        return authority if re.fullmatch(r"(:[0-9]+)?", authority[found.end() :]) else f"{found[0]}***"
+    host, colon, port = authority.partition(":")
+    if "%" in host:
+        return "***"
+    is_port = re.fullmatch("[0-9]+", port) or not (port or path)
+    return authority if not colon or is_port else f"{host}:***"
 
 
 def check_endpoint(url: str) -> None:
@@ -67,6 +90,7 @@ def check_endpoint(url: str) -> None:
         is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         is_valid = False
+    is_valid = is_valid and _AUTHORITY.fullmatch(parts.netloc.rpartition("@")[2]) is not None
     if not is_valid or re.search(r"[\0-\x20\x7f]", url):
         raise AwsError(f"invalid endpoint: {redacted_url(url)}", _HINT_ENDPOINT)
     if any(mark in url for mark in "@?#"):
@@ -109,6 +133,9 @@ def configuration_error(error: Exception) -> Error:
     message = str(error) or type(error).__name__
     if isinstance(error, ValueError) and message.startswith("Invalid endpoint: "):
         return AwsError(f"invalid endpoint: {redacted_url(message.partition(': ')[2])}", _HINT_ENDPOINT)
+    if type(error) is ValueError:
+        # From the parser of URLs, whose messages quote any part of one.
+        return AwsError("invalid endpoint in the AWS configuration", _HINT_ENDPOINT)
     hint = "check ~/.aws/config, ~/.aws/credentials and the environment variables of AWS"
     return AwsError(f"cannot load the AWS configuration: {without_secrets(message)}", hint)
 
