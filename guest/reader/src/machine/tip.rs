@@ -196,6 +196,20 @@ mod tests {
     }
 
     #[test]
+    fn only_an_open_shard_without_a_lag_is_polled_less_often() {
+        assert!(empty(0).is_tip());
+        for summary in [
+            page(0),
+            empty(1),
+            PageSummary { full: true, ..empty(0) },
+            // Nothing more can be put into a closed shard. Some emulators return iterators for it forever.
+            PageSummary { closed: true, ..empty(0) },
+        ] {
+            assert!(!summary.is_tip(), "{summary:?}");
+        }
+    }
+
+    #[test]
     fn a_full_page_is_never_the_tip() {
         let mut tip = Tip::new();
         assert!(!reached(tip.observe(CAUGHT_UP, OPENED, PageSummary { full: true, ..page(0) })));
