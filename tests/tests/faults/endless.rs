@@ -33,6 +33,13 @@ fn listings_that_do_not_end_are_an_error() {
 }
 
 #[test]
+fn a_stream_without_shards_is_an_error() {
+    let server =
+        Hostile::start(|request| (request.operation == "ListShards").then(|| answer(200, "", &json!({"Shards": []}))));
+    fails(&server, "no shards", "the stream has no shards");
+}
+
+#[test]
 fn shards_that_are_their_own_ancestors_are_an_error() {
     for (name, parents) in [("its own parent", &[(0, 0)][..]), ("a cycle of three", &[(0, 1), (1, 2), (2, 0)])] {
         let server = Hostile::start(move |request| {
