@@ -40,7 +40,7 @@ impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match self.file.write(bytes) {
-                // Whoever shares the pipe may have made it non-blocking. Then a slow reader must still be waited for.
+                // Another process that shares the pipe may have made it non-blocking. A slow reader is waited for all the same.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait()?,
                 written => return written,
             }

@@ -143,7 +143,7 @@ fn parse(url: &str) -> Result<Uri, String> {
 
 /// Whether the port of a URL without a user name is a number, or is left out. `Uri` accepts any text as a port, and then
 /// behaves as if there was none.
-pub(super) fn has_valid_port(uri: &Uri) -> bool {
+fn has_valid_port(uri: &Uri) -> bool {
     let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
     authority == uri.host().unwrap_or_default() || uri.port_u16().is_some()
 }

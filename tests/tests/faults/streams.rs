@@ -35,7 +35,7 @@ async fn a_full_or_closed_stderr_changes_nothing() {
     }
 }
 
-/// Whoever shares a pipe may have made it non-blocking. A slow reader must be waited for all the same.
+/// Another process that shares a pipe may have made it non-blocking. A slow reader is waited for all the same.
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_non_blocking_stdout_that_is_read_slowly_gets_every_message() {

@@ -21,7 +21,11 @@ from ._printable import printable
 CAUSES_MAX = 16
 """How many nested exceptions to search."""
 
-_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^][%:]+)(:[0-9]*)?")
+_ADDRESS = r"\[[0-9A-Fa-f:.]+\]"
+"""An IPv6 address in a URL."""
+
+_AUTHORITY = re.compile(rf"({_ADDRESS}|[^][%:]+)(:[0-9]*)?")
+"""A valid host and port, without a user name."""
 
 _HINT_ENDPOINT = "endpoints look like https://kinesis.us-east-1.amazonaws.com or http://localhost:4567"
 
@@ -72,7 +76,7 @@ _AT = re.compile("(?s:.*)(?:@|%40|\uff20|\ufe6b)")
 def _redacted_authority(authority: str, path: str) -> str:
     """Hides what may be a password. If the host is missing, user name and password look like host and port."""
     if authority.startswith("["):
-        found = re.match(r"\[[0-9A-Fa-f:.]+\]", authority)
+        found = re.match(_ADDRESS, authority)
         if found is None:
             return "***"
         return authority if re.fullmatch(r"(:[0-9]+)?", authority[found.end() :]) else f"{found[0]}***"
